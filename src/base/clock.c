@@ -1,0 +1,26 @@
+/* The only callers of clock_gettime in ebb. */
+#include "base/clock.h"
+
+#include <time.h>
+
+static ns now(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (ns)t.tv_sec * NS_PER_S + (ns)t.tv_nsec;
+}
+
+ns clock_mono(void)
+{
+    return now(CLOCK_MONOTONIC);
+}
+
+ns clock_wall(void)
+{
+    return now(CLOCK_REALTIME);
+}
+
+ns clock_thread_cpu(void)
+{
+    return now(CLOCK_THREAD_CPUTIME_ID);
+}

@@ -1,0 +1,215 @@
+/* See log.h. The text format is for people (time, level, event, key=value), JSON for machines
+ * (one object a line, keys in the same order). The buffer is static: logging never allocates. */
+#include "base/log.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LOG_BUFFER_BYTES = 64 * 1024, LOG_LINE_BYTES_MAX = 8 * 1024 };
+
+static struct {
+    int fd;
+    log_format format;
+    const char *process;
+    size_t n;
+    size_t line_at; /* where the line being made starts */
+    time_t second;  /* of the cached time stamp */
+    char stamp[32];
+    char text[LOG_BUFFER_BYTES];
+} g = {.fd = STDERR_FILENO};
+
+void log_init(int fd, log_format format, const char *process)
+{
+    g.fd = fd;
+    g.format = format;
+    g.process = process;
+}
+
+void log_flush(void)
+{
+    size_t at = 0;
+    while (at < g.n) {
+        ssize_t w = write(g.fd, g.text + at, g.n - at);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w <= 0)
+            break; /* nowhere to say so */
+        at += (size_t)w;
+    }
+    g.n = 0;
+    g.line_at = 0;
+}
+
+static size_t room(void)
+{
+    size_t used = g.n - g.line_at;
+    size_t line = used < LOG_LINE_BYTES_MAX ? LOG_LINE_BYTES_MAX - used : 0;
+    return line;
+}
+
+static void put(const char *p, size_t n)
+{
+    if (n > room())
+        n = room();
+    memcpy(g.text + g.n, p, n);
+    g.n += n;
+}
+
+static void put_z(const char *z)
+{
+    put(z, strlen(z));
+}
+
+static void put_u64(uint64_t v)
+{
+    char digits[24];
+    size_t i = sizeof digits;
+    do
+        digits[--i] = (char)('0' + v % 10);
+    while (v /= 10);
+    put(digits + i, sizeof digits - i);
+}
+
+static void put_escaped(str s, bool quoted)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < s.n && room() > 8; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (quoted && (c == '"' || c == '\\')) {
+            char two[2] = {'\\', (char)c};
+            put(two, 2);
+        } else if (c == '\n') {
+            put("\\n", 2);
+        } else if (c < 0x20 || c == 0x7f) {
+            char six[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+            put(six, 6);
+        } else {
+            put(&s.p[i], 1);
+        }
+    }
+}
+
+/* Time to the microsecond, UTC; the part down to the second is made once a second. */
+static void put_time(void)
+{
+    ns now = clock_wall();
+    time_t second = (time_t)(now / NS_PER_S);
+    if (second != g.second) {
+        struct tm tm;
+        gmtime_r(&second, &tm);
+        strftime(g.stamp, sizeof g.stamp, "%Y-%m-%dT%H:%M:%S", &tm);
+        g.second = second;
+    }
+    put_z(g.stamp);
+    uint32_t us = (uint32_t)(now % NS_PER_S / 1000);
+    char frac[8] = ".000000Z";
+    for (int i = 6; i > 0; i--, us /= 10)
+        frac[i] = (char)('0' + us % 10);
+    put(frac, sizeof frac);
+}
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+void log_line(log_level level, const char *event)
+{
+    if (sizeof g.text - g.n < 2 * LOG_LINE_BYTES_MAX)
+        log_flush();
+    g.line_at = g.n;
+    if (g.format == LOG_JSON) {
+        put_z("{\"time\":\"");
+        put_time();
+        put_z("\",\"level\":\"");
+        put_z(level_names[level]);
+        put_z("\",\"process\":\"");
+        put_z(g.process ? g.process : "ebb");
+        put_z("\",\"event\":\"");
+        put_z(event);
+        put_z("\"");
+        return;
+    }
+    put_time();
+    put_z(" ");
+    put_z(level_names[level]);
+    put_z(" ");
+    put_z(event);
+}
+
+static void put_key(const char *key)
+{
+    put_z(g.format == LOG_JSON ? ",\"" : " ");
+    put_z(key);
+    put_z(g.format == LOG_JSON ? "\":" : "=");
+}
+
+static bool needs_quotes(str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '"' || s.p[i] == '\\' || s.p[i] == '=')
+            return true;
+    return s.n == 0;
+}
+
+void log_str(const char *key, str value)
+{
+    bool quoted = g.format == LOG_JSON || needs_quotes(value);
+    put_key(key);
+    if (quoted)
+        put_z("\"");
+    if (g.format == LOG_JSON && !str_is_utf8(value))
+        put_escaped(S("(not UTF-8)"), true);
+    else
+        put_escaped(value, quoted);
+    if (quoted)
+        put_z("\"");
+}
+
+void log_u64(const char *key, uint64_t value)
+{
+    put_key(key);
+    put_u64(value);
+}
+
+void log_us(const char *key, uint64_t value_ns)
+{
+    put_key(key);
+    put_u64(value_ns / 1000);
+    char tenth[2] = {'.', (char)('0' + value_ns / 100 % 10)};
+    put(tenth, 2);
+}
+
+void log_end(void)
+{
+    /* The maximum of a line keeps these bytes free: a cut line is still closed. */
+    if (g.format == LOG_JSON)
+        g.text[g.n++] = '}';
+    g.text[g.n++] = '\n';
+    g.line_at = g.n;
+}
+
+void log_msg(log_level level, const char *fmt, ...)
+{
+    char text[2048];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    log_line(level, "message");
+    log_str("text", (str){text, len});
+    log_end();
+}
+
+void log_guest(str component, const char *stream, str request_id, str line)
+{
+    log_line(LOG_INFO, "guest");
+    log_str("component", component);
+    log_str("stream", str_from(stream));
+    log_str("id", request_id);
+    log_str("line", line);
+    log_end();
+}
