@@ -1,0 +1,126 @@
+/* Component-model value types as descriptors, and what the Canonical ABI derives from them
+ * (CanonicalABI.md: "Alignment", "Element Size", "Flattening").
+ *
+ * Invariants: a descriptor is immutable once made; it lives in the arena it was made in; it is a
+ * finite tree (depth at most COMPONENT_TYPE_DEPTH_MAX) whose shared parts may be shared; size,
+ * align and flat_count are filled in by whoever makes it (type_finish). Names are kept as written.
+ */
+#pragma once
+
+#include "base/arena.h"
+
+typedef enum {
+    TYPE_BOOL,
+    TYPE_S8,
+    TYPE_U8,
+    TYPE_S16,
+    TYPE_U16,
+    TYPE_S32,
+    TYPE_U32,
+    TYPE_S64,
+    TYPE_U64,
+    TYPE_F32,
+    TYPE_F64,
+    TYPE_CHAR,
+    TYPE_STRING,
+    TYPE_LIST,    /* elem; length_fixed where it is a fixed-size list */
+    TYPE_RECORD,  /* fields */
+    TYPE_TUPLE,   /* fields without names */
+    TYPE_VARIANT, /* fields; type NULL for a case without payload */
+    TYPE_ENUM,    /* fields, all without type */
+    TYPE_OPTION,  /* elem */
+    TYPE_RESULT,  /* fields[0] "ok", fields[1] "error"; type NULL where there is none */
+    TYPE_FLAGS,   /* fields, all without type; at most 32 */
+    TYPE_OWN,     /* resource */
+    TYPE_BORROW,  /* resource */
+    TYPE_STREAM,  /* elem or NULL */
+    TYPE_FUTURE,  /* elem or NULL */
+    TYPE_ERROR_CONTEXT,
+} type_kind;
+
+typedef enum { CORE_I32 = 0x7f, CORE_I64 = 0x7e, CORE_F32 = 0x7d, CORE_F64 = 0x7c } core_type;
+
+enum {
+    ABI_FLAT_PARAMS_MAX = 16, /* MAX_FLAT_PARAMS */
+    ABI_FLAT_RESULTS_MAX = 1, /* MAX_FLAT_RESULTS */
+    ABI_FLAT_ASYNC_PARAMS_MAX = 4,
+};
+
+typedef struct type type;
+
+/* A resource type. Two mentions are the same type if and only if the pointers are equal within one
+ * component; between a component and the host they match by interface (version track) and name. */
+typedef struct {
+    str interface;  /* "wasi:io/streams@0.2.0"; empty: imported plainly or defined by a component */
+    str name;       /* "input-stream"; empty if anonymous */
+    bool imported;  /* the host defines it */
+    uint32_t index; /* in link_plan.resources; the host's own descriptors: as the host likes */
+} resource_type;
+
+typedef struct {
+    str name;
+    const type *type; /* NULL: a case without payload */
+} type_field;
+
+struct type {
+    type_kind kind;
+    const type_field *fields;
+    uint32_t fields_count;
+    const type *elem;
+    uint32_t length_fixed; /* TYPE_LIST: 0 is the ordinary list */
+    const resource_type *resource;
+    /* derived, by type_finish */
+    uint32_t size, align; /* elem_size and alignment in linear memory, bytes */
+    uint32_t flat_count;  /* number of core values; may exceed the ABI's limits */
+    uint32_t payload_at;  /* variants, options, results: offset of the payload */
+    uint32_t depth;
+};
+
+typedef struct {
+    const type_field *params; /* every one has a type */
+    uint32_t params_count;
+    const type *result; /* NULL: none. The stable format knows one result, unnamed. */
+    bool async;
+} functype;
+
+/* The core signature of a functype, for canon lower or canon lift (flatten_functype). */
+typedef struct {
+    core_type params[ABI_FLAT_PARAMS_MAX + 1];
+    uint32_t params_count;
+    core_type results[ABI_FLAT_RESULTS_MAX];
+    uint32_t results_count;
+    bool params_spilled;  /* one pointer instead of the parameters */
+    bool results_spilled; /* lower: a return pointer is the last parameter; lift: a pointer result */
+} core_signature;
+
+/* The descriptor of a primitive kind (BOOL..STRING, ERROR_CONTEXT); static. */
+const type *type_primitive(type_kind kind);
+/* Fills in the derived fields of t from its finished parts. ERR_LIMIT: too deep or too large. */
+bool type_finish(type *t, err *e);
+/* Writes t's core types into ret[0..flat_count), at most max of them; returns flat_count. */
+uint32_t type_flatten(const type *t, core_type *ret, uint32_t max);
+bool functype_lower_signature(const functype *f, core_signature *ret, err *e);
+bool functype_lift_signature(const functype *f, core_signature *ret, err *e);
+
+/* Offset of field i of a record or tuple. */
+uint32_t type_field_offset(const type *t, uint32_t i);
+/* Bytes of the discriminant of a variant-like type: 1, 2 or 4. */
+uint32_t type_discriminant_size(const type *t);
+
+/* Structural equality, names of fields and cases included. Resources: same pointer, or same name
+ * with interfaces of the same version track (version_compatible). */
+bool type_equal(const type *a, const type *b);
+bool functype_equal(const functype *a, const functype *b);
+/* As WIT text: "func(self: borrow<pollable>) -> bool". For messages and inspect. */
+str type_text(arena *a, const type *t);
+str functype_text(arena *a, const functype *f);
+
+/* "ns:pkg/iface@1.2.3" in parts; version is empty where none is given. */
+typedef struct {
+    str path;    /* "wasi:io/streams" */
+    str version; /* "0.2.3" */
+} interface_name;
+interface_name interface_name_parse(str text);
+/* spin.md 3.2: same path, and same version or same track (0.2.x; 1.x; never 0.0.x; pre-releases
+ * only exactly). */
+bool interface_compatible(str have, str want);
