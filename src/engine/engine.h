@@ -1,0 +1,135 @@
+/* The engine: the only room that knows Wasmtime. Core modules in, calls out.
+ *
+ *   compile process                        worker process
+ *   engine_compile(module) -> .cwasm       engine_module_open(.cwasm file) -> engine_module
+ *                                          engine_instance_new -> _start -> _call ... _free
+ *
+ * An engine_instance is one store with one instance of one module: a sandbox. Guest code runs on a
+ * fiber of its own; engine_poll runs it until it ends, waits, or has used its time slice.
+ *
+ * Invariants
+ * - One engine per process, one thread. At most one operation (start or call) per instance.
+ * - Host functions run on the fiber's stack: no SQL, TLS or libcurl there, no deep frames
+ *   (ENGINE_HOST_STACK_BYTES is what they have).
+ * - A pointer into guest memory is valid until the next guest call or wait: keep (offset, length).
+ * - An instance that trapped or was abandoned can only be freed.
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "component/plan.h"
+
+enum { ENGINE_HOST_STACK_BYTES = 512 * 1024, ENGINE_TICK_NS = 1000000 };
+
+typedef struct engine engine;
+typedef struct engine_module engine_module;
+typedef struct engine_instance engine_instance;
+
+typedef struct {
+    bool compiler;            /* true in the compile process: no pool is made */
+    uint32_t instances_max;   /* pool slots: instances alive at once */
+    size_t memory_bytes_max;  /* per linear memory; the pool reserves address space, not memory */
+    size_t wasm_stack_bytes;  /* per call */
+} engine_config;
+
+/* Settings that unmodified apps run with. */
+engine_config engine_config_default(void);
+bool engine_new(const engine_config *c, engine **ret, err *e);
+void engine_free(engine *en);
+/* Names everything an artifact depends on: engine version, settings, CPU features. Part of the
+ * artifact's file name, so that one made by another engine is simply not found. Static. */
+str engine_fingerprint(const engine *en);
+
+/* Validates and compiles one core module. ERR_INVALID carries the validator's message. */
+bool engine_compile(engine *en, bytes module, buf *ret_cwasm, err *e);
+
+/* A value at the boundary; what the guest passes and gets. */
+typedef union {
+    int32_t i32;
+    uint32_t u32;
+    int64_t i64;
+    uint64_t u64;
+    float f32;
+    double f64;
+    uint64_t v128[2];
+} slot;
+
+typedef enum {
+    HOST_DONE, /* results are in the slots */
+    HOST_TRAP, /* engine_trap_set was called */
+    HOST_WAIT, /* call me again after engine_wake: only where may_wait was declared */
+} host_status;
+
+/* A host function of a module. Arguments come in `slots`, results go there. A function that
+ * returned HOST_WAIT is called again, with the same `slots` and env, at each later engine_poll,
+ * until it returns something else: it must be written so that it may be tried again. */
+typedef host_status (*engine_host_fn)(void *env, engine_instance *in, slot *slots);
+
+typedef struct {
+    engine_host_fn fn; /* NULL: calling it traps, naming the import */
+    void *env;         /* borrowed; outlives the module */
+    bool may_wait;     /* costs some 100 ns a call more */
+} engine_import;
+
+/* Maps an artifact and links it: imports[k] is "ebb" "<k>". The file is checked (owner, length,
+ * header, fingerprint) but its code is trusted: only the compile process writes there. The plan
+ * unit and the imports are borrowed and must outlive the module. */
+bool engine_module_open(engine *en, const char *path, const plan_unit *unit,
+                        const engine_import *imports, engine_module **ret, err *e);
+/* Instances must be gone. NULL is allowed. */
+void engine_module_close(engine_module *m);
+
+typedef struct {
+    size_t memory_bytes_max;   /* per linear memory; growth beyond it answers -1 to the guest */
+    uint32_t table_elements_max;
+} engine_limits;
+
+bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
+                         engine_instance **ret, err *e);
+/* At any time, also in the middle of a call (the fiber is dropped). NULL is allowed. */
+void engine_instance_free(engine_instance *in);
+void *engine_user(const engine_instance *in);
+
+typedef enum {
+    ENGINE_DONE,  /* the operation ended; results are in the slots given to it */
+    ENGINE_WAIT,  /* a host function waits: poll again after it was woken */
+    ENGINE_YIELD, /* the time slice is over: poll again when others had their turn */
+    ENGINE_TRAP,  /* engine_trap says why */
+} engine_status;
+
+/* Begin an operation; engine_poll then drives it. `slots` must stay where they are until it ends;
+ * they hold the arguments, then the results. */
+void engine_start(engine_instance *in);                            /* instantiate, run "start" */
+void engine_call(engine_instance *in, uint32_t lift, slot *slots); /* "f<lift>" */
+void engine_post_return(engine_instance *in, uint32_t lift, slot *slots); /* "p<lift>" */
+engine_status engine_poll(engine_instance *in);
+
+/* From host functions, on the fiber. `k` is the canonical options' index, PLAN_NONE never. */
+/* Base and size of memory k now. */
+uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size);
+/* realloc(0, 0, align, size) of realloc k; checks nothing about the result but that the call did
+ * not trap. False: it trapped, return HOST_TRAP at once. */
+bool engine_realloc(engine_instance *in, int32_t k, uint32_t align, uint32_t size, uint32_t *ret);
+/* Runs "d<resource>" with the representation. False: it trapped, return HOST_TRAP. */
+bool engine_destroy(engine_instance *in, uint32_t resource, uint32_t representation);
+/* Makes the next HOST_TRAP say this. Always returns HOST_TRAP. */
+host_status engine_trap_set(engine_instance *in, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* proc_exit and wasi:cli/exit: ends the operation as ENGINE_TRAP with exited set. */
+host_status engine_exit_set(engine_instance *in, int status);
+
+typedef struct {
+    bool exited;      /* the guest asked to end */
+    int exit_status;
+    bool out_of_stack, out_of_memory;
+    const char *text; /* "wasm trap: out of bounds memory access"; valid until the instance goes */
+    const char *backtrace; /* symbolised, one frame a line, "" if there is none */
+} engine_trap;
+const engine_trap *engine_instance_trap(const engine_instance *in);
+
+/* What it used so far. */
+ns engine_cpu_ns(const engine_instance *in);          /* on the fiber, host functions included */
+size_t engine_memory_bytes(engine_instance *in);      /* linear memories as grown */
+
+/* Ticks make running guests yield every ENGINE_TICK_NS. They are armed by engine_poll and disarm
+ * themselves after a tick that found nothing running: an idle process is never woken. */

@@ -1,0 +1,116 @@
+/* Host interfaces: what a guest may import, as tables of plain C functions over the Canonical ABI.
+ *
+ * One row per function: its name, its WIT signature as text, the C function. An interface adds its
+ * types as WIT text. At load, host_bind finds the row of every import of a plan (version tracks,
+ * spin.md 3.2), compares types structurally and gives the engine its functions; what is missing or
+ * differs is named, with what the host offers and what to do.
+ *
+ * A `guest` is all host state of one instance: handle table, streams, the HTTP exchange it answers,
+ * its component's environment and files. It dies with the request.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "http/exchange.h"
+
+typedef struct guest guest;
+
+/* What one host function call works on. */
+typedef struct {
+    guest *g;
+    engine_instance *in;
+    const plan_import *import; /* its canonical options: memory, realloc, encoding */
+    slot *slots;               /* arguments, then results */
+} host_call;
+
+typedef host_status (*host_fn)(host_call *c);
+
+typedef struct {
+    const char *name;      /* "[method]input-stream.read" */
+    const char *signature; /* "func(self: borrow<input-stream>, len: u64) -> result<...>" */
+    host_fn fn;
+    bool may_wait;
+} host_func;
+
+typedef struct {
+    const char *name;    /* "wasi:io/streams@0.2.0": any version of the track is served */
+    const char *types;   /* WIT: "resource input-stream; variant stream-error { ... }" and
+                            "use wasi:io/error@0.2.0.{error};" */
+    const host_func *funcs; /* ends with a row without name */
+} host_interface;
+
+/* All interfaces, ends with NULL. */
+extern const host_interface *const host_interfaces[];
+
+/* Parses every signature once. In a process that binds or inspects; static state, idempotent. */
+bool host_init(err *e);
+
+typedef struct {
+    str interface, name;
+    str reason; /* "not offered", or what differs: both signatures as WIT text */
+} host_missing;
+
+typedef struct host_binding host_binding;
+/* The engine's import tables for every unit of the plan (borrowed). Imports that the host does not
+ * offer fail here with ERR_UNSUPPORTED naming the first and counting all; with `ret_missing` they
+ * are listed instead and bound to traps. */
+bool host_bind(arena *a, const plan *p, host_binding **ret, const host_missing **ret_missing,
+               size_t *ret_missing_count, err *e);
+const engine_import *host_binding_imports(const host_binding *b, uint32_t unit);
+/* The lift of the wasi:http/incoming-handler export (spin.md 3.1); ERR_UNSUPPORTED if none. */
+bool host_http_handler(const plan *p, uint32_t *ret_unit, uint32_t *ret_lift, err *e);
+
+/* A component's own part, the same for all its instances. Borrowed by guests. */
+typedef struct {
+    str name;
+    const http_field *environment; /* name, value */
+    size_t environment_count;
+    const http_field *variables; /* resolved, what the component may see */
+    size_t variables_count;
+    /* Preopened directories: guest path and an O_PATH descriptor of a directory. */
+    const struct host_preopen {
+        str guest_path;
+        int dir_fd;
+        bool writable;
+    } *preopens;
+    size_t preopens_count;
+    /* What it may reach: asked with scheme, host and port; NULL: nothing. */
+    bool (*outbound_allowed)(void *user, str scheme, str host, uint16_t port);
+    void *outbound_user;
+    uint32_t handles_max; /* open resources per instance */
+    size_t output_line_bytes_max;
+} host_component;
+
+typedef struct {
+    /* Something the guest waits for is ready: poll its instance. From the event loop, never from
+     * inside a host function of the same guest. */
+    void (*on_wake)(void *user);
+    /* The guest wrote whole lines (or ended with a partial one) to stdout (1) or stderr (2). */
+    void (*on_output)(void *user, int stream, str line);
+} guest_callbacks;
+
+/* loop: struct loop of loop/loop.h, for timers and descriptors that the guest waits on. */
+struct loop;
+bool guest_new(const host_component *c, struct loop *l, const guest_callbacks *cb, void *user,
+               guest **ret, err *e);
+/* Drops every handle, cancels every wait, flushes partial output lines. NULL is allowed. */
+void guest_free(guest *g);
+/* The instance whose user pointer this guest is. */
+void guest_attach(guest *g, engine_instance *in);
+
+/* Makes the two handles that wasi:http/incoming-handler.handle takes. The exchange stays the
+ * caller's to abort as long as guest_http_started is false; after that the guest ends or cuts it. */
+void guest_http_begin(guest *g, http_exchange *x, slot slots[2]);
+typedef enum {
+    GUEST_HTTP_NONE,      /* response-outparam.set was never called */
+    GUEST_HTTP_ERROR,     /* it was set to an error-code: guest_http_error names it */
+    GUEST_HTTP_STREAMING, /* the head was sent, the body is not finished */
+    GUEST_HTTP_DRAINING,  /* the guest finished; bytes still wait for the client */
+    GUEST_HTTP_ENDED,     /* exchange_end was called: the exchange is gone */
+    GUEST_HTTP_CUT,       /* the exchange was aborted or the client went away */
+} guest_http_state;
+guest_http_state guest_http(const guest *g);
+str guest_http_error(const guest *g);
+/* After handle returned: an unfinished body is cut (spin.md 3.4), a finished one drains; on_wake
+ * is called when the state becomes ENDED or CUT. `trapped`: handle did not return normally. */
+void guest_http_returned(guest *g, bool trapped);
