@@ -1,0 +1,35 @@
+/* `files` and `exclude_files` to the list of files that a guest sees.
+ * Pure: the file system is a table of functions. Paths given to it are relative to the app's
+ * directory, use '/', and never hold '.', '..' or an empty segment ("" is the directory itself);
+ * whoever implements it must not let a symbolic link lead outside (openat2, RESOLVE_BENEATH). */
+#pragma once
+
+#include "app/app.h"
+
+typedef enum { FILES_ABSENT, FILES_FILE, FILES_DIR, FILES_OTHER } files_type;
+
+typedef struct {
+    str name; /* one segment; never "." or ".." */
+    files_type type; /* of what a link points to */
+} files_entry;
+
+typedef struct {
+    void *ctx;
+    /* Links are followed. FILES_ABSENT is not an error. */
+    bool (*stat)(void *ctx, str path, files_type *ret, err *e);
+    /* Entries in any order, allocated in a. */
+    bool (*list)(void *ctx, arena *a, str path, files_entry **ret, size_t *ret_count, err *e);
+} files_fs;
+
+/* Fills c->files from c->mounts and c->exclude_files: regular files only, sorted by guest path,
+ * each guest path once (a later entry of `files` wins). Errors name the entry and its position in
+ * `file`; a pattern that matches nothing is a warning, an absent plain path an error.
+ * warnings may be NULL. scratch is only used during the call. */
+bool files_expand(arena *a, arena *scratch, const files_fs *fs, str file, app_component *c,
+                  str_list *warnings, err *e);
+
+/* Shell pattern over a path: '?' and '*' within a segment, '[a-z]' and '[!a-z]', '**' as a whole
+ * segment for any number of segments. Linear in pattern times path; no recursion. */
+bool files_glob_match(str pattern, str path);
+/* True if the pattern is well-formed ('**' only as a whole segment, brackets closed). */
+bool files_glob_check(str pattern, err *e);
