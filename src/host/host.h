@@ -98,9 +98,12 @@ void guest_free(guest *g);
 /* The instance whose user pointer this guest is. */
 void guest_attach(guest *g, engine_instance *in);
 
-/* Makes the two handles that wasi:http/incoming-handler.handle takes. The exchange stays the
- * caller's to abort as long as guest_http_started is false; after that the guest ends or cuts it. */
-void guest_http_begin(guest *g, http_exchange *x, slot slots[2]);
+/* Makes the two handles that wasi:http/incoming-handler.handle takes. `head` is what the guest
+ * sees: the exchange's own request, with the platform's spin-* fields put in place of the client's;
+ * borrowed for the guest's life. The guest binds the exchange's callbacks (exchange_bind); the
+ * exchange stays the caller's to abort only while guest_http is GUEST_HTTP_NONE or _ERROR, after
+ * guest_free. */
+void guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot slots[2]);
 typedef enum {
     GUEST_HTTP_NONE,      /* response-outparam.set was never called */
     GUEST_HTTP_ERROR,     /* it was set to an error-code: guest_http_error names it */
