@@ -1,0 +1,143 @@
+# Set-up for ./dev: Debian packages, Python environments, the engine. Sourced, not run.
+#
+# Everything that is fetched lives in $EBB_CACHE, outside the clone, in a folder whose name carries
+# the digest of the list it was made from: a changed list is a new folder, an unchanged one costs
+# nothing. A folder is made under a temporary name and renamed when whole (a Python environment
+# cannot be moved: it is made in place and marked whole by the file .ready), under a lock, so an
+# interrupted or a second ./dev does no harm. Every archive is checked against a SHA-256 in tools/.
+
+EBB_CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/ebb"
+
+say() { printf '\033[1m==\033[0m %s\n' "$*" >&2; }
+die() { printf 'dev: %s\n' "$*" >&2; exit 1; }
+
+# The lines of a list without comments.
+list() { grep -v -e '^#' -e '^ *$' "$1"; }
+
+digest_of() { cat "$@" | sha256sum | cut -c1-12; }
+
+# Runs a command under the lock of a name, so that two ./dev at once take turns.
+locked() {
+    local name=$1
+    shift
+    mkdir -p "$EBB_CACHE"
+    exec {lock_fd}>"$EBB_CACHE/.lock-$name"
+    flock -n "$lock_fd" || { say "waiting for another ./dev ($name)"; flock "$lock_fd"; }
+    "$@" {lock_fd}>&-
+    exec {lock_fd}>&-
+}
+
+packages_missing() {
+    local set package
+    for set in "$@"; do
+        list tools/packages.txt | while read -r of package; do
+            [ "$of" = "$set" ] || continue
+            [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+                echo "$package"
+        done
+    done | sort -u
+}
+
+# Installs the packages of the given sets that are missing; asks apt nothing when none is.
+setup_packages() {
+    command -v dpkg-query >/dev/null || die "this set-up knows Debian 12 only; packages: tools/packages.txt"
+    local missing apt="apt-get -o DPkg::Lock::Timeout=600"
+    missing=$(packages_missing "$@" | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || die "run as root: apt-get install $missing"
+        apt="sudo $apt"
+    fi
+    say "installing Debian packages: $missing"
+    export DEBIAN_FRONTEND=noninteractive
+    $apt update -q >&2 || die "apt-get update failed"
+    # shellcheck disable=SC2086
+    $apt install -y -q --no-install-recommends --no-remove $missing >&2 ||
+        die "apt-get could not install: $missing(it removes nothing by itself; see its message)"
+}
+
+# Python environment of tools/python-$1.txt; prints its folder.
+venv_dir() { echo "$EBB_CACHE/venv-$1-$(digest_of "tools/python-$1.txt")"; }
+
+venv_make() {
+    local dir
+    dir=$(venv_dir "$1")
+    [ -e "$dir/.ready" ] && return 0
+    say "making the Python environment '$1'"
+    rm -rf "$dir"
+    /usr/bin/python3 -m venv "$dir" || die "python3 -m venv failed"
+    "$dir/bin/pip" install -q --no-deps --only-binary :all: --require-hashes \
+        -r "tools/python-$1.txt" >&2 || die "pip could not install tools/python-$1.txt"
+    touch "$dir/.ready"
+}
+setup_venv() { [ -e "$(venv_dir "$1")/.ready" ] || locked "venv-$1" venv_make "$1"; }
+
+# A cargo that knows 'cargo info' (1.82, 2024): the way to download one archive and nothing else.
+cargo_find() {
+    local c
+    for c in cargo /usr/bin/cargo; do
+        (cd / && "$c" info --help) >/dev/null 2>&1 && { echo "$c"; return 0; }
+    done
+    return 1
+}
+
+# Unpacks crate $1 of tools/crates.txt into folder $2.
+crate_unpack() {
+    local name version sum cargo archive
+    read -r name version sum < <(list tools/crates.txt | grep "^$1 ")
+    cargo=$(cargo_find) || { setup_packages crates; cargo=$(cargo_find) || die "no usable cargo"; }
+    crate_archive() {
+        find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$name-$version.crate" 2>/dev/null |
+            head -n 1
+    }
+    archive=$(crate_archive)
+    [ -n "$archive" ] || (cd / && "$cargo" info -q "$name@$version" >/dev/null) ||
+        die "cargo could not fetch $name $version"
+    archive=$(crate_archive)
+    echo "$sum  $archive" | sha256sum --quiet -c - || die "$archive is not what was pinned"
+    mkdir -p "$2"
+    tar -xzf "$archive" -C "$2" --strip-components=1
+}
+
+# The folder that meson takes as -Ddeps: wasmtime/{include,lib}, llhttp/, adapter/.
+deps_dir() { echo "$EBB_CACHE/deps-$(digest_of tools/engine.txt tools/crates.txt)"; }
+
+deps_make() {
+    local dir tmp py
+    dir=$(deps_dir)
+    [ -d "$dir" ] && return 0
+    say "fetching the pinned engine and parser"
+    py=$(venv_dir build)/bin
+    tmp=$(mktemp -d "$EBB_CACHE/.deps-XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$tmp'" EXIT
+    "$py/pip" download -q --no-deps --no-build-isolation --require-hashes \
+        --only-binary wasmtime --no-binary httptools -d "$tmp/dl" -r tools/engine.txt >&2 ||
+        die "pip could not download tools/engine.txt"
+
+    mkdir -p "$tmp/out/wasmtime/lib" "$tmp/out/llhttp" "$tmp/out/adapter"
+    "$py/python" -m zipfile -e "$tmp"/dl/wasmtime-*.whl "$tmp/wheel"
+    cp "$tmp/wheel/wasmtime/linux-x86_64/_libwasmtime.so" "$tmp/out/wasmtime/lib/libwasmtime.so"
+
+    crate_unpack wasmtime-c-api-impl "$tmp/c-api"
+    cp -r "$tmp/c-api/include" "$tmp/out/wasmtime/include"
+    # The wheel's library is built with every feature; DISABLE_LOGGING is the one that takes away.
+    sed -e '/WASMTIME_FEATURE_DISABLE_LOGGING/d' -e 's/^#cmakedefine/#define/' \
+        "$tmp/c-api/include/wasmtime/conf.h.in" >"$tmp/out/wasmtime/include/wasmtime/conf.h"
+
+    crate_unpack wasi-preview1-component-adapter-provider "$tmp/adapter"
+    cp "$tmp/adapter/artefacts/"*.wasm "$tmp/out/adapter/"
+
+    tar -xzf "$tmp"/dl/httptools-*.tar.gz -C "$tmp" --strip-components=1
+    cp "$tmp/vendor/llhttp/include/llhttp.h" "$tmp/vendor/llhttp/src/"*.c "$tmp/out/llhttp/"
+
+    sync -f "$tmp/out" && mv "$tmp/out" "$dir"
+    rm -rf "$tmp"
+    trap - EXIT
+}
+
+setup_deps() {
+    [ -d "$(deps_dir)" ] && return 0
+    setup_venv build
+    locked deps deps_make
+}
