@@ -21,3 +21,15 @@
 #define HTTP_HEADERS_MAX 100
 #define HTTP_URI_BYTES_MAX (16 * KIB)
 #define HTTP_BUFFER_BYTES (64 * KIB) /* body bytes held per direction and request */
+
+/* app/ */
+#define TOML_BYTES_MAX (4 * MIB)       /* a manifest of 1,000 components is 200 kB */
+#define TOML_DEPTH_MAX 64              /* of arrays, tables and dotted keys; spin.toml needs 6 */
+#define APP_COMPONENTS_MAX 10000       /* in one manifest, as triggers */
+#define APP_ARENA_BYTES_MAX (256 * MIB)
+#define APP_FILES_MAX 100000           /* files of one component after globbing */
+#define APP_PATH_BYTES_MAX 4096        /* PATH_MAX of Linux */
+#define APP_LOCKED_BYTES_MAX (64 * MIB)
+#define VARIABLE_VALUE_BYTES_MAX (1 * MIB) /* after templates are expanded */
+#define APP_CPU_TIME_MAX_NS (30 * UINT64_C(1000000000))   /* default CPU time of a call */
+#define APP_IDLE_TIME_MAX_NS (600 * UINT64_C(1000000000)) /* as Spin's outbound timeouts */
