@@ -1,0 +1,27 @@
+/* Listening sockets: making one, and accepting from one.
+ *
+ * The supervisor makes one socket per worker slot (SO_REUSEPORT: the kernel spreads connections over
+ * them) and a worker gets the descriptor of its slot by inheritance. A listener uses a duplicate of
+ * the description: closing it leaves the socket and its queue to whoever else holds it.
+ */
+#pragma once
+
+#include "base/str.h"
+#include "loop/loop.h"
+
+enum { LISTEN_ADDRESS_MAX = 64 }; /* "[ffff:...:255.255.255.255%eth0...]:65535" and a NUL */
+
+/* "127.0.0.1:3000", "[::1]:3000", ":3000" (all IPv4 and IPv6), "localhost:3000" (127.0.0.1). Names
+ * are not looked up. Port 0: the kernel picks; ret_address is where it listens, as text. Call again
+ * with that text for more sockets on the same port. Non-blocking, close-on-exec, listening. */
+bool listen_socket(str address, int *ret_fd, char ret_address[LISTEN_ADDRESS_MAX], err *e);
+
+typedef struct listener listener;
+
+/* f takes fd: non-blocking, close-on-exec; peer is "127.0.0.1:4321", valid during the call.
+ * fd stays the caller's and must stay open until listener_close. Where descriptors or memory run
+ * out, accepting pauses for a moment. */
+bool listener_open(loop *l, int fd, void (*f)(void *user, int fd, str peer), void *user,
+                   listener **ret_listener, err *e);
+/* NULL is allowed. */
+void listener_close(listener *li);

@@ -1,0 +1,52 @@
+/* A connected byte stream (TCP or UNIX socket, pipe) with back-pressure both ways.
+ *
+ * Invariants
+ * - Reading delivers into one buffer that all streams of the loop share: the bytes are valid during
+ *   on_read only. stream_read_limit bounds the next read, 0 pauses reading.
+ * - stream_write tries to write at once. What the socket did not take is kept by the stream, at most
+ *   one such rest at a time: while stream_write_busy, give no more; on_drained says when.
+ * - Errors are reported once, by on_end from the loop or as the result of stream_write; after either
+ *   the owner calls stream_close.
+ * - stream_close gives up what was not written. No callback comes after it.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "loop/loop.h"
+
+/* Of one read at most; the size of the buffer that the streams of a loop share. */
+enum { STREAM_READ_BYTES_MAX = 64 * 1024 };
+
+typedef enum {
+    STREAM_EOF,   /* the peer sends no more; writing may still work */
+    STREAM_RESET, /* the connection is gone, both ways */
+} stream_end;
+
+typedef struct {
+    void (*on_read)(void *user, const uint8_t *p, size_t n);
+    void (*on_end)(void *user, stream_end end);
+    void (*on_drained)(void *user);
+} stream_callbacks;
+
+typedef struct stream stream;
+
+/* Takes fd (a connected stream socket or a pipe), also on failure. Nothing is read before
+ * stream_read_limit. *callbacks must outlive the stream. */
+bool stream_open_take(loop *l, int fd, const stream_callbacks *callbacks, void *user,
+                      stream **ret_stream, err *e);
+/* Bytes that one read may deliver from now on; 0 pauses. Cheap, but going to 0 and back costs a
+ * system call. */
+void stream_read_limit(stream *s, size_t n);
+/* Writes what it can of b. All of it: b is cleared. A part: the stream takes b's memory together
+ * with the rest and b becomes empty; stream_write_busy is then true until on_drained.
+ * false: the connection is gone; b is as it was. */
+bool stream_write(stream *s, buf *b);
+bool stream_write_busy(const stream *s);
+/* Bytes of the rest that are not yet written: falls as the peer reads. */
+size_t stream_write_left(const stream *s);
+/* No more will be written (TCP FIN). Not while stream_write_busy. */
+bool stream_shutdown_write(stream *s);
+/* The next stream_close resets the connection (TCP RST) instead of ending it. */
+void stream_reset_on_close(stream *s);
+/* NULL is allowed. */
+void stream_close(stream *s);
