@@ -68,6 +68,7 @@ venv_make() {
     /usr/bin/python3 -m venv "$dir" || die "python3 -m venv failed"
     "$dir/bin/pip" install -q --no-deps --only-binary :all: --require-hashes \
         -r "tools/python-$1.txt" >&2 || die "pip could not install tools/python-$1.txt"
+    find "$dir/lib" -path '*/wasmtime_cli/wasmtime' -exec chmod +x {} +  # not set in its archive
     touch "$dir/.ready"
 }
 setup_venv() { [ -e "$(venv_dir "$1")/.ready" ] || locked "venv-$1" venv_make "$1"; }
