@@ -113,6 +113,8 @@ typedef enum {
     GUEST_HTTP_CUT,       /* the exchange was aborted or the client went away */
 } guest_http_state;
 guest_http_state guest_http(const guest *g);
+/* The status that was sent; 0: none yet. */
+unsigned guest_http_status(const guest *g);
 str guest_http_error(const guest *g);
 /* After handle returned: an unfinished body is cut (spin.md 3.4), a finished one drains; on_wake
  * is called when the state becomes ENDED or CUT. `trapped`: handle did not return normally. */
