@@ -68,12 +68,19 @@ struct type {
     uint32_t fields_count;
     const type *elem;
     uint32_t length_fixed; /* TYPE_LIST: 0 is the ordinary list */
+    bool is_map;           /* TYPE_LIST of a 2-tuple that was written map<k, v> */
     const resource_type *resource;
     /* derived, by type_finish */
     uint32_t size, align; /* elem_size and alignment in linear memory, bytes */
     uint32_t flat_count;  /* number of core values; may exceed the ABI's limits */
     uint32_t payload_at;  /* variants, options, results: offset of the payload */
     uint32_t depth;
+    uint32_t nodes; /* of the tree, shared parts counted as often as they occur */
+    bool has_pointer;  /* a string or a list is somewhere in it: lifting or lowering needs memory */
+    bool has_resource; /* own or borrow of any resource is somewhere in it */
+    bool has_borrow;
+    uint32_t size_i64, align_i64; /* as size and align, were memory 64-bit (limit of validation) */
+    uint8_t flat[16];             /* the first 16 of its core types (core_type) */
 };
 
 typedef struct {
@@ -95,12 +102,18 @@ typedef struct {
 
 /* The descriptor of a primitive kind (BOOL..STRING, ERROR_CONTEXT); static. */
 const type *type_primitive(type_kind kind);
-/* Fills in the derived fields of t from its finished parts. ERR_LIMIT: too deep or too large. */
+/* Fills in the derived fields of t from its finished parts, in time linear in its direct parts.
+ * ERR_LIMIT: too deep or too many nodes. ERR_INVALID: 2^28 bytes or more ("Element Size"), no case,
+ * more than 32 flags. */
 bool type_finish(type *t, err *e);
-/* Writes t's core types into ret[0..flat_count), at most max of them; returns flat_count. */
+/* Writes t's core types into ret[0..flat_count), at most max (<= ABI_FLAT_PARAMS_MAX) of them;
+ * returns flat_count. */
 uint32_t type_flatten(const type *t, core_type *ret, uint32_t max);
 bool functype_lower_signature(const functype *f, core_signature *ret, err *e);
 bool functype_lift_signature(const functype *f, core_signature *ret, err *e);
+/* All forms of flatten_functype: the `async` option, and for lift its `callback`. */
+void functype_signature(const functype *f, bool is_lift, bool async, bool callback,
+                        core_signature *ret);
 
 /* Offset of field i of a record or tuple. */
 uint32_t type_field_offset(const type *t, uint32_t i);
@@ -108,10 +121,12 @@ uint32_t type_field_offset(const type *t, uint32_t i);
 uint32_t type_discriminant_size(const type *t);
 
 /* Structural equality, names of fields and cases included. Resources: same pointer, or same name
- * with interfaces of the same version track (version_compatible). */
+ * with interfaces of the same version track (interface_compatible). Within one link plan types are
+ * shared: equal types are the same pointer, so that a table of pointers stays small. */
 bool type_equal(const type *a, const type *b);
 bool functype_equal(const functype *a, const functype *b);
-/* As WIT text: "func(self: borrow<pollable>) -> bool". For messages and inspect. */
+/* As WIT text: "func(self: borrow<pollable>) -> bool". For messages and inspect: a very long text
+ * is cut and ends in "...". p is NULL if there was no memory. */
 str type_text(arena *a, const type *t);
 str functype_text(arena *a, const functype *f);
 
