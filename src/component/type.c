@@ -86,11 +86,11 @@ static void flat_append(type *t, const type *part)
     t->flat_count += part->flat_count;
 }
 
-static bool size_check(uint64_t bytes, err *e)
+static bool size_check(uint64_t size, err *e)
 {
-    return bytes < TYPE_BYTES_MAX ||
+    return size < TYPE_BYTES_MAX ||
            err_set(e, ERR_INVALID, "type exceeds maximum byte size: %llu bytes, less than %d allowed",
-                   (unsigned long long)bytes, TYPE_BYTES_MAX);
+                   (unsigned long long)size, TYPE_BYTES_MAX);
 }
 
 /* elem_size_record, alignment_record, flatten_record */
