@@ -187,6 +187,7 @@ def build_js(source, out):
     with tempfile.TemporaryDirectory(dir=modules) as tmp:  # resolves packages by being below them
         tmp = pathlib.Path(tmp)
         shutil.copytree(GUESTS / "js", tmp / "src")
+        (tmp / "src" / "wit" / "deps").symlink_to(SITE / "spin_sdk" / "wit" / "deps")
         path = f"{modules}/node_modules/.bin:{NODE}/bin:{os.environ['PATH']}"
         run("node", "build.mjs", source.name, tmp / "bundle.js", cwd=tmp / "src", PATH=path)
         run("j2w", "-i", tmp / "bundle.js", "-o", out, cwd=tmp / "src", PATH=path)
