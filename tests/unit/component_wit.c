@@ -48,13 +48,13 @@ static void error_contains(const char *types, const char *func, const char *part
 
 static void reads_every_kind(void **state)
 {
-    functype f = func_of("resource stream; type len = u64;\n"
+    functype f = func_of("resource pipe; type len = u64;\n"
                          "use wasi:io/error@0.2.0.{error as io-error, n};\n"
                          "enum colour { red, green }\n"
                          "flags bits { one, two, %type }\n"
                          "record pair { left: len, %right: option<colour>, }\n"
                          "variant v { none, some(pair), text(string), }",
-                         "func(a: borrow<stream>, b: stream, c: v, d: list<u8, 4>, e: n, f: bits,\n"
+                         "func(a: borrow<pipe>, b: pipe, c: v, d: list<u8, 4>, e: n, f: bits,\n"
                          "  g: tuple<f32, char>, h: io-error) -> result<_, v>");
     assert_int_equal(f.params_count, 8);
     assert_int_equal(f.params[0].type->kind, TYPE_BORROW);
