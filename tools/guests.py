@@ -177,8 +177,8 @@ def npm(folder):
         with made_whole(home) as new:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(folder / name, new)
-            run(NODE / "bin" / "node", NODE / "lib/node_modules/npm/bin/npm-cli.js", "ci",
-                "--no-audit", "--no-fund", cwd=new, PATH=f"{NODE}/bin:{os.environ['PATH']}")
+            run(NODE / "bin" / "node", NODE / "lib/node_modules/npm/bin/npm-cli.js",
+                "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", cwd=new, PATH=f"{NODE}/bin:{os.environ['PATH']}")
     return home
 
 
@@ -187,7 +187,13 @@ def build_js(source, out):
     with tempfile.TemporaryDirectory(dir=modules) as tmp:  # resolves packages by being below them
         tmp = pathlib.Path(tmp)
         shutil.copytree(GUESTS / "js", tmp / "src")
-        (tmp / "src" / "wit" / "deps").symlink_to(SITE / "spin_sdk" / "wit" / "deps")
+        # Only what the world needs: j2w's parser does not know the WIT of WASI 0.3.
+        deps, offered = tmp / "src" / "wit" / "deps", SITE / "spin_sdk" / "wit" / "deps"
+        for wit in offered.glob("*@0.2.3"):
+            shutil.copytree(wit, deps / wit.name)
+        (deps / "spin").mkdir()
+        (deps / "spin" / "variables.wit").write_text(
+            "package fermyon:spin@2.0.0;\n" + (offered / "spin@2.0.0/variables.wit").read_text())
         path = f"{modules}/node_modules/.bin:{NODE}/bin:{os.environ['PATH']}"
         run("node", "build.mjs", source.name, tmp / "bundle.js", cwd=tmp / "src", PATH=path)
         run("j2w", "-i", tmp / "bundle.js", "-o", out, cwd=tmp / "src", PATH=path)
