@@ -1,4 +1,65 @@
-int main(void)
+/* `ebb COMMAND ...`, and `ebb @ROLE` for the processes that ebb starts of itself. */
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "platform/role.h"
+
+#include <stdio.h>
+
+#ifndef EBB_VERSION
+#define EBB_VERSION "unknown"
+#endif
+
+typedef struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help; /* NULL: not listed */
+} command;
+
+static const command commands[] = {
+    {"up", cli_up, "serve the application in this folder"},
+    {"inspect", cli_inspect, "show what a component needs and what ebb makes of it"},
+    {"@worker", role_worker, NULL},
+    {"@decode", role_decode, NULL},
+    {"@compile", role_compile, NULL},
+    {"@store", role_store, NULL},
+    {NULL, NULL, NULL},
+};
+
+static int help(FILE *out)
 {
-    return 0;
+    fprintf(out, "ebb %s: serves WebAssembly applications, a fresh sandbox for every request\n\n",
+            EBB_VERSION);
+    for (const command *c = commands; c->name; c++)
+        if (c->help)
+            fprintf(out, "  ebb %-10s %s\n", c->name, c->help);
+    fprintf(out, "\n'ebb COMMAND --help' says more. First steps: cd into a folder with a spin.toml, "
+                 "then 'ebb up'.\n");
+    return out == stdout ? 0 : 2;
+}
+
+int main(int argc, char **argv)
+{
+    const char *names[16];
+    size_t n = 0;
+    if (argc < 2)
+        return help(stderr);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+        return help(stdout);
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+        return printf("ebb %s\n", EBB_VERSION), 0;
+    for (const command *c = commands; c->name; c++) {
+        if (strcmp(argv[1], c->name) == 0)
+            return c->run(argc - 1, argv + 1);
+        if (c->help)
+            names[n++] = c->name;
+    }
+    names[n] = NULL;
+    err e;
+    const char *near = did_you_mean(argv[1], names);
+    if (near)
+        err_set(&e, ERR_INVALID, "unknown command '%s'; did you mean 'ebb %s'?", argv[1], near);
+    else
+        err_set(&e, ERR_INVALID, "unknown command '%s'; 'ebb --help' lists the commands", argv[1]);
+    cli_fail(&e);
+    return 2;
 }

@@ -1,0 +1,211 @@
+/* `ebb up`: serves one application on this machine. Reads the manifest, makes what is missing
+ * (with progress), opens the sockets, starts the processes, says where it listens, and then only
+ * waits for signals. */
+#include "cli/commands.h"
+#include "cli/options.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "loop/listen.h"
+#include "platform/localapp.h"
+#include "platform/spawn.h"
+#include "platform/supervisor.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+typedef struct {
+    const localapp *l;
+    char address[LISTEN_ADDRESS_MAX];
+    bool json, quiet;
+    unsigned workers;
+} up;
+
+static bool is_listed(const app_trigger *t)
+{
+    return t->kind == APP_TRIGGER_HTTP && !t->is_private;
+}
+
+static str route_shown(str route, bool *ret_wildcard)
+{
+    *ret_wildcard = str_ends(route, S("/..."));
+    if (*ret_wildcard)
+        route.n -= 4;
+    return route;
+}
+
+static str trigger_owner(const app *a, const app_trigger *t)
+{
+    return t->component == APP_NONE ? S("(static)") : a->components[t->component].id;
+}
+
+static void print_text(const up *u)
+{
+    const app *a = u->l->app;
+    bool colours = cli_colours(STDOUT_FILENO);
+    const char *bold = colours ? "\x1b[1m" : "", *plain = colours ? "\x1b[0m" : "";
+    printf("\nServing %shttp://%s%s  (%u worker%s)\nAvailable Routes:\n", bold, u->address, plain,
+           u->workers, u->workers == 1 ? "" : "s");
+    for (size_t i = 0; i < a->triggers_count; i++) {
+        const app_trigger *t = &a->triggers[i];
+        bool wildcard;
+        if (!is_listed(t))
+            continue;
+        str route = route_shown(t->route, &wildcard);
+        str owner = trigger_owner(a, t);
+        printf("  %s%.*s%s: http://%s%s%.*s%s\n", bold, STR(owner), plain, u->address,
+               route.n && route.p[0] == '/' ? "" : "/", STR(route), wildcard ? " (wildcard)" : "");
+        if (t->component != APP_NONE && a->components[t->component].description.n)
+            printf("    %.*s\n", STR(a->components[t->component].description));
+    }
+}
+
+static json_t *json_of(str s)
+{
+    return json_stringn(s.n ? s.p : "", s.n);
+}
+
+static void print_json(const up *u)
+{
+    const app *a = u->l->app;
+    char url[LISTEN_ADDRESS_MAX + 8];
+    snprintf(url, sizeof url, "http://%s", u->address);
+    json_t *j = json_object(), *routes = json_array(), *addresses = json_array();
+    json_object_set_new(j, "base_url", json_string(url));
+    json_array_append_new(addresses, json_string(u->address));
+    json_object_set_new(j, "addresses", addresses);
+    json_object_set_new(j, "workers", json_integer(u->workers));
+    json_object_set_new(j, "pid", json_integer(getpid()));
+    for (size_t i = 0; i < a->triggers_count; i++) {
+        const app_trigger *t = &a->triggers[i];
+        bool wildcard;
+        if (!is_listed(t))
+            continue;
+        json_t *r = json_object();
+        json_object_set_new(r, "id", json_of(trigger_owner(a, t)));
+        json_object_set_new(r, "route", json_of(route_shown(t->route, &wildcard)));
+        json_object_set_new(r, "wildcard", json_boolean(wildcard));
+        if (t->component != APP_NONE && a->components[t->component].description.n)
+            json_object_set_new(r, "description", json_of(a->components[t->component].description));
+        json_array_append_new(routes, r);
+    }
+    json_object_set_new(j, "routes", routes);
+    json_dumpf(j, stdout, JSON_COMPACT);
+    printf("\n");
+    json_decref(j);
+}
+
+static void on_ready(void *user)
+{
+    const up *u = user;
+    if (u->json)
+        print_json(u);
+    else if (!u->quiet)
+        print_text(u);
+    fflush(stdout);
+}
+
+static bool workers_of(const option *o, unsigned *ret, err *e)
+{
+    uint64_t n;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    *ret = cores < 1 ? 1 : cores > SUPERVISOR_WORKERS_MAX ? SUPERVISOR_WORKERS_MAX : (unsigned)cores;
+    if (!o->given)
+        return true;
+    if (!str_to_u64(str_from(o->got), SUPERVISOR_WORKERS_MAX, &n) || n == 0)
+        return err_set(e, ERR_INVALID, "--workers '%s': give a number from 1 to %d", o->got,
+                       SUPERVISOR_WORKERS_MAX);
+    *ret = (unsigned)n;
+    return true;
+}
+
+static bool listeners_open(str address, up *u, int *fds, err *e)
+{
+    for (unsigned i = 0; i < u->workers; i++)
+        if (!listen_socket(i ? str_from(u->address) : address, &fds[i], u->address, e))
+            return err_wrap(e, "cannot listen on %.*s", STR(address));
+    return true;
+}
+
+static bool serve(arena *a, const options *o, int *ret_status, err *e)
+{
+    const option *listen = options_get(o, "listen"), *from = options_get(o, "from");
+    const option *format = options_get(o, "log-format"), *env = options_get(o, "env");
+    const option *variables = options_get(o, "variable"), *memory = options_get(o, "max-instance-memory");
+    up u = {.json = options_get(o, "json")->given, .quiet = options_get(o, "quiet")->given};
+    int fds[SUPERVISOR_WORKERS_MAX];
+    uint64_t memory_max = 0;
+    bool log_json = format->given && strcmp(format->got, "json") == 0;
+    if (format->given && !log_json && strcmp(format->got, "text"))
+        return err_set(e, ERR_INVALID, "--log-format '%s': give text or json", format->got);
+    log_init(STDERR_FILENO, log_json ? LOG_JSON : LOG_TEXT, "supervisor");
+    if (memory->given && !str_to_u64(str_from(memory->got), 4 * GIB, &memory_max))
+        return err_set(e, ERR_INVALID, "--max-instance-memory '%s': give bytes, at most %zu",
+                       memory->got, 4 * GIB);
+    localapp_options lo = {
+        .from = from->given ? from->got : o->positionals_count ? o->positionals[0] : NULL,
+        .profile = options_get(o, "profile")->got,
+        .cache_dir = options_get(o, "cache-dir")->got,
+        .env = env->all, .env_count = env->count,
+        .variables = variables->all, .variables_count = variables->count,
+        .allow_transient_write = options_get(o, "allow-transient-write")->given,
+        .memory_bytes_max = memory_max,
+        .progress = u.quiet ? NULL : stderr,
+    };
+    localapp l;
+    if (!workers_of(options_get(o, "workers"), &u.workers, e))
+        return false;
+    lo.jobs = u.workers > 1 ? u.workers : 2;
+    if (!localapp_load(a, &lo, &l, e))
+        return false;
+    for (size_t i = 0; i < l.app->warnings.n; i++)
+        fprintf(stderr, "ebb: warning: %.*s\n", STR(l.app->warnings.at[i]));
+    u.l = &l;
+    l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
+    _cleanup_(buf_fini) buf config;
+    buf_init(&config, 512 * MIB);
+    bool ok = listeners_open(str_from(listen->given ? listen->got : "127.0.0.1:3000"), &u, fds, e) &&
+              worker_config_write(&l.config, &config, e);
+    if (ok) {
+        supervisor_config sc = {.config = buf_str(&config), .listeners = fds,
+                                .workers = u.workers, .on_ready = on_ready, .user = &u};
+        *ret_status = supervisor_run(&sc, e);
+        ok = *ret_status == 0;
+    }
+    localapp_unload(&l);
+    return ok;
+}
+
+int cli_up(int argc, char **argv)
+{
+    option rows[] = {
+        {"from", 'f', OPTION_VALUE, "PATH", "a spin.toml, a folder with one, or a .wasm [.]"},
+        {"listen", 0, OPTION_VALUE, "ADDR", "where to listen; port 0 picks one [127.0.0.1:3000]",
+         "SPIN_HTTP_LISTEN_ADDR"},
+        {"workers", 0, OPTION_VALUE, "N", "worker processes [one per core]"},
+        {"env", 'e', OPTION_REPEAT, "K=V", "an environment variable for every component"},
+        {"variable", 0, OPTION_REPEAT, "K=V", "an application variable: K=V, K=@file, @file.json"},
+        {"profile", 0, OPTION_VALUE, "NAME", "the profile of the manifest to use"},
+        {"allow-transient-write", 0, OPTION_FLAG, NULL, "components may write to their copied files"},
+        {"max-instance-memory", 0, OPTION_VALUE, "BYTES", "of each linear memory",
+         "SPIN_MAX_INSTANCE_MEMORY"},
+        {"cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept"},
+        {"log-format", 0, OPTION_VALUE, "FORMAT", "text or json [text]"},
+        {"json", 0, OPTION_FLAG, NULL, "print one line of JSON when ready"},
+        {"quiet", 'q', OPTION_FLAG, NULL, "print nothing but errors and the log"},
+        {0},
+    };
+    options o = {.command = "up", .positional = "[PATH]", .options = rows,
+                 .summary = "Serves an application: every request gets a fresh sandbox."};
+    err e;
+    int status = 1;
+    _cleanup_(arena_fini) arena a;
+    arena_init(&a, 2 * GIB);
+    if (!options_parse(&a, &o, argc, argv, &e))
+        return cli_fail(&e), 2;
+    if (o.help)
+        return 0;
+    return serve(&a, &o, &status, &e) ? status : cli_fail(&e);
+}

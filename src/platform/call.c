@@ -1,0 +1,520 @@
+/* See call.h. One function enters a state (call_run after each step); budgets are looked at where
+ * control comes back anyway: when a time slice ends, and by one timer while the guest waits. */
+#include "platform/call.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/must.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef enum { CALL_QUEUED, CALL_STARTING, CALL_HANDLING, CALL_RETURNING, CALL_DRAINING } call_state;
+
+enum { CALL_ARENA_BYTES_MAX = 1 << 20, CALLS_KEPT_MAX = 256 };
+
+struct call {
+    calls *all;
+    hosted *h;
+    http_exchange *x;
+    guest *g;
+    engine_instance *in;
+    call_state state;
+    bool cold, in_ready;
+    call *next;       /* in the queue, the ready list or the free list */
+    loop_timer timer; /* while it waits */
+    ns begun, last_progress;
+    ns cpu_ns;
+    size_t memory_bytes;
+    http_request head; /* what the guest sees */
+    str method, path;  /* for the log; in the arena */
+    slot slots[2];
+    char id[CALL_ID_BYTES];
+    arena a;
+};
+
+static void call_run(call *c);
+
+void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES])
+{
+    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+    /* A bijection of the counter (multiplication by an odd number), so ids never repeat within a
+     * worker's life, and the random prefix keeps workers apart. */
+    uint64_t v = cs->id_next++ * UINT64_C(0x9e3779b97f4a7c15), p = cs->id_prefix;
+    for (int i = 0; i < 13; i++, v >>= 5)
+        ret_id[CALL_ID_BYTES - 1 - i] = digits[v & 31];
+    for (int i = 0; i < 3; i++, p >>= 5)
+        ret_id[i] = digits[p & 31];
+}
+
+static str call_id(const call *c)
+{
+    return (str){c->id, CALL_ID_BYTES};
+}
+
+static void log_request(str id, str component, str method, str path, unsigned status, ns wall,
+                        ns cpu, size_t memory, const char *start)
+{
+    log_line(LOG_INFO, "request");
+    log_str("id", id);
+    log_str("component", component);
+    log_str("method", method);
+    log_str("path", path);
+    log_u64("status", status);
+    log_us("us", wall);
+    log_us("cpu_us", cpu);
+    log_u64("memory", memory);
+    log_str("start", str_from(start));
+    log_end();
+}
+
+static str path_of(str target)
+{
+    return str_head(target, str_find(target, '?'));
+}
+
+void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
+                 const char *reason)
+{
+    const http_request *r = exchange_request(x);
+    str id_text = {id, CALL_ID_BYTES};
+    http_field field = {S("ebb-request-id"), id_text};
+    if (reason) {
+        log_line(LOG_ERROR, "refused");
+        log_str("id", id_text);
+        log_str("reason", str_from(reason));
+        log_end();
+    }
+    log_request(id_text, S("-"), r->method, path_of(r->target), status,
+                clock_mono() - r->begun_mono, 0, 0, "-");
+    exchange_abort(x, status, &field, 1);
+}
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+static void list_push(call **head, call **tail, call *c)
+{
+    c->next = NULL;
+    if (*tail)
+        (*tail)->next = c;
+    else
+        *head = c;
+    *tail = c;
+}
+
+static call *list_pop(call **head, call **tail)
+{
+    call *c = *head;
+    if (c) {
+        *head = c->next;
+        if (!*head)
+            *tail = NULL;
+    }
+    return c;
+}
+
+static void list_remove(call **head, call **tail, call *c)
+{
+    call **at = head, *before = NULL;
+    for (; *at && *at != c; at = &(*at)->next)
+        before = *at;
+    if (!*at)
+        return;
+    *at = c->next;
+    if (*tail == c)
+        *tail = before;
+}
+
+/* --- making and ending ------------------------------------------------------------------------ */
+
+static call *call_new(calls *cs)
+{
+    call *c = cs->free;
+    if (c) {
+        cs->free = c->next;
+        cs->free_count--;
+        arena kept = c->a;
+        *c = (call){.all = cs, .a = kept};
+        return c;
+    }
+    c = calloc(1, sizeof *c);
+    if (c) {
+        c->all = cs;
+        arena_init(&c->a, CALL_ARENA_BYTES_MAX);
+    }
+    return c;
+}
+
+static void call_start(call *c);
+
+/* Everything but the memory is gone; the next queued call gets the instance. */
+static void call_gone(call *c)
+{
+    calls *cs = c->all;
+    if (c->state != CALL_QUEUED) {
+        cs->live--;
+        c->h->calls--;
+    }
+    arena_reset(&c->a);
+    if (cs->free_count < CALLS_KEPT_MAX) {
+        c->next = cs->free;
+        cs->free = c;
+        cs->free_count++;
+    } else {
+        arena_fini(&c->a);
+        free(c);
+    }
+    while (cs->queue_head && cs->live < cs->live_max) {
+        call *next = list_pop(&cs->queue_head, &cs->queue_tail);
+        cs->queued--;
+        call_start(next);
+    }
+}
+
+static void instance_drop(call *c)
+{
+    if (!c->in)
+        return;
+    c->cpu_ns = engine_cpu_ns(c->in);
+    c->memory_bytes = engine_memory_bytes(c->in);
+    engine_instance_free(c->in);
+    c->in = NULL;
+}
+
+static void call_log(const call *c, unsigned status)
+{
+    log_request(call_id(c), c->h->app->id, c->method, c->path, status, clock_mono() - c->begun,
+                c->cpu_ns, c->memory_bytes, c->cold ? "cold" : "warm");
+}
+
+/* Ends the call in any state but CALL_QUEUED. `status` answers if nothing was sent yet. */
+static void call_end(call *c, unsigned status)
+{
+    loop_timer_stop(&c->timer);
+    if (c->in_ready)
+        list_remove(&c->all->ready_head, &c->all->ready_tail, c);
+    c->in_ready = false;
+    instance_drop(c);
+    guest_http_state http = c->g ? guest_http(c->g) : GUEST_HTTP_NONE;
+    unsigned sent = c->g ? guest_http_status(c->g) : 0;
+    guest_free(c->g);
+    c->g = NULL;
+    if (c->x && (http == GUEST_HTTP_NONE || http == GUEST_HTTP_ERROR)) {
+        http_field field = {S("ebb-request-id"), call_id(c)};
+        exchange_abort(c->x, status, &field, 1);
+        sent = status;
+    }
+    call_log(c, sent ? sent : 499); /* 499: the client left before anything was sent */
+    call_gone(c);
+}
+
+static void log_failure(const call *c, const char *event, str text, const char *backtrace)
+{
+    log_line(LOG_ERROR, event);
+    log_str("id", call_id(c));
+    log_str("component", c->h->app->id);
+    log_str("reason", text);
+    log_end();
+    str frames = str_from(backtrace ? backtrace : "");
+    while (frames.n) {
+        str frame = str_cut(&frames, '\n');
+        if (frame.n) {
+            log_line(LOG_ERROR, "frame");
+            log_str("id", call_id(c));
+            log_str("at", frame);
+            log_end();
+        }
+    }
+}
+
+/* --- running ---------------------------------------------------------------------------------- */
+
+/* handle has returned, normally or not. */
+static void call_returned(call *c, bool trapped)
+{
+    guest_http_returned(c->g, trapped);
+    switch (guest_http(c->g)) {
+    case GUEST_HTTP_NONE:
+        if (!trapped)
+            log_failure(c, "failed", S("the handler returned without setting a response"), NULL);
+        call_end(c, 500);
+        return;
+    case GUEST_HTTP_ERROR:
+        log_failure(c, "failed", guest_http_error(c->g), NULL);
+        call_end(c, 500);
+        return;
+    case GUEST_HTTP_STREAMING:
+    case GUEST_HTTP_DRAINING:
+        instance_drop(c); /* the sandbox is over; bytes still flow */
+        c->state = CALL_DRAINING;
+        return;
+    case GUEST_HTTP_ENDED:
+    case GUEST_HTTP_CUT:
+        call_end(c, 0);
+        return;
+    }
+}
+
+static void call_trapped(call *c)
+{
+    const engine_trap *t = engine_instance_trap(c->in);
+    if (t->exited && t->exit_status == 0 && guest_http(c->g) != GUEST_HTTP_NONE) {
+        call_returned(c, false); /* exit(0) after the response: a normal end */
+        return;
+    }
+    char text[ERR_TEXT_MAX];
+    if (t->exited)
+        snprintf(text, sizeof text, "the guest exited with status %d", t->exit_status);
+    else
+        snprintf(text, sizeof text, "%s", t->text);
+    log_failure(c, t->exited ? "exit" : "trap", str_from(text), t->exited ? NULL : t->backtrace);
+    if (c->state == CALL_STARTING)
+        call_end(c, 500);
+    else
+        call_returned(c, true);
+}
+
+static void call_over_budget(call *c, const char *what, ns limit)
+{
+    char text[160];
+    snprintf(text, sizeof text, "the call used up its %s of %.3f s (set in tool.ebb of its component)",
+             what, (double)limit / 1e9);
+    log_failure(c, "stopped", str_from(text), NULL);
+    call_end(c, 504);
+}
+
+static void on_timer(void *user)
+{
+    call *c = user;
+    const app_settings *s = &c->h->app->settings;
+    ns now = loop_now(c->all->l);
+    if (s->wall_time_max_ns && now - c->begun >= s->wall_time_max_ns)
+        call_over_budget(c, "wall time", s->wall_time_max_ns);
+    else
+        call_over_budget(c, "idle time", s->idle_time_max_ns);
+}
+
+/* The guest waits: for how long at most? */
+static void timer_arm(call *c)
+{
+    const app_settings *s = &c->h->app->settings;
+    ns wait = s->idle_time_max_ns, spent = loop_now(c->all->l) - c->begun;
+    if (s->wall_time_max_ns) {
+        ns left = spent < s->wall_time_max_ns ? s->wall_time_max_ns - spent : 0;
+        if (!wait || left < wait)
+            wait = left;
+    }
+    if (s->idle_time_max_ns || s->wall_time_max_ns)
+        loop_timer_start(c->all->l, &c->timer, wait, on_timer, c);
+}
+
+static bool budget_spent(call *c)
+{
+    const app_settings *s = &c->h->app->settings;
+    if (s->cpu_time_max_ns && engine_cpu_ns(c->in) > s->cpu_time_max_ns) {
+        call_over_budget(c, "CPU time", s->cpu_time_max_ns);
+        return true;
+    }
+    if (s->wall_time_max_ns && clock_mono() - c->begun > s->wall_time_max_ns) {
+        call_over_budget(c, "wall time", s->wall_time_max_ns);
+        return true;
+    }
+    return false;
+}
+
+static void call_run(call *c)
+{
+    for (;;) {
+        switch (engine_poll(c->in)) {
+        case ENGINE_WAIT:
+            timer_arm(c);
+            return;
+        case ENGINE_YIELD:
+            if (budget_spent(c))
+                return;
+            c->in_ready = true;
+            list_push(&c->all->ready_head, &c->all->ready_tail, c);
+            return;
+        case ENGINE_TRAP:
+            call_trapped(c);
+            return;
+        case ENGINE_DONE:
+            break;
+        }
+        if (c->state == CALL_STARTING) {
+            c->state = CALL_HANDLING;
+            guest_http_begin(c->g, c->x, &c->head, c->slots);
+            engine_call(c->in, c->h->lift, c->slots);
+        } else if (c->state == CALL_HANDLING &&
+                   c->h->plan.units[c->h->unit].lifts[c->h->lift].has_post_return) {
+            c->state = CALL_RETURNING;
+            engine_post_return(c->in, c->h->lift, c->slots);
+        } else {
+            call_returned(c, false);
+            return;
+        }
+    }
+}
+
+static void on_wake(void *user)
+{
+    call *c = user;
+    loop_timer_stop(&c->timer);
+    guest_http_state http = guest_http(c->g);
+    if (http == GUEST_HTTP_CUT || (c->state == CALL_DRAINING && http == GUEST_HTTP_ENDED)) {
+        call_end(c, 0);
+        return;
+    }
+    if (c->state != CALL_DRAINING && !c->in_ready)
+        call_run(c);
+}
+
+static void on_output(void *user, int stream, str line)
+{
+    const call *c = user;
+    log_guest(c->h->app->id, stream == 1 ? "out" : "err", call_id(c), line);
+}
+
+static const guest_callbacks guest_cb = {.on_wake = on_wake, .on_output = on_output};
+
+static void call_failed(call *c, const char *text)
+{
+    log_failure(c, "failed", str_from(text), NULL);
+    call_end(c, 500);
+}
+
+/* The client left before the guest got the exchange. */
+static void starting_closed(void *user)
+{
+    call *c = user;
+    exchange_free(c->x);
+    c->x = NULL;
+    call_end(c, 0);
+}
+
+static void call_start(call *c)
+{
+    static const exchange_callbacks closed = {.on_closed = starting_closed};
+    calls *cs = c->all;
+    err e;
+    engine_limits limits = {.memory_bytes_max = c->h->app->settings.memory_bytes_max,
+                            .table_elements_max = 1000000};
+    c->state = CALL_STARTING;
+    cs->live++;
+    c->h->calls++;
+    exchange_bind(c->x, &closed, c);
+    if (!guest_new(&c->h->host, cs->l, &guest_cb, c, &c->g, &e) ||
+        !engine_instance_new(c->h->module, &limits, c->g, &c->in, &e)) {
+        call_failed(c, e.text);
+        return;
+    }
+    guest_attach(c->g, c->in);
+    engine_start(c->in);
+    call_run(c);
+}
+
+/* --- waiting for a place ---------------------------------------------------------------------- */
+
+static void queued_closed(void *user)
+{
+    call *c = user;
+    calls *cs = c->all;
+    list_remove(&cs->queue_head, &cs->queue_tail, c);
+    cs->queued--;
+    exchange_free(c->x);
+    call_log(c, 499);
+    call_gone(c);
+}
+
+static bool head_make(call *c, const route_match *m, err *e)
+{
+    const http_request *r = exchange_request(c->x);
+    app_pair spin[ROUTE_HEADERS_MAX];
+    size_t n = 0;
+    route_request rr = {r->scheme, r->authority, r->target, r->peer};
+    if (!route_headers(m, &rr, &c->a, spin, &n, e))
+        return false;
+    http_field *fields = arena_alloc(&c->a, (n + r->fields_count) * sizeof *fields);
+    c->method = arena_str(&c->a, r->method);
+    c->path = arena_str(&c->a, path_of(r->target));
+    if (!fields || !c->method.p || !c->path.p)
+        return err_no_memory(e);
+    for (size_t i = 0; i < n; i++)
+        fields[i] = (http_field){spin[i].key, spin[i].value};
+    for (size_t i = 0; i < r->fields_count; i++)
+        if (!str_starts(r->fields[i].name, S("spin-")))
+            fields[n++] = r->fields[i];
+    c->head = *r;
+    c->head.fields = fields;
+    c->head.fields_count = n;
+    return true;
+}
+
+void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
+{
+    err e;
+    bool cold = !hosted_is_loaded(h);
+    char id[CALL_ID_BYTES];
+    call_id_next(cs, id);
+    if (!hosted_load(h, cs->en, &e)) {
+        call_refuse(x, id, 500, e.text);
+        return;
+    }
+    call *c = call_new(cs);
+    if (!c) {
+        call_refuse(x, id, 503, "no memory for another request");
+        return;
+    }
+    c->h = h;
+    c->x = x;
+    c->cold = cold;
+    c->begun = exchange_request(x)->begun_mono;
+    memcpy(c->id, id, sizeof id);
+    bool crowded = cs->live >= cs->live_max;
+    if (!head_make(c, m, &e) || (crowded && cs->queued >= CALLS_QUEUED_MAX)) {
+        call_refuse(x, id, crowded ? 503 : 500,
+                    crowded ? "too many requests wait for a sandbox already" : e.text);
+        call_gone(c);
+        return;
+    }
+    if (crowded) {
+        static const exchange_callbacks closed = {.on_closed = queued_closed};
+        exchange_bind(x, &closed, c);
+        list_push(&cs->queue_head, &cs->queue_tail, c);
+        cs->queued++;
+        return;
+    }
+    call_start(c);
+}
+
+/* --- fair turns ------------------------------------------------------------------------------- */
+
+/* One time slice of one guest per turn of the loop: events of others come in between. */
+static bool ready_turn(void *user)
+{
+    calls *cs = user;
+    call *c = list_pop(&cs->ready_head, &cs->ready_tail);
+    if (c) {
+        c->in_ready = false;
+        call_run(c);
+    }
+    return cs->ready_head != NULL;
+}
+
+bool calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed, err *e)
+{
+    *cs = (calls){.en = en, .l = l, .live_max = live_max, .id_prefix = id_seed & 32767,
+                  .id_next = id_seed >> 15};
+    return loop_hook_add(l, ready_turn, cs, &cs->hook, e);
+}
+
+void calls_fini(calls *cs)
+{
+    while (cs->free) {
+        call *c = cs->free;
+        cs->free = c->next;
+        arena_fini(&c->a);
+        free(c);
+    }
+    loop_hook_remove(cs->hook);
+}

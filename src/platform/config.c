@@ -1,0 +1,118 @@
+/* See config.h: {"app": <locked app>, "components": [...], settings...}. */
+#include "platform/config.h"
+
+#include "app/locked.h"
+#include "base/limits.h"
+
+#include <jansson.h>
+
+#define _cleanup_json_ __attribute__((cleanup(json_free)))
+static void json_free(json_t **j)
+{
+    json_decref(*j);
+}
+
+static json_t *json_of(str s)
+{
+    return json_stringn(s.n ? s.p : "", s.n);
+}
+
+static json_t *component_json(const config_component *c)
+{
+    json_t *j = json_object(), *pairs = json_array(), *hosts = json_array();
+    json_object_set_new(j, "artifact", json_of(c->artifact));
+    json_object_set_new(j, "assets", json_of(c->assets));
+    for (size_t i = 0; i < c->variables.n; i++) {
+        json_t *pair = json_array();
+        json_array_append_new(pair, json_of(c->variables.at[i].key));
+        json_array_append_new(pair, json_of(c->variables.at[i].value));
+        json_array_append_new(pairs, pair);
+    }
+    json_object_set_new(j, "variables", pairs);
+    for (size_t i = 0; i < c->outbound.n; i++)
+        json_array_append_new(hosts, json_of(c->outbound.at[i]));
+    json_object_set_new(j, "outbound", hosts);
+    return j;
+}
+
+static int dump(const char *p, size_t n, void *out)
+{
+    return buf_put(out, p, n) ? 0 : -1;
+}
+
+bool worker_config_write(const worker_config *c, buf *out, err *e)
+{
+    _cleanup_(buf_fini) buf locked;
+    buf_init(&locked, 256 * MIB);
+    if (!locked_write(c->app, (str){0}, &locked, e))
+        return false;
+    json_error_t je;
+    _cleanup_json_ json_t *j = json_object();
+    json_t *app_json = json_loadb((const char *)locked.p, locked.n, JSON_ALLOW_NUL, &je);
+    json_t *components = json_array();
+    if (!j || !app_json || !components)
+        return err_set(e, ERR_INTERNAL, "settings of the worker: %s", je.text);
+    json_object_set_new(j, "app", app_json);
+    for (size_t i = 0; i < c->app->components_count; i++)
+        json_array_append_new(components, component_json(&c->components[i]));
+    json_object_set_new(j, "components", components);
+    json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
+    json_object_set_new(j, "transient_write", json_boolean(c->allow_transient_write));
+    json_object_set_new(j, "instances_max", json_integer(c->instances_max));
+    return json_dump_callback(j, dump, out, JSON_COMPACT) == 0 ? true : err_no_memory(e);
+}
+
+static str str_of(arena *a, const json_t *j)
+{
+    return arena_str(a, (str){json_string_value(j), json_string_length(j)});
+}
+
+static bool component_read(arena *a, const json_t *j, config_component *ret)
+{
+    size_t i;
+    json_t *item;
+    ret->artifact = str_of(a, json_object_get(j, "artifact"));
+    ret->assets = str_of(a, json_object_get(j, "assets"));
+    json_array_foreach(json_object_get(j, "variables"), i, item)
+        if (!app_pairs_add(a, &ret->variables, str_of(a, json_array_get(item, 0)),
+                           str_of(a, json_array_get(item, 1))))
+            return false;
+    json_array_foreach(json_object_get(j, "outbound"), i, item)
+        if (!str_list_add(a, &ret->outbound, str_of(a, item)))
+            return false;
+    return true;
+}
+
+bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
+{
+    json_error_t je;
+    _cleanup_json_ json_t *j =
+        json_loadb((const char *)text.p, text.n, JSON_ALLOW_NUL, &je);
+    if (!j)
+        return err_set(e, ERR_INTERNAL, "settings of the worker: %s", je.text);
+    char *locked = json_dumps(json_object_get(j, "app"), JSON_COMPACT);
+    app *got = NULL;
+    bool ok = locked ? locked_read(a, (bytes){(uint8_t *)locked, strlen(locked)}, &got, e)
+                     : err_no_memory(e);
+    free(locked);
+    if (!ok)
+        return false;
+    const json_t *list = json_object_get(j, "components");
+    if (json_array_size(list) != got->components_count)
+        return err_set(e, ERR_INTERNAL, "settings of the worker: components differ");
+    config_component *components =
+        ARENA_ARRAY(a, config_component, got->components_count ? got->components_count : 1);
+    if (!components)
+        return err_no_memory(e);
+    for (size_t i = 0; i < got->components_count; i++)
+        if (!component_read(a, json_array_get(list, i), &components[i]))
+            return err_no_memory(e);
+    *ret = (worker_config){
+        .app = got,
+        .components = components,
+        .log_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT,
+        .allow_transient_write = json_is_true(json_object_get(j, "transient_write")),
+        .instances_max = (uint32_t)json_integer_value(json_object_get(j, "instances_max")),
+    };
+    return true;
+}

@@ -1,0 +1,60 @@
+/* The decode process: the only one that parses an upload. It maps the component (fd 3), links and
+ * flattens it, and writes plan and core modules as frames (fd 4). What it writes is checked by
+ * everyone who reads it; it can't write anywhere else. */
+#include "platform/role.h"
+
+#include "base/limits.h"
+#include "component/flatten.h"
+#include "platform/artifact.h"
+#include "platform/sandbox.h"
+#include "platform/spawn.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+int role_fail(int fd, const err *e)
+{
+    char text[ERR_TEXT_MAX + 16];
+    int n = snprintf(text, sizeof text, "%u %s", (unsigned)e->code, e->text);
+    fd_write_all(fd, text, n > 0 && (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, NULL);
+    return 1;
+}
+
+static bool map_fd(int fd, bytes *ret, err *e)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0 || st.st_size <= 0)
+        return err_set_errno(e, "the component cannot be read");
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+        return err_set_errno(e, "the component cannot be mapped");
+    *ret = (bytes){p, (size_t)st.st_size};
+    return true;
+}
+
+static bool decode(err *e)
+{
+    bytes component;
+    plan p;
+    buf *modules;
+    _cleanup_(arena_fini) arena a;
+    arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
+    if (!sandbox_enter(SANDBOX_PURE, e) || !map_fd(3, &component, e))
+        return false;
+    if (bytes_are_core_module(component))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "this is a core module, not a component; make a component of it with "
+                       "'wasm-tools component new' and its WASI adapter");
+    if (!flatten_component(&a, component, &p, &modules, e))
+        return false;
+    bool ok = frames_write(4, &p, modules, e);
+    flatten_free(modules, p.units_count);
+    return ok;
+}
+
+int role_decode(int argc, char **argv)
+{
+    err e;
+    return decode(&e) ? 0 : role_fail(5, &e);
+}

@@ -1,0 +1,101 @@
+/* See hosted.h. */
+#include "platform/hosted.h"
+
+#include "base/limits.h"
+#include "base/must.h"
+#include "platform/artifact.h"
+#include "platform/spawn.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+enum { HANDLES_MAX = 4096, OUTPUT_LINE_BYTES_MAX = 4096 };
+
+void hosted_init(hosted *h, const app_component *component, const config_component *config,
+                 bool transient_write)
+{
+    *h = (hosted){.app = component, .config = config, .transient_write = transient_write,
+                  .assets_fd = -1};
+    arena_init(&h->a, 256 * MIB);
+}
+
+static bool outbound_allowed(void *user, str scheme, str host, uint16_t port)
+{
+    const hosted *h = user;
+    return outbound_allows(&h->outbound, scheme, host, port);
+}
+
+static http_field *fields_of(arena *a, const app_pairs *pairs)
+{
+    http_field *f = ARENA_ARRAY(a, http_field, pairs->n + 1);
+    for (size_t i = 0; f && i < pairs->n; i++)
+        f[i] = (http_field){pairs->at[i].key, pairs->at[i].value};
+    return f;
+}
+
+static bool host_component_make(hosted *h, err *e)
+{
+    const app_component *c = h->app;
+    struct host_preopen *root = ARENA_NEW(&h->a, struct host_preopen);
+    h->host = (host_component){
+        .name = c->id,
+        .environment = fields_of(&h->a, &c->environment),
+        .environment_count = c->environment.n,
+        .variables = fields_of(&h->a, &h->config->variables),
+        .variables_count = h->config->variables.n,
+        .outbound_allowed = outbound_allowed,
+        .outbound_user = h,
+        .preopens = root,
+        .handles_max = HANDLES_MAX,
+        .output_line_bytes_max = OUTPUT_LINE_BYTES_MAX,
+    };
+    if (!root || !h->host.environment || !h->host.variables)
+        return err_no_memory(e);
+    if (!outbound_rules_parse(&h->a, h->config->outbound.at, NULL, h->config->outbound.n,
+                              &h->outbound, e))
+        return err_wrap(e, "allowed_outbound_hosts");
+    if (!h->config->assets.n)
+        return true;
+    h->assets_fd = open(h->config->assets.p, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (h->assets_fd < 0)
+        return err_set_errno(e, "the component's files (%.*s)", STR(h->config->assets));
+    *root = (struct host_preopen){S("/"), h->assets_fd, h->transient_write};
+    h->host.preopens_count = 1;
+    return true;
+}
+
+static bool load(hosted *h, engine *en, err *e)
+{
+    if (!artifact_plan(&h->a, h->config->artifact, &h->plan, e) ||
+        !host_bind(&h->a, &h->plan, &h->binding, NULL, NULL, e) ||
+        !host_http_handler(&h->plan, &h->unit, &h->lift, e) || !host_component_make(h, e))
+        return false;
+    if (h->plan.units_count != 1)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "it is composed of %u component instances with code; ebb runs one for now",
+                       h->plan.units_count);
+    str path = artifact_module_path(&h->a, h->config->artifact, h->unit);
+    if (!path.p)
+        return err_no_memory(e);
+    return engine_module_open(en, path.p, &h->plan.units[h->unit],
+                              host_binding_imports(h->binding, h->unit), &h->module, e);
+}
+
+bool hosted_load(hosted *h, engine *en, err *e)
+{
+    if (h->module)
+        return true;
+    if (load(h, en, e))
+        return true;
+    hosted_unload(h);
+    return err_wrap(e, "component '%.*s'", STR(h->app->id));
+}
+
+void hosted_unload(hosted *h)
+{
+    must(h->calls == 0);
+    engine_module_close(h->module);
+    h->module = NULL;
+    fd_close(&h->assets_fd);
+    arena_fini(&h->a);
+}

@@ -1,0 +1,35 @@
+/* A component as a worker holds it: nothing but its settings until the first request, then its
+ * plan, its bound imports and its mapped code.
+ * Invariant: `module` is NULL or everything else is valid; `calls` instances of it live. */
+#pragma once
+
+#include "app/outbound.h"
+#include "engine/engine.h"
+#include "host/host.h"
+#include "platform/config.h"
+
+typedef struct {
+    const app_component *app;
+    const config_component *config;
+    bool transient_write;
+    arena a; /* plan, binding, host_component: while loaded */
+    plan plan;
+    host_binding *binding;
+    engine_module *module;
+    uint32_t unit, lift; /* of the handler */
+    host_component host;
+    outbound_rules outbound;
+    int assets_fd;
+    uint32_t calls;
+} hosted;
+
+void hosted_init(hosted *h, const app_component *component, const config_component *config,
+                 bool transient_write);
+static inline bool hosted_is_loaded(const hosted *h)
+{
+    return h->module != NULL;
+}
+/* Reads the plan, binds the imports, maps the code. Everything is undone where it fails. */
+bool hosted_load(hosted *h, engine *en, err *e);
+/* Gives all of that back; no call may live. */
+void hosted_unload(hosted *h);

@@ -1,0 +1,18 @@
+/* The mains of the processes of design section 2, by the name given to spawn_role. A role reports
+ * a failure as "<err_code> <text>" on its message descriptor and exits with 1. */
+#pragma once
+
+#include "base/err.h"
+
+/* fd 3: the component (read only); fd 4: where the frames go; fd 5: messages. */
+int role_decode(int argc, char **argv);
+/* fd 3: the frames; fd 4: where the artifact goes; fd 5: messages. argv[1], argv[2]: offset and
+ * length of the core module in fd 3. */
+int role_compile(int argc, char **argv);
+/* fd 3: settings (worker_config as JSON); fd 4: listening socket; fd 5: control. */
+int role_worker(int argc, char **argv);
+/* fd 3: control. */
+int role_store(int argc, char **argv);
+
+/* Writes e to fd as spawn_wait reads it; returns 1. */
+int role_fail(int fd, const err *e);

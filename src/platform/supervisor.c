@@ -1,0 +1,243 @@
+/* See supervisor.h. One blocking sigwaitinfo loop: no timer unless a worker just died young.
+ *
+ * A slot is a listening socket and the worker that accepts from it. The socket belongs to the
+ * supervisor, so that connections queued while a worker is being replaced wait for the next one.
+ * A worker that dies within a second of its start is started again after a delay that doubles, from
+ * 10 ms to 5 s; others at once. */
+#include "platform/supervisor.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "platform/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define DELAY_NS_MIN (10 * NS_PER_MS)
+#define DELAY_NS_MAX (5 * NS_PER_S)
+#define YOUNG_NS (1 * NS_PER_S)
+
+typedef struct {
+    const char *role; /* "worker" or "store" */
+    unsigned index;
+    int listener; /* -1: none */
+    pid_t pid;    /* 0: not running */
+    int control;  /* our end; a worker writes one byte when it is ready */
+    bool ready;
+    ns started, start_at; /* start_at: when to start it again; 0: now */
+    ns delay;
+} slot_process;
+
+typedef struct {
+    const supervisor_config *c;
+    slot_process all[SUPERVISOR_WORKERS_MAX + 1];
+    unsigned count;
+    bool announced, draining;
+} supervisor;
+
+static bool process_start(supervisor *s, slot_process *p, err *e)
+{
+    int pair[2] = {-1, -1};
+    _cleanup_fd_ int config = -1;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_set_errno(e, "socketpair");
+    bool ok;
+    if (p->listener >= 0) {
+        char index[16];
+        snprintf(index, sizeof index, "%u", p->index);
+        const char *args[] = {index, NULL};
+        ok = spawn_memfd("ebb-config", s->c->config.p, s->c->config.n, &config, e);
+        if (ok) {
+            lseek(config, 0, SEEK_SET);
+            int fds[] = {config, p->listener, pair[1]};
+            ok = spawn_role(p->role, args, fds, 3, NULL, false, &p->pid, e);
+        }
+    } else {
+        ok = spawn_role(p->role, NULL, &pair[1], 1, NULL, false, &p->pid, e);
+    }
+    close(pair[1]);
+    if (!ok) {
+        close(pair[0]);
+        return false;
+    }
+    p->control = pair[0];
+    p->started = clock_mono();
+    p->ready = false;
+    return true;
+}
+
+/* Blocks until the worker said that it accepts, or died. */
+static bool process_await_ready(slot_process *p)
+{
+    char byte;
+    ssize_t n;
+    do
+        n = read(p->control, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    p->ready = n == 1;
+    return p->ready;
+}
+
+static slot_process *process_by_pid(supervisor *s, pid_t pid)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->all[i].pid == pid)
+            return &s->all[i];
+    return NULL;
+}
+
+static void process_died(supervisor *s, slot_process *p, int status)
+{
+    ns now = clock_mono();
+    p->pid = 0;
+    fd_close(&p->control);
+    if (s->draining)
+        return;
+    bool young = now - p->started < YOUNG_NS;
+    p->delay = !young ? 0 : p->delay ? p->delay * 2 : DELAY_NS_MIN;
+    if (p->delay > DELAY_NS_MAX)
+        p->delay = DELAY_NS_MAX;
+    p->start_at = now + p->delay;
+    if (WIFSIGNALED(status))
+        log_msg(LOG_ERROR, "%s %u was ended by signal %d; starting it again", p->role, p->index,
+                WTERMSIG(status));
+    else
+        log_msg(LOG_ERROR, "%s %u exited with status %d; starting it again", p->role, p->index,
+                WEXITSTATUS(status));
+    log_flush();
+}
+
+static void reap(supervisor *s)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        slot_process *p = process_by_pid(s, pid);
+        if (p)
+            process_died(s, p, status);
+    }
+}
+
+/* Starts what is due. Returns how long until the next is, or 0 if none waits. */
+static ns start_due(supervisor *s)
+{
+    ns now = clock_mono(), wait = 0;
+    for (unsigned i = 0; i < s->count && !s->draining; i++) {
+        slot_process *p = &s->all[i];
+        if (p->pid)
+            continue;
+        if (p->start_at > now) {
+            if (!wait || p->start_at - now < wait)
+                wait = p->start_at - now;
+            continue;
+        }
+        err e;
+        if (!process_start(s, p, &e)) {
+            log_msg(LOG_ERROR, "cannot start %s %u: %s", p->role, p->index, e.text);
+            log_flush();
+            p->delay = p->delay ? p->delay * 2 : DELAY_NS_MIN;
+            if (p->delay > DELAY_NS_MAX)
+                p->delay = DELAY_NS_MAX;
+            p->start_at = now + p->delay;
+            if (!wait || p->delay < wait)
+                wait = p->delay;
+        }
+    }
+    return wait;
+}
+
+static void signal_all(supervisor *s, int sig)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->all[i].pid)
+            kill(s->all[i].pid, sig);
+}
+
+static bool any_worker_runs(const supervisor *s)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->all[i].pid && s->all[i].listener >= 0)
+            return true;
+    return false;
+}
+
+static void stop_all(supervisor *s)
+{
+    signal_all(s, SIGKILL);
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->all[i].pid)
+            while (waitpid(s->all[i].pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+}
+
+static void loop_signals(supervisor *s, const sigset_t *set)
+{
+    for (;;) {
+        ns wait = start_due(s);
+        struct timespec t = {(time_t)(wait / NS_PER_S), (long)(wait % NS_PER_S)};
+        int sig = wait ? sigtimedwait(set, NULL, &t) : sigwaitinfo(set, NULL);
+        if (sig == SIGCHLD)
+            reap(s);
+        if (sig == SIGTERM || sig == SIGINT) {
+            if (s->draining) {
+                log_msg(LOG_WARN, "second signal: stopping at once");
+                return;
+            }
+            s->draining = true;
+            log_msg(LOG_INFO, "draining: running requests finish, send the signal again to stop");
+            log_flush();
+            signal_all(s, SIGTERM);
+        }
+        if (s->draining && !any_worker_runs(s))
+            return;
+    }
+}
+
+static bool start_first(supervisor *s, err *e)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (!process_start(s, &s->all[i], e))
+            return false;
+    for (unsigned i = 0; i < s->count; i++) {
+        slot_process *p = &s->all[i];
+        if (p->listener >= 0 && !process_await_ready(p))
+            return err_set(e, ERR_INTERNAL, "%s %u ended before it was ready; its last lines say why",
+                           p->role, p->index);
+    }
+    return true;
+}
+
+int supervisor_run(const supervisor_config *c, err *e)
+{
+    must(c->workers > 0 && c->workers <= SUPERVISOR_WORKERS_MAX);
+    supervisor s = {.c = c, .count = c->workers + 1};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    s.all[0] = (slot_process){.role = "store", .listener = -1, .control = -1};
+    for (unsigned i = 0; i < c->workers; i++)
+        s.all[i + 1] = (slot_process){
+            .role = "worker", .index = i, .listener = c->listeners[i], .control = -1};
+    bool ok = start_first(&s, e);
+    if (ok) {
+        if (c->on_ready)
+            c->on_ready(c->user);
+        loop_signals(&s, &set);
+    }
+    stop_all(&s);
+    for (unsigned i = 0; i < s.count; i++)
+        fd_close(&s.all[i].control);
+    log_flush();
+    return ok ? 0 : 1;
+}

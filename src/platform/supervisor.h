@@ -1,0 +1,23 @@
+/* The supervisor: opens the sockets, starts the other processes, starts them again when they die,
+ * and ends them. It serves no request and wakes up only for signals. If it is killed, workers
+ * serve on. */
+#pragma once
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stddef.h>
+
+enum { SUPERVISOR_WORKERS_MAX = 64 };
+
+typedef struct {
+    str config;              /* worker_config as JSON; borrowed */
+    const int *listeners;    /* one per worker slot, listening; taken */
+    unsigned workers;
+    void (*on_ready)(void *user); /* all workers accept connections */
+    void *user;
+} supervisor_config;
+
+/* Runs until a signal: SIGTERM or SIGINT drains (connections finish what they are at), a second one
+ * stops at once. Returns the exit status: 0, or 1 if a worker could not be started at all. */
+int supervisor_run(const supervisor_config *c, err *e);

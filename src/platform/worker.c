@@ -1,0 +1,212 @@
+/* A worker: one loop, one HTTP server, one engine, the calls of its slot. It is told everything by
+ * its settings (fd 3), accepts from its slot's socket (fd 4), and says one byte on fd 5 when it is
+ * ready. It holds nothing that must survive it: kill it at any time, the supervisor starts another.
+ * SIGTERM drains. It goes on serving if the supervisor dies. */
+#include "platform/role.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "http/server.h"
+#include "platform/artifact.h"
+#include "platform/call.h"
+#include "platform/sandbox.h"
+#include "platform/spawn.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FD_CONFIG = 3, FD_LISTEN = 4, FD_CONTROL = 5 };
+
+typedef struct {
+    arena a;
+    worker_config config;
+    char name[32];
+    loop *l;
+    engine *en;
+    http_server *server;
+    route_table *routes;
+    hosted *hosted; /* parallel to config.app->components */
+    calls calls;
+    buf info; /* body of /.well-known/spin/info */
+} worker;
+
+static void answer(http_exchange *x, unsigned status, const http_field *fields, size_t count,
+                   str body)
+{
+    err e;
+    bool overrun;
+    if (!exchange_start(x, status, fields, count, (int64_t)body.n, &e)) {
+        exchange_abort(x, 500, NULL, 0);
+        return;
+    }
+    exchange_write(x, body.p, body.n, &overrun);
+    exchange_end(x, NULL, 0);
+}
+
+static void answer_static(worker *w, http_exchange *x, const app_static_response *s)
+{
+    http_field fields[HTTP_HEADERS_MAX];
+    size_t n = 0;
+    for (; n < s->headers.n && n < HTTP_HEADERS_MAX; n++)
+        fields[n] = (http_field){s->headers.at[n].key, s->headers.at[n].value};
+    answer(x, s->status, fields, n, s->body);
+}
+
+static void on_request(void *user, http_exchange *x)
+{
+    worker *w = user;
+    const http_request *r = exchange_request(x);
+    static const http_field text = {{"content-type", 12}, {"text/plain", 10}};
+    static const http_field json = {{"content-type", 12}, {"application/json", 16}};
+    char id[CALL_ID_BYTES];
+    route_match m;
+    route_find(w->routes, str_head(r->target, str_find(r->target, '?')), &m);
+    switch (m.kind) {
+    case ROUTE_TRIGGER:
+        if (m.trigger->is_static)
+            answer_static(w, x, &m.trigger->static_response);
+        else
+            call_begin(&w->calls, &w->hosted[m.trigger->component], x, &m);
+        return;
+    case ROUTE_HEALTH:
+        answer(x, 200, &text, 1, S("OK"));
+        return;
+    case ROUTE_INFO:
+        answer(x, 200, &json, 1, buf_str(&w->info));
+        return;
+    case ROUTE_NONE:
+    case ROUTE_RESERVED:
+        call_id_next(&w->calls, id);
+        call_refuse(x, id, 404, NULL);
+        return;
+    }
+}
+
+static void on_refused(void *user, str peer, unsigned status, const char *reason)
+{
+    log_line(LOG_WARN, "refused");
+    log_str("peer", peer);
+    log_u64("status", status);
+    log_str("reason", str_from(reason));
+    log_end();
+}
+
+static bool flush_log(void *user)
+{
+    log_flush();
+    return false;
+}
+
+static void on_drained(void *user)
+{
+    loop_stop(((worker *)user)->l);
+}
+
+static void on_term(void *user, int signo)
+{
+    worker *w = user;
+    http_server_drain(w->server, on_drained, w);
+}
+
+static bool config_map(worker *w, err *e)
+{
+    struct stat st;
+    if (fstat(FD_CONFIG, &st) < 0)
+        return err_set_errno(e, "settings");
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, FD_CONFIG, 0);
+    if (p == MAP_FAILED)
+        return err_set_errno(e, "settings");
+    bool ok = worker_config_read(&w->a, (bytes){p, (size_t)st.st_size}, &w->config, e);
+    munmap(p, (size_t)st.st_size);
+    close(FD_CONFIG);
+    return ok;
+}
+
+/* A mapped module holds a descriptor, a connection another. */
+static void descriptors_raise(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+static bool app_set_up(worker *w, err *e)
+{
+    const app *served = w->config.app;
+    w->hosted = ARENA_ARRAY(&w->a, hosted, served->components_count + 1);
+    if (!w->hosted)
+        return err_no_memory(e);
+    for (size_t i = 0; i < served->components_count; i++)
+        hosted_init(&w->hosted[i], &served->components[i], &w->config.components[i],
+                    w->config.allow_transient_write);
+    buf_init(&w->info, 1 * MIB);
+    return route_table_build(&w->a, served, &w->routes, e) && app_info_write(served, &w->info, e);
+}
+
+static bool set_up(worker *w, err *e)
+{
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        return err_set_errno(e, "getrandom");
+    engine_config ec = engine_config_default();
+    if (w->config.instances_max)
+        ec.instances_max = w->config.instances_max;
+    loop_hook *hook;
+    loop_signal *term;
+    /* The hooks run in this order: guests' time slices, responses (the server's), log lines. */
+    if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) ||
+        !app_set_up(w, e) ||
+        !calls_init(&w->calls, w->l, w->en, ec.instances_max, seed, e))
+        return false;
+    http_server_config hc = {.on_refused = on_refused};
+    w->server = http_server_new(w->l, &hc, on_request, w);
+    if (!w->server)
+        return err_no_memory(e);
+    return loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
+           loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) &&
+           sandbox_enter(SANDBOX_WORKER, e) && http_server_listen(w->server, FD_LISTEN, e);
+}
+
+static void tear_down(worker *w)
+{
+    http_server_free(w->server);
+    for (size_t i = 0; i < w->config.app->components_count; i++)
+        if (!w->hosted[i].calls)
+            hosted_unload(&w->hosted[i]);
+    calls_fini(&w->calls);
+    buf_fini(&w->info);
+    log_flush();
+}
+
+int role_worker(int argc, char **argv)
+{
+    static worker w;
+    err e;
+    signal(SIGINT, SIG_IGN); /* the terminal's is for the supervisor, which then drains us */
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    snprintf(w.name, sizeof w.name, "worker %.8s", argc > 1 ? argv[1] : "?");
+    log_init(STDERR_FILENO, LOG_TEXT, w.name);
+    arena_init(&w.a, 1 * GIB);
+    descriptors_raise();
+    bool ok = config_map(&w, &e);
+    if (ok)
+        log_init(STDERR_FILENO, w.config.log_format, w.name);
+    ok = ok && set_up(&w, &e);
+    if (ok) {
+        fd_write_all(FD_CONTROL, "r", 1, NULL);
+        ok = loop_run(w.l, &e);
+        tear_down(&w);
+    }
+    if (!ok)
+        log_msg(LOG_ERROR, "%s cannot run: %s", w.name, e.text);
+    log_flush();
+    return ok ? 0 : 1;
+}
