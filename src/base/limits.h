@@ -33,3 +33,13 @@
 #define VARIABLE_VALUE_BYTES_MAX (1 * MIB) /* after templates are expanded */
 #define APP_CPU_TIME_MAX_NS (30 * UINT64_C(1000000000))   /* default CPU time of a call */
 #define APP_IDLE_TIME_MAX_NS (600 * UINT64_C(1000000000)) /* as Spin's outbound timeouts */
+
+/* host/ */
+#define HOST_GUEST_BYTES_MAX (64 * MIB)       /* host memory that one instance's objects may take */
+#define HOST_HANDLES_MAX (((size_t)1 << 28) - 1) /* Table.MAX_LENGTH of the Canonical ABI */
+#define HOST_FIELDS_BYTES_MAX (128 * KIB)     /* names and values of one wasi:http fields; Spin's */
+#define HOST_EARLY_BODY_BYTES_MAX (1 * MIB)   /* body written before its head is sent */
+#define HOST_READ_BYTES_MAX (64 * KIB)        /* most that one read of a stream returns */
+#define HOST_RANDOM_BYTES_MAX (16 * MIB)      /* of one get-random-bytes */
+#define HOST_FILES_MAX 512                    /* open files and sockets of one instance */
+#define HOST_WRITE_PERMIT_BYTES (64 * KIB)    /* check-write of files and of standard output */

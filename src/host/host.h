@@ -14,13 +14,16 @@
 #include "http/exchange.h"
 
 typedef struct guest guest;
+typedef struct host_resource host_resource; /* host/handles.h */
 
-/* What one host function call works on. */
+/* What one host function call works on (helpers: host/call.h). */
 typedef struct {
     guest *g;
     engine_instance *in;
     const plan_import *import; /* its canonical options: memory, realloc, encoding */
     slot *slots;               /* arguments, then results */
+    uint8_t *memory;           /* the import's memory; NULL until call_memory, moves by realloc */
+    size_t memory_size;
 } host_call;
 
 typedef host_status (*host_fn)(host_call *c);
@@ -37,6 +40,7 @@ typedef struct {
     const char *types;   /* WIT: "resource input-stream; variant stream-error { ... }" and
                             "use wasi:io/error@0.2.0.{error};" */
     const host_func *funcs; /* ends with a row without name */
+    const host_resource *const *resources; /* those that `types` defines; ends with NULL, or NULL */
 } host_interface;
 
 /* All interfaces, ends with NULL. */
