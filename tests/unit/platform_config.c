@@ -1,0 +1,51 @@
+/* platform/config: what the supervisor writes is what a worker reads. */
+#include "unit.h"
+
+#include "app/manifest.h"
+#include "platform/config.h"
+
+static const char manifest[] =
+    "spin_manifest_version = 2\n"
+    "[application]\nname = \"t\"\n"
+    "[[trigger.http]]\nroute = \"/a/...\"\ncomponent = \"one\"\n"
+    "[component.one]\nsource = \"one.wasm\"\nenvironment = { K = \"v\" }\n";
+
+static void round_trip(void **state)
+{
+    arena a;
+    err e;
+    app *in;
+    manifest_options mo = {.file = S("spin.toml")};
+    arena_init(&a, 8 << 20);
+    assert_true(manifest_read(&a, str_from(manifest), &mo, &in, &e));
+    app_pair pairs[] = {{S("secret"), S("a\0b\"\n")}};
+    str hosts[] = {S("https://example.com")};
+    config_component component = {.artifact = S("/cache/x"), .assets = S(""),
+                                  .variables = {pairs, 1}, .outbound = {hosts, 1}};
+    worker_config c = {.app = in, .components = &component, .log_format = LOG_JSON,
+                       .instances_max = 7}, got;
+    buf out;
+    buf_init(&out, 1 << 20);
+    assert_true(worker_config_write(&c, &out, &e));
+    assert_true(worker_config_read(&a, buf_bytes(&out), &got, &e));
+    assert_int_equal(got.log_format, LOG_JSON);
+    assert_int_equal(got.instances_max, 7);
+    assert_false(got.allow_transient_write);
+    assert_int_equal(got.app->components_count, 1);
+    assert_str(got.app->components[0].id, "one");
+    assert_str(got.app->components[0].environment.at[0].value, "v");
+    assert_str(got.app->triggers[0].route, "/a/...");
+    assert_str(got.components[0].artifact, "/cache/x");
+    assert_int_equal(got.components[0].assets.n, 0);
+    assert_true(str_eq(got.components[0].variables.at[0].value, pairs[0].value));
+    assert_str(got.components[0].outbound.at[0], "https://example.com");
+    assert_false(worker_config_read(&a, (bytes){(const uint8_t *)"{", 1}, &got, &e));
+    buf_fini(&out);
+    arena_fini(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
