@@ -115,6 +115,14 @@ def build_c(source, out):
         component_new(tmp / "core.wasm", out)
 
 
+def build_plain(kitchen, out):
+    """A kitchen composed with a component that offers Spin's interfaces and nothing in them."""
+    for part in (kitchen, "no-variables"):
+        if not (OUT / f"{part}.wasm").exists():
+            raise Failed(f"needs {part}, which was not built")
+    run("wasm-tools", "compose", OUT / f"{kitchen}.wasm", "-d", OUT / "no-variables.wasm", "-o", out)
+
+
 # ---- Rust
 
 def rust_sysroot():
@@ -172,7 +180,7 @@ def build_rust(package, out):
 
 def npm(folder):
     """A folder with the node_modules of `folder`'s package-lock.json; the bench uses it too."""
-    home = CACHE / f"npm-{digest([folder / 'package.json', folder / 'package-lock.json'])}"
+    home = CACHE / f"npm-{digest([folder / 'package-lock.json'])}"
     if not home.exists():
         with made_whole(home) as new:
             for name in ("package.json", "package-lock.json"):
@@ -187,6 +195,9 @@ def build_js(source, out):
     with tempfile.TemporaryDirectory(dir=modules) as tmp:  # resolves packages by being below them
         tmp = pathlib.Path(tmp)
         shutil.copytree(GUESTS / "js", tmp / "src")
+        package = tmp / "src" / "package.json"
+        package.write_text(package.read_text().replace('"world": "kitchen"',
+                                                       f'"world": "{source.stem}"'))
         # Only what the world needs: j2w's parser does not know the WIT of WASI 0.3.
         deps, offered = tmp / "src" / "wit" / "deps", SITE / "spin_sdk" / "wit" / "deps"
         for wit in offered.glob("*@0.2.3"):
@@ -207,12 +218,15 @@ def targets():
     c_tools = bin_("clang-22 --version", "wasm-tools --version") + [WIT_BINDGEN]
     rust_tools = bin_("/usr/bin/rustc --version", "wasm-tools --version")
     for name, source in (("hello", ROOT / "examples/hello/hello.c"),
-                         ("c-kitchen", GUESTS / "c/kitchen.c")):
+                         ("c-kitchen", GUESTS / "c/kitchen.c"),
+                         ("no-variables", GUESTS / "c/novariables.c")):
         yield name, [source, source.with_suffix(".wit")], c_tools, build_c, source
     for name in ("kitchen", "hello-spin", "hello-wasi"):
-        yield (f"rust-{name}", [GUESTS / "rust"], rust_tools, build_rust, name)
+        yield f"rust-{name}", [GUESTS / "rust"], rust_tools, build_rust, name
     for name in ("kitchen", "hello"):
-        yield (f"js-{name}", [GUESTS / "js"], [], build_js, GUESTS / f"js/{name}.js")
+        yield f"js-{name}", [GUESTS / "js"], [], build_js, GUESTS / f"js/{name}.js"
+    for name in ("c", "rust", "js"):
+        yield f"{name}-kitchen-plain", [GUESTS], rust_tools, build_plain, f"{name}-kitchen"
 
 
 def main():
