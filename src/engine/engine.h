@@ -20,6 +20,8 @@
 #include "component/plan.h"
 
 enum { ENGINE_HOST_STACK_BYTES = 512 * 1024, ENGINE_TICK_NS = 1000000 };
+/* The process's own effective user. */
+#define ENGINE_OWNER_SELF UINT32_MAX
 
 typedef struct engine engine;
 typedef struct engine_module engine_module;
@@ -30,6 +32,8 @@ typedef struct {
     uint32_t instances_max;   /* pool slots: instances alive at once */
     size_t memory_bytes_max;  /* per linear memory; the pool reserves address space, not memory */
     size_t wasm_stack_bytes;  /* per call */
+    uint32_t decommit_batch;  /* dropped instances whose memory is given back in one go */
+    uint32_t artifact_owner;  /* user id that artifacts must belong to (root's are fine too) */
 } engine_config;
 
 /* Settings that unmodified apps run with. */

@@ -1,0 +1,10 @@
+/* For tests and benchmarks only: what they need of Wasmtime without including it. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* WebAssembly text to a core module. ERR_INVALID with line and column. */
+bool engine_wat2wasm(str wat, buf *ret_module, err *e);
+/* Ticks that this process has got so far. */
+uint64_t engine_ticks(void);

@@ -1,0 +1,126 @@
+/* What the files of this room share. Nothing outside src/engine includes this: it is the border
+ * behind which Wasmtime's types live.
+ *
+ * Invariants
+ * - engine.current is the instance whose fiber runs now, NULL outside engine_poll and
+ *   engine_instance_free. Time is booked on it, host functions find it there.
+ * - An engine_instance has at most one future; while it has one and is not current, its store is
+ *   not touched (Wasmtime's contract: the future borrows the store).
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "base/must.h"
+
+#include <wasmtime.h>
+
+enum {
+    /* Calls nested in host functions (a destructor that drops a resource whose destructor ...). */
+    ENGINE_NEST_MAX = 8,
+    /* Handles of exports kept per instance; what is beyond is looked up at each use. */
+    ENGINE_CACHED = 4,
+    ENGINE_SLOTS_MAX = ABI_FLAT_PARAMS_MAX + 1,
+    /* Structs of dead instances kept for the next ones. */
+    ENGINE_SPARE_MAX = 256,
+    ENGINE_TRAP_TEXT_MAX = 512,
+    ENGINE_BACKTRACE_BYTES_MAX = 8192, /* the engine captures 20 frames; names may be long */
+};
+
+struct engine {
+    wasm_engine_t *wasm;
+    engine_config config;
+    char fingerprint[64];
+    engine_instance *current;
+    ns slice_start; /* when `current` (or its host) began the time not yet booked */
+    engine_instance *spare;
+    uint32_t spare_count, instances_count, modules_count;
+};
+
+/* One import of one module: what a host function call starts from. */
+typedef struct {
+    engine *en;
+    engine_import im;
+    const plan_import *plan;
+} link_entry;
+
+struct engine_module {
+    engine *en;
+    const plan_unit *unit;
+    wasmtime_module_t *module;
+    wasmtime_instance_pre_t *pre;
+    uint32_t instances_count;
+    uint32_t reallocs_checked; /* bit k: r<k> has the type of cabi_realloc; k < 32 */
+    link_entry links[];
+};
+
+/* A call of a may_wait host function that did not end at once. */
+typedef struct {
+    engine_instance *in;
+    const link_entry *link;
+    wasmtime_val_t *results;
+    wasm_trap_t **trap;
+    bool fresh;
+    slot slots[ENGINE_SLOTS_MAX];
+} wait_frame;
+
+typedef enum { OP_NONE, OP_INSTANTIATE, OP_START, OP_LIFT, OP_POST_RETURN } engine_op;
+
+struct engine_instance {
+    engine *en;
+    engine_module *module;
+    void *user;
+    engine_instance *next_spare;
+    wasmtime_store_t *store;
+    wasmtime_context_t *ctx;
+    wasmtime_instance_t instance;
+    wasmtime_call_future_t *future;
+    wasm_trap_t *trap;       /* written by the future */
+    wasmtime_error_t *error; /* likewise */
+    engine_op op;
+    uint32_t lift;
+    slot *slots; /* of the operation */
+    bool started;   /* instantiated: exports may be looked up */
+    bool dead;      /* trapped: may only be freed */
+    bool dropping;  /* the fiber is being unwound: guest code runs no more */
+    bool waiting;   /* a host function suspended the fiber, not the tick */
+    bool may_leave; /* false while the guest allocates or cleans up for us (may_leave of the spec) */
+    bool trap_ready;
+    uint32_t nest, frames_count;
+    uint32_t memories_known, reallocs_known; /* bit k < ENGINE_CACHED */
+    ns cpu_ns;
+    size_t memory_bytes;
+    char *backtrace; /* malloced */
+    engine_trap trap_info;
+    wasmtime_func_t func;
+    /* From here on nothing is cleared when the struct is used again. */
+    wasmtime_memory_t memories[ENGINE_CACHED];
+    wasmtime_func_t reallocs[ENGINE_CACHED];
+    wasmtime_val_t args[ENGINE_SLOTS_MAX], results[ABI_FLAT_RESULTS_MAX];
+    wait_frame frames[ENGINE_NEST_MAX];
+    char trap_text[ENGINE_TRAP_TEXT_MAX];
+};
+
+/* engine.c: takes a Wasmtime error apart into *e and deletes it. Always false. */
+bool engine_error(err *e, err_code code, wasmtime_error_t *error);
+
+/* import.c: defines import k of the module in the linker. */
+bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err *e);
+/* slot <-> val, by the core types of a signature. */
+void slots_to_vals(const core_type *types, uint32_t count, const slot *slots, wasmtime_val_t *vals);
+void vals_to_slots(const wasmtime_val_t *vals, size_t count, slot *slots);
+
+/* instance.c: the export "<kind><k>"; false if there is none of that kind. */
+bool instance_export(engine_instance *in, char kind, uint32_t k, wasmtime_extern_kind_t what,
+                     wasmtime_extern_t *ret);
+
+/* trap.c: fills in->trap_info from whichever is not NULL and deletes them. What was said first
+ * (by a host function, or by a nested call) stays. */
+void trap_take(engine_instance *in, wasm_trap_t *trap, wasmtime_error_t *error);
+void trap_say(engine_instance *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void trap_fini(engine_instance *in);
+
+/* tick.c */
+bool tick_init(engine *en, err *e);
+void tick_fini(void);
+void tick_enter(void);
+void tick_leave(void);

@@ -1,0 +1,425 @@
+/* An instance: one store with one instance of one module, driven through its operations.
+ *
+ *     engine_instance_new ── engine_start ──┐        ┌── engine_call ──┐
+ *                                           ▼        ▼                 │
+ *                                  engine_poll: INSTANTIATE → START → idle → LIFT → idle ...
+ *                                           │ trap                     │ trap
+ *                                           └────────► dead ◄──────────┘      engine_instance_free
+ *
+ * Each step is one Wasmtime future, polled until it is ready. A future suspends for two reasons
+ * that look the same from outside; in->waiting, set by import.c just before it suspends, tells them
+ * apart.
+ *
+ * CPU time is wall time on the fiber: the worker has one thread, so what passes between entering
+ * and leaving engine_poll is the guest's (or its host functions'). When one guest's host function
+ * polls another instance, the outer one's clock stands still meanwhile.
+ *
+ * Structs are kept and used again: a store costs Wasmtime some allocations each time, we add none.
+ *
+ * What is deliberately not here: no budget is enforced. Whoever polls looks at engine_cpu_ns after
+ * each ENGINE_YIELD and frees what has had enough; dropping a fiber half-way is safe, because
+ * Wasmtime resumes it once with an error that unwinds the guest, and `dropping` keeps host
+ * functions from starting anything new.
+ */
+#include "engine/inner.h"
+
+#include <stdlib.h>
+
+static engine_instance *instance_take(engine *en)
+{
+    engine_instance *in = en->spare;
+    if (!in)
+        return malloc(sizeof *in);
+    en->spare = in->next_spare;
+    en->spare_count--;
+    return in;
+}
+
+static void instance_give(engine *en, engine_instance *in)
+{
+    if (en->spare_count == ENGINE_SPARE_MAX) {
+        free(in);
+        return;
+    }
+    in->next_spare = en->spare;
+    en->spare = in;
+    en->spare_count++;
+}
+
+bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
+                         engine_instance **ret, err *e)
+{
+    engine *en = m->en;
+    size_t memory_max = l->memory_bytes_max < en->config.memory_bytes_max
+                            ? l->memory_bytes_max
+                            : en->config.memory_bytes_max;
+    if (m->unit->memory_bytes_min > memory_max)
+        return err_set(e, ERR_LIMIT,
+                       "the component needs %llu bytes of memory to start and may have %zu; "
+                       "raise its memory limit",
+                       (unsigned long long)m->unit->memory_bytes_min, memory_max);
+    if (en->instances_count == en->config.instances_max)
+        return err_set(e, ERR_LIMIT, "all %u instances are in use", en->config.instances_max);
+    engine_instance *in = instance_take(en);
+    if (!in)
+        return err_no_memory(e);
+    memset(in, 0, offsetof(engine_instance, memories));
+    in->en = en;
+    in->module = m;
+    in->user = user;
+    in->may_leave = true;
+    in->trap_info.text = in->trap_info.backtrace = "";
+    in->store = wasmtime_store_new(en->wasm, in, NULL);
+    in->ctx = wasmtime_store_context(in->store);
+    wasmtime_store_limiter(in->store, (int64_t)memory_max, (int64_t)l->table_elements_max, 1, -1,
+                           -1);
+    /* The header promises an error, the library returns nothing: whatever comes is no pointer. */
+    (void)wasmtime_context_epoch_deadline_async_yield_and_update(in->ctx, 1);
+    en->instances_count++;
+    m->instances_count++;
+    *ret = in;
+    return true;
+}
+
+/* Time of a slice belongs to whoever is current; entering and leaving one books it. */
+static engine_instance *slice_enter(engine_instance *in)
+{
+    engine *en = in->en;
+    engine_instance *outer = en->current;
+    ns now = clock_mono();
+    if (outer)
+        outer->cpu_ns += now - en->slice_start;
+    en->slice_start = now;
+    en->current = in;
+    return outer;
+}
+
+static void slice_leave(engine_instance *in, engine_instance *outer)
+{
+    engine *en = in->en;
+    ns now = clock_mono();
+    in->cpu_ns += now - en->slice_start;
+    en->slice_start = now;
+    en->current = outer;
+}
+
+void engine_instance_free(engine_instance *in)
+{
+    if (!in)
+        return;
+    engine *en = in->en;
+    must(en->current != in); /* not from its own host function */
+    if (in->future) {
+        engine_instance *outer = slice_enter(in);
+        in->dropping = true;
+        wasmtime_call_future_delete(in->future);
+        slice_leave(in, outer);
+        must(in->frames_count == 0);
+        if (in->trap)
+            wasm_trap_delete(in->trap);
+        if (in->error)
+            wasmtime_error_delete(in->error);
+    }
+    wasmtime_store_delete(in->store);
+    trap_fini(in);
+    in->module->instances_count--;
+    en->instances_count--;
+    instance_give(en, in);
+}
+
+void *engine_user(const engine_instance *in)
+{
+    return in->user;
+}
+
+static size_t export_name(char name[12], char kind, uint32_t k)
+{
+    char digits[10];
+    size_t n = 0, d = 0;
+    name[n++] = kind;
+    do {
+        digits[d++] = (char)('0' + k % 10);
+        k /= 10;
+    } while (k > 0);
+    while (d > 0)
+        name[n++] = digits[--d];
+    return n;
+}
+
+bool instance_export(engine_instance *in, char kind, uint32_t k, wasmtime_extern_kind_t what,
+                     wasmtime_extern_t *ret)
+{
+    char name[12];
+    size_t n = export_name(name, kind, k);
+    return wasmtime_instance_export_get(in->ctx, &in->instance, name, n, ret) && ret->kind == what;
+}
+
+static void operation_begin(engine_instance *in, engine_op op, uint32_t lift, slot *slots)
+{
+    must(in->op == OP_NONE && !in->dead);
+    in->op = op;
+    in->lift = lift;
+    in->slots = slots;
+}
+
+void engine_start(engine_instance *in)
+{
+    must(!in->started);
+    operation_begin(in, OP_INSTANTIATE, 0, NULL);
+}
+
+void engine_call(engine_instance *in, uint32_t lift, slot *slots)
+{
+    must(in->started && lift < in->module->unit->lifts_count);
+    operation_begin(in, OP_LIFT, lift, slots);
+}
+
+void engine_post_return(engine_instance *in, uint32_t lift, slot *slots)
+{
+    must(in->started && lift < in->module->unit->lifts_count);
+    operation_begin(in, OP_POST_RETURN, lift, slots);
+}
+
+/* Finds the function of the current operation and starts it on a fiber. */
+static bool future_call(engine_instance *in)
+{
+    const core_signature *s =
+        in->op == OP_START ? NULL : &in->module->unit->lifts[in->lift].signature;
+    uint32_t args = 0, results = 0;
+    wasmtime_extern_t item;
+    bool found;
+    if (in->op == OP_START) {
+        found = wasmtime_instance_export_get(in->ctx, &in->instance, "start", 5, &item) &&
+                item.kind == WASMTIME_EXTERN_FUNC;
+    } else if (in->op == OP_LIFT) {
+        found = instance_export(in, 'f', in->lift, WASMTIME_EXTERN_FUNC, &item);
+        args = s->params_count;
+        results = s->results_count;
+        slots_to_vals(s->params, args, in->slots, in->args);
+    } else {
+        found = instance_export(in, 'p', in->lift, WASMTIME_EXTERN_FUNC, &item);
+        args = s->results_count; /* post-return takes what the function returned */
+        slots_to_vals(s->results, args, in->slots, in->args);
+        in->may_leave = false;
+    }
+    if (!found) {
+        trap_say(in, "the compiled module lacks an export that its plan names; deploy it again");
+        return false;
+    }
+    in->func = item.of.func;
+    in->future = wasmtime_func_call_async(in->ctx, &in->func, in->args, args, in->results, results,
+                                          &in->trap, &in->error);
+    return true;
+}
+
+static bool future_begin(engine_instance *in)
+{
+    wasmtime_context_set_epoch_deadline(in->ctx, 1);
+    if (in->op != OP_INSTANTIATE)
+        return future_call(in);
+    in->future = wasmtime_instance_pre_instantiate_async(in->module->pre, in->ctx, &in->instance,
+                                                         &in->trap, &in->error);
+    return true;
+}
+
+/* The future is ready: true if the operation goes on with another one. */
+static bool future_end(engine_instance *in)
+{
+    wasmtime_call_future_delete(in->future);
+    in->future = NULL;
+    if (in->trap || in->error) {
+        trap_take(in, in->trap, in->error);
+        in->trap = NULL;
+        in->error = NULL;
+        return false;
+    }
+    if (in->op == OP_INSTANTIATE) {
+        in->started = true;
+        if (in->module->unit->has_start) {
+            in->op = OP_START;
+            return true;
+        }
+    } else if (in->op == OP_LIFT) {
+        const core_signature *s = &in->module->unit->lifts[in->lift].signature;
+        vals_to_slots(in->results, s->results_count, in->slots);
+    }
+    in->may_leave = true;
+    in->op = OP_NONE;
+    return false;
+}
+
+static engine_status operation_run(engine_instance *in)
+{
+    do {
+        if (!in->future && !future_begin(in))
+            break;
+        in->waiting = false;
+        if (!wasmtime_call_future_poll(in->future))
+            return in->waiting ? ENGINE_WAIT : ENGINE_YIELD;
+    } while (future_end(in));
+    return in->trap_ready ? ENGINE_TRAP : ENGINE_DONE;
+}
+
+engine_status engine_poll(engine_instance *in)
+{
+    must(in->op != OP_NONE && !in->dead && in->en->current != in);
+    engine_instance *outer = slice_enter(in);
+    tick_enter();
+    engine_status status = operation_run(in);
+    tick_leave();
+    slice_leave(in, outer);
+    if (status == ENGINE_TRAP) {
+        in->op = OP_NONE;
+        in->dead = true;
+    }
+    return status;
+}
+
+static const wasmtime_memory_t *instance_memory(engine_instance *in, uint32_t k,
+                                                wasmtime_memory_t *scratch)
+{
+    if (k < ENGINE_CACHED && in->memories_known & 1u << k)
+        return &in->memories[k];
+    wasmtime_extern_t item;
+    if (!instance_export(in, 'm', k, WASMTIME_EXTERN_MEMORY, &item))
+        return NULL;
+    *scratch = item.of.memory;
+    if (k >= ENGINE_CACHED)
+        return scratch;
+    in->memories[k] = item.of.memory;
+    in->memories_known |= 1u << k;
+    return &in->memories[k];
+}
+
+uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size)
+{
+    must(k >= 0 && (uint32_t)k < in->module->unit->memories_count);
+    wasmtime_memory_t scratch;
+    const wasmtime_memory_t *m = in->started ? instance_memory(in, (uint32_t)k, &scratch) : NULL;
+    if (!m) { /* nothing to see yet: every offset is out of bounds */
+        *ret_size = 0;
+        return NULL;
+    }
+    *ret_size = wasmtime_memory_data_size(in->ctx, m);
+    return wasmtime_memory_data(in->ctx, m);
+}
+
+/* Calls a guest function of ours-to-know type from a host function. */
+static bool nested_call(engine_instance *in, const wasmtime_func_t *func, slot *slots, size_t n)
+{
+    if (in->nest == ENGINE_NEST_MAX) {
+        trap_say(in, "more than %d calls between guest and host inside each other",
+                 ENGINE_NEST_MAX);
+        return false;
+    }
+    in->nest++;
+    wasm_trap_t *trap = NULL;
+    wasmtime_error_t *error =
+        wasmtime_func_call_unchecked(in->ctx, func, (wasmtime_val_raw_t *)(void *)slots, n, &trap);
+    in->nest--;
+    if (!trap && !error)
+        return true;
+    trap_take(in, trap, error);
+    return false;
+}
+
+/* The unchecked call trusts its caller with the type; the plan comes from a process that does not
+ * deserve that trust. */
+static bool func_is(engine_instance *in, const wasmtime_func_t *func, size_t params, size_t results)
+{
+    wasm_functype_t *ft = wasmtime_func_type(in->ctx, func);
+    const wasm_valtype_vec_t *p = wasm_functype_params(ft), *r = wasm_functype_results(ft);
+    bool ok = p->size == params && r->size == results;
+    for (size_t i = 0; ok && i < params; i++)
+        ok = wasm_valtype_kind(p->data[i]) == WASM_I32;
+    for (size_t i = 0; ok && i < results; i++)
+        ok = wasm_valtype_kind(r->data[i]) == WASM_I32;
+    wasm_functype_delete(ft);
+    return ok;
+}
+
+static const wasmtime_func_t *instance_realloc(engine_instance *in, uint32_t k,
+                                               wasmtime_func_t *scratch)
+{
+    if (k < ENGINE_CACHED && in->reallocs_known & 1u << k)
+        return &in->reallocs[k];
+    wasmtime_extern_t item;
+    if (!instance_export(in, 'r', k, WASMTIME_EXTERN_FUNC, &item))
+        return NULL;
+    bool checked = k < 32 && in->module->reallocs_checked & 1u << k;
+    if (!checked && !func_is(in, &item.of.func, 4, 1))
+        return NULL;
+    if (k < 32)
+        in->module->reallocs_checked |= 1u << k;
+    *scratch = item.of.func;
+    if (k >= ENGINE_CACHED)
+        return scratch;
+    in->reallocs[k] = item.of.func;
+    in->reallocs_known |= 1u << k;
+    return &in->reallocs[k];
+}
+
+/* May host code call the guest now? */
+static bool may_enter(engine_instance *in)
+{
+    must(in->en->current == in);
+    if (in->dropping)
+        return false;
+    if (in->started)
+        return true;
+    trap_say(in, "a host function needs the guest before it is instantiated");
+    return false;
+}
+
+bool engine_realloc(engine_instance *in, int32_t k, uint32_t align, uint32_t size, uint32_t *ret)
+{
+    must(k >= 0 && (uint32_t)k < in->module->unit->reallocs_count);
+    if (!may_enter(in))
+        return false;
+    wasmtime_func_t scratch;
+    const wasmtime_func_t *func = instance_realloc(in, (uint32_t)k, &scratch);
+    if (!func) {
+        trap_say(in, "the compiled module has no realloc %d of the right type", k);
+        return false;
+    }
+    slot slots[4] = {{.u64 = 0}, {.u64 = 0}, {.u64 = align}, {.u64 = size}};
+    in->may_leave = false;
+    bool ok = nested_call(in, func, slots, 4);
+    in->may_leave = true;
+    if (ok)
+        *ret = slots[0].u32;
+    return ok;
+}
+
+bool engine_destroy(engine_instance *in, uint32_t resource, uint32_t representation)
+{
+    if (!may_enter(in))
+        return false;
+    wasmtime_extern_t item;
+    if (!instance_export(in, 'd', resource, WASMTIME_EXTERN_FUNC, &item) ||
+        !func_is(in, &item.of.func, 1, 0)) {
+        trap_say(in, "the compiled module has no destructor %u of the right type", resource);
+        return false;
+    }
+    slot slots[1] = {{.u64 = representation}};
+    return nested_call(in, &item.of.func, slots, 1);
+}
+
+ns engine_cpu_ns(const engine_instance *in)
+{
+    const engine *en = in->en;
+    return in->cpu_ns + (en->current == in ? clock_mono() - en->slice_start : 0);
+}
+
+size_t engine_memory_bytes(engine_instance *in)
+{
+    if (!in->started || (in->future && in->en->current != in))
+        return in->memory_bytes; /* suspended: the store is the future's */
+    size_t sum = 0;
+    for (uint32_t k = 0; k < in->module->unit->memories_count; k++) {
+        wasmtime_memory_t scratch;
+        const wasmtime_memory_t *m = instance_memory(in, k, &scratch);
+        sum += m ? wasmtime_memory_data_size(in->ctx, m) : 0;
+    }
+    return in->memory_bytes = sum;
+}

@@ -1,0 +1,14 @@
+/* Text to binary for tests: modules are easier to read in WAT. Not used by ebb itself. */
+#include "engine/engine_test.h"
+#include "engine/inner.h"
+
+bool engine_wat2wasm(str wat, buf *ret_module, err *e)
+{
+    wasm_byte_vec_t out;
+    wasmtime_error_t *error = wasmtime_wat2wasm(wat.p, wat.n, &out);
+    if (error)
+        return engine_error(e, ERR_INVALID, error);
+    bool ok = buf_put(ret_module, out.data, out.size);
+    wasm_byte_vec_delete(&out);
+    return ok || err_no_memory(e);
+}
