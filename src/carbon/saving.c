@@ -1,0 +1,31 @@
+/* See saving.h. */
+#include "carbon/saving.h"
+
+#include <math.h>
+
+void saving_add(saving *s, const intensity_series *really, double energy_j, int64_t accepted_s,
+                int64_t ran_s)
+{
+    double at_once = intensity_at(really, accepted_s), then = intensity_at(really, ran_s);
+    s->calls++;
+    s->delay_s += (double)(ran_s - accepted_s);
+    if (isnan(at_once) || isnan(then)) {
+        s->calls_unknown++;
+        s->energy_unknown_j += energy_j;
+        return;
+    }
+    s->energy_j += energy_j;
+    s->baseline_g += energy_j / 3.6e6 * at_once;
+    s->actual_g += energy_j / 3.6e6 * then;
+    s->calls_worse += then > at_once;
+}
+
+double saving_g(const saving *s)
+{
+    return s->baseline_g - s->actual_g;
+}
+
+double saving_pct(const saving *s)
+{
+    return s->baseline_g > 0 ? 100 * saving_g(s) / s->baseline_g : 0;
+}
