@@ -1,0 +1,191 @@
+/* A stream on libuv's uv_tcp_t or uv_pipe_t.
+ *
+ * The steady path of a server is one read and one write a turn and nothing else: reading stays
+ * switched on (switching costs epoll_ctl), reads go into one buffer of the loop, and stream_write
+ * is a plain write(2) unless the socket is full. Only then a uv_write_t is used; it takes the
+ * caller's memory over, so bytes are never copied to wait.
+ */
+#include "loop/stream.h"
+
+#include "base/must.h"
+#include "loop/uv_loop.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct stream {
+    union {
+        uv_handle_t handle;
+        uv_stream_t any;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } uv;
+    const stream_callbacks *callbacks;
+    void *user;
+    loop *l;
+    size_t read_limit;
+    bool reading, ended, closing, reset;
+    bool busy;
+    uv_write_t write;
+    buf rest; /* what `write` is writing */
+    uv_shutdown_t shutdown;
+};
+
+static void stream_closed(uv_handle_t *h)
+{
+    stream *s = h->data;
+    buf_fini(&s->rest);
+    free(s);
+}
+
+static int handle_init(stream *s, int fd)
+{
+    int domain = 0;
+    socklen_t n = sizeof domain;
+    bool is_tcp = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain != AF_UNIX;
+    int code = is_tcp ? uv_tcp_init(&s->l->uv, &s->uv.tcp) : uv_pipe_init(&s->l->uv, &s->uv.pipe, 0);
+    if (code)
+        return code;
+    s->uv.handle.data = s;
+    code = is_tcp ? uv_tcp_open(&s->uv.tcp, fd) : uv_pipe_open(&s->uv.pipe, fd);
+    if (code)
+        uv_close(&s->uv.handle, stream_closed);
+    return code;
+}
+
+bool stream_open_take(loop *l, int fd, const stream_callbacks *callbacks, void *user,
+                      stream **ret_stream, err *e)
+{
+    if (!l->read_buffer)
+        l->read_buffer = malloc(STREAM_READ_BYTES_MAX);
+    stream *s = l->read_buffer ? calloc(1, sizeof *s) : NULL;
+    if (!s) {
+        close(fd);
+        return err_no_memory(e);
+    }
+    s->l = l;
+    s->callbacks = callbacks;
+    s->user = user;
+    int code = handle_init(s, fd);
+    if (code) {
+        close(fd);
+        if (!s->uv.handle.data)
+            free(s);
+        return err_set_uv(e, code, "cannot open a connection");
+    }
+    *ret_stream = s;
+    return true;
+}
+
+static void read_buffer_give(uv_handle_t *h, size_t suggested, uv_buf_t *ret)
+{
+    stream *s = h->data;
+    *ret = uv_buf_init((char *)s->l->read_buffer, (unsigned)s->read_limit);
+}
+
+static void read_came(uv_stream_t *h, ssize_t n, const uv_buf_t *b)
+{
+    stream *s = h->data;
+    if (n == 0)
+        return;
+    if (n > 0) {
+        s->callbacks->on_read(s->user, (const uint8_t *)b->base, (size_t)n);
+        return;
+    }
+    uv_read_stop(h);
+    s->reading = false;
+    s->ended = true;
+    s->callbacks->on_end(s->user, n == UV_EOF ? STREAM_EOF : STREAM_RESET);
+}
+
+void stream_read_limit(stream *s, size_t n)
+{
+    s->read_limit = n < STREAM_READ_BYTES_MAX ? n : STREAM_READ_BYTES_MAX;
+    bool want = n > 0 && !s->ended && !s->closing;
+    if (want == s->reading)
+        return;
+    s->reading = want;
+    if (want)
+        uv_read_start(&s->uv.any, read_buffer_give, read_came);
+    else
+        uv_read_stop(&s->uv.any);
+}
+
+static void write_done(uv_write_t *w, int status)
+{
+    stream *s = w->data;
+    if (s->closing)
+        return;
+    s->busy = false;
+    buf_fini(&s->rest);
+    if (status < 0) {
+        stream_read_limit(s, 0);
+        s->ended = true;
+        s->callbacks->on_end(s->user, STREAM_RESET);
+    } else {
+        s->callbacks->on_drained(s->user);
+    }
+}
+
+bool stream_write(stream *s, buf *b)
+{
+    must(!s->busy && !s->closing);
+    if (b->n == 0)
+        return true;
+    uv_buf_t whole = uv_buf_init((char *)b->p, (unsigned)b->n);
+    int wrote = uv_try_write(&s->uv.any, &whole, 1);
+    if (wrote < 0 && wrote != UV_EAGAIN)
+        return false;
+    size_t n = wrote < 0 ? 0 : (size_t)wrote;
+    if (n == b->n) {
+        buf_clear(b);
+        return true;
+    }
+    uv_buf_t left = uv_buf_init((char *)b->p + n, (unsigned)(b->n - n));
+    s->write.data = s;
+    if (uv_write(&s->write, &s->uv.any, &left, 1, write_done) != 0)
+        return false;
+    s->busy = true;
+    s->rest = *b;
+    buf_init(b, b->max);
+    return true;
+}
+
+bool stream_write_busy(const stream *s)
+{
+    return s->busy;
+}
+
+size_t stream_write_left(const stream *s)
+{
+    return uv_stream_get_write_queue_size(&s->uv.any);
+}
+
+static void shutdown_done(uv_shutdown_t *r, int status)
+{
+}
+
+bool stream_shutdown_write(stream *s)
+{
+    must(!s->busy);
+    return uv_shutdown(&s->shutdown, &s->uv.any, shutdown_done) == 0;
+}
+
+void stream_reset_on_close(stream *s)
+{
+    s->reset = true;
+}
+
+void stream_close(stream *s)
+{
+    if (!s)
+        return;
+    must(!s->closing);
+    s->closing = true;
+    if (s->reset && s->uv.handle.type == UV_TCP &&
+        uv_tcp_close_reset(&s->uv.tcp, stream_closed) == 0)
+        return;
+    uv_close(&s->uv.handle, stream_closed);
+}

@@ -1,0 +1,22 @@
+/* Shared by the files of loop/ only: what a loop is on libuv. */
+#pragma once
+
+#include "loop/loop.h"
+
+#include <uv.h>
+
+struct loop {
+    uv_loop_t uv;
+    uv_prepare_t before_sleep; /* runs the turn hooks */
+    uv_check_t after_sleep;    /* takes the time of the turn */
+    uv_idle_t no_sleep;        /* active while a hook has more to do */
+    uv_timer_t alarm;          /* due at the earliest of `timers` */
+    ns now;
+    loop_hook *hooks;   /* in the order of calling */
+    loop_timer **timers; /* binary heap by `due` */
+    size_t timers_count, timers_cap;
+    uint8_t *read_buffer; /* STREAM_READ_BYTES_MAX, shared by all streams */
+};
+
+/* "<what>: <libuv's text>", ERR_IO. */
+bool err_set_uv(err *e, int code, const char *what);
