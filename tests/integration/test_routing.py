@@ -1,0 +1,111 @@
+"""Routing, precedence and the spin-* fields (spin.md 1.4, 4.3), end to end."""
+import json
+
+import pytest
+
+from harness import Connection, fetch, guest, serving, write_app
+
+ROUTES = {
+    "/": "root", "/exact": "exact", "/exact/...": "exactwild", "/exact/deep": "deep",
+    "/users/:id": "user", "/users/me": "me", "/users/:id/posts/...": "posts",
+    "/files/...": "files", "/files/:name/meta": "meta", "/slash/": "slash", "/star/*": "star",
+}
+
+
+def manifest(routes):
+    text = 'spin_manifest_version = 2\n[application]\nname = "routes"\n'
+    for route, component in routes.items():
+        text += f'[[trigger.http]]\nroute = "{route}"\ncomponent = "{component}"\n'
+    for component in routes.values():
+        text += (f'[component.{component}]\nsource = "{guest("c-kitchen")}"\n'
+                 f'environment = {{ WHO = "{component}" }}\n')
+    return text
+
+
+@pytest.fixture(scope="module")
+def routed(workers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("routes")
+    with serving(write_app(folder / "app", manifest(ROUTES)), folder, workers=workers) as server:
+        yield server
+
+
+@pytest.mark.parametrize("path,component,route,info", [
+    ("/", "root", "/", ""),
+    ("/exact", "exact", "/exact", ""),
+    ("/exact/", "exact", "/exact", ""),
+    ("/exact/deep", "deep", "/exact/deep", ""),
+    ("/exact/other", "exactwild", "/exact/...", "/other"),
+    ("/exact/deep/er", "exactwild", "/exact/...", "/deep/er"),
+    ("/users/7", "user", "/users/:id", ""),
+    ("/users/me", "me", "/users/me", ""),
+    ("/users/me/posts/1", "posts", "/users/:id/posts/...", "/1"),
+    ("/users/7/posts", "posts", "/users/:id/posts/...", ""),
+    ("/users/7/posts/", "posts", "/users/:id/posts/...", "/"),
+    ("/files", "files", "/files/...", ""),
+    ("/files/a/b/", "files", "/files/...", "/a/b/"),
+    ("/files/a/meta", "meta", "/files/:name/meta", ""),
+    ("/slash", "slash", "/slash/", ""),
+    ("/star/x", "star", "/star/*", "/x"),
+])
+def test_which_component_answers(routed, path, component, route, info):
+    # The kitchen answers 404 with a body to paths it does not know: the log says who was asked.
+    with Connection(routed) as c:
+        c.request("GET", path)
+    line = [r for r in routed.wait_log("request", component=component) if r["path"] == path]
+    assert line, f"{path} did not reach {component}"
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/users", "/users/7/x", "/exac", "/Exact"])
+def test_no_route_is_404_and_empty(routed, path):
+    r = fetch(routed, path)
+    assert (r.status, r.body, r.get("content-length")) == (404, b"", "0")
+
+
+def test_spin_fields_once_and_not_the_clients(kitchens):
+    forged = [("spin-path-info", "forged"), ("Spin-Client-Addr", "6.6.6.6:6"),
+              ("spin-path-match-first", "forged"), ("spin-invented", "x")]
+    with Connection(kitchens) as c:
+        r = c.request("GET", "/named/one/mid/two/request?q=1", forged, host="a.example:8").json()
+        port = c.socket.getsockname()[1]
+    spin = [(k.lower(), v) for k, v in r["headers"] if k.lower().startswith("spin-")]
+    assert sorted(spin) == sorted({
+        "spin-full-url": "http://a.example:8/named/one/mid/two/request?q=1",
+        "spin-path-info": "/request",
+        "spin-matched-route": "/named/:first/mid/:second/...",
+        "spin-base-path": "/",
+        "spin-raw-component-route": "/named/:first/mid/:second/...",
+        "spin-component-route": "/named/:first/mid/:second",
+        "spin-client-addr": f"127.0.0.1:{port}",
+        "spin-path-match-first": "one",
+        "spin-path-match-second": "two",
+    }.items())
+
+
+def test_exact_beats_wildcard_across_components(kitchens):
+    assert fetch(kitchens, "/exact/request").status == 200
+    assert kitchens.wait_log("request", component="js", path="/exact/request")
+
+
+def test_static_response(kitchens):
+    r = fetch(kitchens, "/static")
+    assert (r.status, r.get("x-kind"), r.text) == (418, "static", "short and stout")
+    head = fetch(kitchens, "/static", "HEAD")
+    assert (head.status, head.get("content-length"), head.body) == (418, "15", b"")
+
+
+def test_health_and_info(kitchens):
+    r = fetch(kitchens, "/.well-known/spin/health")
+    assert (r.status, r.text) == (200, "OK")
+    info = fetch(kitchens, "/.well-known/spin/info")
+    assert info.json() == {"name": "kitchens", "version": "1.2.3"}
+    assert b"\n" in info.body
+    assert fetch(kitchens, "/.well-known/spin/other").status == 404
+
+
+def test_ready_line_lists_routes(kitchens, workers):
+    ready = kitchens.ready
+    assert ready["workers"] == workers
+    routes = {(r["id"], r["route"], r["wildcard"]) for r in ready["routes"]}
+    assert {("c", "/c", False), ("c", "/c", True), ("js", "/exact/request", False)} <= routes
+    assert len(ready["routes"]) >= 8
+    assert json.dumps(ready)
