@@ -1,0 +1,79 @@
+"""`./dev soak [NAME...]`: tests that take longer than a test run may.
+
+A stage is a generator: it yields after every step with its state, a JSON object. The state is kept
+in build/soak/NAME.json, so a run that is stopped goes on where it was. When a stage ends, its
+result is written to soak/results/NAME.json with the commit, the command, the seed and the duration.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "integration"))
+sys.path.insert(0, str(ROOT / "soak"))
+
+import stages  # noqa: E402
+
+
+def commit():
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True,
+                          check=True).stdout.strip()
+
+
+def run(name, stage, arguments):
+    state_path = ROOT / "build" / "soak" / f"{name}.json"
+    state_path.parent.mkdir(parents=True, exist_ok=True)
+    state = {"seed": arguments.seed, "commit": commit(), "spent_s": 0.0}
+    if state_path.exists() and not arguments.fresh:
+        kept = json.loads(state_path.read_text())
+        if kept["commit"] == state["commit"] and kept["seed"] == arguments.seed:
+            state = kept
+            print(f"{name}: goes on after {state['spent_s']:.0f} s", flush=True)
+    begun, spent = time.monotonic(), state["spent_s"]
+    work = state_path.parent / name
+    work.mkdir(exist_ok=True)
+    said = 0.0
+    try:
+        for progress in stage(state, work, arguments):
+            state["spent_s"] = spent + time.monotonic() - begun
+            state_path.write_text(json.dumps(state))
+            if time.monotonic() - said > 5:
+                said = time.monotonic()
+                print(f"{name}: {progress}  ({state['spent_s']:.0f} s)", flush=True)
+    except AssertionError as failure:
+        print(f"{name}: FAILED: {failure}", flush=True)
+        return False
+    result = {"stage": name, "commit": state["commit"], "seed": state["seed"],
+              "command": " ".join(["./dev soak", name] + arguments.said),
+              "duration_s": round(state["spent_s"], 1), "passed": True, **state["result"]}
+    path = ROOT / "soak" / "results" / f"{name}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    state_path.unlink()
+    print(f"{name}: passed in {state['spent_s']:.0f} s: {json.dumps(state['result'])}", flush=True)
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev soak", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(stages.STAGES)}; none: all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fresh", action="store_true", help="forget what was done before")
+    parser.add_argument("--suite", help="path of a checkout, for stages that run a public suite")
+    arguments = parser.parse_args()
+    arguments.said = [a for a in sys.argv[1:] if a not in arguments.names and a != "--fresh"]
+    names = arguments.names or list(stages.STAGES)
+    unknown = [n for n in names if n not in stages.STAGES]
+    if unknown:
+        parser.error(f"no stage {unknown[0]}; there are {', '.join(stages.STAGES)}")
+    os.chdir(ROOT)
+    passed = [run(name, stages.STAGES[name], arguments) for name in names]
+    print(f"{sum(passed)} passed, {len(passed) - sum(passed)} failed")
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

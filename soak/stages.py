@@ -1,0 +1,86 @@
+"""The stages of `./dev soak`; see run.py for what a stage is."""
+import os
+import socket
+from pathlib import Path
+
+from harness import guest, serving, write_app
+
+APP = """
+spin_manifest_version = 2
+[application]
+name = "soak"
+[[trigger.http]]
+route = "/..."
+component = "hello"
+[component.hello]
+source = "{source}"
+"""
+
+BATCH = 100
+
+
+def resources(server):
+    """Resident memory and descriptors of all processes of a server."""
+    pids = [server.process.pid, *server.children("worker"), *server.children("store")]
+    memory = descriptors = 0
+    for pid in pids:
+        status = Path(f"/proc/{pid}/status").read_text()
+        memory += next(int(x.split()[1]) * 1024 for x in status.splitlines()
+                       if x.startswith("VmRSS"))
+        descriptors += len(os.listdir(f"/proc/{pid}/fd"))
+    return memory, descriptors
+
+
+def exactly(s, n):
+    parts = bytearray()
+    while len(parts) < n:
+        data = s.recv(min(1 << 20, n - len(parts)))
+        assert data, "the connection was closed"
+        parts += data
+    return bytes(parts)
+
+
+def hello_batches(server, connections):
+    """Sends BATCH pipelined requests per connection and reads all answers, for ever."""
+    request = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n" * BATCH
+    first = connections[0]
+    first.sendall(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+    size = len(first.recv(65536))  # every answer has the same length
+    while True:
+        for s in connections:
+            s.sendall(request)
+        for s in connections:
+            answers = exactly(s, size * BATCH)
+            assert answers.count(b"HTTP/1.1 200 OK\r\n") == BATCH, answers[:400]
+        yield len(connections) * BATCH
+
+
+def million_requests(state, work, arguments):
+    """1,000,000 requests; memory and descriptors are level after the first 10,000."""
+    total = 1_000_000
+    app = write_app(work / "app", APP.format(source=guest("hello")))
+    with serving(app, work, workers=2) as server:
+        connections = [socket.create_connection((server.host, server.port), timeout=60)
+                       for _ in range(16)]
+        batches = hello_batches(server, connections)
+        done, base = 0, None
+        peak = (0, 0)
+        while state.get("done", 0) + done < total:
+            done += next(batches)
+            if done >= 10_000:
+                now = resources(server)
+                base = base or now
+                peak = tuple(map(max, peak, now))
+                assert now[0] <= base[0] * 1.05 + (4 << 20), f"memory {base[0]} -> {now[0]}"
+                assert now[1] <= base[1], f"descriptors {base[1]} -> {now[1]}"
+            yield f"{state.get('done', 0) + done} of {total} requests"
+        for s in connections:
+            s.close()
+    state["done"] = state.get("done", 0) + done
+    state["result"] = {"requests": state["done"], "workers": 2,
+                       "memory_bytes_at_10000": base[0], "memory_bytes_peak": peak[0],
+                       "descriptors_at_10000": base[1], "descriptors_peak": peak[1]}
+    yield "done"
+
+
+STAGES = {"requests": million_requests}
