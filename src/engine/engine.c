@@ -37,14 +37,36 @@ engine_config engine_config_default(void)
         .wasm_stack_bytes = 1 * MIB,
         .artifact_owner = ENGINE_OWNER_SELF,
         .decommit_batch = 1,
+        .populate = true,
     };
+}
+
+/* "what\n\nCaused by:\n    why" on one line: "what: why". */
+static size_t one_line(const char *text, size_t n, char *out, size_t max)
+{
+    static const char cause[] = "\n\nCaused by:\n    ";
+    size_t len = 0;
+    for (size_t i = 0; i < n && len + 2 < max;) {
+        if (text[i] != '\n') {
+            out[len++] = text[i++];
+            continue;
+        }
+        bool is_cause = n - i >= sizeof cause - 1 && !memcmp(text + i, cause, sizeof cause - 1);
+        out[len++] = is_cause ? ':' : ';';
+        out[len++] = ' ';
+        i += is_cause ? sizeof cause - 1 : 1;
+        while (i < n && (text[i] == ' ' || text[i] == '\n'))
+            i++;
+    }
+    return len;
 }
 
 bool engine_error(err *e, err_code code, wasmtime_error_t *error)
 {
     wasm_name_t text;
+    char line[ERR_TEXT_MAX];
     wasmtime_error_message(error, &text);
-    err_set(e, code, "%.*s", (int)text.size, text.data);
+    err_set(e, code, "%.*s", (int)one_line(text.data, text.size, line, sizeof line), line);
     wasm_byte_vec_delete(&text);
     wasmtime_error_delete(error);
     return false;
@@ -152,6 +174,7 @@ bool engine_new(const engine_config *c, engine **ret, err *e)
         free(en);
         return false;
     }
+    pages_init(en);
     *ret = en;
     return true;
 }
@@ -163,6 +186,7 @@ void engine_free(engine *en)
     must(en->instances_count == 0 && en->modules_count == 0);
     if (!en->config.compiler)
         tick_fini();
+    pages_fini(en);
     while (en->spare) {
         engine_instance *in = en->spare;
         en->spare = in->next_spare;

@@ -33,6 +33,7 @@ typedef struct {
     size_t memory_bytes_max;  /* per linear memory; the pool reserves address space, not memory */
     size_t wasm_stack_bytes;  /* per call */
     uint32_t decommit_batch;  /* dropped instances whose memory is given back in one go */
+    bool populate;            /* new instances get their module's usual pages in one go */
     uint32_t artifact_owner;  /* user id that artifacts must belong to (root's are fine too) */
 } engine_config;
 

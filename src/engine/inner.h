@@ -34,7 +34,18 @@ struct engine {
     ns slice_start; /* when `current` (or its host) began the time not yet booked */
     engine_instance *spare;
     uint32_t spare_count, instances_count, modules_count;
+    int pagemap_fd; /* -1: none */
 };
+
+/* Pages of a memory, ascending and apart. */
+typedef struct {
+    uint32_t first, end;
+} page_range;
+
+typedef struct {
+    page_range *ranges; /* malloced */
+    uint32_t count;
+} page_set;
 
 /* One import of one module: what a host function call starts from. */
 typedef struct {
@@ -49,6 +60,8 @@ struct engine_module {
     wasmtime_module_t *module;
     wasmtime_instance_pre_t *pre;
     uint32_t instances_count;
+    uint32_t made;         /* instances so far */
+    page_set sample, work; /* pages.c, of memory 0 */
     uint32_t reallocs_checked; /* bit k: r<k> has the type of cabi_realloc; k < 32 */
     link_entry links[];
 };
@@ -85,6 +98,7 @@ struct engine_instance {
     bool waiting;   /* a host function suspended the fiber, not the tick */
     bool may_leave; /* false while the guest allocates or cleans up for us (may_leave of the spec) */
     bool trap_ready;
+    bool sampled; /* not populated: shows which pages the guest writes itself */
     uint32_t nest, frames_count;
     uint32_t memories_known, reallocs_known; /* bit k < ENGINE_CACHED */
     ns cpu_ns;
@@ -118,6 +132,14 @@ bool instance_export(engine_instance *in, char kind, uint32_t k, wasmtime_extern
 void trap_take(engine_instance *in, wasm_trap_t *trap, wasmtime_error_t *error);
 void trap_say(engine_instance *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void trap_fini(engine_instance *in);
+
+/* pages.c. Sampled instances are not populated, and sampled when they go. */
+void pages_init(engine *en);
+void pages_fini(engine *en);
+void pages_module_fini(engine_module *m);
+bool pages_sampled(engine_module *m); /* should the next instance be one? Counts it */
+void pages_sample(engine_module *m, const uint8_t *base, size_t size);
+void pages_populate(engine_module *m, uint8_t *base, size_t size);
 
 /* tick.c */
 bool tick_init(engine *en, err *e);

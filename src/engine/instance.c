@@ -75,10 +75,55 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
                            -1);
     /* The header promises an error, the library returns nothing: whatever comes is no pointer. */
     (void)wasmtime_context_epoch_deadline_async_yield_and_update(in->ctx, 1);
+    in->sampled = pages_sampled(m);
     en->instances_count++;
     m->instances_count++;
     *ret = in;
     return true;
+}
+
+static size_t export_name(char name[12], char kind, uint32_t k)
+{
+    char digits[10];
+    size_t n = 0, d = 0;
+    name[n++] = kind;
+    do {
+        digits[d++] = (char)('0' + k % 10);
+        k /= 10;
+    } while (k > 0);
+    while (d > 0)
+        name[n++] = digits[--d];
+    return n;
+}
+
+bool instance_export(engine_instance *in, char kind, uint32_t k, wasmtime_extern_kind_t what,
+                     wasmtime_extern_t *ret)
+{
+    char name[12];
+    size_t n = export_name(name, kind, k);
+    return wasmtime_instance_export_get(in->ctx, &in->instance, name, n, ret) && ret->kind == what;
+}
+
+static const wasmtime_memory_t *instance_memory(engine_instance *in, uint32_t k,
+                                                wasmtime_memory_t *scratch)
+{
+    if (k < ENGINE_CACHED && in->memories_known & 1u << k)
+        return &in->memories[k];
+    wasmtime_extern_t item;
+    if (!instance_export(in, 'm', k, WASMTIME_EXTERN_MEMORY, &item))
+        return NULL;
+    *scratch = item.of.memory;
+    if (k >= ENGINE_CACHED)
+        return scratch;
+    in->memories[k] = item.of.memory;
+    in->memories_known |= 1u << k;
+    return &in->memories[k];
+}
+
+/* The memory that nearly all guests have only one of; NULL if it is not exported. */
+static uint8_t *instance_memory0(engine_instance *in, size_t *ret_size)
+{
+    return in->module->unit->memories_count > 0 ? engine_memory(in, 0, ret_size) : NULL;
 }
 
 /* Time of a slice belongs to whoever is current; entering and leaving one books it. */
@@ -109,6 +154,11 @@ void engine_instance_free(engine_instance *in)
         return;
     engine *en = in->en;
     must(en->current != in); /* not from its own host function */
+    if (in->sampled && in->started && !in->future && !in->dead) {
+        size_t size = 0;
+        const uint8_t *base = instance_memory0(in, &size);
+        pages_sample(in->module, base, size);
+    }
     if (in->future) {
         engine_instance *outer = slice_enter(in);
         in->dropping = true;
@@ -130,28 +180,6 @@ void engine_instance_free(engine_instance *in)
 void *engine_user(const engine_instance *in)
 {
     return in->user;
-}
-
-static size_t export_name(char name[12], char kind, uint32_t k)
-{
-    char digits[10];
-    size_t n = 0, d = 0;
-    name[n++] = kind;
-    do {
-        digits[d++] = (char)('0' + k % 10);
-        k /= 10;
-    } while (k > 0);
-    while (d > 0)
-        name[n++] = digits[--d];
-    return n;
-}
-
-bool instance_export(engine_instance *in, char kind, uint32_t k, wasmtime_extern_kind_t what,
-                     wasmtime_extern_t *ret)
-{
-    char name[12];
-    size_t n = export_name(name, kind, k);
-    return wasmtime_instance_export_get(in->ctx, &in->instance, name, n, ret) && ret->kind == what;
 }
 
 static void operation_begin(engine_instance *in, engine_op op, uint32_t lift, slot *slots)
@@ -235,6 +263,11 @@ static bool future_end(engine_instance *in)
     }
     if (in->op == OP_INSTANTIATE) {
         in->started = true;
+        if (!in->sampled && in->module->work.count > 0) {
+            size_t size = 0;
+            uint8_t *base = instance_memory0(in, &size);
+            pages_populate(in->module, base, size);
+        }
         if (in->module->unit->has_start) {
             in->op = OP_START;
             return true;
@@ -273,22 +306,6 @@ engine_status engine_poll(engine_instance *in)
         in->dead = true;
     }
     return status;
-}
-
-static const wasmtime_memory_t *instance_memory(engine_instance *in, uint32_t k,
-                                                wasmtime_memory_t *scratch)
-{
-    if (k < ENGINE_CACHED && in->memories_known & 1u << k)
-        return &in->memories[k];
-    wasmtime_extern_t item;
-    if (!instance_export(in, 'm', k, WASMTIME_EXTERN_MEMORY, &item))
-        return NULL;
-    *scratch = item.of.memory;
-    if (k >= ENGINE_CACHED)
-        return scratch;
-    in->memories[k] = item.of.memory;
-    in->memories_known |= 1u << k;
-    return &in->memories[k];
 }
 
 uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size)

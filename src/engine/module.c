@@ -112,5 +112,6 @@ void engine_module_close(engine_module *m)
     m->en->modules_count--;
     wasmtime_instance_pre_delete(m->pre);
     wasmtime_module_delete(m->module);
+    pages_module_fini(m);
     free(m);
 }
