@@ -13,6 +13,7 @@
 #define COMPONENT_BYTES_MAX (256 * MIB)    /* Python components are 38 MB today */
 #define COMPONENT_DEPTH_MAX 32             /* nesting of components; wit-component emits 2 */
 #define COMPONENT_ITEMS_MAX 1000000        /* per index space, as wasmparser */
+#define COMPONENT_INSTANCES_MAX 1000       /* modules, components, instances of one component */
 #define COMPONENT_TYPE_DEPTH_MAX 100       /* as the canonical ABI's implementations */
 #define COMPONENT_ARENA_BYTES_MAX (1 * GIB)
 
@@ -42,4 +43,5 @@
 #define HOST_READ_BYTES_MAX (64 * KIB)        /* most that one read of a stream returns */
 #define HOST_RANDOM_BYTES_MAX (16 * MIB)      /* of one get-random-bytes */
 #define HOST_FILES_MAX 512                    /* open files and sockets of one instance */
+#define HOST_LINE_BYTES_MAX (64 * KIB)         /* of stdout and stderr, where no other is set */
 #define HOST_WRITE_PERMIT_BYTES (64 * KIB)    /* check-write of files and of standard output */
