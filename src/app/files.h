@@ -11,6 +11,7 @@ typedef enum { FILES_ABSENT, FILES_FILE, FILES_DIR, FILES_OTHER } files_type;
 typedef struct {
     str name; /* one segment; never "." or ".." */
     files_type type; /* of what a link points to */
+    bool is_link;    /* a symbolic link: '**' does not go through it into a directory */
 } files_entry;
 
 typedef struct {
@@ -21,15 +22,17 @@ typedef struct {
     bool (*list)(void *ctx, arena *a, str path, files_entry **ret, size_t *ret_count, err *e);
 } files_fs;
 
-/* Fills c->files from c->mounts and c->exclude_files: regular files only, sorted by guest path,
- * each guest path once (a later entry of `files` wins). Errors name the entry and its position in
+/* Fills c->files from c->mounts and c->exclude_files: regular files only, sorted by guest path
+ * (str_cmp), each guest path once (a later entry of `files` wins), none below another.
+ * exclude_files apply to patterns and directories, not to a file that is named. Errors name the entry and its position in
  * `file`; a pattern that matches nothing is a warning, an absent plain path an error.
  * warnings may be NULL. scratch is only used during the call. */
 bool files_expand(arena *a, arena *scratch, const files_fs *fs, str file, app_component *c,
                   str_list *warnings, err *e);
 
-/* Shell pattern over a path: '?' and '*' within a segment, '[a-z]' and '[!a-z]', '**' as a whole
- * segment for any number of segments. Linear in pattern times path; no recursion. */
-bool files_glob_match(str pattern, str path);
+/* Shell pattern over a path: '?' and '*', '[a-z]' and '[!a-z]', '**' as a whole segment for any
+ * number of segments. Unless `crosses`, '?', '*' and brackets stay within a segment (that is how
+ * `files` works; in `exclude_files` they cross, as in Spin). No recursion, no allocation. */
+bool files_glob_match(str pattern, str path, bool crosses);
 /* True if the pattern is well-formed ('**' only as a whole segment, brackets closed). */
 bool files_glob_check(str pattern, err *e);

@@ -26,7 +26,13 @@ enum {
 typedef struct route_table route_table;
 
 /* The http triggers of the app that have a public route. */
-bool route_table_build(arena *a, const app *app, route_table **ret, err *e);
+bool route_table_build(arena *a, const app *of, route_table **ret, err *e);
+
+/* Triggers that never answer because a later one has the same pattern. */
+typedef struct {
+    const app_trigger *shadowed, *by;
+} route_duplicate;
+const route_duplicate *route_duplicates(const route_table *t, size_t *ret_count);
 
 typedef enum {
     ROUTE_NONE,     /* 404 */
@@ -39,7 +45,8 @@ typedef enum {
 typedef struct {
     route_kind kind;
     const app_trigger *trigger;         /* ROUTE_TRIGGER only, as all that follows */
-    str route;                          /* the pattern with its leading '/' */
+    str route;                          /* the pattern, with leading '/', without trailing one */
+    str raw_route;                      /* the pattern as in the manifest */
     str params[ROUTE_PARAMS_MAX];       /* names, from the table */
     str captures[ROUTE_PARAMS_MAX];     /* values, from path */
     size_t captures_count;

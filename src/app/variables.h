@@ -27,17 +27,17 @@ typedef enum {
 } variable_status;
 
 /* The value of an app variable, in a. */
-variable_status variable_app_get(const app *app, variable_providers providers, str name, arena *a,
+variable_status variable_app_get(const app *of, variable_providers providers, str name, arena *a,
                                  str *ret_value, err *e);
 /* What the guest's `get` gives: the expanded template of that component variable. */
-variable_status variable_get(const app *app, const app_component *c, variable_providers providers,
+variable_status variable_get(const app *of, const app_component *c, variable_providers providers,
                              str name, arena *a, str *ret_value, err *e);
 /* Expands any template over the app's variables (allowed_outbound_hosts, redis addresses). */
-variable_status variable_expand(const app *app, variable_providers providers, str text, arena *a,
+variable_status variable_expand(const app *of, variable_providers providers, str text, arena *a,
                                 str *ret_value, err *e);
 /* True if every required variable that a used component needs has a value; the error names all
  * that are missing and how to give them. */
-bool variables_check(const app *app, variable_providers providers, arena *scratch, err *e);
+bool variables_check(const app *of, variable_providers providers, arena *scratch, err *e);
 /* The rule for names that a guest asks for. */
 bool variable_name_is_valid(str name);
 
