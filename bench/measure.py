@@ -1,0 +1,118 @@
+"""Measuring: the untimed check of what a server answers, runs of wrk, medians and spreads."""
+import re
+import socket
+import statistics
+import subprocess
+import os
+
+from servers import CLIENT_CORE
+
+CONNECTIONS = 32
+RUNS = 7
+RUN_S = 4
+SPREAD_MAX = 0.15
+RERUNS_MAX = 2
+CHECKED = 20000
+OWN_HEADERS = {"date", "server", "connection", "keep-alive"}  # what a server may add of its own
+HEADERS = {"content-type": "text/plain", "content-length": "51"}
+
+
+def responses(port, count, connections=4, batch=50):
+    """Yields (status, headers, body) of `count` GET requests, in batches down kept connections."""
+    request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    sockets = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(connections)]
+    files = [s.makefile("rb") for s in sockets]
+    done = 0
+    while done < count:
+        for s, f in zip(sockets, files):
+            for _ in range(min(batch, count - done)):
+                s.sendall(request)
+                status = int(f.readline().split()[1])
+                headers = {}
+                for line in iter(f.readline, b"\r\n"):
+                    name, _, value = line.decode().partition(":")
+                    headers[name.strip().lower()] = value.strip()
+                body = f.read(int(headers["content-length"]))
+                done += 1
+                yield status, headers, body
+    for f, s in zip(files, sockets):
+        f.close()
+        s.close()
+
+
+def check(server):
+    """20,000 answers: all of one length, with the same headers, each with another number."""
+    bodies, names = set(), None
+    for status, headers, body in responses(server.port, CHECKED):
+        own = set(headers) & OWN_HEADERS
+        rest = {name: value for name, value in headers.items() if name not in OWN_HEADERS}
+        names = names or own
+        if status != 200 or rest != HEADERS or own != names:
+            raise RuntimeError(f"{server.name}: unlike the others: {status} {headers}")
+        if not re.fullmatch(rb"Hello from [A-Z]! Your number is \d{20}\.\n", body):
+            raise RuntimeError(f"{server.name}: unlike the others: {body!r}")
+        bodies.add(body)
+    if len(bodies) != CHECKED:
+        raise RuntimeError(f"{server.name}: {CHECKED - len(bodies)} of {CHECKED} answers repeat")
+    return sorted(names)
+
+
+def wrk(server, seconds, connections=CONNECTIONS):
+    """One run: requests per second, latencies in us, CPU of the server per request in us."""
+    ticks = server.cpu_ticks()
+    text = subprocess.run(
+        ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
+         "--latency", f"http://127.0.0.1:{server.port}/"],
+        capture_output=True, text=True, check=True).stdout
+    cpu_us = (server.cpu_ticks() - ticks) * 1e6 / os.sysconf("SC_CLK_TCK")
+    if "Non-2xx" in text or "Socket errors" in text:
+        raise RuntimeError(f"{server.name}: failed requests:\n{text}")
+    units = {"us": 1, "ms": 1e3, "s": 1e6}
+    quantiles = {q: float(v) * units[u] for q, v, u in
+                 re.findall(r"^ +(50|99)% +([\d.]+)(us|ms|s)$", text, re.M)}
+    requests = int(re.search(r"(\d+) requests in", text)[1])
+    return {"rps": float(re.search(r"Requests/sec: +([\d.]+)", text)[1]), "p50_us": quantiles["50"],
+            "p99_us": quantiles["99"], "cpu_us": cpu_us / requests}
+
+
+def spread(values):
+    return (max(values) - min(values)) / statistics.median(values)
+
+
+def interleaved(servers, say):
+    """RUNS rounds over all servers; whoever varies too much is run again, at most twice."""
+    results = {s.name: [] for s in servers}
+    for server in servers:
+        server.pause()
+
+    def measure(server):
+        server.resume()
+        try:
+            return wrk(server, RUN_S)
+        finally:
+            server.pause()
+
+    for server in servers:  # a first second that does not count: caches, JIT
+        server.resume()
+        wrk(server, 1)
+        server.pause()
+    for number in range(RUNS):
+        say(f"run {number + 1} of {RUNS}")
+        for server in servers:
+            results[server.name].append(measure(server))
+    reruns = dict.fromkeys(results, 0)
+    for _ in range(RERUNS_MAX):
+        noisy = [s for s in servers if spread([r["rps"] for r in results[s.name]]) > SPREAD_MAX]
+        for server in noisy:
+            say(f"{server.name} varies by more than {SPREAD_MAX:.0%}: again")
+            reruns[server.name] += 1
+            results[server.name] = [measure(server) for _ in range(RUNS)]
+    rows = []
+    for server in servers:
+        runs = results[server.name]
+        rps = [r["rps"] for r in runs]
+        rows.append({
+            "name": server.name, **{key: statistics.median(r[key] for r in runs) for key in runs[0]},
+            "spread": spread(rps), "noisy": spread(rps) > SPREAD_MAX, "reruns": reruns[server.name],
+            "runs_rps": rps, "settings": server.settings()})
+    return rows
