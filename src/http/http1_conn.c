@@ -210,6 +210,8 @@ static void body_take(http1_conn *c, bytes piece)
 static void body_ended(http1_conn *c)
 {
     http1_exchange *x = c->x;
+    if (c->state == CLOSING)
+        return; /* body_take has given up */
     if (c->state == DISCARD) {
         c->x = NULL;
         c->state = IDLE;
@@ -256,10 +258,10 @@ static size_t input_parse(http1_conn *c, const uint8_t *in, size_t n)
             head_take(c);
         else if (event == HTTP1_BODY)
             body_take(c, c->parser.body);
-        else if (event == HTTP1_END)
-            body_ended(c);
         else if (event == HTTP1_REFUSED)
             conn_refuse(c, c->parser.status, c->parser.reason);
+        if ((event == HTTP1_BODY || event == HTTP1_END) && http1_parser_done(&c->parser))
+            body_ended(c);
         news |= event == HTTP1_BODY || event == HTTP1_END;
         if (c->state == ANSWER && c->x->in_state == BODY_END && !c->x->dispatched) {
             dispatch(c);

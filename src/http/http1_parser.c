@@ -1,12 +1,12 @@
-/* Requests of HTTP/1.x: the request line is ours, fields and body framing are llhttp's (strict),
- * and what a whole head means is ours again (http1_head.c).
+/* Requests of HTTP/1.x: the request line is ours, fields and chunks are llhttp's (strict), what a
+ * whole head means is ours again (http1_head.c), and a body of known length is only counted.
  *
  * Why the request line is ours: llhttp knows a fixed list of methods (guests may use any token),
  * treats some of them specially, takes several spaces for one, and speaks RTSP and HTTP/2.0. So
  * llhttp is always told "POST / HTTP/1.1" (or 1.0), which has no special case. The state after that
  * line is made once and copied, which is also cheaper than feeding it.
  *
- *     START --CRLF--> START --byte--> LINE --LF--> FIELDS --blank line--> BODY --> DONE
+ *     START --CRLF--> START --byte--> LINE --LF--> FIELDS --blank line--> LENGTH or CHUNKS --> DONE
  *
  * llhttp calls back; the callbacks note what they saw and pause it, and http1_parse returns that as
  * an event. A paused llhttp goes on with the byte after.
@@ -125,11 +125,13 @@ static int head_done(llhttp_t *ll)
     fields_finish(&h->fields);
     if (!http1_head_check(p))
         return -1;
+    if (h->chunked != ((ll->flags & F_CHUNKED) != 0)) /* it is stricter about blanks */
+        return http1_refuse(p, 400, "Transfer-Encoding is malformed"), -1;
     ll->upgrade = 0; /* never spoken; the body, if any, is a body */
-    p->state = P_BODY;
+    p->state = h->chunked ? P_CHUNKS : h->has_body ? P_LENGTH : P_DONE;
     p->name_at = 0;
     p->event = HTTP1_HEAD;
-    return h->has_body ? HPE_PAUSED : 0;
+    return HPE_PAUSED;
 }
 
 static int body_piece(llhttp_t *ll, const char *at, size_t n)
@@ -153,8 +155,7 @@ static int message_done(llhttp_t *ll)
     for (size_t i = 0; i < t->count; i++)
         if (field_is_no_trailer(t->items[i].name))
             return http1_refuse(p, 400, "a trailer that may not be one"), -1;
-    if (p->head->has_body)
-        p->event = HTTP1_END;
+    p->event = HTTP1_END;
     p->state = P_DONE;
     return HPE_PAUSED;
 }
@@ -252,6 +253,12 @@ static size_t line_bytes(http1_parser *p, const uint8_t *in, size_t n)
     const uint8_t *lf = memchr(in, '\n', n);
     size_t taken = lf ? (size_t)(lf - in) + 1 : n;
     size_t line_max = p->limits->uri_bytes_max + METHOD_BYTES_MAX + S(" HTTP/1.1\r\n").n + 1;
+    const uint8_t *cr = memchr(in, '\r', taken);
+    if ((cr && cr + 1 != (lf ? lf : in + n)) ||
+        (text->n && text->p[text->n - 1] == '\r' && in[0] != '\n')) {
+        http1_refuse(p, 400, "a bare CR in the request line");
+        return taken;
+    }
     if (text->n + taken > line_max || !buf_put(text, in, taken)) {
         http1_refuse(p, 414, "the request line is too long");
         return taken;
@@ -319,13 +326,26 @@ static size_t feed(http1_parser *p, const uint8_t *in, size_t n)
     }
     if (was_head) {
         p->head_bytes += taken;
-    } else if (p->head->chunked && p->state != P_REFUSED) {
+    } else if (p->state != P_REFUSED) {
         p->chunk_bytes += taken - (p->event == HTTP1_BODY ? p->body.n : 0);
         if (p->chunk_bytes / CHUNK_BYTES_PER_BODY_BYTE >
             p->body_bytes + p->limits->head_bytes_max / CHUNK_BYTES_PER_BODY_BYTE)
             http1_refuse(p, 400, "more chunk framing than body");
     }
     return taken;
+}
+
+/* The check against body_bytes_max was made with the head. */
+static size_t body_counted(http1_parser *p, const uint8_t *in, size_t n)
+{
+    uint64_t left = (uint64_t)p->head->content_length - p->body_bytes;
+    n = n < left ? n : (size_t)left;
+    p->body = (bytes){in, n};
+    p->body_bytes += n;
+    p->event = HTTP1_BODY;
+    if (n == left)
+        p->state = P_DONE;
+    return n;
 }
 
 size_t http1_parse(http1_parser *p, const uint8_t *in, size_t n, http1_event *ret_event)
@@ -337,8 +357,10 @@ size_t http1_parse(http1_parser *p, const uint8_t *in, size_t n, http1_event *re
             at += empty_lines(p, in + at, n - at);
         else if (p->state == P_LINE)
             at += line_bytes(p, in + at, n - at);
-        else if (p->state == P_FIELDS || p->state == P_BODY)
+        else if (p->state == P_FIELDS || p->state == P_CHUNKS)
             at += feed(p, in + at, n - at);
+        else if (p->state == P_LENGTH)
+            at += body_counted(p, in + at, n - at);
         if (p->state == P_DONE || p->state == P_REFUSED)
             break;
     }

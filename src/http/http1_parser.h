@@ -49,9 +49,9 @@ void http1_head_fini(http1_head *h);
 
 typedef enum {
     HTTP1_NEED,    /* all bytes were taken, more are needed */
-    HTTP1_HEAD,    /* the head is complete; if !has_body the request is, too */
+    HTTP1_HEAD,    /* the head is complete */
     HTTP1_BODY,    /* `body` is the next piece of the body, in the bytes given */
-    HTTP1_END,     /* the body is complete; trailers are there */
+    HTTP1_END,     /* a chunked body is complete; trailers are there */
     HTTP1_REFUSED, /* answer with `status` and close; `reason` says why, for a log */
 } http1_event;
 
@@ -59,7 +59,7 @@ typedef struct {
     llhttp_t llhttp;
     const http1_limits *limits;
     http1_head *head;
-    enum { P_START, P_LINE, P_FIELDS, P_BODY, P_DONE, P_REFUSED } state;
+    enum { P_START, P_LINE, P_FIELDS, P_LENGTH, P_CHUNKS, P_DONE, P_REFUSED } state;
     http1_event event; /* what a callback of llhttp has seen */
     bytes body;
     size_t head_bytes;           /* of the request line and fields so far */
@@ -74,8 +74,13 @@ typedef struct {
 void http1_parser_init(http1_parser *p, const http1_limits *limits);
 /* The next request goes into *head, which stays the caller's and is emptied first. */
 void http1_parser_next(http1_parser *p, http1_head *head);
-/* Takes bytes up to the next event and returns how many. */
+/* Takes bytes up to the next event and returns how many. Not once the request is complete. */
 size_t http1_parse(http1_parser *p, const uint8_t *in, size_t n, http1_event *ret_event);
+/* The request is complete: after a head without body, the last piece of a body, or HTTP1_END. */
+static inline bool http1_parser_done(const http1_parser *p)
+{
+    return p->state == P_DONE;
+}
 /* A byte of the request has been taken. */
 static inline bool http1_parser_begun(const http1_parser *p)
 {
