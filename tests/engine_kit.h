@@ -83,7 +83,7 @@ typedef struct {
     plan_unit unit;
     plan_import imports[8];
     engine_import ims[8];
-    plan_lift lifts[8];
+    plan_lift lifts[16];
     engine_module *m;
 } kit_module;
 

@@ -13,6 +13,12 @@
  *   (ENGINE_HOST_STACK_BYTES is what they have).
  * - A pointer into guest memory is valid until the next guest call or wait: keep (offset, length).
  * - An instance that trapped or was abandoned can only be freed.
+ * - While the guest runs engine_realloc or a post-return it may call no import (may_leave of the
+ *   Canonical ABI): that traps here, host functions need not check it.
+ * - engine_new, in a worker, takes SIGURG, and faults of guest code arrive as SIGSEGV, SIGILL,
+ *   SIGFPE, SIGBUS in Wasmtime's handlers: whoever installs handlers for those does it before and
+ *   is called for faults that are not the guest's. System calls may return EINTR while a tick is
+ *   armed. Make the engine in the process and thread that will use it: timers do not survive fork.
  */
 #pragma once
 
@@ -32,7 +38,7 @@ typedef struct {
     uint32_t instances_max;   /* pool slots: instances alive at once */
     size_t memory_bytes_max;  /* per linear memory; the pool reserves address space, not memory */
     size_t wasm_stack_bytes;  /* per call */
-    uint32_t decommit_batch;  /* dropped instances whose memory is given back in one go */
+    uint32_t decommit_batch;  /* dropped instances whose memory is given back in one go; README */
     bool populate;            /* new instances get their module's usual pages in one go */
     uint32_t artifact_owner;  /* user id that artifacts must belong to (root's are fine too) */
 } engine_config;
@@ -89,9 +95,13 @@ typedef struct {
     uint32_t table_elements_max;
 } engine_limits;
 
+/* ERR_LIMIT: the module needs more memory than `l` allows, or all instances_max are in use. */
 bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
                          engine_instance **ret, err *e);
-/* At any time, also in the middle of a call (the fiber is dropped). NULL is allowed. */
+/* At any time, also in the middle of a call (the fiber is dropped), but not from a host function of
+ * its own. A host function that is inside engine_realloc or engine_destroy then sees it return
+ * false and still runs to its end: what its env and user point to must outlive this call. NULL is
+ * allowed. */
 void engine_instance_free(engine_instance *in);
 void *engine_user(const engine_instance *in);
 
@@ -103,7 +113,7 @@ typedef enum {
 } engine_status;
 
 /* Begin an operation; engine_poll then drives it. `slots` must stay where they are until it ends;
- * they hold the arguments, then the results. */
+ * they hold the arguments, then the results. A post-return takes the results of its lift. */
 void engine_start(engine_instance *in);                            /* instantiate, run "start" */
 void engine_call(engine_instance *in, uint32_t lift, slot *slots); /* "f<lift>" */
 void engine_post_return(engine_instance *in, uint32_t lift, slot *slots); /* "p<lift>" */
@@ -126,15 +136,19 @@ host_status engine_exit_set(engine_instance *in, int status);
 typedef struct {
     bool exited;      /* the guest asked to end */
     int exit_status;
-    bool out_of_stack, out_of_memory;
+    bool out_of_stack;
+    bool out_of_memory; /* it trapped when a memory could not grow by a page more */
     const char *text; /* "wasm trap: out of bounds memory access"; valid until the instance goes */
-    const char *backtrace; /* symbolised, one frame a line, "" if there is none */
+    /* "0: 0x1e4 - function", one frame a line, at most 20 innermost, "" if there is none. Names are
+     * the guest's: they may hold any bytes but NUL. */
+    const char *backtrace;
 } engine_trap;
 const engine_trap *engine_instance_trap(const engine_instance *in);
 
 /* What it used so far. */
 ns engine_cpu_ns(const engine_instance *in);          /* on the fiber, host functions included */
-size_t engine_memory_bytes(engine_instance *in);      /* linear memories as grown */
+/* Linear memories as grown; while a call is suspended, as they were when this was last asked. */
+size_t engine_memory_bytes(engine_instance *in);
 
 /* Ticks make running guests yield every ENGINE_TICK_NS. They are armed by engine_poll and disarm
  * themselves after a tick that found nothing running: an idle process is never woken. */

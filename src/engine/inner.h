@@ -97,12 +97,12 @@ struct engine_instance {
     bool dropping;  /* the fiber is being unwound: guest code runs no more */
     bool waiting;   /* a host function suspended the fiber, not the tick */
     bool may_leave; /* false while the guest allocates or cleans up for us (may_leave of the spec) */
-    bool trap_ready;
+    bool trap_ready, wasm_trap;
     bool sampled; /* not populated: shows which pages the guest writes itself */
     uint32_t nest, frames_count;
     uint32_t memories_known, reallocs_known; /* bit k < ENGINE_CACHED */
     ns cpu_ns;
-    size_t memory_bytes;
+    size_t memory_bytes, memory_bytes_max;
     char *backtrace; /* malloced */
     engine_trap trap_info;
     wasmtime_func_t func;
@@ -131,6 +131,8 @@ bool instance_export(engine_instance *in, char kind, uint32_t k, wasmtime_extern
  * (by a host function, or by a nested call) stays. */
 void trap_take(engine_instance *in, wasm_trap_t *trap, wasmtime_error_t *error);
 void trap_say(engine_instance *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Adds to a wasm trap that a memory of this size was full. */
+void trap_memory_full(engine_instance *in, size_t size);
 void trap_fini(engine_instance *in);
 
 /* pages.c. Sampled instances are not populated, and sampled when they go. */

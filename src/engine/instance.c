@@ -25,6 +25,8 @@
 
 #include <stdlib.h>
 
+enum { WASM_PAGE_BYTES = 65536 };
+
 static engine_instance *instance_take(engine *en)
 {
     engine_instance *in = en->spare;
@@ -68,6 +70,7 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
     in->module = m;
     in->user = user;
     in->may_leave = true;
+    in->memory_bytes_max = memory_max;
     in->trap_info.text = in->trap_info.backtrace = "";
     in->store = wasmtime_store_new(en->wasm, in, NULL);
     in->ctx = wasmtime_store_context(in->store);
@@ -293,6 +296,17 @@ static engine_status operation_run(engine_instance *in)
     return in->trap_ready ? ENGINE_TRAP : ENGINE_DONE;
 }
 
+/* A guest whose memory cannot grow by one page more mostly says no more than "unreachable". */
+static void instance_memory_full(engine_instance *in)
+{
+    for (uint32_t k = 0; in->started && k < in->module->unit->memories_count; k++) {
+        size_t size = 0;
+        engine_memory(in, (int32_t)k, &size);
+        if (size > 0 && size + WASM_PAGE_BYTES > in->memory_bytes_max)
+            trap_memory_full(in, size);
+    }
+}
+
 engine_status engine_poll(engine_instance *in)
 {
     must(in->op != OP_NONE && !in->dead && in->en->current != in);
@@ -304,6 +318,7 @@ engine_status engine_poll(engine_instance *in)
     if (status == ENGINE_TRAP) {
         in->op = OP_NONE;
         in->dead = true;
+        instance_memory_full(in);
     }
     return status;
 }

@@ -140,6 +140,7 @@ void trap_take(engine_instance *in, wasm_trap_t *trap, wasmtime_error_t *error)
         if (!in->trap_ready) {
             in->trap_info.out_of_stack = code == WASMTIME_TRAP_CODE_STACK_OVERFLOW;
             in->trap_info.out_of_memory = code == WASMTIME_TRAP_CODE_ALLOCATION_TOO_LARGE;
+            in->wasm_trap = true;
         }
         if (text)
             trap_say(in, "%s", text);
@@ -161,6 +162,16 @@ void trap_take(engine_instance *in, wasm_trap_t *trap, wasmtime_error_t *error)
         wasm_trap_delete(trap);
     if (error)
         wasmtime_error_delete(error);
+}
+
+void trap_memory_full(engine_instance *in, size_t size)
+{
+    if (!in->wasm_trap || in->trap_info.out_of_memory)
+        return;
+    in->trap_info.out_of_memory = true;
+    size_t n = strlen(in->trap_text);
+    snprintf(in->trap_text + n, sizeof in->trap_text - n,
+             "; its memory had reached the limit of %zu bytes", size);
 }
 
 void trap_fini(engine_instance *in)

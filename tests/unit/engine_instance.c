@@ -107,6 +107,7 @@ static const char host_wat[] =
     " (func (export \"r0\") (param i32 i32 i32 i32) (result i32)"
     "  (if (i32.eq (local.get 3) (i32.const 13)) (then (drop (call $wait (i32.const 1)))))"
     "  (if (i32.eq (local.get 3) (i32.const 666)) (then (unreachable)))"
+    "  (if (i32.eq (local.get 3) (i32.const 777)) (then (loop $l (br $l))))"
     "  (global.set $top (i32.add (global.get $top) (local.get 3)))"
     "  (i32.sub (global.get $top) (local.get 3)))"
     " (func (export \"f0\") (param i32) (result f64)"
@@ -185,6 +186,23 @@ static void realloc_traps(void **state)
     engine_call(in, 1, s);
     assert_int_equal(kit_run(in), ENGINE_TRAP);
     assert_non_null(strstr(engine_instance_trap(in)->text, "cannot leave component instance"));
+    engine_instance_free(in);
+    engine_module_close(k.m);
+}
+
+/* Time slices end inside nested calls too, and the fiber may be dropped there. */
+static void realloc_loops(void **state)
+{
+    kit_module k = {0};
+    host_open(&k);
+    host_state h = {0};
+    engine_instance *in = kit_instance(&k, &h);
+    slot s[1] = {{.i32 = 777}};
+    engine_call(in, 1, s);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(engine_poll(in), ENGINE_YIELD);
+    assert_int_equal(h.calls, 1);
+    assert_int_equal(h.at, 0);
     engine_instance_free(in);
     engine_module_close(k.m);
 }
@@ -345,6 +363,10 @@ static const char bad_wat[] =
     " (table 1 funcref)"
     " (func $spin (export \"f0\") (loop $l (br $l)))"
     " (func $deep (export \"f1\") (call $deep))"
+    " (func $_ZN4demo5mixed17h0123456789abcdefE (unreachable))"
+    " (func (export \"f8\") (param i32)"
+    "  (loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))"
+    "  (call $_ZN4demo5mixed17h0123456789abcdefE))"
     " (func $leaf_of_trouble (drop (i32.load (i32.const 0x7fffffff))))"
     " (func $middle (call $leaf_of_trouble))"
     " (func $top_of_it (export \"f2\") (call $middle))"
@@ -375,7 +397,7 @@ static const kit_import bad_imports[] = {
 static void bad_open(kit_module *k)
 {
     kit_open(k, bad_wat, bad_imports,
-             (const char *const[]){"", "", "", "i-i", "i-", "", "i-", "i-i", NULL});
+             (const char *const[]){"", "", "", "i-i", "i-", "", "i-", "i-i", "i-", NULL});
     k->unit.memories_count = 1;
 }
 
@@ -441,6 +463,7 @@ static void traps(void **state)
 
     t = bad_call(&k, 2, 0, &in);
     assert_false(t->out_of_stack);
+    assert_false(t->out_of_memory);
     assert_false(t->exited);
     assert_string_equal(t->text, "wasm trap: out of bounds memory access");
     const char *leaf = strstr(t->backtrace, "leaf_of_trouble\n"),
@@ -449,6 +472,12 @@ static void traps(void **state)
     assert_true(leaf && middle && top && leaf < middle && middle < top);
     assert_null(strstr(t->backtrace, "note:"));
     assert_int_equal(strncmp(t->backtrace, "0:", 2), 0);
+    engine_instance_free(in);
+
+    t = bad_call(&k, 8, 0, &in);
+    assert_true(t->out_of_memory);
+    assert_non_null(strstr(t->text, "limit of 67108864 bytes"));
+    assert_non_null(strstr(t->backtrace, "demo::mixed"));
     engine_instance_free(in);
 
     t = bad_call(&k, 4, 3, &in);
@@ -464,6 +493,88 @@ static void traps(void **state)
     assert_string_equal(t->text, "handle 77 is not open");
     engine_instance_free(in);
     engine_module_close(k.m);
+}
+
+/* A host function called from the very end of the guest's stack still has all of its own. */
+static host_status host_deep(void *env, engine_instance *in, slot *s)
+{
+    volatile char big[ENGINE_HOST_STACK_BYTES / 2];
+    for (size_t i = 0; i < sizeof big; i += 512)
+        big[i] = (char)i;
+    s[0].i32 += 1 + big[0];
+    return HOST_DONE;
+}
+
+static void host_stack(void **state)
+{
+    for (int may_wait = 0; may_wait < 2; may_wait++) {
+        kit_module k = {0};
+        kit_open(&k,
+                 "(module (import \"ebb\" \"0\" (func $h (param i32) (result i32)))"
+                 " (func $f (export \"f0\") (param i32) (result i32)"
+                 "  (if (i32.eqz (i32.rem_u (local.get 0) (i32.const 64)))"
+                 "   (then (drop (call $h (local.get 0)))))"
+                 "  (call $f (i32.add (local.get 0) (i32.const 1)))))",
+                 (const kit_import[]){{"deep", "i-i", {.fn = host_deep, .may_wait = may_wait}},
+                                      {NULL}},
+                 (const char *const[]){"i-i", NULL});
+        engine_instance *in = kit_instance(&k, NULL);
+        slot s[1] = {{.i32 = 0}};
+        engine_call(in, 0, s);
+        assert_int_equal(kit_run(in), ENGINE_TRAP);
+        assert_true(engine_instance_trap(in)->out_of_stack);
+        engine_instance_free(in);
+        engine_module_close(k.m);
+    }
+}
+
+/* Start functions: the module's own and "start"; each may wait or trap. */
+static void starts(void **state)
+{
+    static const char *const wats[] = {
+        "(module (import \"ebb\" \"0\" (func $w (param i32) (result i64)))"
+        " (func $s (drop (call $w (i32.const 1)))) (start $s))",
+        "(module (import \"ebb\" \"0\" (func $w (param i32) (result i64)))"
+        " (func (export \"start\") (drop (call $w (i32.const 1)))))",
+        "(module (import \"ebb\" \"0\" (func $w (param i32) (result i64)))"
+        " (func $s (unreachable)) (start $s))",
+        "(module (import \"ebb\" \"0\" (func $w (param i32) (result i64)))"
+        " (func (export \"start\") (unreachable)))",
+    };
+    for (int i = 0; i < 4; i++) {
+        kit_module k = {0};
+        kit_open(&k, wats[i],
+                 (const kit_import[]){{"wait", "i-I", {.fn = host_wait, .may_wait = true}}, {NULL}},
+                 NULL);
+        k.unit.has_start = i % 2 == 1;
+        err e = {0};
+        host_state h = {.waits = 2};
+        engine_instance *in = NULL;
+        assert_true(engine_instance_new(k.m, &kit_limits, &h, &in, &e));
+        engine_start(in);
+        if (i < 2) {
+            assert_int_equal(kit_run(in), ENGINE_WAIT);
+            assert_int_equal(kit_run(in), ENGINE_WAIT);
+            assert_int_equal(kit_run(in), ENGINE_DONE);
+            assert_int_equal(h.got, 1);
+        } else {
+            assert_int_equal(kit_run(in), ENGINE_TRAP);
+            assert_non_null(strstr(engine_instance_trap(in)->text, "unreachable"));
+        }
+        engine_instance_free(in);
+        /* and freed at every stage before that */
+        assert_true(engine_instance_new(k.m, &kit_limits, &h, &in, &e));
+        engine_instance_free(in);
+        assert_true(engine_instance_new(k.m, &kit_limits, &h, &in, &e));
+        engine_start(in);
+        engine_instance_free(in);
+        h.waits = 2;
+        assert_true(engine_instance_new(k.m, &kit_limits, &h, &in, &e));
+        engine_start(in);
+        assert_int_equal(kit_run(in), i < 2 ? ENGINE_WAIT : ENGINE_TRAP);
+        engine_instance_free(in);
+        engine_module_close(k.m);
+    }
 }
 
 static void limits(void **state)
@@ -609,6 +720,7 @@ int main(void)
         cmocka_unit_test(host_plain),
         cmocka_unit_test(host_waits),
         cmocka_unit_test(realloc_traps),
+        cmocka_unit_test(realloc_loops),
         cmocka_unit_test(dropped_while_waiting),
         cmocka_unit_test(interleaved),
         cmocka_unit_test(nested_poll),
@@ -616,6 +728,8 @@ int main(void)
         cmocka_unit_test(endless_loop),
         cmocka_unit_test(fair_shares),
         cmocka_unit_test(traps),
+        cmocka_unit_test(host_stack),
+        cmocka_unit_test(starts),
         cmocka_unit_test(limits),
         cmocka_unit_test(slots_run_out),
         cmocka_unit_test(many_in_a_row),
