@@ -258,4 +258,5 @@ def main():
     return f"{len(failed)} guests failed: {', '.join(failed)}" if failed else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
