@@ -1,11 +1,6 @@
 /* A connection of HTTP/1.x: bytes in, one exchange at a time, bytes out.
  *
- *              head begins          head complete            response ended
- *     IDLE ----------------> HEAD ----------------> ANSWER ----------------> IDLE
- *                              |                      |  '--body unread--> DISCARD --> IDLE
- *                              | refused              | refused, cut, or the last response
- *                              v                      v
- *                           CLOSING ----written----> LINGER --client closes--> gone
+ * The states and their order are drawn in server_impl.h.
  *
  * In: bytes are parsed as they come. What cannot be parsed yet (the request before is not answered,
  * or the handler is behind with the body) goes into `pending`, at most one read of it, and reading
@@ -13,9 +8,7 @@
  * which also is how the loss of the client is noticed.
  *
  * Out: everything is appended to `out` and written at the end of the turn, the responses of a turn
- * in one write; only a full buffer is written at once. The end of a response head is held back until
- * the first body byte, the end of the response or the end of the turn: an empty response then has
- * `content-length: 0`, a streamed one is chunked.
+ * in one write; only a full buffer is written at once (http1_exchange.c).
  *
  * A client that closed its side may still read (half-close): the response goes on for
  * half_close_wait, then the handler is stopped, because such a client usually is gone.
@@ -25,35 +18,18 @@
  */
 #include "http/server_impl.h"
 
-#include "base/must.h"
-#include "http/field.h"
-
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { IDLE, HEAD, ANSWER, DISCARD, CLOSING, LINGER };
-
 enum {
     PIPELINE_BYTES_MAX = 16 * 1024,    /* read ahead while a request is answered */
     PENDING_BYTES_MAX = STREAM_READ_BYTES_MAX + PIPELINE_BYTES_MAX,
-    DISCARD_BYTES_MAX = 256 * 1024,    /* of an unread body, to keep the connection */
     LINGER_BYTES_MAX = 1024 * 1024,
     OUT_BYTES_MAX = 2 * HTTP_BUFFER_BYTES + 512 * 1024, /* a head may have 128 kB of fields */
 };
 
-static size_t out_waiting(const http1_conn *c)
-{
-    return c->out.n + (stream_write_busy(c->s) ? stream_write_left(c->s) : 0);
-}
-
-static size_t in_waiting(const http1_exchange *x)
-{
-    return x->in.n - x->in_at;
-}
-
-static buf *out(http1_conn *c)
+buf *http1_out(http1_conn *c)
 {
     server_buf_take(c->server, &c->out);
     server_dirty(c);
@@ -70,7 +46,7 @@ static void exchange_lose(http1_conn *c)
         return;
     c->x = NULL;
     x->c = NULL;
-    if (c->state == ANSWER)
+    if (c->state == HTTP1_ANSWER)
         c->server->active--;
     if (!x->dispatched) {
         server_exchange_give(x);
@@ -98,45 +74,33 @@ void http1_conn_cut(http1_conn *c)
     conn_gone(c);
 }
 
-/* No more is parsed; what is in `out` is written, then the connection ends. */
-static void conn_closing(http1_conn *c, bool linger)
+void http1_conn_closing(http1_conn *c, bool linger)
 {
-    c->state = CLOSING;
+    c->state = HTTP1_CLOSING;
     c->linger = linger;
     server_buf_give(c->server, &c->pending);
     server_dirty(c);
 }
 
-/* A response of the server's own: an empty body, and the end. */
-static void refusal_write(http1_conn *c, unsigned status)
+void http1_refusal_write(http1_conn *c, unsigned status)
 {
     str date = date_text((int64_t)(clock_wall() / NS_PER_S)), reason = status_reason(status);
-    buf_printf(out(c), "HTTP/1.1 %u %.*s\r\ndate: %.*s\r\ncontent-length: 0\r\n"
+    buf_printf(http1_out(c), "HTTP/1.1 %u %.*s\r\ndate: %.*s\r\ncontent-length: 0\r\n"
                "connection: close\r\n\r\n", status, STR(reason), STR(date));
-}
-
-/* While undecided, nothing of the response has left the buffer. */
-static void response_retract(http1_exchange *x)
-{
-    if (x->undecided) {
-        x->c->out.n = x->start_at;
-        x->undecided = false;
-        x->x.started = false;
-    }
 }
 
 static void conn_refuse(http1_conn *c, unsigned status, const char *reason)
 {
-    bool answered = c->state == DISCARD;
-    if (c->state == ANSWER) {
-        response_retract(c->x);
+    bool answered = c->state == HTTP1_DISCARD;
+    if (c->state == HTTP1_ANSWER) {
+        http1_response_retract(c->x);
         answered = c->x->x.started;
     }
     server_refused(c, answered ? 0 : status, reason);
     exchange_lose(c);
     if (!answered)
-        refusal_write(c, status);
-    conn_closing(c, true);
+        http1_refusal_write(c, status);
+    http1_conn_closing(c, true);
 }
 
 /* --- in --- */
@@ -144,13 +108,13 @@ static void conn_refuse(http1_conn *c, unsigned status, const char *reason)
 static bool may_parse(const http1_conn *c)
 {
     switch (c->state) {
-    case IDLE:
-    case HEAD:
-        return !c->broken && out_waiting(c) < HTTP_BUFFER_BYTES;
-    case ANSWER:
-        return c->x->in_state == BODY_OPEN && in_waiting(c->x) < HTTP_BUFFER_BYTES;
+    case HTTP1_IDLE:
+    case HTTP1_HEADING:
+        return !c->broken && http1_out_waiting(c) < HTTP_BUFFER_BYTES;
+    case HTTP1_ANSWER:
+        return c->x->in_state == BODY_OPEN && http1_in_waiting(c->x) < HTTP_BUFFER_BYTES;
     default:
-        return c->state == DISCARD;
+        return c->state == HTTP1_DISCARD;
     }
 }
 
@@ -160,8 +124,6 @@ static void dispatch(http1_conn *c)
     c->x->dispatched = true;
     s->on_request(s->user, &c->x->x);
 }
-
-static const exchange_ops http1_ops;
 
 static void head_take(http1_conn *c)
 {
@@ -183,15 +145,15 @@ static void head_take(http1_conn *c)
     x->c = c;
     x->expect = h->expect_continue;
     x->in_state = h->has_body ? BODY_OPEN : BODY_END;
-    c->state = ANSWER;
+    c->state = HTTP1_ANSWER;
     c->server->active++;
 }
 
 static void body_take(http1_conn *c, bytes piece)
 {
-    if (c->state == DISCARD) {
+    if (c->state == HTTP1_DISCARD) {
         if (piece.n > c->discard_left)
-            conn_closing(c, true);
+            http1_conn_closing(c, true);
         else
             c->discard_left -= piece.n;
         return;
@@ -210,11 +172,11 @@ static void body_take(http1_conn *c, bytes piece)
 static void body_ended(http1_conn *c)
 {
     http1_exchange *x = c->x;
-    if (c->state == CLOSING)
+    if (c->state == HTTP1_CLOSING)
         return; /* body_take has given up */
-    if (c->state == DISCARD) {
+    if (c->state == HTTP1_DISCARD) {
         c->x = NULL;
-        c->state = IDLE;
+        c->state = HTTP1_IDLE;
         server_exchange_give(x);
         return;
     }
@@ -226,7 +188,7 @@ static void body_ended(http1_conn *c)
 /* Bytes that the parser may have now: of a body no more than there is room for. */
 static size_t parse_room(const http1_conn *c)
 {
-    return c->state == ANSWER ? HTTP_BUFFER_BYTES - in_waiting(c->x) : SIZE_MAX;
+    return c->state == HTTP1_ANSWER ? HTTP_BUFFER_BYTES - http1_in_waiting(c->x) : SIZE_MAX;
 }
 
 static bool head_begin(http1_conn *c)
@@ -237,7 +199,7 @@ static bool head_begin(http1_conn *c)
         return false;
     }
     http1_parser_next(&c->parser, &c->x->head);
-    c->state = HEAD;
+    c->state = HTTP1_HEADING;
     c->head_new = true;
     return true;
 }
@@ -249,7 +211,7 @@ static size_t input_parse(http1_conn *c, const uint8_t *in, size_t n)
     size_t at = 0;
     bool news = false;
     while (at < n && may_parse(c)) {
-        if (c->state == IDLE && !head_begin(c))
+        if (c->state == HTTP1_IDLE && !head_begin(c))
             break;
         http1_event event;
         size_t room = parse_room(c);
@@ -263,14 +225,14 @@ static size_t input_parse(http1_conn *c, const uint8_t *in, size_t n)
         if ((event == HTTP1_BODY || event == HTTP1_END) && http1_parser_done(&c->parser))
             body_ended(c);
         news |= event == HTTP1_BODY || event == HTTP1_END;
-        if (c->state == ANSWER && c->x->in_state == BODY_END && !c->x->dispatched) {
+        if (c->state == HTTP1_ANSWER && c->x->in_state == BODY_END && !c->x->dispatched) {
             dispatch(c);
             news = false;
         }
     }
-    if (c->state == ANSWER && !c->x->dispatched)
+    if (c->state == HTTP1_ANSWER && !c->x->dispatched)
         dispatch(c);
-    else if (c->state == ANSWER && news && c->x->x.callbacks.on_readable)
+    else if (c->state == HTTP1_ANSWER && news && c->x->x.callbacks.on_readable)
         c->x->x.callbacks.on_readable(c->x->x.user);
     return at;
 }
@@ -282,28 +244,28 @@ static void settle(http1_conn *c)
     wait_for wait = WAIT_HANDLER;
     bool progress = c->progress;
     switch (c->state) {
-    case IDLE:
-    case HEAD:
+    case HTTP1_IDLE:
+    case HTTP1_HEADING:
         read_max = c->pending.n ? 0 : STREAM_READ_BYTES_MAX;
-        wait = c->state == IDLE ? WAIT_IDLE : WAIT_HEAD;
-        progress = c->state == IDLE ? progress : c->head_new; /* a head has its time in all */
+        wait = c->state == HTTP1_IDLE ? WAIT_IDLE : WAIT_HEAD;
+        progress = c->state == HTTP1_IDLE ? progress : c->head_new; /* a head has its time in all */
         break;
-    case ANSWER:
+    case HTTP1_ANSWER:
         if (c->x->in_state == BODY_OPEN) {
-            read_max = c->pending.n ? 0 : HTTP_BUFFER_BYTES - in_waiting(c->x);
-            wait = in_waiting(c->x) ? WAIT_HANDLER : WAIT_BODY;
+            read_max = c->pending.n ? 0 : HTTP_BUFFER_BYTES - http1_in_waiting(c->x);
+            wait = http1_in_waiting(c->x) ? WAIT_HANDLER : WAIT_BODY;
         } else {
             read_max = c->pending.n < PIPELINE_BYTES_MAX ? PIPELINE_BYTES_MAX - c->pending.n : 0;
             wait = c->eof ? WAIT_HALF_CLOSED : WAIT_HANDLER;
         }
         break;
-    case DISCARD:
+    case HTTP1_DISCARD:
         wait = WAIT_BODY;
         break;
-    case CLOSING:
+    case HTTP1_CLOSING:
         read_max = 0;
         break;
-    case LINGER:
+    case HTTP1_LINGER:
         wait = WAIT_LINGER;
         progress = false;
         break;
@@ -319,14 +281,14 @@ static void bytes_came(void *user, const uint8_t *p, size_t n)
 {
     http1_conn *c = user;
     c->progress = true;
-    if (c->state == LINGER) {
+    if (c->state == HTTP1_LINGER) {
         c->discard_left = n < c->discard_left ? c->discard_left - n : 0;
         if (c->discard_left == 0)
             conn_gone(c);
         return;
     }
     size_t at = c->pending.n ? 0 : input_parse(c, p, n);
-    if (at < n && c->state != CLOSING) {
+    if (at < n && c->state != HTTP1_CLOSING) {
         server_buf_take(c->server, &c->pending);
         if (!buf_put(&c->pending, p + at, n - at))
             conn_refuse(c, 503, "no memory for input");
@@ -343,7 +305,7 @@ static void pending_parse(http1_conn *c)
     buf taken = c->pending; /* a refusal gives c->pending away */
     buf_init(&c->pending, PENDING_BYTES_MAX);
     size_t at = input_parse(c, taken.p, taken.n);
-    if (at < taken.n && c->state != CLOSING) {
+    if (at < taken.n && c->state != HTTP1_CLOSING) {
         buf_drop(&taken, at);
         c->pending = taken;
         if (may_parse(c))
@@ -356,22 +318,22 @@ static void pending_parse(http1_conn *c)
 /* There is nothing left to answer: the client's side is closed, or the server drains. */
 static bool over(const http1_conn *c)
 {
-    if (out_waiting(c))
+    if (http1_out_waiting(c))
         return false;
     if (!c->eof)
-        return c->server->draining && c->state == IDLE && c->pending.n == 0;
-    if (c->state == IDLE || c->state == HEAD)
-        return c->pending.n == 0 || (c->state == HEAD && !may_parse(c));
-    return c->state == DISCARD || c->state == LINGER;
+        return c->server->draining && c->state == HTTP1_IDLE && c->pending.n == 0;
+    if (c->state == HTTP1_IDLE || c->state == HTTP1_HEADING)
+        return c->pending.n == 0 || (c->state == HTTP1_HEADING && !may_parse(c));
+    return c->state == HTTP1_DISCARD || c->state == HTTP1_LINGER;
 }
 
 static void input_ended(void *user, stream_end end)
 {
     http1_conn *c = user;
     c->eof = true;
-    if (end == STREAM_RESET || c->state == DISCARD || c->state == LINGER ||
-        (c->state == ANSWER && c->x->in_state == BODY_OPEN && c->pending.n == 0) || over(c)) {
-        if (c->state == HEAD && http1_parser_begun(&c->parser))
+    if (end == STREAM_RESET || c->state == HTTP1_DISCARD || c->state == HTTP1_LINGER ||
+        (c->state == HTTP1_ANSWER && c->x->in_state == BODY_OPEN && c->pending.n == 0) || over(c)) {
+        if (c->state == HTTP1_HEADING && http1_parser_begun(&c->parser))
             server_refused(c, 0, "the client closed inside a head");
         conn_gone(c);
         return;
@@ -382,18 +344,7 @@ static void input_ended(void *user, stream_end end)
 
 /* --- out --- */
 
-static void head_decide(http1_exchange *x, bool empty)
-{
-    if (!x->undecided)
-        return;
-    x->undecided = false;
-    x->chunked = !empty;
-    buf_put_str(&x->c->out, empty ? S("content-length: 0\r\n\r\n")
-                                  : S("transfer-encoding: chunked\r\n\r\n"));
-}
-
-/* false: the connection is lost. */
-static bool output_write(http1_conn *c)
+bool http1_output_write(http1_conn *c)
 {
     if (c->broken || c->out.failed)
         return false;
@@ -420,34 +371,34 @@ static void conn_end(http1_conn *c)
         conn_gone(c);
         return;
     }
-    c->state = LINGER;
+    c->state = HTTP1_LINGER;
     c->discard_left = LINGER_BYTES_MAX;
     settle(c);
 }
 
 void http1_conn_turn(http1_conn *c)
 {
-    if (c->x && c->state == ANSWER)
-        head_decide(c->x, false);
-    if (!output_write(c)) {
+    if (c->x && c->state == HTTP1_ANSWER)
+        http1_head_decide(c->x, false);
+    if (!http1_output_write(c)) {
         conn_gone(c);
         return;
     }
-    if (c->state == CLOSING) {
-        if (out_waiting(c) == 0)
+    if (c->state == HTTP1_CLOSING) {
+        if (http1_out_waiting(c) == 0)
             conn_end(c);
         else
             settle(c);
         return;
     }
     http1_exchange *x = c->x;
-    if (x && c->state == ANSWER && x->full && out_waiting(c) <= HTTP_BUFFER_BYTES / 2) {
+    if (x && c->state == HTTP1_ANSWER && x->full && http1_out_waiting(c) <= HTTP_BUFFER_BYTES / 2) {
         x->full = false;
         if (x->x.callbacks.on_writable)
             x->x.callbacks.on_writable(x->x.user);
     }
     pending_parse(c);
-    if (c->eof && c->state == ANSWER && c->x->in_state == BODY_OPEN && c->pending.n == 0) {
+    if (c->eof && c->state == HTTP1_ANSWER && c->x->in_state == BODY_OPEN && c->pending.n == 0) {
         conn_gone(c); /* the body will not come to its end */
         return;
     }
@@ -466,7 +417,7 @@ void http1_conn_timeout(http1_conn *c)
         settle(c);
         return;
     case WAIT_BODY:
-        if (c->state == ANSWER) {
+        if (c->state == HTTP1_ANSWER) {
             conn_refuse(c, 408, "the body took too long");
             settle(c);
             return;
@@ -487,221 +438,11 @@ void http1_conn_timeout(http1_conn *c)
 
 void http1_conn_drain(http1_conn *c)
 {
-    if (c->state == IDLE && c->pending.n == 0 && out_waiting(c) == 0)
+    if (c->state == HTTP1_IDLE && c->pending.n == 0 && http1_out_waiting(c) == 0)
         conn_gone(c);
     else
         server_dirty(c);
 }
-
-/* --- the exchange's half --- */
-
-static http1_exchange *of(const http_exchange *x)
-{
-    return (http1_exchange *)(uintptr_t)x;
-}
-
-static body_state state_now(const http1_exchange *x)
-{
-    if (x->x.gone)
-        return BODY_ABORTED;
-    return in_waiting(x) ? BODY_OPEN : x->in_state;
-}
-
-static size_t http1_readable(const http_exchange *p, body_state *ret_state)
-{
-    const http1_exchange *x = of(p);
-    *ret_state = state_now(x);
-    return p->gone ? 0 : in_waiting(x);
-}
-
-static size_t http1_read(http_exchange *p, void *to, size_t n, body_state *ret_state)
-{
-    http1_exchange *x = of(p);
-    size_t left = p->gone ? 0 : in_waiting(x);
-    n = n < left ? n : left;
-    if (n > 0) {
-        memcpy(to, x->in.p + x->in_at, n);
-        x->in_at += n;
-        if (x->in_at == x->in.n) {
-            buf_clear(&x->in);
-            x->in_at = 0;
-        }
-        if (x->in_state == BODY_OPEN)
-            server_dirty(x->c); /* there is room: reading may go on */
-    } else if (!p->gone && x->expect && !p->started) {
-        buf_put_str(out(x->c), S("HTTP/1.1 100 Continue\r\n\r\n"));
-        x->expect = false;
-    }
-    *ret_state = state_now(x);
-    return n;
-}
-
-static void field_write(buf *b, str name, str value)
-{
-    if (!buf_reserve(b, name.n + value.n + 4))
-        return;
-    char *at = (char *)b->p + b->n;
-    memcpy(at, name.p, name.n);
-    at += name.n;
-    *at++ = ':';
-    *at++ = ' ';
-    if (value.n)
-        memcpy(at, value.p, value.n);
-    at += value.n;
-    *at++ = '\r';
-    *at = '\n';
-    b->n += name.n + value.n + 4;
-}
-
-/* "HTTP/1.1 200 OK" and CRLF. */
-static void status_write(buf *b, unsigned status)
-{
-    char line[] = "HTTP/1.1 000 ";
-    line[9] = (char)('0' + status / 100);
-    line[10] = (char)('0' + status / 10 % 10);
-    line[11] = (char)('0' + status % 10);
-    buf_put(b, line, sizeof line - 1);
-    buf_put_str(b, status_reason(status));
-    buf_put_str(b, S("\r\n"));
-}
-
-static void length_write(buf *b, int64_t length)
-{
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%lld", (long long)length);
-    field_write(b, S("content-length"), (str){digits, (size_t)n});
-}
-
-static bool http1_start(http_exchange *p, const http_field *fields, size_t count, err *e)
-{
-    http1_exchange *x = of(p);
-    http1_conn *c = x->c;
-    buf *b = out(c);
-    x->start_at = b->n;
-    status_write(b, p->status);
-    for (size_t i = 0; i < count; i++)
-        field_write(b, fields[i].name, fields[i].value);
-    bool unknown = p->length < 0 && !p->bodiless;
-    x->until_close = unknown && x->head.is_1_0;
-    /* A client that still waits for "100 Continue" may or may not send its body now. */
-    c->keep = x->head.keep_alive && !c->server->draining && !x->expect && !x->until_close;
-    if (!c->keep && !x->head.is_1_0)
-        buf_put_str(b, S("connection: close\r\n"));
-    if (c->keep && x->head.is_1_0)
-        buf_put_str(b, S("connection: keep-alive\r\n"));
-    x->undecided = unknown && !x->until_close;
-    if (p->length >= 0 && p->status != 204)
-        length_write(b, p->length);
-    if (!x->undecided)
-        buf_put_str(b, S("\r\n"));
-    if (!b->failed)
-        return true;
-    b->n = x->start_at;
-    b->failed = false;
-    return err_no_memory(e);
-}
-
-static size_t http1_room(const http_exchange *p)
-{
-    const http1_exchange *x = of(p);
-    size_t waiting = out_waiting(x->c);
-    return x->full || waiting >= HTTP_BUFFER_BYTES ? 0 : HTTP_BUFFER_BYTES - waiting;
-}
-
-static void http1_write(http_exchange *p, const void *from, size_t n)
-{
-    http1_exchange *x = of(p);
-    http1_conn *c = x->c;
-    buf *b = out(c);
-    head_decide(x, false);
-    if (x->chunked) {
-        char size[24];
-        int digits = snprintf(size, sizeof size, "%zx\r\n", n);
-        buf_put(b, size, (size_t)digits);
-    }
-    buf_put(b, from, n);
-    if (x->chunked)
-        buf_put_str(b, S("\r\n"));
-    if (out_waiting(c) < HTTP_BUFFER_BYTES)
-        return;
-    if (!stream_write_busy(c->s) && !output_write(c))
-        c->broken = true; /* found at the end of the turn; we are inside a call of the handler's */
-    x->full = c->broken || out_waiting(c) >= HTTP_BUFFER_BYTES;
-}
-
-/* The handler is done with x. */
-static void exchange_done(http1_exchange *x)
-{
-    http1_conn *c = x->c;
-    bool unread = x->in_state == BODY_OPEN;
-    c->keep &= !c->server->draining;
-    c->server->active--;
-    server_dirty(c);
-    if (unread && c->keep) {
-        x->dispatched = false; /* ours again: the parser goes on with this body */
-        c->state = DISCARD;
-        c->discard_left = DISCARD_BYTES_MAX;
-        return;
-    }
-    c->state = IDLE;
-    c->x = NULL;
-    server_exchange_give(x);
-    if (!c->keep)
-        conn_closing(c, unread || c->pending.n > 0);
-}
-
-static void http1_end(http_exchange *p, const http_field *trailers, size_t count)
-{
-    http1_exchange *x = of(p);
-    http1_conn *c = x->c;
-    head_decide(x, true);
-    if (x->chunked) {
-        buf *b = out(c);
-        buf_put_str(b, S("0\r\n"));
-        for (size_t i = 0; i < count; i++)
-            if (!field_is_no_trailer(trailers[i].name))
-                field_write(b, trailers[i].name, trailers[i].value);
-        buf_put_str(b, S("\r\n"));
-    }
-    if (!p->bodiless && p->length >= 0 && p->bytes_out < (uint64_t)p->length)
-        c->keep = false; /* short: the end of the connection is the only way to say so */
-    exchange_done(x);
-}
-
-static void http1_abort(http_exchange *p, unsigned status, const http_field *fields, size_t count)
-{
-    http1_exchange *x = of(p);
-    http1_conn *c = x->c;
-    response_retract(x);
-    if (!p->started) {
-        err e;
-        if (exchange_start(p, status, fields, count, 0, &e)) {
-            http1_end(p, NULL, 0);
-            return;
-        }
-        refusal_write(c, status);
-    } else if (x->until_close) {
-        stream_reset_on_close(c->s); /* an ordinary end would look like the whole body */
-    }
-    c->keep = false;
-    exchange_done(x);
-}
-
-static void http1_free(http_exchange *p)
-{
-    server_exchange_give(of(p));
-}
-
-static const exchange_ops http1_ops = {
-    .read = http1_read,
-    .readable = http1_readable,
-    .start = http1_start,
-    .room = http1_room,
-    .write = http1_write,
-    .end = http1_end,
-    .abort = http1_abort,
-    .free = http1_free,
-};
 
 /* --- beginning --- */
 

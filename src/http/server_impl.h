@@ -79,7 +79,7 @@ struct http1_conn {
     ns since;        /* in its waiting list */
     size_t left_seen; /* WAIT_WRITE: stream_write_left then */
     uint8_t wait;    /* wait_for */
-    uint8_t state;   /* see http1_conn.c */
+    uint8_t state;   /* HTTP1_IDLE ... */
     bool eof;        /* the client sends no more */
     bool keep;       /* the connection outlives the response that was started */
     bool broken;     /* writing failed: to be closed at the end of the turn */
@@ -130,7 +130,17 @@ void server_exchange_give(http1_exchange *x);
 void server_buf_take(http_server *s, buf *b);
 void server_buf_give(http_server *s, buf *b);
 
-/* --- http1_conn.c --- */
+/* --- http1_conn.c ---
+ *
+ *              head begins          head complete            response ended
+ *     IDLE ----------------> HEAD ----------------> ANSWER ----------------> IDLE
+ *                              |                      |  '--body unread--> DISCARD --> IDLE
+ *                              | refused              | refused, cut, or the last response
+ *                              v                      v
+ *                           CLOSING ----written----> LINGER --client closes--> gone
+ */
+enum { HTTP1_IDLE, HTTP1_HEADING, HTTP1_ANSWER, HTTP1_DISCARD, HTTP1_CLOSING, HTTP1_LINGER };
+
 bool http1_conn_open_take(http_server *s, int fd, str peer);
 void http1_conn_turn(http1_conn *c);
 void http1_conn_timeout(http1_conn *c);
@@ -138,3 +148,28 @@ void http1_conn_timeout(http1_conn *c);
 void http1_conn_drain(http1_conn *c);
 /* Closes it now; the handler is told. */
 void http1_conn_cut(http1_conn *c);
+
+/* Output waits in c->out; whoever gets it here appends and need not do more. */
+buf *http1_out(http1_conn *c);
+static inline size_t http1_out_waiting(const http1_conn *c)
+{
+    return c->out.n + (stream_write_busy(c->s) ? stream_write_left(c->s) : 0);
+}
+/* Writes what the socket takes. false: the connection is lost. */
+bool http1_output_write(http1_conn *c);
+/* No more is parsed; what is in the output is written, then the connection ends. */
+void http1_conn_closing(http1_conn *c, bool linger);
+/* A response of the server's own: an empty body, and the end. */
+void http1_refusal_write(http1_conn *c, unsigned status);
+
+/* --- http1_exchange.c --- */
+extern const exchange_ops http1_ops;
+/* Of the request body, read and not yet taken by the handler. */
+static inline size_t http1_in_waiting(const http1_exchange *x)
+{
+    return x->in.n - x->in_at;
+}
+/* Ends the held back head: with content-length 0, or chunked. Does nothing if it is not held back. */
+void http1_head_decide(http1_exchange *x, bool empty);
+/* Takes back a response whose head is still held back. */
+void http1_response_retract(http1_exchange *x);

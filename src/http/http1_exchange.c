@@ -1,0 +1,246 @@
+/* An exchange of HTTP/1.x, the half that its handler calls: takes body bytes out of the connection's
+ * input and appends the response to its output. Nothing here calls back.
+ *
+ * The end of a response head is held back (`undecided`) until the first body byte, the end of the
+ * response or the end of the turn: an empty response then has `content-length: 0`, a streamed one is
+ * chunked. Until then the response can still be taken back and replaced by an error.
+ *
+ * A body that comes out shorter than announced, or is given up, is never completed: the connection
+ * ends instead, with RST where an ordinary end would look like the whole body (HTTP/1.0).
+ */
+#include "http/server_impl.h"
+
+#include "http/field.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { DISCARD_BYTES_MAX = 256 * 1024 }; /* of an unread body, to keep the connection */
+
+void http1_head_decide(http1_exchange *x, bool empty)
+{
+    if (!x->undecided)
+        return;
+    x->undecided = false;
+    x->chunked = !empty;
+    buf_put_str(&x->c->out, empty ? S("content-length: 0\r\n\r\n")
+                                  : S("transfer-encoding: chunked\r\n\r\n"));
+}
+
+/* While undecided, nothing of the response has left the buffer. */
+void http1_response_retract(http1_exchange *x)
+{
+    if (x->undecided) {
+        x->c->out.n = x->start_at;
+        x->undecided = false;
+        x->x.started = false;
+    }
+}
+
+static http1_exchange *of(const http_exchange *x)
+{
+    return (http1_exchange *)(uintptr_t)x;
+}
+
+static body_state state_now(const http1_exchange *x)
+{
+    if (x->x.gone)
+        return BODY_ABORTED;
+    return http1_in_waiting(x) ? BODY_OPEN : x->in_state;
+}
+
+static size_t http1_readable(const http_exchange *p, body_state *ret_state)
+{
+    const http1_exchange *x = of(p);
+    *ret_state = state_now(x);
+    return p->gone ? 0 : http1_in_waiting(x);
+}
+
+static size_t http1_read(http_exchange *p, void *to, size_t n, body_state *ret_state)
+{
+    http1_exchange *x = of(p);
+    size_t left = p->gone ? 0 : http1_in_waiting(x);
+    n = n < left ? n : left;
+    if (n > 0) {
+        memcpy(to, x->in.p + x->in_at, n);
+        x->in_at += n;
+        if (x->in_at == x->in.n) {
+            buf_clear(&x->in);
+            x->in_at = 0;
+        }
+        if (x->in_state == BODY_OPEN)
+            server_dirty(x->c); /* there is room: reading may go on */
+    } else if (!p->gone && x->expect && !p->started) {
+        buf_put_str(http1_out(x->c), S("HTTP/1.1 100 Continue\r\n\r\n"));
+        x->expect = false;
+    }
+    *ret_state = state_now(x);
+    return n;
+}
+
+static void field_write(buf *b, str name, str value)
+{
+    if (!buf_reserve(b, name.n + value.n + 4))
+        return;
+    char *at = (char *)b->p + b->n;
+    memcpy(at, name.p, name.n);
+    at += name.n;
+    *at++ = ':';
+    *at++ = ' ';
+    if (value.n)
+        memcpy(at, value.p, value.n);
+    at += value.n;
+    *at++ = '\r';
+    *at = '\n';
+    b->n += name.n + value.n + 4;
+}
+
+/* "HTTP/1.1 200 OK" and CRLF. */
+static void status_write(buf *b, unsigned status)
+{
+    char line[] = "HTTP/1.1 000 ";
+    line[9] = (char)('0' + status / 100);
+    line[10] = (char)('0' + status / 10 % 10);
+    line[11] = (char)('0' + status % 10);
+    buf_put(b, line, sizeof line - 1);
+    buf_put_str(b, status_reason(status));
+    buf_put_str(b, S("\r\n"));
+}
+
+static void length_write(buf *b, int64_t length)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)length);
+    field_write(b, S("content-length"), (str){digits, (size_t)n});
+}
+
+static bool http1_start(http_exchange *p, const http_field *fields, size_t count, err *e)
+{
+    http1_exchange *x = of(p);
+    http1_conn *c = x->c;
+    buf *b = http1_out(c);
+    x->start_at = b->n;
+    status_write(b, p->status);
+    for (size_t i = 0; i < count; i++)
+        field_write(b, fields[i].name, fields[i].value);
+    bool unknown = p->length < 0 && !p->bodiless;
+    x->until_close = unknown && x->head.is_1_0;
+    /* A client that still waits for "100 Continue" may or may not send its body now. */
+    c->keep = x->head.keep_alive && !c->server->draining && !x->expect && !x->until_close;
+    if (!c->keep && !x->head.is_1_0)
+        buf_put_str(b, S("connection: close\r\n"));
+    if (c->keep && x->head.is_1_0)
+        buf_put_str(b, S("connection: keep-alive\r\n"));
+    x->undecided = unknown && !x->until_close;
+    if (p->length >= 0 && p->status != 204)
+        length_write(b, p->length);
+    if (!x->undecided)
+        buf_put_str(b, S("\r\n"));
+    if (!b->failed)
+        return true;
+    b->n = x->start_at;
+    b->failed = false;
+    return err_no_memory(e);
+}
+
+static size_t http1_room(const http_exchange *p)
+{
+    const http1_exchange *x = of(p);
+    size_t waiting = http1_out_waiting(x->c);
+    return x->full || waiting >= HTTP_BUFFER_BYTES ? 0 : HTTP_BUFFER_BYTES - waiting;
+}
+
+static void http1_write(http_exchange *p, const void *from, size_t n)
+{
+    http1_exchange *x = of(p);
+    http1_conn *c = x->c;
+    buf *b = http1_out(c);
+    http1_head_decide(x, false);
+    if (x->chunked) {
+        char size[24];
+        int digits = snprintf(size, sizeof size, "%zx\r\n", n);
+        buf_put(b, size, (size_t)digits);
+    }
+    buf_put(b, from, n);
+    if (x->chunked)
+        buf_put_str(b, S("\r\n"));
+    if (http1_out_waiting(c) < HTTP_BUFFER_BYTES)
+        return;
+    if (!stream_write_busy(c->s) && !http1_output_write(c))
+        c->broken = true; /* found at the end of the turn; we are inside a call of the handler's */
+    x->full = c->broken || http1_out_waiting(c) >= HTTP_BUFFER_BYTES;
+}
+
+/* The handler is done with x. */
+static void exchange_done(http1_exchange *x)
+{
+    http1_conn *c = x->c;
+    bool unread = x->in_state == BODY_OPEN;
+    c->keep &= !c->server->draining;
+    c->server->active--;
+    server_dirty(c);
+    if (unread && c->keep) {
+        x->dispatched = false; /* ours again: the parser goes on with this body */
+        c->state = HTTP1_DISCARD;
+        c->discard_left = DISCARD_BYTES_MAX;
+        return;
+    }
+    c->state = HTTP1_IDLE;
+    c->x = NULL;
+    server_exchange_give(x);
+    if (!c->keep)
+        http1_conn_closing(c, unread || c->pending.n > 0);
+}
+
+static void http1_end(http_exchange *p, const http_field *trailers, size_t count)
+{
+    http1_exchange *x = of(p);
+    http1_conn *c = x->c;
+    http1_head_decide(x, true);
+    if (x->chunked) {
+        buf *b = http1_out(c);
+        buf_put_str(b, S("0\r\n"));
+        for (size_t i = 0; i < count; i++)
+            if (!field_is_no_trailer(trailers[i].name))
+                field_write(b, trailers[i].name, trailers[i].value);
+        buf_put_str(b, S("\r\n"));
+    }
+    if (!p->bodiless && p->length >= 0 && p->bytes_out < (uint64_t)p->length)
+        c->keep = false; /* short: the end of the connection is the only way to say so */
+    exchange_done(x);
+}
+
+static void http1_abort(http_exchange *p, unsigned status, const http_field *fields, size_t count)
+{
+    http1_exchange *x = of(p);
+    http1_conn *c = x->c;
+    http1_response_retract(x);
+    if (!p->started) {
+        err e;
+        if (exchange_start(p, status, fields, count, 0, &e)) {
+            http1_end(p, NULL, 0);
+            return;
+        }
+        http1_refusal_write(c, status);
+    } else if (x->until_close) {
+        stream_reset_on_close(c->s); /* an ordinary end would look like the whole body */
+    }
+    c->keep = false;
+    exchange_done(x);
+}
+
+static void http1_free(http_exchange *p)
+{
+    server_exchange_give(of(p));
+}
+
+const exchange_ops http1_ops = {
+    .read = http1_read,
+    .readable = http1_readable,
+    .start = http1_start,
+    .room = http1_room,
+    .write = http1_write,
+    .end = http1_end,
+    .abort = http1_abort,
+    .free = http1_free,
+};
