@@ -102,7 +102,8 @@ def interleaved(servers, say):
             results[server.name].append(measure(server))
     reruns = dict.fromkeys(results, 0)
     for _ in range(RERUNS_MAX):
-        noisy = [s for s in servers if spread([r["rps"] for r in results[s.name]]) > SPREAD_MAX]
+        noisy = [server for server in servers
+                 if spread([r["rps"] for r in results[server.name]]) > SPREAD_MAX]
         for server in noisy:
             say(f"{server.name} varies by more than {SPREAD_MAX:.0%}: again")
             reruns[server.name] += 1
@@ -112,7 +113,8 @@ def interleaved(servers, say):
         runs = results[server.name]
         rps = [r["rps"] for r in runs]
         rows.append({
-            "name": server.name, **{key: statistics.median(r[key] for r in runs) for key in runs[0]},
+            "name": server.name,
+            **{key: statistics.median(r[key] for r in runs) for key in runs[0]},
             "spread": spread(rps), "noisy": spread(rps) > SPREAD_MAX, "reruns": reruns[server.name],
             "runs_rps": rps, "settings": server.settings()})
     return rows

@@ -40,10 +40,11 @@ def bars(title, unit, rows):
         y = 40 + i * height
         width = max(1.0, (right - 190) * value / most)
         kind = ' class="ebb"' if label.startswith("ebb") else ""
-        parts.append(f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{html.escape(label)}</text>'
-                     f'<rect{kind} x="{left}" y="{y + 2}" width="{width:.1f}" height="{height - 8}"/>'
-                     f'<text x="{left + width + 6:.1f}" y="{y + 15}">{value:,.0f} {html.escape(unit)}'
-                     f'{html.escape(note)}</text>')
+        text = f"{value:,.0f} {unit}{note}"
+        parts.append(f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{html.escape(label)}'
+                     f'</text><rect{kind} x="{left}" y="{y + 2}" width="{width:.1f}" '
+                     f'height="{height - 8}"/><text x="{left + width + 6:.1f}" y="{y + 15}">'
+                     f'{html.escape(text)}</text>')
     return "\n".join(parts + ["</svg>", ""])
 
 

@@ -1,4 +1,4 @@
-"""./dev bench [GROUP] [--only NAME,NAME]: measures ebb beside other servers; see bench/README.md."""
+"""./dev bench [GROUP] [--only NAME,NAME]: measures ebb and other servers; see bench/README.md."""
 import argparse
 import datetime
 import statistics
@@ -36,8 +36,8 @@ def hello_servers(scratch):
     yield Server("node http", [servers.NODE, servers.PEERS / "node.mjs", "PORT"], scratch)
     yield Server("workerd", [servers.workerd(), "serve", servers.PEERS / "workerd.capnp",
                              "--socket-addr", "http=127.0.0.1:PORT"], scratch)
-    for language, app in (("C", "hello"), ("Rust", "rust-hello-spin"), ("plain Rust", "rust-hello-wasi"),
-                          ("JS", "js-hello")):
+    for language, app in (("C", "hello"), ("Rust", "rust-hello-spin"),
+                          ("plain Rust", "rust-hello-wasi"), ("JS", "js-hello")):
         wasm = GUESTS / f"{app}.wasm"
         yield Ebb(f"ebb {language}", wasm, scratch)
         yield Wasmtime(f"wasmtime {language}", wasm, scratch)
@@ -70,7 +70,7 @@ def bench_hello(facts, scratch, only):
             server.start()
             say(f"{server.name}: {server.settings()}")
             own = measure.check(server)
-            say(f"{server.name}: {measure.CHECKED} answers differ; own headers {', '.join(own) or '-'}")
+            say(f"{server.name}: {measure.CHECKED} answers differ; own headers: {' '.join(own)}")
             server.pause()
         rows = measure.interleaved(chosen, say)
     finally:
@@ -87,7 +87,7 @@ def bench_hello(facts, scratch, only):
         ("p99 us", 8, lambda r: f"{r['p99_us']:,.0f}"),
         ("CPU us", 8, lambda r: f"{r['cpu_us']:.1f}"),
     ], rows))
-    print("  (wasmtime+: tuned; spread: of all runs, '!' noisy; CPU: of all its processes, a request)")
+    print("  (wasmtime+: tuned; spread: of all runs, '!' noisy; CPU: of all processes, a request)")
     print(report.figures(promised))
     picture = report.bars("Hello, one core, a new sandbox for every request (ebb, wasmtime)",
                           "requests/s", [(r["name"], r["rps"], " (noisy)" if r["noisy"] else "")

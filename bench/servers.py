@@ -166,8 +166,8 @@ class Ebb(Server):
 
 class Wasmtime(Server):
     def __init__(self, name, app, log_dir, *options):
-        super().__init__(name, [WASMTIME, "serve", "--addr", "127.0.0.1:PORT", "-S", "cli", *options,
-                                app], log_dir)
+        super().__init__(name, [WASMTIME, "serve", "--addr", "127.0.0.1:PORT", "-S", "cli",
+                                *options, app], log_dir)
 
 
 def compile_floor(log_dir):
@@ -186,7 +186,8 @@ def workerd():
 
 def versions():
     def first_line(*command):
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")[0]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.partition("\n")[0]
     return {
         "kernel": os.uname().release,
         "cpu": next((line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")

@@ -90,8 +90,8 @@ def wit_bindgen():
     if not (home / "bin" / "wit-bindgen").exists():
         print("   building wit-bindgen (once)", flush=True)
         with made_whole(home) as new:
-            run("/usr/bin/cargo", "install", f"wit-bindgen-cli@{WIT_BINDGEN}", "--locked", "--debug",
-                "--no-default-features", "--features", "c", "--root", new, "--no-track",
+            run("/usr/bin/cargo", "install", f"wit-bindgen-cli@{WIT_BINDGEN}", "--locked",
+                "--debug", "--no-default-features", "--features", "c", "--root", new, "--no-track",
                 cwd="/", CARGO_PROFILE_DEV_DEBUG="0", RUSTC="/usr/bin/rustc",
                 CARGO_TARGET_DIR=str(new / "target"))
             shutil.rmtree(new / "target")
@@ -108,9 +108,9 @@ def build_c(source, out):
         shutil.copy(source.with_suffix(".wit"), tmp / "wit")
         (tmp / "wit" / "deps").symlink_to(SITE / "spin_sdk" / "wit" / "deps")
         run(generator, "c", "--world", world, "--out-dir", tmp, tmp / "wit")
-        run("clang-22", "--target=wasm32-wasi", "-mexec-model=reactor", "-std=gnu17", "-Oz", "-Wall",
-            "-Wextra", "-Wno-unused-parameter", "-Werror", "-Wno-deprecated", "-g0", "-I", tmp, "-fuse-ld=lld",
-            source, tmp / f"{world}.c", tmp / f"{world}_component_type.o", "-Wl,--strip-debug",
+        run("clang-22", "--target=wasm32-wasi", "-mexec-model=reactor", "-std=gnu17", "-Oz", "-g0",
+            "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-Wno-deprecated",
+            "-fuse-ld=lld", "-I", tmp, source, tmp / f"{world}.c", tmp / f"{world}_component_type.o", "-Wl,--strip-debug",
             "-o", tmp / "core.wasm")
         component_new(tmp / "core.wasm", out)
 
@@ -120,7 +120,8 @@ def build_plain(kitchen, out):
     for part in (kitchen, "no-variables"):
         if not (OUT / f"{part}.wasm").exists():
             raise Failed(f"needs {part}, which was not built")
-    run("wasm-tools", "compose", OUT / f"{kitchen}.wasm", "-d", OUT / "no-variables.wasm", "-o", out)
+    run("wasm-tools", "compose", OUT / f"{kitchen}.wasm", "-d", OUT / "no-variables.wasm",
+        "-o", out)
 
 
 # ---- Rust
@@ -169,8 +170,8 @@ def build_rust(package, out):
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(GUESTS / "rust", work)
     (work / "Cargo.lock").write_text(cargo_lock(work))
-    run("/usr/bin/cargo", "build", "--release", "--locked", "-p", package, "--target", "wasm32-wasip1",
-        "-Zbuild-std=std,panic_abort", cwd=work, RUSTC_BOOTSTRAP="1", CARGO_TARGET_DIR=str(target),
+    run("/usr/bin/cargo", "build", "--release", "--locked", "-p", package,
+        "--target", "wasm32-wasip1", "-Zbuild-std=std,panic_abort", cwd=work, RUSTC_BOOTSTRAP="1", CARGO_TARGET_DIR=str(target),
         RUSTC=str(sysroot / "bin" / "rustc"), RUSTUP_TOOLCHAIN="",
         CARGO_TARGET_WASM32_WASIP1_LINKER=str(sysroot / "bin" / "wasm-ld"))
     component_new(target / "wasm32-wasip1" / "release" / f"{package.replace('-', '_')}.wasm", out)
@@ -186,7 +187,8 @@ def npm(folder):
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(folder / name, new)
             run(NODE / "bin" / "node", NODE / "lib/node_modules/npm/bin/npm-cli.js",
-                "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", cwd=new, PATH=f"{NODE}/bin:{os.environ['PATH']}")
+                "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts",
+                cwd=new, PATH=f"{NODE}/bin:{os.environ['PATH']}")
     return home
 
 
@@ -251,7 +253,8 @@ def main():
         if name == "hello" and wanted:
             shutil.copy(home / "app.wasm", ROOT / "examples/hello/app.wasm")
         size = (home / "app.wasm").stat().st_size
-        print(f"   {name:<16} {size:>10,} bytes  {how} in {time.monotonic() - begin:.1f} s", flush=True)
+        took = time.monotonic() - begin
+        print(f"   {name:<18} {size:>10,} bytes  {how} in {took:.1f} s", flush=True)
     for name in set(wanted) - set(known):
         failed.append(name)
         print(f"   no guest '{name}'; there are: {', '.join(known)}")

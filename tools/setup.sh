@@ -40,7 +40,8 @@ packages_missing() {
 
 # Installs the packages of the given sets that are missing; asks apt nothing when none is.
 setup_packages() {
-    command -v dpkg-query >/dev/null || die "this set-up knows Debian 12 only; packages: tools/packages.txt"
+    command -v dpkg-query >/dev/null ||
+        die "this set-up knows Debian 12 only; packages: tools/packages.txt"
     local missing apt="apt-get -o DPkg::Lock::Timeout=600"
     missing=$(packages_missing "$@" | tr '\n' ' ')
     [ -n "$missing" ] || return 0

@@ -11,7 +11,7 @@
 #include "hello.h"
 
 #define HTTP(name) wasi_http_0_2_0_types_##name
-#define IO(name) wasi_io_0_2_0_streams_##name
+#define IO(name)   wasi_io_0_2_0_streams_##name
 
 /* Writes n into the last digits of text, over the zeros there. */
 static void digits_put(char *text, size_t end, uint64_t n)

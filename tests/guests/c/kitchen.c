@@ -13,7 +13,7 @@
 #include "kitchen.h"
 
 #define HTTP(name) wasi_http_0_2_0_types_##name
-#define IO(name) wasi_io_0_2_0_streams_##name
+#define IO(name)   wasi_io_0_2_0_streams_##name
 
 typedef struct {
     HTTP(own_incoming_request_t) in;
@@ -65,7 +65,8 @@ static void answer_end(call *c)
     HTTP(static_outgoing_body_finish)(c->body, NULL, &error);
 }
 
-__attribute__((format(printf, 3, 4))) static void answer(call *c, int status, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void answer(call *c, int status, const char *format,
+                                                         ...)
 {
     char *text = NULL;
     va_list args;
@@ -93,7 +94,8 @@ static unsigned long long body_each(call *c, bool (*f)(call *, const void *, siz
         abort();
     if (!HTTP(method_incoming_body_stream)(HTTP(borrow_incoming_body)(body), &stream))
         abort();
-    while (IO(method_input_stream_blocking_read)(IO(borrow_input_stream)(stream), 65536, &part, &error)) {
+    while (IO(method_input_stream_blocking_read)(IO(borrow_input_stream)(stream), 65536, &part,
+                                                 &error)) {
         n += part.len;
         bool more = !f || f(c, part.ptr, part.len);
         kitchen_list_u8_free(&part);
@@ -113,7 +115,8 @@ static void hello(call *c)
 
 static void echo(call *c)
 {
-    HTTP(own_headers_t) headers = HTTP(method_incoming_request_headers)(HTTP(borrow_incoming_request)(c->in));
+    HTTP(own_headers_t)
+    headers = HTTP(method_incoming_request_headers)(HTTP(borrow_incoming_request)(c->in));
     HTTP(list_field_value_t) values;
     HTTP(field_key_t) name;
     HTTP(header_error_t) error;
@@ -250,7 +253,8 @@ static void count(call *c)
 static void sleep_(call *c)
 {
     wasi_io_0_2_0_poll_own_pollable_t pollable =
-        wasi_clocks_0_2_0_monotonic_clock_subscribe_duration(strtoull(c->argument, NULL, 10) * 1000000);
+        wasi_clocks_0_2_0_monotonic_clock_subscribe_duration(strtoull(c->argument, NULL, 10) *
+                                                             1000000);
     wasi_io_0_2_0_poll_method_pollable_block(wasi_io_0_2_0_poll_borrow_pollable(pollable));
     wasi_io_0_2_0_poll_pollable_drop_own(pollable);
     answer(c, 200, "slept");

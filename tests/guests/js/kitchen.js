@@ -22,7 +22,7 @@ function fileRead(path) {
 
 const routes = {
     hello: () =>
-        answer(200, `Hello from J! Your number is ${getRandomU64().toString().padStart(20, "0")}.\n`),
+        answer(200, `Hello from J! Your number is ${String(getRandomU64()).padStart(20, "0")}.\n`),
 
     echo: (request) => {
         const headers = new Headers();
