@@ -39,7 +39,8 @@ typedef struct {
     const char *name;    /* "wasi:io/streams@0.2.0": any version of the track is served */
     const char *types;   /* WIT: "resource input-stream; variant stream-error { ... }" and
                             "use wasi:io/error@0.2.0.{error};" */
-    const host_func *funcs; /* ends with a row without name */
+    const host_func *funcs; /* ends with a row without name; NULL: none */
+    const host_func *const *groups; /* more such arrays, ends with NULL; NULL: none */
     const host_resource *const *resources; /* those that `types` defines; ends with NULL, or NULL */
 } host_interface;
 
@@ -106,8 +107,8 @@ void guest_attach(guest *g, engine_instance *in);
  * sees: the exchange's own request, with the platform's spin-* fields put in place of the client's;
  * borrowed for the guest's life. The guest binds the exchange's callbacks (exchange_bind); the
  * exchange stays the caller's to abort only while guest_http is GUEST_HTTP_NONE or _ERROR, after
- * guest_free. */
-void guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot slots[2]);
+ * guest_free. Once per guest. False (no memory): nothing was bound. */
+bool guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot slots[2], err *e);
 typedef enum {
     GUEST_HTTP_NONE,      /* response-outparam.set was never called */
     GUEST_HTTP_ERROR,     /* it was set to an error-code: guest_http_error names it */
