@@ -188,6 +188,7 @@ void *engine_user(const engine_instance *in)
 static void operation_begin(engine_instance *in, engine_op op, uint32_t lift, slot *slots)
 {
     must(in->op == OP_NONE && !in->dead);
+    in->trap_ready = in->wasm_trap = false; /* said, but not meant, in an operation before */
     in->op = op;
     in->lift = lift;
     in->slots = slots;
@@ -235,6 +236,7 @@ static bool future_call(engine_instance *in)
     }
     if (!found) {
         trap_say(in, "the compiled module lacks an export that its plan names; deploy it again");
+        in->dead = true;
         return false;
     }
     in->func = item.of.func;
@@ -262,6 +264,7 @@ static bool future_end(engine_instance *in)
         trap_take(in, in->trap, in->error);
         in->trap = NULL;
         in->error = NULL;
+        in->dead = true;
         return false;
     }
     if (in->op == OP_INSTANTIATE) {
@@ -293,7 +296,7 @@ static engine_status operation_run(engine_instance *in)
         if (!wasmtime_call_future_poll(in->future))
             return in->waiting ? ENGINE_WAIT : ENGINE_YIELD;
     } while (future_end(in));
-    return in->trap_ready ? ENGINE_TRAP : ENGINE_DONE;
+    return in->dead ? ENGINE_TRAP : ENGINE_DONE;
 }
 
 /* A guest whose memory cannot grow by one page more mostly says no more than "unreachable". */
@@ -317,7 +320,6 @@ engine_status engine_poll(engine_instance *in)
     slice_leave(in, outer);
     if (status == ENGINE_TRAP) {
         in->op = OP_NONE;
-        in->dead = true;
         instance_memory_full(in);
     }
     return status;
