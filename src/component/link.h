@@ -46,7 +46,9 @@ typedef enum {
 typedef struct {
     canon_kind kind;
     str interface; /* CANON_HOST: "wasi:io/streams@0.2.0", empty for a plain function import */
-    str name;      /* CANON_HOST: "[method]input-stream.read"; CANON_BUILTIN: the built-in */
+    str name;      /* CANON_HOST: "[method]input-stream.read"; CANON_BUILTIN: the built-in with its
+                      immediates as text: "task.return", "context.get i32 0",
+                      "waitable-set.wait cancellable"; `async` is in the options */
     const functype *type;    /* CANON_HOST, CANON_LIFTED; task.return: its parameter as a result */
     const type *element;     /* stream and future built-ins: the element type, or NULL */
     canon_options options;   /* HOST, LIFTED, some built-ins */
@@ -91,12 +93,15 @@ typedef struct {
     uint32_t canons_count;
     const link_lift *lifts;
     uint32_t lifts_count;
+    /* The unit of the nearest enclosing component instance that has one, or UINT32_MAX: a call from
+     * inside never finds its ancestors closed (CanonicalABI.md "may_enter_from"). */
+    uint32_t parent;
     str label; /* the path of the component instance, for messages; empty for the outermost */
 } link_unit;
 
 typedef struct {
     resource_type type;
-    uint32_t unit;   /* the unit that defines it; meaningless if imported */
+    uint32_t unit;   /* the unit that defines it; UINT32_MAX if imported or defined without code */
     core_ref dtor;   /* of that unit; instance -1: none */
 } link_resource;
 
@@ -109,7 +114,8 @@ typedef struct {
 } link_name;
 
 typedef struct {
-    const link_unit *units; /* in instantiation order: a unit calls earlier ones only (and itself) */
+    const link_unit *units; /* in the order in which their instantiation ends: inner ones before the
+                               outer one, which may hand its own lifts to them before that */
     uint32_t units_count;
     const link_resource *resources;
     uint32_t resources_count;
@@ -124,6 +130,9 @@ typedef struct {
  * ERR_UNSUPPORTED (with the feature's name) for what ebb does not do, ERR_LIMIT, ERR_NO_MEMORY.
  * Recursion is bounded by COMPONENT_DEPTH_MAX and COMPONENT_TYPE_DEPTH_MAX. */
 bool component_link(arena *a, bytes component, link_plan *ret, err *e);
+/* The first half alone: is it a valid component? Also says yes to what cannot be run by itself,
+ * such as a component that imports a module. The arena is scratch. */
+bool component_check(arena *a, bytes component, err *e);
 
 /* True if the bytes start with the preamble of a component / of a core module (Binary.md). */
 bool bytes_are_component(bytes b);
