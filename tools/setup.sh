@@ -90,7 +90,7 @@ crate_unpack() {
     cargo=$(cargo_find) || { setup_packages crates; cargo=$(cargo_find) || die "no usable cargo"; }
     crate_archive() {
         find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$name-$version.crate" 2>/dev/null |
-            head -n 1
+            head -n 1 || true  # there may be no such folder yet
     }
     archive=$(crate_archive)
     [ -n "$archive" ] || (cd / && "$cargo" info -q "$name@$version" >/dev/null) ||

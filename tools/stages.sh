@@ -117,9 +117,11 @@ stage_run() {
     setup_deps
     build_dir build
     say "set up and built in $((SECONDS - began)) s"
-    trap : INT TERM
+    trap : INT  # Ctrl-C reaches ebb as well, which drains; we wait for it
     exec {ready_fd}< <(exec build/ebb up -f examples/hello --json "$@")
     local pid=$!
+    # shellcheck disable=SC2064
+    trap "kill -TERM $pid" TERM
     IFS= read -r line <&"$ready_fd" || { wait "$pid"; exit; }
     url=$(sed -n 's/.*"base_url" *: *"\([^"]*\)".*/\1/p' <<<"$line")
     [ -n "$url" ] || die "ebb said '$line', not where it listens"
