@@ -220,6 +220,7 @@ typedef struct {
     app_component *c;
     found_file *at;
     size_t n, cap;
+    size_t skipped; /* names that are not UTF-8 */
     err *e;
 } expansion;
 
@@ -278,6 +279,10 @@ static bool walk(expansion *x, str start, str pattern, str strip, str prefix, si
         if (!x->fs->list(x->fs->ctx, x->scratch, dir, &entries, &n, x->e))
             return err_wrap(x->e, "'%.*s'", STR(dir.n ? dir : S(".")));
         for (size_t j = 0; j < n; j++) {
+            if (!str_is_utf8(entries[j].name)) { /* no guest could name it */
+                x->skipped++;
+                continue;
+            }
             str path = path_join(x->scratch, dir, entries[j].name);
             if (!path.p)
                 return err_no_memory(x->e);
@@ -454,9 +459,12 @@ bool files_expand(arena *a, arena *scratch, const files_fs *fs, str file, app_co
     for (size_t i = 0; i < c->mounts_count; i++) {
         const app_mount *m = &c->mounts[i];
         str warning = {0};
+        x.skipped = 0;
         if (!(m->is_pair ? expand_pair(&x, m) : expand_pattern(&x, m->source, &warning)))
             return err_wrap(e, "%.*s:%u:%u: component '%.*s': files", STR(file), m->pos.line,
                             m->pos.column, STR(c->id));
+        if (x.skipped)
+            warning = S("leaves out files whose names are not UTF-8");
         if (!warning.n || !warnings)
             continue;
         str text = arena_printf(a, "%.*s:%u:%u: component '%.*s': files: '%.*s' %.*s", STR(file),

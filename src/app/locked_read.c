@@ -8,6 +8,7 @@
 #include "base/limits.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 typedef struct {
     arena *a;
@@ -144,8 +145,8 @@ static bool path_decode(reader *r, str *s)
         out[n++] = (char)(low >= 0 ? high << 4 | low : in.p[i]);
         i += low >= 0 ? 2 : 0;
     }
-    if (memchr(out, 0, n))
-        return fail(r, "a path can't hold a NUL byte");
+    if (memchr(out, 0, n) || !n || out[0] != '/')
+        return fail(r, "a file:// URL must hold an absolute path, without a NUL byte");
     out[n] = 0;
     *s = (str){out, n};
     return true;

@@ -11,18 +11,23 @@
 #include "base/limits.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 /* ---- opaque configuration as JSON ---- */
 
-/* What TOML can say and JSON can't: a NUL in a key. */
-static bool json_check(reader *r, const toml_table *t, str text)
+/* The form that reading a locked app gives again. A NUL in a key is what TOML can say and JSON, as
+ * far as its parser goes, can't. */
+static bool json_canonical(reader *r, const toml_table *t, str *text)
 {
     json_error_t je;
-    json_t *v = json_loadb(text.p, text.n, JSON_ALLOW_NUL, &je);
+    json_t *v = json_loadb(text->p, text->n, JSON_ALLOW_NUL, &je);
     if (!v)
         return read_fail(r, t->first->pos, "this can't be written as JSON: %s", je.text);
+    char *z = json_dumps(v, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(v);
-    return true;
+    *text = z ? arena_str(r->a, str_from(z)) : (str){0};
+    free(z);
+    return text->p || read_no_memory(r);
 }
 
 /* The table without the named keys. */
@@ -48,7 +53,7 @@ static bool table_json(reader *r, const toml_table *t, const char *const *withou
     buf_put_u8(&out, '}');
     *ret = ok && !out.failed ? arena_str(r->a, buf_str(&out)) : (str){0};
     buf_fini(&out);
-    return !ok ? false : ret->p ? json_check(r, t, *ret) : read_no_memory(r);
+    return !ok ? false : ret->p ? json_canonical(r, t, ret) : read_no_memory(r);
 }
 
 bool trigger_type_check(reader *r, toml_pos at, str type)

@@ -10,7 +10,8 @@
  * has one file "in" of its own), one ending in '!' something else. Directories on the way exist. */
 static const char *const tree[] = {
     "spin.toml", "a.txt", "b.md", "static/index.html", "static/css/x.css", "static/css/deep/y.css",
-    "static/.hidden", "we[i]rd/f.txt", "link@", "sock!", "empty/", NULL};
+    "static/.hidden", "we[i]rd/f.txt", "link@", "sock!", "empty/",
+    "odd/n\xff.txt", "odd/ok.txt", NULL};
 
 typedef struct {
     arena a, scratch;
@@ -175,6 +176,8 @@ static void patterns(void **state)
     assert_int_equal(f->warnings.n, 1);
     CHECK(f, "/a.txt /b.md /spin.toml ", "./*");
     assert_int_equal(f->warnings.n, 0);
+    CHECK(f, "/odd/ok.txt ", "odd");
+    assert_int_equal(f->warnings.n, 1);
 }
 
 static void pairs(void **state)

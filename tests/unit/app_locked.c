@@ -213,6 +213,8 @@ static void refused(void **state)
         {"{\"metadata\":{},\"triggers\":[{\"id\":\"t\",\"trigger_type\":\"http\","
          "\"trigger_config\":{\"route\":\"/\"}}]}", "either a component or a static", ERR_INVALID},
         {"{\"metadata\":{},\"metadata\":{}}", "duplicate", ERR_INVALID},
+        {"{\"metadata\":{},\"components\":[{\"id\":\"a\",\"source\":{\"source\":\"file://%dc/x\"}}]}",
+         "absolute path", ERR_INVALID},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         str s = str_from(cases[i].json);
