@@ -36,10 +36,7 @@ app_settings app_settings_default(void)
 }
 
 /* Lists built while reading double at every power of two; n is all the state they need. */
-static bool is_full(size_t n)
-{
-    return (n & (n - 1)) == 0;
-}
+static bool is_full(size_t n) { return (n & (n - 1)) == 0; }
 
 bool str_list_add(arena *a, str_list *list, str s)
 {
@@ -67,15 +64,9 @@ bool app_pairs_add(arena *a, app_pairs *pairs, str key, str value)
 
 /* ---- identifiers ---- */
 
-static bool is_lower(char c)
-{
-    return c >= 'a' && c <= 'z';
-}
+static bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
 
-static bool is_upper(char c)
-{
-    return c >= 'A' && c <= 'Z';
-}
+static bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 
 static const char *word_problem(str w, bool lower_only)
 {
@@ -109,15 +100,9 @@ const char *app_id_problem(str s, char separator, bool lower_only)
     return NULL;
 }
 
-bool app_id_is_kebab(str s)
-{
-    return !app_id_problem(s, '-', false);
-}
+bool app_id_is_kebab(str s) { return !app_id_problem(s, '-', false); }
 
-bool app_id_is_snake(str s)
-{
-    return !app_id_problem(s, '_', true);
-}
+bool app_id_is_snake(str s) { return !app_id_problem(s, '_', true); }
 
 /* ---- one wasm file as an app ---- */
 

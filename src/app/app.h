@@ -1,7 +1,7 @@
 /* The application: what a spin.toml says, in one structure.
  *
  *     spin.toml --manifest_read--> app --files_expand, deploy--> app --locked_write--> JSON
- *                                                                  worker: JSON --locked_read--> app
+ *     JSON --locked_read--> app, in whichever process serves it
  *
  * Invariants: an app and everything it points to live in one arena and are immutable once that
  * arena's owner hands them on; order is the manifest's; component ids and trigger ids are unique;
@@ -115,11 +115,11 @@ typedef struct {
 
 /* tool.ebb: what ebb adds to a manifest and Spin ignores. 0 means "no limit" throughout. */
 typedef struct {
-    uint64_t memory_bytes_max;  /* of each linear memory of an instance */
-    ns cpu_time_max_ns;         /* of one call */
-    ns wall_time_max_ns;        /* of one call */
-    ns idle_time_max_ns;        /* of one call, without a byte read or written */
-    uint32_t concurrency_max;   /* calls of this component at once, in one worker */
+    uint64_t memory_bytes_max; /* of each linear memory of an instance */
+    ns cpu_time_max_ns;        /* of one call */
+    ns wall_time_max_ns;       /* of one call */
+    ns idle_time_max_ns;       /* of one call, without a byte read or written */
+    uint32_t concurrency_max;  /* calls of this component at once, in one worker */
 } app_settings;
 
 typedef struct {

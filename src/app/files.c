@@ -16,10 +16,7 @@
 
 /* ---- patterns ---- */
 
-static bool is_special(char c)
-{
-    return c == '*' || c == '?' || c == '[';
-}
+static bool is_special(char c) { return c == '*' || c == '?' || c == '['; }
 
 static bool has_special(str s)
 {
@@ -100,7 +97,8 @@ static bool step_match(str p, str s, bool crosses, size_t *pn, size_t *sn)
         return crosses || s.p[0] != '/';
     if (p.p[0] == '[') {
         *pn = bracket_length(p);
-        return *pn && (crosses || s.p[0] != '/') && bracket_match(str_head(p, *pn), str_head(s, *sn));
+        return *pn && (crosses || s.p[0] != '/') &&
+               bracket_match(str_head(p, *pn), str_head(s, *sn));
     }
     *sn = 1;
     return p.p[0] == s.p[0];
@@ -186,8 +184,10 @@ static bool path_normalise(arena *a, str path, str *ret, err *e)
             continue;
         if (str_eq(seg, S(".."))) {
             if (!n)
-                return err_set(e, ERR_DENIED, "'%.*s' leads outside; files must be within the "
-                               "app's directory", STR(path));
+                return err_set(e, ERR_DENIED,
+                               "'%.*s' leads outside; files must be within the "
+                               "app's directory",
+                               STR(path));
             n = str_rfind((str){out, n}, '/') < n ? str_rfind((str){out, n}, '/') : 0;
             continue;
         }
@@ -361,11 +361,14 @@ static bool expand_pattern(expansion *x, str written, str *warning)
     files_type type;
     if (str_eq(written, S(".")) || str_eq(written, S("..")) || str_ends(written, S("/.")) ||
         str_ends(written, S("/..")))
-        return err_set(x->e, ERR_INVALID, "a pattern can't end in '.' or '..'; for a whole "
+        return err_set(x->e, ERR_INVALID,
+                       "a pattern can't end in '.' or '..'; for a whole "
                        "directory write 'dir/**/*' or {source, destination}");
     if (str_starts(written, S("/")))
-        return err_set(x->e, ERR_DENIED, "'%.*s' is absolute; files must be within the app's "
-                       "directory", STR(written));
+        return err_set(x->e, ERR_DENIED,
+                       "'%.*s' is absolute; files must be within the app's "
+                       "directory",
+                       STR(written));
     if (!path_normalise(x->scratch, written, &path, x->e))
         return false;
     if (str_eq(written, S("*")) || str_eq(written, S("**/*")))
@@ -377,8 +380,7 @@ static bool expand_pattern(expansion *x, str written, str *warning)
     if (type == FILES_FILE)
         return file_add(x, path, path);
     if (type == FILES_OTHER)
-        return err_set(x->e, ERR_INVALID, "'%.*s' is neither a file nor a directory",
-                       STR(written));
+        return err_set(x->e, ERR_INVALID, "'%.*s' is neither a file nor a directory", STR(written));
     if (!has_special(path))
         return err_set(x->e, ERR_NOT_FOUND, "'%.*s' does not exist", STR(written));
     return files_glob_check(path, x->e) && expand_glob(x, path, warning);
@@ -389,8 +391,10 @@ static bool expand_pair(expansion *x, const app_mount *m)
     str source, guest;
     files_type type;
     if (str_starts(m->source, S("/")))
-        return err_set(x->e, ERR_DENIED, "'%.*s' is absolute; files must be within the app's "
-                       "directory", STR(m->source));
+        return err_set(x->e, ERR_DENIED,
+                       "'%.*s' is absolute; files must be within the app's "
+                       "directory",
+                       STR(m->source));
     if (!path_normalise(x->scratch, m->source, &source, x->e) ||
         !path_normalise(x->scratch, m->destination, &guest, x->e) ||
         !x->fs->stat(x->fs->ctx, source, &type, x->e))
@@ -403,8 +407,10 @@ static bool expand_pair(expansion *x, const app_mount *m)
         return err_set(x->e, ERR_INVALID, "'%.*s' is neither a file nor a directory",
                        STR(m->source));
     if (!guest.n || str_ends(m->destination, S("/")) || str_ends(m->destination, S(".")))
-        return err_set(x->e, ERR_INVALID, "destination '%.*s' is a directory, but the source is a "
-                       "file; add its name", STR(m->destination));
+        return err_set(x->e, ERR_INVALID,
+                       "destination '%.*s' is a directory, but the source is a "
+                       "file; add its name",
+                       STR(m->destination));
     return file_add(x, source, guest);
 }
 
@@ -431,8 +437,8 @@ static bool finish(expansion *x)
     if (x->n)
         qsort(x->at, x->n, sizeof *x->at, found_cmp);
     for (size_t i = 0; i < x->n; i++) {
-        bool is_last = i + 1 == x->n ||
-                       !str_eq(x->at[i].file.guest_path, x->at[i + 1].file.guest_path);
+        bool is_last =
+            i + 1 == x->n || !str_eq(x->at[i].file.guest_path, x->at[i + 1].file.guest_path);
         if (is_last)
             files.at[files.n++] = x->at[i].file;
     }
@@ -444,8 +450,10 @@ static bool finish(expansion *x)
                 break;
             app_file key = {.guest_path = parent};
             if (bsearch(&key, files.at, files.n, sizeof key, file_cmp))
-                return err_set(x->e, ERR_CONFLICT, "'%.*s' would be a file and a directory (for "
-                               "'%.*s')", STR(parent), STR(files.at[i].guest_path));
+                return err_set(x->e, ERR_CONFLICT,
+                               "'%.*s' would be a file and a directory (for "
+                               "'%.*s')",
+                               STR(parent), STR(files.at[i].guest_path));
         }
     }
     x->c->files = files;
@@ -467,9 +475,9 @@ bool files_expand(arena *a, arena *scratch, const files_fs *fs, str file, app_co
             warning = S("leaves out files whose names are not UTF-8");
         if (!warning.n || !warnings)
             continue;
-        str text = arena_printf(a, "%.*s:%u:%u: component '%.*s': files: '%.*s' %.*s", STR(file),
-                                m->pos.line, m->pos.column, STR(c->id), STR(m->source),
-                                STR(warning));
+        str text =
+            arena_printf(a, "%.*s:%u:%u: component '%.*s': files: '%.*s' %.*s", STR(file),
+                         m->pos.line, m->pos.column, STR(c->id), STR(m->source), STR(warning));
         if (!text.p || !str_list_add(a, warnings, text))
             return err_no_memory(e);
     }

@@ -9,7 +9,7 @@
 typedef enum { FILES_ABSENT, FILES_FILE, FILES_DIR, FILES_OTHER } files_type;
 
 typedef struct {
-    str name; /* one segment; never "." or ".." */
+    str name;        /* one segment; never "." or ".." */
     files_type type; /* of what a link points to */
     bool is_link;    /* a symbolic link: '**' does not go through it into a directory */
 } files_entry;
@@ -24,8 +24,9 @@ typedef struct {
 
 /* Fills c->files from c->mounts and c->exclude_files: regular files only, sorted by guest path
  * (str_cmp), each guest path once (a later entry of `files` wins), none below another.
- * exclude_files apply to patterns and directories, not to a file that is named. Errors name the entry and its position in
- * `file`; a pattern that matches nothing is a warning, an absent plain path an error.
+ * exclude_files apply to patterns and directories, not to a file that is named. Errors name the
+ * entry and its position in `file`; a pattern that matches nothing is a warning, an absent plain
+ * path an error.
  * warnings may be NULL. scratch is only used during the call. */
 bool files_expand(arena *a, arena *scratch, const files_fs *fs, str file, app_component *c,
                   str_list *warnings, err *e);

@@ -99,7 +99,8 @@ static bool get_pairs(reader *r, const json_t *o, const char *name, app_pairs *r
     const char *key;
     if (!get_object(r, o, name, &object))
         return false;
-    json_object_foreach(object, key, v) {
+    json_object_foreach(object, key, v)
+    {
         str k, value;
         if (!copy(r, key, strlen(key), &k) || !to_str(r, v, name, &value))
             return false;
@@ -162,7 +163,8 @@ static bool source_read(reader *r, const json_t *o, app_source *ret)
     if (!v)
         return fail(r, "a component has no 'source'");
     if (json_object_get(v, "inline"))
-        return err_set(r->e, ERR_UNSUPPORTED, "locked app: a component given inline is not "
+        return err_set(r->e, ERR_UNSUPPORTED,
+                       "locked app: a component given inline is not "
                        "supported");
     if (!get_str(r, v, "source", &location) || !get_str(r, v, "digest", &ret->digest) ||
         !get_object(r, v, "ebb", &ebb))
@@ -204,7 +206,7 @@ static bool targets_read(reader *r, const json_t *o, app_targets *ret)
 static bool inherit_read(reader *r, const json_t *o, uint32_t *ret)
 {
     static const char *const bits[] = {"ai_models", "allowed_outbound_hosts", "environment",
-                                       "files", "key_value_stores", "sqlite_databases",
+                                       "files",     "key_value_stores",       "sqlite_databases",
                                        "variables"};
     const json_t *v = json_object_get(o, "inherit");
     str_list list = {0};
@@ -243,7 +245,8 @@ static bool requirements_check(reader *r, const json_t *o)
     const char *key;
     if (!get_object(r, o, "host_requirements", &all))
         return false;
-    json_object_foreach(all, key, v) {
+    json_object_foreach(all, key, v)
+    {
         bool optional = json_is_string(v) && !strcmp(json_string_value(v), "optional");
         if (!optional && strcmp(key, "local_service_chaining") && strcmp(key, "middleware"))
             return err_set(r->e, ERR_UNSUPPORTED, "the app needs '%s', which ebb does not have",
@@ -361,7 +364,8 @@ static bool dependencies_read(reader *r, const json_t *o, app_component *c)
     c->dependencies.at = n ? ARENA_ARRAY(r->a, app_dependency, n) : NULL;
     if (n && !c->dependencies.at)
         return err_no_memory(r->e);
-    json_object_foreach(all, key, v) {
+    json_object_foreach(all, key, v)
+    {
         str name;
         if (!copy(r, key, strlen(key), &name) ||
             !dependency_read(r, name, v, &c->dependencies.at[c->dependencies.n++]))
@@ -464,16 +468,18 @@ static bool trigger_read(reader *r, const json_t *o, app_trigger *t)
     str component = {0};
     t->component = APP_NONE;
     if (!json_is_object(o) || !get_str(r, o, "id", &t->id) ||
-        !get_str(r, o, "trigger_type", &t->type) ||
-        !get_object(r, o, "trigger_config", &config) || !t->id.n || !t->type.n || !config)
+        !get_str(r, o, "trigger_type", &t->type) || !get_object(r, o, "trigger_config", &config) ||
+        !t->id.n || !t->type.n || !config)
         return fail(r, "a trigger needs 'id', 'trigger_type' and 'trigger_config'");
     if (json_object_get(config, "component")) {
         if (!get_str(r, config, "component", &component))
             return false;
         size_t index = names_get(&r->component_ids, component);
         if (index == SIZE_MAX)
-            return err_set(r->e, ERR_INVALID, "locked app: trigger '%.*s' names the component "
-                           "'%.*s', which is not there", STR(t->id), STR(component));
+            return err_set(r->e, ERR_INVALID,
+                           "locked app: trigger '%.*s' names the component "
+                           "'%.*s', which is not there",
+                           STR(t->id), STR(component));
         t->component = (int)index;
     }
     if (!trigger_fields(r, config, t) || !middleware_read(r, o, t))
@@ -497,15 +503,15 @@ static bool metadata_read(reader *r, const json_t *root)
     if (!get_str(r, meta, "name", &out->name) || !get_str(r, meta, "version", &out->version) ||
         !get_str(r, meta, "description", &out->description) ||
         !get_strings(r, meta, "authors", &out->authors) ||
-        !get_str(r, meta, "origin", &out->origin) ||
-        !get_str(r, meta, "profile", &out->profile) || !get_object(r, meta, "ebb", &ebb) ||
-        !get_object(r, meta, "triggers", &triggers))
+        !get_str(r, meta, "origin", &out->origin) || !get_str(r, meta, "profile", &out->profile) ||
+        !get_object(r, meta, "ebb", &ebb) || !get_object(r, meta, "triggers", &triggers))
         return false;
     size_t n = json_object_size(triggers);
     out->trigger_defaults = n ? ARENA_ARRAY(r->a, app_trigger_defaults, n) : NULL;
     if (n && !out->trigger_defaults)
         return err_no_memory(r->e);
-    json_object_foreach(triggers, key, v) {
+    json_object_foreach(triggers, key, v)
+    {
         app_trigger_defaults *d = &out->trigger_defaults[out->trigger_defaults_count++];
         if (!copy(r, key, strlen(key), &d->type) || !dump(r, v, &d->config_json))
             return false;
@@ -524,11 +530,11 @@ static bool variables_read(reader *r, const json_t *root)
     r->out->variables = n ? ARENA_ARRAY(r->a, app_variable, n) : NULL;
     if (n && !r->out->variables)
         return err_no_memory(r->e);
-    json_object_foreach(all, key, v) {
+    json_object_foreach(all, key, v)
+    {
         app_variable *x = &r->out->variables[r->out->variables_count++];
         if (!copy(r, key, strlen(key), &x->name) || !get_str(r, v, "default", &x->value) ||
-            !get_str(r, v, "description", &x->description) ||
-            !get_bool(r, v, "secret", &x->secret))
+            !get_str(r, v, "description", &x->description) || !get_bool(r, v, "secret", &x->secret))
             return false;
         x->has_default = x->value.p;
         x->required = !x->has_default;
@@ -564,7 +570,8 @@ static bool app_read(reader *r, const json_t *root)
         !get_array(r, root, "triggers", &triggers) ||
         !get_array(r, root, "components", &components))
         return false;
-    size_t components_count = json_array_size(components), triggers_count = json_array_size(triggers);
+    size_t components_count = json_array_size(components);
+    size_t triggers_count = json_array_size(triggers);
     if (components_count > APP_COMPONENTS_MAX || triggers_count > APP_COMPONENTS_MAX)
         return fail(r, "too many components or triggers");
     out->components = ARENA_ARRAY(r->a, app_component, components_count);

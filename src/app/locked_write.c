@@ -164,7 +164,7 @@ static void targets(writer *w, app_targets t)
 static void dependency_members(writer *w, const app_dependency *d)
 {
     static const char *const bits[] = {"ai_models", "allowed_outbound_hosts", "environment",
-                                       "files", "key_value_stores", "sqlite_databases",
+                                       "files",     "key_value_stores",       "sqlite_databases",
                                        "variables"};
     source(w, "source", &d->source);
     string_opt(w, "export", d->export_name);
@@ -422,6 +422,8 @@ bool locked_write(const app *a, str base, buf *out, err *e)
         component(&w, &a->components[i]);
     close_with(&w, ']');
     close_with(&w, '}');
-    return !out->failed || err_set(e, ERR_LIMIT, "the locked app is larger than %zu bytes, or "
-                                   "there is no memory", out->max);
+    return !out->failed || err_set(e, ERR_LIMIT,
+                                   "the locked app is larger than %zu bytes, or "
+                                   "there is no memory",
+                                   out->max);
 }

@@ -49,8 +49,10 @@ static bool variable_read(reader *r, const toml_entry *x, app_variable *v)
         return read_fail(r, x->pos, "variable '%.*s': %s (write it like 'api_key')", STR(x->key),
                          problem);
     if (x->value.kind != TOML_TABLE)
-        return read_fail(r, x->value.pos, "variable '%.*s' must be a table, such as "
-                         "{ default = \"...\" } or { required = true }", STR(x->key));
+        return read_fail(r, x->value.pos,
+                         "variable '%.*s' must be a table, such as "
+                         "{ default = \"...\" } or { required = true }",
+                         STR(x->key));
     const toml_table *t = x->value.table;
     *v = (app_variable){.name = x->key};
     if (!read_known(r, t, "a variable", known) || !read_str(r, t, "default", &v->value) ||
@@ -87,8 +89,8 @@ bool variables_read(reader *r, const toml_table *root)
 
 static bool application_read(reader *r, const toml_table *root)
 {
-    static const char *const known[] = {"name", "version", "description", "authors", "targets",
-                                        "trigger", "tool", NULL};
+    static const char *const known[] = {"name",    "version", "description", "authors",
+                                        "targets", "trigger", "tool",        NULL};
     const toml_value *v;
     if (!read_kind(r, root, "application", TOML_TABLE, &v))
         return false;
@@ -110,7 +112,8 @@ static bool components_read(reader *r, const toml_table *root)
     if (!v)
         return true;
     if (v->kind == TOML_ARRAY)
-        return read_fail(r, v->pos, "in version 2 a component is [component.<id>], not "
+        return read_fail(r, v->pos,
+                         "in version 2 a component is [component.<id>], not "
                          "[[component]]");
     if (!read_is(r, v, TOML_TABLE, "'component'"))
         return false;
@@ -125,8 +128,8 @@ static bool components_read(reader *r, const toml_table *root)
 
 static bool manifest_v2_read(reader *r, const toml_table *root)
 {
-    static const char *const known[] = {"spin_manifest_version", "application", "variables",
-                                        "trigger", "component", NULL};
+    static const char *const known[] = {
+        "spin_manifest_version", "application", "variables", "trigger", "component", NULL};
     if (!read_known(r, root, "the manifest", known) || !application_read(r, root) ||
         !variables_read(r, root) || !components_read(r, root) || !triggers_read(r, root) ||
         !dependencies_resolve(r))
@@ -143,19 +146,21 @@ static bool version_read(reader *r, const toml_table *root, int *ret)
     if (!v)
         v = read_get(root, "spin_version");
     if (!v)
-        return read_fail(r, (toml_pos){1, 1}, "no 'spin_manifest_version = 2' at the top; is this "
+        return read_fail(r, (toml_pos){1, 1},
+                         "no 'spin_manifest_version = 2' at the top; is this "
                          "a Spin manifest?");
-    *ret = v->kind == TOML_INTEGER && v->integer == 2                ? 2
+    *ret = v->kind == TOML_INTEGER && v->integer == 2            ? 2
            : v->kind == TOML_STRING && str_eq(v->string, S("1")) ? 1
-                                                                     : 0;
-    return *ret || read_fail(r, v->pos, "unknown manifest version; write "
+                                                                 : 0;
+    return *ret || read_fail(r, v->pos,
+                             "unknown manifest version; write "
                              "'spin_manifest_version = 2' (the number)");
 }
 
 bool manifest_read(arena *a, str text, const manifest_options *options, app **ret, err *e)
 {
-    reader r = {.a = a, .file = arena_str(a, options->file), .e = e,
-                .settings = app_settings_default()};
+    reader r = {
+        .a = a, .file = arena_str(a, options->file), .e = e, .settings = app_settings_default()};
     toml_table *root;
     int version = 0;
     r.profile = arena_str(a, options->profile);

@@ -1,4 +1,9 @@
-/* [component.<id>]: source, files, environment, grants, build, profiles and tool.ebb. */
+/* [component.<id>]: source, files, environment, grants, build, profiles and tool.ebb.
+ *
+ * Templates are checked against the app's variables and, where all of those have a default,
+ * against the grammar that their expansion must have, so that a mistake shows when the app is
+ * loaded and not at the first request. Labels are only checked as words: what is behind one is the
+ * platform's. */
 #include "app/manifest_reader.h"
 #include "app/outbound.h"
 #include "app/template.h"
@@ -12,8 +17,8 @@ bool component_add(reader *r, str id, toml_pos pos, app_component **ret)
         return read_fail(r, pos, "more than %d components", APP_COMPONENTS_MAX);
     if (out->components_count == r->components_cap) {
         size_t cap = r->components_cap ? r->components_cap * 2 : 8;
-        app_component *at = arena_grow(r->a, out->components, out->components_count, cap,
-                                       sizeof *at);
+        app_component *at =
+            arena_grow(r->a, out->components, out->components_count, cap, sizeof *at);
         if (!at)
             return read_no_memory(r);
         out->components = at;
@@ -46,15 +51,18 @@ bool component_source_read(reader *r, const toml_value *v, app_source *ret)
         return v->string.n || read_fail(r, v->pos, "the source is empty");
     }
     if (v->kind != TOML_TABLE)
-        return read_fail(r, v->pos, "the source must be a path, { url, digest } or { registry, "
-                         "package, version }, not %s", toml_kind_name(v->kind));
+        return read_fail(r, v->pos,
+                         "the source must be a path, { url, digest } or { registry, "
+                         "package, version }, not %s",
+                         toml_kind_name(v->kind));
     const toml_table *t = v->table;
     if (!read_known(r, t, "a source", known))
         return false;
     if (read_get(t, "url")) {
         ret->kind = APP_SOURCE_URL;
         if (read_get(t, "package") || read_get(t, "version") || read_get(t, "registry"))
-            return read_fail(r, v->pos, "a source has either 'url' and 'digest', or 'package' and "
+            return read_fail(r, v->pos,
+                             "a source has either 'url' and 'digest', or 'package' and "
                              "'version'");
         if (!read_required(r, t, "url", v->pos, "a source", &ret->url) ||
             !read_required(r, t, "digest", v->pos, "a source with a url", &ret->digest))
@@ -202,8 +210,10 @@ static bool labels_check(reader *r, const toml_table *t, const char *key)
     for (size_t i = 0; v && i < v->array.n; i++) {
         str label = v->array.at[i].string;
         if (app_id_problem(label, '-', false) && app_id_problem(label, '_', false))
-            return read_fail(r, v->array.at[i].pos, "label '%.*s' in %s must be like 'my-store' "
-                             "or 'my_store'", STR(label), key);
+            return read_fail(r, v->array.at[i].pos,
+                             "label '%.*s' in %s must be like 'my-store' "
+                             "or 'my_store'",
+                             STR(label), key);
     }
     return true;
 }
@@ -261,9 +271,10 @@ static bool hosts_check(reader *r, const toml_table *t)
             return false;
         bool was_template = !is_literal;
         if (value.p && !outbound_rules_parse(r->a, &value, &was_template, 1, &rules, r->e))
-            return read_wrap(r, item->pos, is_literal ? "allowed_outbound_hosts"
-                                                      : "allowed_outbound_hosts, with the "
-                                                        "variables' defaults");
+            return read_wrap(r, item->pos,
+                             is_literal ? "allowed_outbound_hosts"
+                                        : "allowed_outbound_hosts, with the "
+                                          "variables' defaults");
     }
     return true;
 }
@@ -344,8 +355,10 @@ bool component_http_hosts_convert(reader *r, const toml_table *t, app_component 
         str host, port;
         outbound_rule rule;
         if (!http_host_cut(hosts.at[i], &host, &port))
-            return read_fail(r, v->array.at[i].pos, "allowed_http_hosts: '%.*s' must be a host "
-                             "with an optional port", STR(hosts.at[i]));
+            return read_fail(r, v->array.at[i].pos,
+                             "allowed_http_hosts: '%.*s' must be a host "
+                             "with an optional port",
+                             STR(hosts.at[i]));
         bool is_self = str_eq(host, S("self"));
         for (int tls = 0; ok && tls < (is_self ? 1 : 2); tls++) {
             str s = arena_printf(r->a, "http%s://%.*s%.*s", tls ? "s" : "", STR(host), STR(port));
@@ -366,11 +379,11 @@ typedef struct {
     uint64_t factor;
 } unit;
 
-static const unit byte_units[] = {{"", 1},         {"B", 1},          {"KiB", KIB},
-                                  {"MiB", MIB},    {"GiB", GIB},      {"kB", 1000},
+static const unit byte_units[] = {{"", 1},         {"B", 1},           {"KiB", KIB},
+                                  {"MiB", MIB},    {"GiB", GIB},       {"kB", 1000},
                                   {"MB", 1000000}, {"GB", 1000000000}, {NULL, 0}};
-static const unit time_units[] = {{"ms", NS_PER_MS},     {"s", NS_PER_S},
-                                  {"m", 60 * NS_PER_S},  {"min", 60 * NS_PER_S},
+static const unit time_units[] = {{"ms", NS_PER_MS},      {"s", NS_PER_S},
+                                  {"m", 60 * NS_PER_S},   {"min", 60 * NS_PER_S},
                                   {"h", 3600 * NS_PER_S}, {NULL, 0}};
 
 static bool quantity_parse(str s, const unit *units, uint64_t *ret)
@@ -413,7 +426,7 @@ static bool quantity_read(reader *r, const toml_table *t, const char *key, const
 
 bool settings_read(reader *r, const toml_table *parent, app_settings *s)
 {
-    static const char *const known[] = {"memory_max", "cpu_time_max", "wall_time_max",
+    static const char *const known[] = {"memory_max",    "cpu_time_max",    "wall_time_max",
                                         "idle_time_max", "concurrency_max", NULL};
     const toml_value *tool, *ebb;
     if (!read_kind(r, parent, "tool", TOML_TABLE, &tool))
@@ -459,11 +472,24 @@ bool component_common_read(reader *r, const toml_table *t, app_component *c)
 
 bool component_read(reader *r, str id, const toml_value *v, size_t *ret_index)
 {
-    static const char *const known[] = {
-        "source", "description", "variables", "environment", "files", "exclude_files",
-        "allowed_outbound_hosts", "allowed_http_hosts", "key_value_stores", "sqlite_databases",
-        "ai_models", "targets", "build", "tool", "dependencies",
-        "dependencies_inherit_configuration", "profile", NULL};
+    static const char *const known[] = {"source",
+                                        "description",
+                                        "variables",
+                                        "environment",
+                                        "files",
+                                        "exclude_files",
+                                        "allowed_outbound_hosts",
+                                        "allowed_http_hosts",
+                                        "key_value_stores",
+                                        "sqlite_databases",
+                                        "ai_models",
+                                        "targets",
+                                        "build",
+                                        "tool",
+                                        "dependencies",
+                                        "dependencies_inherit_configuration",
+                                        "profile",
+                                        NULL};
     app_component *c;
     const char *problem = app_id_problem(id, '-', false);
     if (problem)
@@ -474,14 +500,14 @@ bool component_read(reader *r, str id, const toml_value *v, size_t *ret_index)
     *ret_index = r->out->components_count - 1;
     const toml_table *t = v->table;
     c->settings = r->settings;
-    if (!read_known(r, t, "a component", known) ||
-        !component_common_read(r, t, c) || !read_pairs(r, t, "variables", &c->variables) ||
-        !component_check(r, t, c) || !targets_read(r, t, &c->targets) ||
-        !settings_read(r, t, &c->settings) || !dependencies_read(r, t, c) ||
-        !profiles_read(r, t, c))
+    if (!read_known(r, t, "a component", known) || !component_common_read(r, t, c) ||
+        !read_pairs(r, t, "variables", &c->variables) || !component_check(r, t, c) ||
+        !targets_read(r, t, &c->targets) || !settings_read(r, t, &c->settings) ||
+        !dependencies_read(r, t, c) || !profiles_read(r, t, c))
         return false;
     const toml_entry *old = toml_get(t, S("allowed_http_hosts"));
-    if (old && !read_warn(r, old->pos, "allowed_http_hosts is deprecated; use "
+    if (old && !read_warn(r, old->pos,
+                          "allowed_http_hosts is deprecated; use "
                           "allowed_outbound_hosts with 'https://host'"))
         return false;
     return !old || component_http_hosts_convert(r, t, c, false);

@@ -57,8 +57,8 @@ static bool is_disjoint(const dependency_name *x, const dependency_name *y)
 static bool inherit_read(reader *r, const toml_value *v, uint32_t *ret)
 {
     static const char *const bits[] = {"ai_models", "allowed_outbound_hosts", "environment",
-                                        "files", "key_value_stores", "sqlite_databases",
-                                        "variables"};
+                                       "files",     "key_value_stores",       "sqlite_databases",
+                                       "variables"};
     str all[7];
     for (size_t i = 0; i < 7; i++)
         all[i] = str_from(bits[i]);
@@ -87,12 +87,14 @@ static bool inherit_read(reader *r, const toml_value *v, uint32_t *ret)
 
 bool dependency_read(reader *r, str name, const toml_value *v, app_dependency *ret, str *ret_ref)
 {
-    static const char *const known[] = {"version", "registry", "package", "path", "url", "digest",
-                                        "component", "export", "inherit_configuration", NULL};
+    static const char *const known[] = {"version",   "registry", "package",
+                                        "path",      "url",      "digest",
+                                        "component", "export",   "inherit_configuration",
+                                        NULL};
     const toml_table *t = v->table;
     app_dependency d = {.name = name, .source = {.pos = v->pos}};
-    if (!read_is(r, v, TOML_TABLE, "a dependency") ||
-        !read_known(r, t, "a dependency", known) || !read_str(r, t, "export", &d.export_name))
+    if (!read_is(r, v, TOML_TABLE, "a dependency") || !read_known(r, t, "a dependency", known) ||
+        !read_str(r, t, "export", &d.export_name))
         return false;
     const toml_value *inherit = read_get(t, "inherit_configuration");
     if (inherit && !inherit_read(r, inherit, &d.inherit))
@@ -100,7 +102,8 @@ bool dependency_read(reader *r, str name, const toml_value *v, app_dependency *r
     int forms = !!read_get(t, "version") + !!read_get(t, "path") + !!read_get(t, "url") +
                 !!read_get(t, "component");
     if (forms != 1)
-        return read_fail(r, v->pos, "a dependency has one of 'version', 'path', 'url' or "
+        return read_fail(r, v->pos,
+                         "a dependency has one of 'version', 'path', 'url' or "
                          "'component'");
     if (!read_get(t, "version") && (read_get(t, "registry") || read_get(t, "package")))
         return read_fail(r, v->pos, "'registry' and 'package' need a 'version'");
@@ -116,8 +119,7 @@ bool dependency_read(reader *r, str name, const toml_value *v, app_dependency *r
     } else if (read_get(t, "url")) {
         d.source.kind = APP_SOURCE_URL;
         ok = read_required(r, t, "url", v->pos, "a dependency", &d.source.url) &&
-             read_required(r, t, "digest", v->pos, "a dependency with a url",
-                           &d.source.digest) &&
+             read_required(r, t, "digest", v->pos, "a dependency with a url", &d.source.digest) &&
              read_digest_check(r, read_get(t, "digest")->pos, d.source.digest);
     } else {
         d.source.kind = APP_SOURCE_REGISTRY;
@@ -153,8 +155,10 @@ static bool dependency_entry(reader *r, const toml_entry *x, app_component *c, b
     app_dependency d;
     str ref = {0};
     if (!name_parse(x->key, &name))
-        return read_fail(r, x->pos, "dependency '%.*s' must be named like 'my-dep', 'ns:package' "
-                         "or 'ns:package/interface@1.0.0'", STR(x->key));
+        return read_fail(r, x->pos,
+                         "dependency '%.*s' must be named like 'my-dep', 'ns:package' "
+                         "or 'ns:package/interface@1.0.0'",
+                         STR(x->key));
     if (x->value.kind == TOML_STRING) {
         d = (app_dependency){.name = x->key,
                              .source = {.kind = APP_SOURCE_REGISTRY,
@@ -166,16 +170,21 @@ static bool dependency_entry(reader *r, const toml_entry *x, app_component *c, b
     bool is_registry = !ref.p && d.source.kind == APP_SOURCE_REGISTRY;
     if (is_registry && !d.source.package.n) {
         if (!name.package.n)
-            return read_fail(r, x->pos, "dependency '%.*s' is a plain name, so it needs a "
-                             "'package'", STR(x->key));
+            return read_fail(r, x->pos,
+                             "dependency '%.*s' is a plain name, so it needs a "
+                             "'package'",
+                             STR(x->key));
         d.source.package = name.package;
     }
     if (name.package.n && !name.interface.p && d.export_name.n)
-        return read_fail(r, x->pos, "dependency '%.*s' is a whole package, so it can't have an "
-                         "'export'; name the interface", STR(x->key));
+        return read_fail(r, x->pos,
+                         "dependency '%.*s' is a whole package, so it can't have an "
+                         "'export'; name the interface",
+                         STR(x->key));
     if (inherit_all) {
         if (x->value.kind == TOML_TABLE && read_get(x->value.table, "inherit_configuration"))
-            return read_fail(r, x->pos, "'inherit_configuration' can't be combined with "
+            return read_fail(r, x->pos,
+                             "'inherit_configuration' can't be combined with "
                              "'dependencies_inherit_configuration' of the component");
         d.inherit = APP_INHERIT_ALL;
     }
@@ -207,7 +216,8 @@ bool dependencies_read(reader *r, const toml_table *t, app_component *c)
     for (const toml_entry *x = v ? v->table->first : NULL; x; x = x->next) {
         if (flag && !inherit_all && x->value.kind == TOML_TABLE &&
             read_get(x->value.table, "inherit_configuration"))
-            return read_fail(r, x->pos, "'inherit_configuration' can't be combined with "
+            return read_fail(r, x->pos,
+                             "'inherit_configuration' can't be combined with "
                              "'dependencies_inherit_configuration' of the component");
         if (!dependency_entry(r, x, c, inherit_all))
             return false;
@@ -231,8 +241,10 @@ bool dependency_resolve(reader *r, toml_pos at, str ref, app_dependency *d)
                         : c->dependencies.n           ? "dependencies"
                                                       : NULL;
     if (grant)
-        return read_fail(r, at, "component '%.*s' is used as a dependency, where its '%s' would "
-                         "not apply; move it to the component that depends on it", STR(ref), grant);
+        return read_fail(r, at,
+                         "component '%.*s' is used as a dependency, where its '%s' would "
+                         "not apply; move it to the component that depends on it",
+                         STR(ref), grant);
     d->source = c->source;
     return true;
 }

@@ -30,10 +30,7 @@ bool read_warn(reader *r, toml_pos at, const char *fmt, ...)
     return (s.p && str_list_add(r->a, &r->out->warnings, s)) || read_no_memory(r);
 }
 
-bool read_no_memory(reader *r)
-{
-    return err_no_memory(r->e);
-}
+bool read_no_memory(reader *r) { return err_no_memory(r->e); }
 
 const char *read_hint(reader *r, str wrong, const str *candidates, size_t n)
 {
@@ -123,16 +120,16 @@ bool read_pairs(reader *r, const toml_table *t, const char *key, app_pairs *ret)
         return false;
     for (const toml_entry *x = v ? v->table->first : NULL; x; x = x->next) {
         if (x->value.kind != TOML_STRING)
-            return read_fail(r, x->value.pos, "'%.*s' in %s must be a string, not %s",
-                             STR(x->key), key, toml_kind_name(x->value.kind));
+            return read_fail(r, x->value.pos, "'%.*s' in %s must be a string, not %s", STR(x->key),
+                             key, toml_kind_name(x->value.kind));
         if (!app_pairs_add(r->a, ret, x->key, x->value.string))
             return read_no_memory(r);
     }
     return true;
 }
 
-bool read_required(reader *r, const toml_table *t, const char *key, toml_pos at,
-                   const char *where, str *ret)
+bool read_required(reader *r, const toml_table *t, const char *key, toml_pos at, const char *where,
+                   str *ret)
 {
     *ret = (str){0};
     if (!read_str(r, t, key, ret))

@@ -38,8 +38,8 @@ bool read_pairs(reader *r, const toml_table *t, const char *key, app_pairs *ret)
 bool read_kind(reader *r, const toml_table *t, const char *key, toml_kind kind,
                const toml_value **ret);
 /* Required: an error at `at` if absent. */
-bool read_required(reader *r, const toml_table *t, const char *key, toml_pos at,
-                   const char *where, str *ret);
+bool read_required(reader *r, const toml_table *t, const char *key, toml_pos at, const char *where,
+                   str *ret);
 bool read_is(reader *r, const toml_value *v, toml_kind kind, const char *what);
 const toml_value *read_get(const toml_table *t, const char *key);
 /* "sha256:" and 64 hexadecimal digits. */

@@ -60,7 +60,8 @@ bool trigger_type_check(reader *r, toml_pos at, str type)
 {
     for (size_t i = 0; i < type.n; i++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-",
-                    type.p[i]) || !type.p[i])
+                    type.p[i]) ||
+            !type.p[i])
             return read_fail(r, at, "'%.*s' can't be a trigger type", STR(type));
     return type.n || read_fail(r, at, "a trigger type can't be empty");
 }
@@ -72,8 +73,8 @@ bool trigger_defaults_add(reader *r, str type, const toml_table *t, const char *
     const char *const without[] = {skip, NULL};
     str base = S("/"), address = {0};
     bool is_http = str_eq(type, S("http")), is_redis = str_eq(type, S("redis"));
-    if ((is_http && (!read_known(r, t, "the http settings", known_http) ||
-                     !read_str(r, t, "base", &base))) ||
+    if ((is_http &&
+         (!read_known(r, t, "the http settings", known_http) || !read_str(r, t, "base", &base))) ||
         (is_redis && (!read_known(r, t, "the redis settings", known_redis) ||
                       !read_str(r, t, "address", &address))))
         return false;
@@ -112,7 +113,8 @@ static bool route_read(reader *r, const toml_table *t, app_trigger *ret)
     const toml_value *v = read_get(t, "route");
     bool is_private = false;
     if (!v)
-        return read_fail(r, ret->pos, "an http trigger has no 'route'; add route = \"/...\" or "
+        return read_fail(r, ret->pos,
+                         "an http trigger has no 'route'; add route = \"/...\" or "
                          "route = { private = true }");
     if (v->kind == TOML_STRING) {
         ret->route = v->string;
@@ -143,8 +145,10 @@ static bool executor_read(reader *r, const toml_table *t, app_trigger *ret)
     if (str_eq(type, S("http")) || str_eq(type, S("spin")))
         return read_known(r, v->table, "the executor", known_plain);
     if (!str_eq(type, S("wagi")))
-        return read_fail(r, read_get(v->table, "type")->pos, "unknown executor '%.*s'; there are "
-                         "'http' and 'wagi'", STR(type));
+        return read_fail(r, read_get(v->table, "type")->pos,
+                         "unknown executor '%.*s'; there are "
+                         "'http' and 'wagi'",
+                         STR(type));
     ret->executor = APP_EXECUTOR_WAGI;
     ret->wagi_argv = S("${SCRIPT_NAME} ${ARGS}");
     ret->wagi_entrypoint = S("_start");
@@ -266,7 +270,8 @@ static bool redis_read(reader *r, const toml_table *t, app_trigger *ret)
     for (size_t i = 0; i < out->trigger_defaults_count; i++)
         has_default |= str_eq(out->trigger_defaults[i].type, S("redis"));
     if (!ret->address.n && !has_default)
-        return read_fail(r, ret->pos, "a redis trigger has no 'address', and there is none in "
+        return read_fail(r, ret->pos,
+                         "a redis trigger has no 'address', and there is none in "
                          "[application.trigger.redis]");
     return (template_parse(r->a, ret->channel, &probe, r->e) &&
             template_parse(r->a, ret->address, &probe, r->e)) ||
@@ -275,10 +280,11 @@ static bool redis_read(reader *r, const toml_table *t, app_trigger *ret)
 
 bool trigger_fields_read(reader *r, const toml_table *t, app_trigger *ret)
 {
-    static const char *const known_http[] = {"id", "component", "components", "dependencies",
-                                             "route", "executor", "static_response", NULL};
-    static const char *const known_redis[] = {"id", "component", "components", "dependencies",
-                                              "channel", "address", NULL};
+    static const char *const known_http[] = {
+        "id",    "component", "components",      "dependencies",
+        "route", "executor",  "static_response", NULL};
+    static const char *const known_redis[] = {"id",      "component", "components", "dependencies",
+                                              "channel", "address",   NULL};
     static const char *const common[] = {"id", "component", "components", "dependencies", NULL};
     if (ret->kind == APP_TRIGGER_HTTP)
         return read_known(r, t, "an http trigger", known_http) && route_read(r, t, ret) &&
@@ -346,8 +352,8 @@ static bool inline_id(reader *r, const app_trigger *t, bool has_several, unsigne
                       str *ret)
 {
     str id = arena_printf(r->a, "%.*s-component", STR(t->id));
-    while (id.p && (has_several || !app_id_is_kebab(id) ||
-                    names_get(&r->component_ids, id) != SIZE_MAX)) {
+    while (id.p &&
+           (has_several || !app_id_is_kebab(id) || names_get(&r->component_ids, id) != SIZE_MAX)) {
         id = arena_printf(r->a, "inline-component%u", (*counter)++);
         has_several = false;
     }
@@ -360,8 +366,7 @@ static bool reference_read(reader *r, const app_trigger *t, const toml_value *v,
 {
     if (v->kind == TOML_TABLE) {
         str id;
-        return inline_id(r, t, has_several, counter, &id) &&
-               component_read(r, id, v, ret_index);
+        return inline_id(r, t, has_several, counter, &id) && component_read(r, id, v, ret_index);
     }
     if (!read_is(r, v, TOML_STRING, "component (unless it is a table)"))
         return false;
@@ -424,14 +429,17 @@ bool triggers_read(reader *r, const toml_table *root)
     if (!read_kind(r, root, "trigger", TOML_TABLE, &v))
         return false;
     if (!v)
-        return read_fail(r, (toml_pos){1, 1}, "the app has no triggers; add [[trigger.http]] with "
+        return read_fail(r, (toml_pos){1, 1},
+                         "the app has no triggers; add [[trigger.http]] with "
                          "a route and a component");
     for (const toml_entry *x = v->table->first; x; x = x->next) {
         if (!trigger_type_check(r, x->pos, x->key))
             return false;
         if (x->value.kind != TOML_ARRAY)
-            return read_fail(r, x->pos, "triggers are a list: write [[trigger.%.*s]] with two "
-                             "brackets", STR(x->key));
+            return read_fail(r, x->pos,
+                             "triggers are a list: write [[trigger.%.*s]] with two "
+                             "brackets",
+                             STR(x->key));
         for (size_t i = 0; i < x->value.array.n; i++, n++)
             if (!read_is(r, &x->value.array.at[i], TOML_TABLE, "a trigger") ||
                 !trigger_add(r, x, &x->value.array.at[i], &cap))
@@ -464,7 +472,8 @@ static bool duplicates_warn(reader *r)
         return err_wrap(r->e, "%.*s", STR(r->file));
     const route_duplicate *all = route_duplicates(table, &n);
     for (size_t i = 0; i < n; i++)
-        if (!read_warn(r, all[i].shadowed->pos, "route '%.*s' of trigger '%.*s' is never reached: "
+        if (!read_warn(r, all[i].shadowed->pos,
+                       "route '%.*s' of trigger '%.*s' is never reached: "
                        "trigger '%.*s' (line %u) has the same one, and the last wins",
                        STR(all[i].shadowed->route), STR(all[i].shadowed->id), STR(all[i].by->id),
                        all[i].by->pos.line))
@@ -495,8 +504,10 @@ static bool chaining_warn(reader *r)
                 continue;
             str id = outbound_chained_component(rule.name);
             if (id.p && names_get(&r->component_ids, id) == SIZE_MAX &&
-                !read_warn(r, c->pos, "component '%.*s' may call '%.*s', but there is no component "
-                           "'%.*s'", STR(c->id), STR(text), STR(id)))
+                !read_warn(r, c->pos,
+                           "component '%.*s' may call '%.*s', but there is no component "
+                           "'%.*s'",
+                           STR(c->id), STR(text), STR(id)))
                 return false;
         }
     }

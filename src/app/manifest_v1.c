@@ -13,8 +13,9 @@ static bool id_convert(reader *r, toml_pos at, str id, str *ret)
     if (!out)
         return read_no_memory(r);
     for (size_t i = 0; i < id.n; i++)
-        out[i] = out[i] == '_' ? '-' : out[i] >= 'A' && out[i] <= 'Z' ? (char)(out[i] + 32)
-                                                                      : out[i];
+        out[i] = out[i] == '_'                    ? '-'
+                 : out[i] >= 'A' && out[i] <= 'Z' ? (char)(out[i] + 32)
+                                                  : out[i];
     *ret = (str){out, id.n};
     const char *problem = app_id_problem(*ret, '-', false);
     return !problem || read_fail(r, at, "component id '%.*s': %s", STR(id), problem);
@@ -22,10 +23,21 @@ static bool id_convert(reader *r, toml_pos at, str id, str *ret)
 
 static bool component_v1_read(reader *r, str type, const toml_value *v)
 {
-    static const char *const known[] = {
-        "id", "source", "trigger", "description", "config", "environment", "files",
-        "exclude_files", "allowed_http_hosts", "allowed_outbound_hosts", "key_value_stores",
-        "sqlite_databases", "ai_models", "build", NULL};
+    static const char *const known[] = {"id",
+                                        "source",
+                                        "trigger",
+                                        "description",
+                                        "config",
+                                        "environment",
+                                        "files",
+                                        "exclude_files",
+                                        "allowed_http_hosts",
+                                        "allowed_outbound_hosts",
+                                        "key_value_stores",
+                                        "sqlite_databases",
+                                        "ai_models",
+                                        "build",
+                                        NULL};
     const toml_value *trigger;
     app_component *c;
     str written, id;
@@ -75,9 +87,16 @@ static bool app_trigger_read(reader *r, const toml_table *root, str *ret_type)
 
 bool manifest_v1_read(reader *r, const toml_table *root)
 {
-    static const char *const known[] = {"spin_manifest_version", "spin_version", "name", "version",
-                                        "description", "authors", "trigger", "variables",
-                                        "component", NULL};
+    static const char *const known[] = {"spin_manifest_version",
+                                        "spin_version",
+                                        "name",
+                                        "version",
+                                        "description",
+                                        "authors",
+                                        "trigger",
+                                        "variables",
+                                        "component",
+                                        NULL};
     const toml_value *components;
     app *out = r->out;
     str type;

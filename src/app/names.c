@@ -1,4 +1,6 @@
-/* Names; see names.h. FNV-1a and linear probing. */
+/* Names; see names.h. FNV-1a and linear probing; the table doubles when it is half full.
+ * Suggestions use the optimal string alignment distance, in which one typing mistake (a wrong, a
+ * missing, an extra letter, two swapped ones) counts one. */
 #include "app/names.h"
 
 static size_t hash(str s)
@@ -52,10 +54,7 @@ size_t names_get(const names *t, str name)
 
 enum { SUGGEST_BYTES_MAX = 48 };
 
-static char fold(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c == '-' ? '_' : c;
-}
+static char fold(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c == '-' ? '_' : c; }
 
 static size_t min3(size_t a, size_t b, size_t c)
 {

@@ -13,8 +13,8 @@
 static const struct {
     const char *scheme;
     uint16_t port;
-} known_ports[] = {{"http", 80},    {"https", 443},    {"postgres", 5432},
-                   {"mysql", 3306}, {"redis", 6379},   {"mqtt", 1883}};
+} known_ports[] = {{"http", 80},    {"https", 443},  {"postgres", 5432},
+                   {"mysql", 3306}, {"redis", 6379}, {"mqtt", 1883}};
 
 uint16_t outbound_default_port(str scheme)
 {
@@ -93,9 +93,10 @@ static bool port_parse(str s, str scheme, outbound_rule *r, err *e)
     if (!s.n) {
         r->port_first = outbound_default_port(scheme);
         r->port_end = r->port_first + 1;
-        return r->port_first ||
-               err_set(e, ERR_INVALID, "no port, and scheme '%.*s' has no usual one; add ':*' or "
-                       "a number", STR(scheme));
+        return r->port_first || err_set(e, ERR_INVALID,
+                                        "no port, and scheme '%.*s' has no usual one; add ':*' or "
+                                        "a number",
+                                        STR(scheme));
     }
     if (str_eq(s, S("*"))) {
         r->port_first = 0;
@@ -107,8 +108,10 @@ static bool port_parse(str s, str scheme, outbound_rule *r, err *e)
     const char *dots = memmem(s.p, s.n, "..", 2);
     str first = dots ? str_head(s, (size_t)(dots - s.p)) : s;
     if (!port_number(first, 65535, &r->port_first))
-        return err_set(e, ERR_INVALID, "port '%.*s' is not a number up to 65535, a range 'a..b' "
-                       "or '*'", STR(s));
+        return err_set(e, ERR_INVALID,
+                       "port '%.*s' is not a number up to 65535, a range 'a..b' "
+                       "or '*'",
+                       STR(s));
     r->port_end = r->port_first + 1;
     if (!dots)
         return true;
@@ -169,8 +172,8 @@ static bool net_parse(str s, outbound_rule *r)
     if (!outbound_addr_parse(addr, &r->net))
         return false;
     bits = r->net.bits;
-    if (addr.n < s.n && (str_starts(addr, S("[")) ||
-                         !str_to_u64(str_skip(s, addr.n + 1), r->net.bits, &bits)))
+    if (addr.n < s.n &&
+        (str_starts(addr, S("[")) || !str_to_u64(str_skip(s, addr.n + 1), r->net.bits, &bits)))
         return false;
     r->net_bits = (uint8_t)bits;
     addr_mask(&r->net, (unsigned)bits);
@@ -194,7 +197,8 @@ static bool host_parse(arena *a, str s, outbound_rule *r, err *e)
     if (str_ends(s, S("/")))
         s.n--;
     if (str_find(s, '/') < s.n)
-        return err_set(e, ERR_INVALID, "a path is not allowed (only a network '10.0.0.0/8' may "
+        return err_set(e, ERR_INVALID,
+                       "a path is not allowed (only a network '10.0.0.0/8' may "
                        "have '/')");
     if (net_parse(s, r))
         return true;
@@ -243,22 +247,26 @@ bool outbound_rule_parse(arena *a, str text, outbound_rule *ret, err *e)
 {
     str t = str_trim(text), host, port;
     if (str_eq(t, S("insecure:allow-all")))
-        return err_set(e, ERR_INVALID, "'insecure:allow-all' is no longer allowed; '*://*:*' "
+        return err_set(e, ERR_INVALID,
+                       "'insecure:allow-all' is no longer allowed; '*://*:*' "
                        "allows everything, if that is really meant");
     const char *mark = t.n ? memmem(t.p, t.n, "://", 3) : NULL;
     if (!mark && (!t.n || str_eq(t, S("*")) || str_eq(t, S(":")) || str_eq(t, S("?"))))
-        return err_set(e, ERR_INVALID, "'%.*s' must be scheme://host[:port], each may be '*'; "
-                       "'*://*:*' allows everything", STR(t));
+        return err_set(e, ERR_INVALID,
+                       "'%.*s' must be scheme://host[:port], each may be '*'; "
+                       "'*://*:*' allows everything",
+                       STR(t));
     if (!mark)
-        return err_set(e, ERR_INVALID, "'%.*s' has no scheme; write 'https://%.*s', or '*://' and "
-                       "a port for any", STR(t), STR(t));
+        return err_set(e, ERR_INVALID,
+                       "'%.*s' has no scheme; write 'https://%.*s', or '*://' and "
+                       "a port for any",
+                       STR(t), STR(t));
     str scheme = str_head(t, (size_t)(mark - t.p));
     outbound_rule r = {.text = arena_str(a, text)};
     if (!r.text.p)
         return err_no_memory(e);
-    if (!port_cut(str_skip(t, scheme.n + 3), &host, &port, e) ||
-        !scheme_parse(a, scheme, &r, e) || !port_parse(port, scheme, &r, e) ||
-        !host_parse(a, host, &r, e))
+    if (!port_cut(str_skip(t, scheme.n + 3), &host, &port, e) || !scheme_parse(a, scheme, &r, e) ||
+        !port_parse(port, scheme, &r, e) || !host_parse(a, host, &r, e))
         return err_wrap(e, "'%.*s'", STR(t));
     *ret = r;
     return true;
@@ -271,8 +279,8 @@ bool outbound_rules_parse(arena *a, const str *texts, const bool *was_template, 
     if (!rules.at)
         return err_no_memory(e);
     for (size_t i = 0; i < n; i++) {
-        bool is_empty = !texts[i].n || str_eq(texts[i], S("http://")) ||
-                        str_eq(texts[i], S("https://"));
+        bool is_empty =
+            !texts[i].n || str_eq(texts[i], S("http://")) || str_eq(texts[i], S("https://"));
         if (was_template && was_template[i] && is_empty)
             continue;
         if (!outbound_rule_parse(a, texts[i], &rules.at[rules.n], e))

@@ -80,7 +80,8 @@ static bool param_name_check(str name, str pattern, err *e)
         bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                   c == '_' || c == '-';
         if (!ok)
-            return err_set(e, ERR_INVALID, "route '%.*s': parameter ':%.*s' becomes a header "
+            return err_set(e, ERR_INVALID,
+                           "route '%.*s': parameter ':%.*s' becomes a header "
                            "name, so it may only have letters, digits, '-' and '_'",
                            STR(pattern), STR(name));
     }
@@ -175,8 +176,10 @@ static bool params_check(const route *r, err *e)
                 continue;
             for (size_t k = 0; k < n; k++)
                 if (header_name_eq(seen[k], p->text))
-                    return err_set(e, ERR_INVALID, "route '%.*s' has two parameters named "
-                                   "':%.*s'", STR(r->raw), STR(p->text));
+                    return err_set(e, ERR_INVALID,
+                                   "route '%.*s' has two parameters named "
+                                   "':%.*s'",
+                                   STR(r->raw), STR(p->text));
             seen[n++] = p->text;
         }
     return true;
@@ -202,8 +205,10 @@ static bool route_parse(arena *a, str raw, route *ret, err *e)
         if (!text.n)
             continue;
         if (text.p[0] == '*' || str_eq(text, S("...")))
-            return err_set(e, ERR_INVALID, "route '%.*s': '%.*s' may only stand at the end, as "
-                           "'/...'; for one segment use ':name'", STR(raw), STR(text));
+            return err_set(e, ERR_INVALID,
+                           "route '%.*s': '%.*s' may only stand at the end, as "
+                           "'/...'; for one segment use ':name'",
+                           STR(raw), STR(text));
         if (r.segments_count == ROUTE_SEGMENTS_MAX)
             return err_set(e, ERR_LIMIT, "route '%.*s' has more than %d segments", STR(raw),
                            ROUTE_SEGMENTS_MAX);
@@ -397,9 +402,9 @@ static const node *literal_find(const node *at, str text)
 
 typedef struct {
     const node *at;
-    str path;             /* what is left, without leading slashes */
+    str path; /* what is left, without leading slashes */
     size_t captures_count;
-    size_t next;          /* 0: the literal, 1 + i: shape i, then the wildcard */
+    size_t next; /* 0: the literal, 1 + i: shape i, then the wildcard */
 } frame;
 
 static str skip_slashes(str s)

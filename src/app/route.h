@@ -44,14 +44,14 @@ typedef enum {
 
 typedef struct {
     route_kind kind;
-    const app_trigger *trigger;         /* ROUTE_TRIGGER only, as all that follows */
-    str route;                          /* the pattern, with leading '/', without trailing one */
-    str raw_route;                      /* the pattern as in the manifest */
-    str params[ROUTE_PARAMS_MAX];       /* names, from the table */
-    str captures[ROUTE_PARAMS_MAX];     /* values, from path */
+    const app_trigger *trigger;     /* ROUTE_TRIGGER only, as all that follows */
+    str route;                      /* the pattern, with leading '/', without trailing one */
+    str raw_route;                  /* the pattern as in the manifest */
+    str params[ROUTE_PARAMS_MAX];   /* names, from the table */
+    str captures[ROUTE_PARAMS_MAX]; /* values, from path */
     size_t captures_count;
     bool is_wildcard;
-    str rest;           /* what the wildcard captured, without slashes around it; from path */
+    str rest;             /* what the wildcard captured, without slashes around it; from path */
     bool path_is_slashed; /* path ended in '/' */
 } route_match;
 

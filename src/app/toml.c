@@ -63,9 +63,9 @@ bool scan_expected(toml_scan *s, const char *what)
 
 bool scan_newline(toml_scan *s)
 {
-    size_t n = scan_peek(s, 0) == '\n'                               ? 1
+    size_t n = scan_peek(s, 0) == '\n'                              ? 1
                : scan_peek(s, 0) == '\r' && scan_peek(s, 1) == '\n' ? 2
-                                                                     : 0;
+                                                                    : 0;
     if (!n)
         return false;
     s->p += n;
@@ -75,10 +75,7 @@ bool scan_newline(toml_scan *s)
     return true;
 }
 
-bool scan_is_control(int c)
-{
-    return (c >= 0 && c < 0x20 && c != '\t') || c == 0x7f;
-}
+bool scan_is_control(int c) { return (c >= 0 && c < 0x20 && c != '\t') || c == 0x7f; }
 
 static void skip_blanks(toml_scan *s)
 {
@@ -224,8 +221,8 @@ typedef struct {
 
 static bool is_bare(int c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
 }
 
 static bool key_parse(toml_scan *s, key_path *key)
@@ -234,8 +231,8 @@ static bool key_parse(toml_scan *s, key_path *key)
     for (;;) {
         skip_blanks(s);
         if (key->n == TOML_DEPTH_MAX)
-            return err_set(s->e, ERR_LIMIT, "%.*s:%u:%u: a key of more than %d parts",
-                           STR(s->file), s->line, scan_pos(s).column, TOML_DEPTH_MAX);
+            return err_set(s->e, ERR_LIMIT, "%.*s:%u:%u: a key of more than %d parts", STR(s->file),
+                           s->line, scan_pos(s).column, TOML_DEPTH_MAX);
         key_part *part = &key->at[key->n];
         part->pos = scan_pos(s);
         int c = scan_peek(s, 0);
@@ -406,8 +403,8 @@ static bool header_descend(toml_scan *s, const key_path *key, toml_table **t)
         if (v->kind == TOML_ARRAY && v->array.is_tables)
             v = &v->array.at[v->array.n - 1];
         if (v->kind != TOML_TABLE)
-            return scan_fail_at(s, part.pos, "'%.*s' is %s (line %u), not a table",
-                                STR(part.name), toml_kind_name(v->kind), x->pos.line);
+            return scan_fail_at(s, part.pos, "'%.*s' is %s (line %u), not a table", STR(part.name),
+                                toml_kind_name(v->kind), x->pos.line);
         if (v->table->state == TABLE_INLINE)
             return scan_fail_at(s, part.pos,
                                 "'%.*s' is an inline table (line %u) and can't be extended",
@@ -526,8 +523,15 @@ bool toml_parse(arena *a, str file, str text, toml_table **ret_root, err *e)
         text = str_skip(text, 3);
     if (!text.p)
         text = S("");
-    toml_scan s = {.a = a, .file = file, .p = text.p, .end = text.p + text.n, .line = 1,
-                   .line_start = text.p, .column_at = text.p, .column = 1, .e = e};
+    toml_scan s = {.a = a,
+                   .file = file,
+                   .p = text.p,
+                   .end = text.p + text.n,
+                   .line = 1,
+                   .line_start = text.p,
+                   .column_at = text.p,
+                   .column = 1,
+                   .e = e};
     toml_table *root = ARENA_NEW(a, toml_table);
     if (!root)
         return err_no_memory(e);

@@ -45,7 +45,7 @@ typedef struct {
 typedef struct {
     toml_value *at;
     size_t n;
-    size_t cap;    /* private */
+    size_t cap;     /* private */
     bool is_tables; /* made by [[header]]; private */
 } toml_array;
 

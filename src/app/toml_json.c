@@ -90,14 +90,10 @@ static void put_array(buf *out, const toml_array *a, bool tagged)
 static const char *tag_name(toml_kind kind)
 {
     static const char *const names[] = {
-        [TOML_STRING] = "string",
-        [TOML_INTEGER] = "integer",
-        [TOML_FLOAT] = "float",
-        [TOML_BOOL] = "bool",
-        [TOML_DATETIME] = "datetime",
-        [TOML_DATETIME_LOCAL] = "datetime-local",
-        [TOML_DATE_LOCAL] = "date-local",
-        [TOML_TIME_LOCAL] = "time-local",
+        [TOML_STRING] = "string",         [TOML_INTEGER] = "integer",
+        [TOML_FLOAT] = "float",           [TOML_BOOL] = "bool",
+        [TOML_DATETIME] = "datetime",     [TOML_DATETIME_LOCAL] = "datetime-local",
+        [TOML_DATE_LOCAL] = "date-local", [TOML_TIME_LOCAL] = "time-local",
     };
     return names[kind];
 }
@@ -149,10 +145,7 @@ static bool write_value(const toml_value *v, buf *out, bool tagged, err *e)
            err_set(e, ERR_LIMIT, "JSON larger than %zu bytes, or out of memory", out->max);
 }
 
-bool toml_to_json(const toml_value *v, buf *out, err *e)
-{
-    return write_value(v, out, false, e);
-}
+bool toml_to_json(const toml_value *v, buf *out, err *e) { return write_value(v, out, false, e); }
 
 bool toml_to_tagged_json(const toml_value *v, buf *out, err *e)
 {

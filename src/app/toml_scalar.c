@@ -147,8 +147,7 @@ bool toml_scan_string(toml_scan *s, bool multiline_allowed, str *ret)
         int c = scan_peek(s, 0);
         if (c < 0 || (!multiline && (c == '\n' || c == '\r')))
             return scan_fail_at(s, start, "this string has no closing %s%c%s",
-                                multiline ? "triple " : "", quote,
-                                multiline ? "" : " on its line");
+                                multiline ? "triple " : "", quote, multiline ? "" : " on its line");
         if (c == quote && !multiline) {
             s->p++;
             break;
@@ -170,8 +169,9 @@ bool toml_scan_string(toml_scan *s, bool multiline_allowed, str *ret)
             scan_newline(s);
         } else if (scan_is_control(c)) {
             return scan_fail_at(s, scan_pos(s), "control character 0x%02X in a string; %s", c,
-                                quote == '"' ? "write it as an escape" : "use double quotes "
-                                                                         "and an escape");
+                                quote == '"' ? "write it as an escape"
+                                             : "use double quotes "
+                                               "and an escape");
         } else {
             out[n++] = *s->p++;
         }
@@ -357,8 +357,8 @@ static number_status number_parse(str w, char *scratch, toml_value *ret)
         w = str_skip(w, 1);
     if (str_eq(w, S("inf")) || str_eq(w, S("nan"))) {
         ret->kind = TOML_FLOAT;
-        ret->floating = copysign(w.p[0] == 'i' ? (double)INFINITY : (double)NAN,
-                                 negative ? -1.0 : 1.0);
+        ret->floating =
+            copysign(w.p[0] == 'i' ? (double)INFINITY : (double)NAN, negative ? -1.0 : 1.0);
         return NUMBER_OK;
     }
     if (negative)
@@ -462,6 +462,5 @@ bool toml_scan_scalar(toml_scan *s, toml_value *ret)
     case NUMBER_BAD:
         break;
     }
-    return scan_fail_at(s, at, "'%.*s' is not a number; put strings in double quotes",
-                        STR(shown));
+    return scan_fail_at(s, at, "'%.*s' is not a number; put strings in double quotes", STR(shown));
 }

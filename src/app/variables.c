@@ -26,8 +26,8 @@ bool variable_name_is_valid(str s)
     return true;
 }
 
-static variable_status from_providers(variable_providers providers, str name, arena *a,
-                                      str *ret, err *e)
+static variable_status from_providers(variable_providers providers, str name, arena *a, str *ret,
+                                      err *e)
 {
     *ret = (str){0};
     for (size_t i = 0; i < providers.n; i++) {
@@ -116,8 +116,10 @@ variable_status variable_get(const app *of, const app_component *c, variable_pro
     }
     const str *text = app_pairs_get(&c->variables, name);
     if (!text) {
-        err_set(e, ERR_NOT_FOUND, "no variable '%.*s' for component '%.*s'; add it to "
-                "[component.%.*s.variables]", STR(name), STR(c->id), STR(c->id));
+        err_set(e, ERR_NOT_FOUND,
+                "no variable '%.*s' for component '%.*s'; add it to "
+                "[component.%.*s.variables]",
+                STR(name), STR(c->id), STR(c->id));
         return VARIABLE_UNDEFINED;
     }
     return variable_expand(of, providers, *text, a, ret_value, e);
@@ -137,15 +139,16 @@ bool variables_check(const app *of, variable_providers providers, arena *scratch
             return false;
         if (st == VARIABLE_OK)
             continue;
-        missing = count++ ? arena_printf(scratch, "%.*s, %.*s", STR(missing), STR(v->name))
-                          : v->name;
+        missing =
+            count++ ? arena_printf(scratch, "%.*s, %.*s", STR(missing), STR(v->name)) : v->name;
         if (!missing.p)
             return err_no_memory(e);
     }
     if (!count)
         return true;
     str first = str_head(missing, str_find(missing, ','));
-    return err_set(e, ERR_NOT_FOUND, "no value for the required variable%s %.*s; give %s with "
+    return err_set(e, ERR_NOT_FOUND,
+                   "no value for the required variable%s %.*s; give %s with "
                    "--variable %.*s=VALUE or SPIN_VARIABLE_... in the environment",
                    count > 1 ? "s" : "", STR(missing), count > 1 ? "each" : "it", STR(first));
 }
@@ -155,8 +158,10 @@ bool variables_check(const app *of, variable_providers providers, arena *scratch
 static bool values_set(arena *a, app_pairs *values, str name, str value, err *e)
 {
     if (!variable_name_is_valid(name))
-        return err_set(e, ERR_INVALID, "'%.*s' is not a variable name (lower-case letters, digits "
-                       "and '_')", STR(name));
+        return err_set(e, ERR_INVALID,
+                       "'%.*s' is not a variable name (lower-case letters, digits "
+                       "and '_')",
+                       STR(name));
     for (size_t i = 0; i < values->n; i++)
         if (str_eq(values->at[i].key, name)) {
             values->at[i].value = value;
@@ -176,10 +181,10 @@ static bool values_from_json(arena *a, str path, str text, app_pairs *values, er
     const char *key;
     json_t *v;
     if (ok)
-        json_object_foreach(root, key, v) {
+        json_object_foreach(root, key, v)
+        {
             char *dump = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
-            str value = dump ? str_from(dump)
-                             : (str){json_string_value(v), json_string_length(v)};
+            str value = dump ? str_from(dump) : (str){json_string_value(v), json_string_length(v)};
             bool scalar = json_is_string(v) || json_is_number(v) || json_is_boolean(v);
             str name = arena_str(a, str_from(key)), own = value.p ? arena_str(a, value) : value;
             free(dump);
@@ -208,8 +213,10 @@ static bool values_from_toml(arena *a, str path, str text, app_pairs *values, er
     for (const toml_entry *x = root->first; ok && x; x = x->next) {
         str value = x->value.string;
         if (x->value.kind == TOML_ARRAY || x->value.kind == TOML_TABLE)
-            ok = err_set(e, ERR_INVALID, "%.*s:%u:%u: '%.*s' must be a string, a number or a "
-                         "boolean", STR(path), x->pos.line, x->pos.column, STR(x->key));
+            ok = err_set(e, ERR_INVALID,
+                         "%.*s:%u:%u: '%.*s' must be a string, a number or a "
+                         "boolean",
+                         STR(path), x->pos.line, x->pos.column, STR(x->key));
         if (ok && x->value.kind != TOML_STRING) {
             buf_clear(&out);
             ok = toml_to_json(&x->value, &out, e);
@@ -231,15 +238,19 @@ bool variable_arg_parse(arena *a, str arg, variable_read_file *read_file, void *
         str path = str_skip(arg, 1);
         bool is_json = str_ends(path, S(".json"));
         if (!is_json && !str_ends(path, S(".toml")))
-            return err_set(e, ERR_INVALID, "--variable %.*s: the file must end in .json or .toml; "
-                           "for one value from a file write name=%.*s", STR(arg), STR(arg));
+            return err_set(e, ERR_INVALID,
+                           "--variable %.*s: the file must end in .json or .toml; "
+                           "for one value from a file write name=%.*s",
+                           STR(arg), STR(arg));
         return read_file(ctx, a, path, &text, e) &&
                (is_json ? values_from_json : values_from_toml)(a, path, text, values, e);
     }
     size_t eq = str_find(arg, '=');
     if (eq == arg.n)
-        return err_set(e, ERR_INVALID, "--variable %.*s: expected name=value, name=@file or "
-                       "@file.json", STR(arg));
+        return err_set(e, ERR_INVALID,
+                       "--variable %.*s: expected name=value, name=@file or "
+                       "@file.json",
+                       STR(arg));
     str name = arena_str(a, str_head(arg, eq)), value = str_skip(arg, eq + 1);
     if (str_starts(value, S("@"))) {
         if (!read_file(ctx, a, str_skip(value, 1), &text, e))

@@ -20,8 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         str line = str_cut(&rest, '\n');
         path = line;
         if (rest.p && route_check(line, &e))
-            triggers[all.triggers_count++] = (app_trigger){.kind = APP_TRIGGER_HTTP,
-                                                           .id = line, .route = line};
+            triggers[all.triggers_count++] =
+                (app_trigger){.kind = APP_TRIGGER_HTTP, .id = line, .route = line};
     }
     must(route_table_build(&a, &all, &table, &e));
     route_find(table, path, &m);

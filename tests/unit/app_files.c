@@ -8,10 +8,20 @@
 
 /* A path ending in '/' is a directory, one ending in '@' a symbolic link to a directory (which
  * has one file "in" of its own), one ending in '!' something else. Directories on the way exist. */
-static const char *const tree[] = {
-    "spin.toml", "a.txt", "b.md", "static/index.html", "static/css/x.css", "static/css/deep/y.css",
-    "static/.hidden", "we[i]rd/f.txt", "link@", "sock!", "empty/",
-    "odd/n\xff.txt", "odd/ok.txt", NULL};
+static const char *const tree[] = {"spin.toml",
+                                   "a.txt",
+                                   "b.md",
+                                   "static/index.html",
+                                   "static/css/x.css",
+                                   "static/css/deep/y.css",
+                                   "static/.hidden",
+                                   "we[i]rd/f.txt",
+                                   "link@",
+                                   "sock!",
+                                   "empty/",
+                                   "odd/n\xff.txt",
+                                   "odd/ok.txt",
+                                   NULL};
 
 typedef struct {
     arena a, scratch;
@@ -115,8 +125,10 @@ static bool expand(fixture *f, const char *const *entries)
         app_mount *m = &f->mounts[f->c.mounts_count++];
         str s = str_from(*entries);
         size_t arrow = str_find(s, '>');
-        *m = (app_mount){.source = str_head(s, arrow), .is_pair = arrow < s.n,
-                         .destination = str_skip(s, arrow + 1), .pos = {7, 9}};
+        *m = (app_mount){.source = str_head(s, arrow),
+                         .is_pair = arrow < s.n,
+                         .destination = str_skip(s, arrow + 1),
+                         .pos = {7, 9}};
     }
     return files_expand(&f->a, &f->scratch, &fs, S("spin.toml"), &f->c, &f->warnings, &f->e);
 }
@@ -218,7 +230,7 @@ static void excludes(void **state)
     fixture *f = *state;
     str_list_add(&f->a, &f->c.exclude_files, S("*.css"));
     CHECK(f, "/static/.hidden /static/index.html ", "static"); /* '*' crosses '/' here */
-    CHECK(f, "/static/css/x.css ", "static/css/x.css"); /* a named file is not excluded */
+    CHECK(f, "/static/css/x.css ", "static/css/x.css");        /* a named file is not excluded */
     f->c.exclude_files = (str_list){0};
     str_list_add(&f->a, &f->c.exclude_files, S("static/css/deep/**"));
     CHECK(f, "/x.css=static/css/x.css ", "static/css>/");
@@ -230,16 +242,33 @@ static void globs(void **state)
         const char *pattern, *path;
         bool within, crossing;
     } cases[] = {
-        {"a", "a", true, true},          {"a", "b", false, false},     {"", "", true, true},
-        {"*", "", true, true},           {"*", "abc", true, true},     {"*", "a/b", false, true},
-        {"a*c", "abbc", true, true},     {"a*c", "abb", false, false}, {"a?c", "a/c", false, true},
-        {"**", "a/b", true, true},       {"**/b", "b", true, true},    {"**/b", "a/a/b", true, true},
-        {"**/b", "ab", false, false},    {"a/**/b", "a/b", true, true}, {"a/**/b", "a/x/y/b", true, true},
-        {"a/**/b", "a/x/yb", false, false}, {"a/**/*.c/**/d", "a/q/x.c/d", true, true},
-        {"[a-c]x", "bx", true, true},    {"[!a-c]x", "bx", false, false}, {"[!a-c]x", "dx", true, true},
-        {"[]]", "]", true, true},        {"[a-]", "-", true, true},    {"?", "\xc3\xa9", true, true},
-        {"[\xc3\xa0-\xc3\xbf]", "\xc3\xa9", true, true}, {"*a*b*c*", "xaxbxcx", true, true},
-        {"*a*b*c*", "xaxcxbx", false, false}, {"**/a*/b", "a/aa/b", true, true},
+        {"a", "a", true, true},
+        {"a", "b", false, false},
+        {"", "", true, true},
+        {"*", "", true, true},
+        {"*", "abc", true, true},
+        {"*", "a/b", false, true},
+        {"a*c", "abbc", true, true},
+        {"a*c", "abb", false, false},
+        {"a?c", "a/c", false, true},
+        {"**", "a/b", true, true},
+        {"**/b", "b", true, true},
+        {"**/b", "a/a/b", true, true},
+        {"**/b", "ab", false, false},
+        {"a/**/b", "a/b", true, true},
+        {"a/**/b", "a/x/y/b", true, true},
+        {"a/**/b", "a/x/yb", false, false},
+        {"a/**/*.c/**/d", "a/q/x.c/d", true, true},
+        {"[a-c]x", "bx", true, true},
+        {"[!a-c]x", "bx", false, false},
+        {"[!a-c]x", "dx", true, true},
+        {"[]]", "]", true, true},
+        {"[a-]", "-", true, true},
+        {"?", "\xc3\xa9", true, true},
+        {"[\xc3\xa0-\xc3\xbf]", "\xc3\xa9", true, true},
+        {"*a*b*c*", "xaxbxcx", true, true},
+        {"*a*b*c*", "xaxcxbx", false, false},
+        {"**/a*/b", "a/aa/b", true, true},
         {"**/*a/b/**/c", "xa/b/xa/b/y/c", true, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -50,7 +50,8 @@ static const char manifest[] =
     "[[trigger.other]]\nl = 'no component'\n"
     "[component.web]\nsource = { url = 'https://x/w.wasm', digest = 'sha256:"
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' }\n"
-    "description = 'web'\nvariables = { v = '{{ k }}!' }\nenvironment = { B = \"\\u0000\", A = '' }\n"
+    "description = 'web'\nvariables = { v = '{{ k }}!' }\nenvironment = { B = \"\\u0000\", A = '' "
+    "}\n"
     "files = ['static/*', { source = 's', destination = '/d' }]\nexclude_files = ['*.md']\n"
     "allowed_outbound_hosts = ['http://lib.spin.internal', '*://10.0.0.0/8:*']\n"
     "key_value_stores = ['default']\nsqlite_databases = ['my-db']\nai_models = ['llama']\n"
@@ -150,8 +151,9 @@ static void round_trip(void **state)
     assert_false(a->components[2].is_used);
     /* Spin's own conventions. */
     buf_put_u8(&f->one, 0);
-    assert_non_null(strstr((char *)f->one.p, "\"spin_lock_version\":1,\"must_understand\":["
-                                             "\"host_requirements\",\"component_host_requirements\"]"));
+    assert_non_null(strstr((char *)f->one.p,
+                           "\"spin_lock_version\":1,\"must_understand\":["
+                           "\"host_requirements\",\"component_host_requirements\"]"));
     assert_non_null(strstr((char *)f->one.p, "\"source\":\"file:///abs/ne%20ver%25.wasm\""));
 }
 
@@ -171,15 +173,16 @@ static void base_directory(void **state)
 static void from_spin(void **state)
 {
     fixture *f = *state;
-    str json = S("{\"spin_lock_version\": 1, \"must_understand\": [\"component_host_requirements\"],"
-                 "\"metadata\": {\"name\": \"n\", \"trigger\": {\"type\": \"http\"}, \"triggers\": {}},"
-                 "\"triggers\": [{\"id\": \"t\", \"trigger_type\": \"http\", \"trigger_config\": "
-                 "{\"component\": \"c\", \"executor\": {\"type\": \"http\"}, \"route\": \"/x\"}}],"
-                 "\"components\": [{\"id\": \"c\", \"metadata\": {\"build\": {\"command\": \"make\"}},"
-                 "\"source\": {\"content_type\": \"application/wasm\", \"source\": \"file:///d/c.wasm\"},"
-                 "\"env\": {\"A\": \"1\"}, \"files\": [{\"source\": \"file:///assets\", \"path\": \"/\"}],"
-                 "\"host_requirements\": {\"local_service_chaining\": \"required\", "
-                 "\"future\": \"optional\"}}]}");
+    str json =
+        S("{\"spin_lock_version\": 1, \"must_understand\": [\"component_host_requirements\"],"
+          "\"metadata\": {\"name\": \"n\", \"trigger\": {\"type\": \"http\"}, \"triggers\": {}},"
+          "\"triggers\": [{\"id\": \"t\", \"trigger_type\": \"http\", \"trigger_config\": "
+          "{\"component\": \"c\", \"executor\": {\"type\": \"http\"}, \"route\": \"/x\"}}],"
+          "\"components\": [{\"id\": \"c\", \"metadata\": {\"build\": {\"command\": \"make\"}},"
+          "\"source\": {\"content_type\": \"application/wasm\", \"source\": \"file:///d/c.wasm\"},"
+          "\"env\": {\"A\": \"1\"}, \"files\": [{\"source\": \"file:///assets\", \"path\": \"/\"}],"
+          "\"host_requirements\": {\"local_service_chaining\": \"required\", "
+          "\"future\": \"optional\"}}]}");
     if (!locked_read(&f->a, (bytes){(const uint8_t *)json.p, json.n}, &f->app, &f->e))
         fail_msg("%s", f->e.text);
     assert_str(f->app->components[0].source.path, "/d/c.wasm");
@@ -204,16 +207,19 @@ static void refused(void **state)
         {"{}", "no 'metadata'", ERR_INVALID},
         {"{\"metadata\":{\"name\":5}}", "'name' must be a string", ERR_INVALID},
         {"{\"metadata\":{},\"components\":[{\"id\":\"a\",\"source\":{}},{\"id\":\"a\","
-         "\"source\":{}}]}", "two components 'a'", ERR_INVALID},
+         "\"source\":{}}]}",
+         "two components 'a'", ERR_INVALID},
         {"{\"metadata\":{},\"components\":[{\"id\":\"a\",\"source\":{\"inline\":\"AA==\"}}]}",
          "inline", ERR_UNSUPPORTED},
         {"{\"metadata\":{},\"triggers\":[{\"id\":\"t\",\"trigger_type\":\"http\","
-         "\"trigger_config\":{\"component\":\"x\",\"route\":\"/\"}}]}", "names the component 'x'",
-         ERR_INVALID},
+         "\"trigger_config\":{\"component\":\"x\",\"route\":\"/\"}}]}",
+         "names the component 'x'", ERR_INVALID},
         {"{\"metadata\":{},\"triggers\":[{\"id\":\"t\",\"trigger_type\":\"http\","
-         "\"trigger_config\":{\"route\":\"/\"}}]}", "either a component or a static", ERR_INVALID},
+         "\"trigger_config\":{\"route\":\"/\"}}]}",
+         "either a component or a static", ERR_INVALID},
         {"{\"metadata\":{},\"metadata\":{}}", "duplicate", ERR_INVALID},
-        {"{\"metadata\":{},\"components\":[{\"id\":\"a\",\"source\":{\"source\":\"file://%dc/x\"}}]}",
+        {"{\"metadata\":{},\"components\":[{\"id\":\"a\",\"source\":{\"source\":\"file://%dc/"
+         "x\"}}]}",
          "absolute path", ERR_INVALID},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

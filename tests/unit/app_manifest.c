@@ -49,8 +49,8 @@ static void refused(fixture *f, const char *text, const char *message)
 }
 
 /* A whole manifest around the lines of one component, which begin at line 7. */
-#define HEAD "spin_manifest_version = 2\n[application]\nname = 'x'\n"
-#define TRIGGER "[[trigger.http]]\nroute='/...'\ncomponent='web'\n"
+#define HEAD      "spin_manifest_version = 2\n[application]\nname = 'x'\n"
+#define TRIGGER   "[[trigger.http]]\nroute='/...'\ncomponent='web'\n"
 #define COMPONENT HEAD TRIGGER "[component.web]\nsource = 'w.wasm'\n"
 
 static void minimal(void **state)
@@ -75,37 +75,38 @@ static void minimal(void **state)
 static void maximal(void **state)
 {
     fixture *f = *state;
-    ok(f, "spin_manifest_version = 2\n"
-          "[application]\nname = 'big'\nversion = '1.2.3'\ndescription = 'd'\nauthors = ['a', 'b']\n"
-          "targets = ['spin-up:3.2', { url = 'https://t' }, { path = 't.wit' }]\n"
-          "[application.tool.other]\nx = 1\n[application.tool.ebb]\ncpu_time_max = '5s'\n"
-          "[application.trigger.redis]\naddress = 'redis://{{ r }}'\n"
-          "[application.trigger.cron]\nzone = 'utc'\n"
-          "[variables]\nr = { default = 'localhost' }\nk = { required = true, secret = true }\n"
-          "[[trigger.http]]\nid = 't1'\nroute = '/a/:b'\ncomponent = 'web'\n"
-          "executor = { type = 'http' }\n"
-          "[[trigger.http]]\nroute = { private = true }\ncomponent = { source = 'inline.wasm' }\n"
-          "[[trigger.http]]\nroute = '/s'\n"
-          "static_response = { status_code = 302, headers = { location = '/t' }, body = 'x' }\n"
-          "[[trigger.http]]\nroute = '/m'\ncomponent = 'web'\n"
-          "dependencies.middleware = [{ component = 'mid' }, { path = 'p.wasm', "
-          "inherit_configuration = ['files'] }]\n"
-          "[[trigger.redis]]\nchannel = 'c'\ncomponent = 'web'\n"
-          "[[trigger.cron]]\ncron_expression = '* * * * * *'\ncomponent = 'web'\n"
-          "[component.web]\nsource = { url = 'https://x/w.wasm', digest = 'sha256:"
-          "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' }\n"
-          "description = 'web'\nvariables = { v = '{{ k }}!' }\nenvironment = { B = '2', A = '1' }\n"
-          "files = ['static/*', { source = 's', destination = '/d' }]\nexclude_files = ['*.md']\n"
-          "allowed_outbound_hosts = ['https://example.com', 'redis://{{ r }}:6379']\n"
-          "key_value_stores = ['default', 'my_store']\nsqlite_databases = ['my-db']\n"
-          "ai_models = ['llama']\ntargets = []\n"
-          "build = { command = ['one', 'two'], workdir = 'w', watch = ['src/**/*.rs'] }\n"
-          "[component.web.tool.ebb]\nmemory_max = '128 MiB'\nwall_time_max = 90\n"
-          "idle_time_max = 'none'\nconcurrency_max = 7\n"
-          "[component.web.dependencies]\n\"a:b/c@1.0.0\" = '1.0'\n"
-          "\"plain-dep\" = { component = 'mid', export = 'e', inherit_configuration = true }\n"
-          "[component.mid]\nsource = { registry = 'r.io', package = 'n:p', version = '1.0.0' }\n"
-          "[component.idle]\nsource = 'never.wasm'\n");
+    ok(f,
+       "spin_manifest_version = 2\n"
+       "[application]\nname = 'big'\nversion = '1.2.3'\ndescription = 'd'\nauthors = ['a', 'b']\n"
+       "targets = ['spin-up:3.2', { url = 'https://t' }, { path = 't.wit' }]\n"
+       "[application.tool.other]\nx = 1\n[application.tool.ebb]\ncpu_time_max = '5s'\n"
+       "[application.trigger.redis]\naddress = 'redis://{{ r }}'\n"
+       "[application.trigger.cron]\nzone = 'utc'\n"
+       "[variables]\nr = { default = 'localhost' }\nk = { required = true, secret = true }\n"
+       "[[trigger.http]]\nid = 't1'\nroute = '/a/:b'\ncomponent = 'web'\n"
+       "executor = { type = 'http' }\n"
+       "[[trigger.http]]\nroute = { private = true }\ncomponent = { source = 'inline.wasm' }\n"
+       "[[trigger.http]]\nroute = '/s'\n"
+       "static_response = { status_code = 302, headers = { location = '/t' }, body = 'x' }\n"
+       "[[trigger.http]]\nroute = '/m'\ncomponent = 'web'\n"
+       "dependencies.middleware = [{ component = 'mid' }, { path = 'p.wasm', "
+       "inherit_configuration = ['files'] }]\n"
+       "[[trigger.redis]]\nchannel = 'c'\ncomponent = 'web'\n"
+       "[[trigger.cron]]\ncron_expression = '* * * * * *'\ncomponent = 'web'\n"
+       "[component.web]\nsource = { url = 'https://x/w.wasm', digest = 'sha256:"
+       "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' }\n"
+       "description = 'web'\nvariables = { v = '{{ k }}!' }\nenvironment = { B = '2', A = '1' }\n"
+       "files = ['static/*', { source = 's', destination = '/d' }]\nexclude_files = ['*.md']\n"
+       "allowed_outbound_hosts = ['https://example.com', 'redis://{{ r }}:6379']\n"
+       "key_value_stores = ['default', 'my_store']\nsqlite_databases = ['my-db']\n"
+       "ai_models = ['llama']\ntargets = []\n"
+       "build = { command = ['one', 'two'], workdir = 'w', watch = ['src/**/*.rs'] }\n"
+       "[component.web.tool.ebb]\nmemory_max = '128 MiB'\nwall_time_max = 90\n"
+       "idle_time_max = 'none'\nconcurrency_max = 7\n"
+       "[component.web.dependencies]\n\"a:b/c@1.0.0\" = '1.0'\n"
+       "\"plain-dep\" = { component = 'mid', export = 'e', inherit_configuration = true }\n"
+       "[component.mid]\nsource = { registry = 'r.io', package = 'n:p', version = '1.0.0' }\n"
+       "[component.idle]\nsource = 'never.wasm'\n");
     const app *a = f->app;
     assert_int_equal(a->warnings.n, 0);
     assert_int_equal(a->targets.n, 3);
@@ -165,27 +166,34 @@ static void maximal(void **state)
 static void versions(void **state)
 {
     fixture *f = *state;
-    refused(f, "name = 'x'", "spin.toml:1:1: no 'spin_manifest_version = 2' at the top; is this a "
-                             "Spin manifest?");
-    refused(f, "spin_manifest_version = '2'", "spin.toml:1:25: unknown manifest version; write "
-                                              "'spin_manifest_version = 2' (the number)");
-    refused(f, "spin_manifest_version = 3", "spin.toml:1:25: unknown manifest version; write "
-                                            "'spin_manifest_version = 2' (the number)");
-    refused(f, "spin_manifest_version = 2\n", "spin.toml:1:1: no [application] table; it needs at "
-                                              "least a name");
-    refused(f, HEAD, "spin.toml:1:1: the app has no triggers; add [[trigger.http]] with a route and "
-                     "a component");
+    refused(f, "name = 'x'",
+            "spin.toml:1:1: no 'spin_manifest_version = 2' at the top; is this a "
+            "Spin manifest?");
+    refused(f, "spin_manifest_version = '2'",
+            "spin.toml:1:25: unknown manifest version; write "
+            "'spin_manifest_version = 2' (the number)");
+    refused(f, "spin_manifest_version = 3",
+            "spin.toml:1:25: unknown manifest version; write "
+            "'spin_manifest_version = 2' (the number)");
+    refused(f, "spin_manifest_version = 2\n",
+            "spin.toml:1:1: no [application] table; it needs at "
+            "least a name");
+    refused(f, HEAD,
+            "spin.toml:1:1: the app has no triggers; add [[trigger.http]] with a route and "
+            "a component");
     refused(f, "spin_manifest_version = 2\n[application]\n",
             "spin.toml:2:2: [application] has no 'name', which is required");
-    refused(f, "spin_manifest_version = 2 x", "spin.toml:1:27: expected the end of the line after "
-                                              "the value, found 'x'");
+    refused(f, "spin_manifest_version = 2 x",
+            "spin.toml:1:27: expected the end of the line after "
+            "the value, found 'x'");
 }
 
 static void unknown_fields(void **state)
 {
     fixture *f = *state;
-    refused(f, HEAD "[compnent.web]", "spin.toml:4:2: unknown field 'compnent' in the manifest; did "
-                                      "you mean 'component'?");
+    refused(f, HEAD "[compnent.web]",
+            "spin.toml:4:2: unknown field 'compnent' in the manifest; did "
+            "you mean 'component'?");
     refused(f, "spin_manifest_version = 2\n[application]\nname='x'\nauthor=['a']",
             "spin.toml:4:1: unknown field 'author' in [application]; did you mean 'authors'?");
     refused(f, COMPONENT "allowed-outbound-hosts = []",
@@ -204,8 +212,10 @@ static void unknown_fields(void **state)
             "spin.toml:5:7: unknown field 'defualt' in a variable; did you mean 'default'?");
     refused(f, HEAD "[[trigger.http]]\nrout = '/'",
             "spin.toml:5:1: unknown field 'rout' in an http trigger; did you mean 'route'?");
-    refused(f, "spin_manifest_version = 2\n[application]\nname='x'\n[application.trigger.http]\n"
-               "port = 1", "spin.toml:5:1: unknown field 'port' in the http settings");
+    refused(f,
+            "spin_manifest_version = 2\n[application]\nname='x'\n[application.trigger.http]\n"
+            "port = 1",
+            "spin.toml:5:1: unknown field 'port' in the http settings");
     ok(f, COMPONENT "tool.any.thing = { goes = [1, 2] }");
 }
 
@@ -223,8 +233,9 @@ static void types(void **state)
             "spin.toml:4:10: triggers are a list: write [[trigger.http]] with two brackets");
     refused(f, HEAD "[[component]]\nid='a'",
             "spin.toml:4:3: in version 2 a component is [component.<id>], not [[component]]");
-    refused(f, HEAD "[variables]\na = 'x'", "spin.toml:5:5: variable 'a' must be a table, such as "
-                                            "{ default = \"...\" } or { required = true }");
+    refused(f, HEAD "[variables]\na = 'x'",
+            "spin.toml:5:5: variable 'a' must be a table, such as "
+            "{ default = \"...\" } or { required = true }");
     refused(f, COMPONENT "build = { command = 5 }",
             "spin.toml:9:21: command must be a string or a list of strings, not an integer");
     refused(f, COMPONENT "build = { workdir = 'x' }",
@@ -242,9 +253,10 @@ static void identifiers(void **state)
     refused(f, HEAD "[component.Web]\nsource='w'",
             "spin.toml:4:12: component id 'Web': a word must be all lower case or all upper case "
             "(write it like 'my-component')");
-    refused(f, HEAD "[component.1a]\nsource='w'",
-            "spin.toml:4:12: component id '1a': each word must begin with an ASCII letter (write it "
-            "like 'my-component')");
+    refused(
+        f, HEAD "[component.1a]\nsource='w'",
+        "spin.toml:4:12: component id '1a': each word must begin with an ASCII letter (write it "
+        "like 'my-component')");
     refused(f, HEAD "[variables]\nmy-var = { default = '' }",
             "spin.toml:5:1: variable 'my-var': only ASCII letters, digits and the separator are "
             "allowed (write it like 'api_key')");
@@ -270,8 +282,9 @@ static void variables(void **state)
             "spin.toml:5:1: variable 'a' must be required or have a default");
     refused(f, HEAD "[variables]\na = { required = true, default = '' }",
             "spin.toml:5:1: variable 'a' must not have both a default and 'required = true'");
-    refused(f, HEAD "[variables]\napi_key = { default = '' }\n" TRIGGER
-                    "[component.web]\nsource='w'\nvariables = { k = '{{ api_kye }}' }",
+    refused(f,
+            HEAD "[variables]\napi_key = { default = '' }\n" TRIGGER
+                 "[component.web]\nsource='w'\nvariables = { k = '{{ api_kye }}' }",
             "spin.toml:11:19: variables: the app has no variable 'api_kye'; did you mean "
             "'api_key'?");
     refused(f, COMPONENT "variables = { k = '{{ x' }",
@@ -288,8 +301,9 @@ static void sources(void **state)
     fixture *f = *state;
     const char *head = HEAD TRIGGER "[component.web]\n";
     static const char *const cases[][2] = {
-        {"description = 'x'", "spin.toml:7:12: component 'web' has no 'source'; add the path of its "
-                              ".wasm"},
+        {"description = 'x'",
+         "spin.toml:7:12: component 'web' has no 'source'; add the path of its "
+         ".wasm"},
         {"source = ''", "spin.toml:8:10: the source is empty"},
         {"source = 1", "spin.toml:8:10: the source must be a path, { url, digest } or { registry, "
                        "package, version }, not an integer"},
@@ -317,13 +331,16 @@ static void hosts(void **state)
     refused(f, COMPONENT "allowed_outbound_hosts = ['http://a', 'b.com']",
             "spin.toml:9:39: allowed_outbound_hosts: 'b.com' has no scheme; write 'https://b.com', "
             "or '*://' and a port for any");
-    refused(f, HEAD "[variables]\nh = { default = 'a/b' }\n" TRIGGER
-                    "[component.web]\nsource='w'\nallowed_outbound_hosts = ['http://{{ h }}']",
-            "spin.toml:11:27: allowed_outbound_hosts, with the variables' defaults: 'http://a/b': a "
-            "path is not allowed (only a network '10.0.0.0/8' may have '/')");
-    ok(f, HEAD "[variables]\nh = { default = '' }\nr = { required = true }\n" TRIGGER
-               "[component.web]\nsource='w'\nallowed_outbound_hosts = ['{{ h }}', 'http://{{ h }}', "
-               "'{{r}}']");
+    refused(
+        f,
+        HEAD "[variables]\nh = { default = 'a/b' }\n" TRIGGER
+             "[component.web]\nsource='w'\nallowed_outbound_hosts = ['http://{{ h }}']",
+        "spin.toml:11:27: allowed_outbound_hosts, with the variables' defaults: 'http://a/b': a "
+        "path is not allowed (only a network '10.0.0.0/8' may have '/')");
+    ok(f,
+       HEAD "[variables]\nh = { default = '' }\nr = { required = true }\n" TRIGGER
+            "[component.web]\nsource='w'\nallowed_outbound_hosts = ['{{ h }}', 'http://{{ h }}', "
+            "'{{r}}']");
     ok(f, COMPONENT "allowed_outbound_hosts = ['http://other.spin.internal']");
     assert_int_equal(f->app->warnings.n, 1);
     assert_str(f->app->warnings.at[0], "spin.toml:7:12: component 'web' may call "
@@ -349,8 +366,9 @@ static void triggers(void **state)
             "private = true }");
     refused(f, HEAD "[[trigger.http]]\nroute='/'",
             "spin.toml:4:11: trigger 'http-trigger1' must have a component or a static_response");
-    refused(f, HEAD "[[trigger.http]]\nroute='/'\nstatic_response={}\ncomponent='web'\n"
-                    "[component.web]\nsource='w'",
+    refused(f,
+            HEAD "[[trigger.http]]\nroute='/'\nstatic_response={}\ncomponent='web'\n"
+                 "[component.web]\nsource='w'",
             "spin.toml:4:11: trigger 'web-http-trigger' must have either a component or a "
             "static_response, not both");
     refused(f, HEAD "[[trigger.http]]\nroute={ private = false }",
@@ -366,8 +384,9 @@ static void triggers(void **state)
             "spin.toml:6:27: 'a b' is not the name of a header");
     refused(f, HEAD "[[trigger.http]]\nroute='/'\nstatic_response={headers={a=\"c\\n\"}}",
             "spin.toml:6:29: header 'a' has a control character in its value");
-    refused(f, HEAD "[[trigger.http]]\nid='a'\nroute='/'\nstatic_response={}\n"
-                    "[[trigger.http]]\nid='a'\nroute='/b'\nstatic_response={}",
+    refused(f,
+            HEAD "[[trigger.http]]\nid='a'\nroute='/'\nstatic_response={}\n"
+                 "[[trigger.http]]\nid='a'\nroute='/b'\nstatic_response={}",
             "spin.toml:8:11: two triggers have the id 'a'");
     refused(f, HEAD "[[trigger.redis]]\ncomponent='web'\nchannel='c'\n[component.web]\nsource='w'",
             "spin.toml:4:11: a redis trigger has no 'address', and there is none in "
@@ -377,9 +396,10 @@ static void triggers(void **state)
                     "[[trigger.http]]\nroute='/w'\ncomponent='web'\nexecutor={type='wagi'}");
     assert_int_equal(f->app->warnings.n, 4);
     assert_str(f->app->triggers[3].wagi_entrypoint, "_start");
-    assert_str(f->app->warnings.at[2],
-               "spin.toml:4:11: route '/...' of trigger 'web-http-trigger' is never reached: trigger "
-               "'http-trigger1' (line 9) has the same one, and the last wins");
+    assert_str(
+        f->app->warnings.at[2],
+        "spin.toml:4:11: route '/...' of trigger 'web-http-trigger' is never reached: trigger "
+        "'http-trigger1' (line 9) has the same one, and the last wins");
 }
 
 static void inline_components(void **state)
@@ -458,12 +478,14 @@ static void dependencies(void **state)
             "spin.toml:9:22: a dependency has one of 'version', 'path', 'url' or 'component'");
     refused(f, COMPONENT "dependencies.dep = { component = 'no' }",
             "spin.toml:9:20: there is no component 'no'");
-    refused(f, COMPONENT "dependencies.dep = { component = 'lib' }\n[component.lib]\nsource='l'\n"
-                         "key_value_stores=['default']",
+    refused(f,
+            COMPONENT "dependencies.dep = { component = 'lib' }\n[component.lib]\nsource='l'\n"
+                      "key_value_stores=['default']",
             "spin.toml:9:20: component 'lib' is used as a dependency, where its 'key_value_stores' "
             "would not apply; move it to the component that depends on it");
-    refused(f, COMPONENT "dependencies_inherit_configuration = true\n"
-                         "dependencies.dep = { path = 'x', inherit_configuration = true }",
+    refused(f,
+            COMPONENT "dependencies_inherit_configuration = true\n"
+                      "dependencies.dep = { path = 'x', inherit_configuration = true }",
             "spin.toml:10:14: 'inherit_configuration' can't be combined with "
             "'dependencies_inherit_configuration' of the component");
     refused(f, COMPONENT "dependencies.dep = { path = 'x', inherit_configuration = ['file'] }",
@@ -476,9 +498,12 @@ static void settings(void **state)
     static const struct {
         const char *text;
         uint64_t value;
-    } cases[] = {{"'1500ms'", 1500 * NS_PER_MS}, {"'2 s'", 2 * NS_PER_S},
-                 {"'3m'", 180 * NS_PER_S},       {"'1h'", 3600 * NS_PER_S},
-                 {"0", 0},                       {"'none'", 0},
+    } cases[] = {{"'1500ms'", 1500 * NS_PER_MS},
+                 {"'2 s'", 2 * NS_PER_S},
+                 {"'3m'", 180 * NS_PER_S},
+                 {"'1h'", 3600 * NS_PER_S},
+                 {"0", 0},
+                 {"'none'", 0},
                  {"4", 4 * NS_PER_S}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[1000];
@@ -486,14 +511,18 @@ static void settings(void **state)
         ok(f, text);
         assert_true(f->app->components[0].settings.cpu_time_max_ns == cases[i].value);
     }
-    refused(f, COMPONENT "tool.ebb.cpu_time_max = 'soon'",
-            "spin.toml:9:25: cpu_time_max = 'soon': write it like \"30s\", or \"none\" for no limit");
-    refused(f, COMPONENT "tool.ebb.cpu_time_max = -1", "spin.toml:9:25: cpu_time_max is out of range");
-    refused(f, COMPONENT "tool.ebb.memory_max = '99999999999 GiB'",
-            "spin.toml:9:23: memory_max = '99999999999 GiB': write it like \"128 MiB\", or \"none\" "
-            "for no limit");
-    refused(f, COMPONENT "tool.ebb = 1", "spin.toml:9:12: an entry of 'tool' must be a table, not "
-                                         "an integer");
+    refused(
+        f, COMPONENT "tool.ebb.cpu_time_max = 'soon'",
+        "spin.toml:9:25: cpu_time_max = 'soon': write it like \"30s\", or \"none\" for no limit");
+    refused(f, COMPONENT "tool.ebb.cpu_time_max = -1",
+            "spin.toml:9:25: cpu_time_max is out of range");
+    refused(
+        f, COMPONENT "tool.ebb.memory_max = '99999999999 GiB'",
+        "spin.toml:9:23: memory_max = '99999999999 GiB': write it like \"128 MiB\", or \"none\" "
+        "for no limit");
+    refused(f, COMPONENT "tool.ebb = 1",
+            "spin.toml:9:12: an entry of 'tool' must be a table, not "
+            "an integer");
 }
 
 static void version_1(void **state)
@@ -530,15 +559,18 @@ static void version_1(void **state)
     ok(f, "spin_manifest_version = '1'\nname = 'r'\ntrigger = { type = 'redis', address = "
           "'redis://h' }\n[[component]]\nid = 'c'\nsource = 'c.wasm'\ntrigger = { channel = 'x' }");
     assert_int_equal(f->app->triggers[0].kind, APP_TRIGGER_REDIS);
-    refused(f, "spin_version = '1'\nname = 'x'\ntrigger = { type = 'http' }\n[[component]]\n"
-               "id = 'a'\nsource = 's'\nroute = '/'",
+    refused(f,
+            "spin_version = '1'\nname = 'x'\ntrigger = { type = 'http' }\n[[component]]\n"
+            "id = 'a'\nsource = 's'\nroute = '/'",
             "spin.toml:7:1: unknown field 'route' in a component (of manifest version 1)");
-    refused(f, "spin_version = '1'\nname = 'x'\ntrigger = { type = 'http' }\n[[component]]\n"
-               "id = 'a b'\nsource = 's'\ntrigger.route = '/'",
+    refused(f,
+            "spin_version = '1'\nname = 'x'\ntrigger = { type = 'http' }\n[[component]]\n"
+            "id = 'a b'\nsource = 's'\ntrigger.route = '/'",
             "spin.toml:5:6: component id 'a b': only ASCII letters, digits and the separator are "
             "allowed");
-    refused(f, "spin_version = '1'\nname = 'x'\n", "spin.toml:1:1: no 'trigger = { type = \"http\" "
-                                                   "}' in the manifest");
+    refused(f, "spin_version = '1'\nname = 'x'\n",
+            "spin.toml:1:1: no 'trigger = { type = \"http\" "
+            "}' in the manifest");
 }
 
 static void from_wasm(void **state)
@@ -570,8 +602,10 @@ static void thousand_components(void **state)
     buf_init(&b, 4 * MIB);
     buf_put_str(&b, S(HEAD));
     for (int i = 0; i < 1000; i++)
-        buf_printf(&b, "[component.c%d]\nsource='c%d.wasm'\n[[trigger.http]]\nroute='/c%d'\n"
-                       "component='c%d'\n", i, i, i, i);
+        buf_printf(&b,
+                   "[component.c%d]\nsource='c%d.wasm'\n[[trigger.http]]\nroute='/c%d'\n"
+                   "component='c%d'\n",
+                   i, i, i, i);
     buf_put_u8(&b, 0);
     ok(f, (char *)b.p);
     assert_int_equal(f->app->components_count, 1000);
@@ -605,9 +639,23 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(minimal), T(maximal), T(versions), T(unknown_fields), T(types), T(identifiers),
-        T(variables), T(sources), T(hosts), T(triggers), T(inline_components), T(profiles),
-        T(dependencies), T(settings), T(version_1), T(from_wasm), T(thousand_components),
+        T(minimal),
+        T(maximal),
+        T(versions),
+        T(unknown_fields),
+        T(types),
+        T(identifiers),
+        T(variables),
+        T(sources),
+        T(hosts),
+        T(triggers),
+        T(inline_components),
+        T(profiles),
+        T(dependencies),
+        T(settings),
+        T(version_1),
+        T(from_wasm),
+        T(thousand_components),
         T(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

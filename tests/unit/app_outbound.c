@@ -28,7 +28,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static bool allows(fixture *f, const char *rule, const char *scheme, const char *host, uint16_t port)
+static bool allows(fixture *f, const char *rule, const char *scheme, const char *host,
+                   uint16_t port)
 {
     str text = str_from(rule);
     outbound_rules rules;
@@ -146,7 +147,10 @@ static void refused(void **state)
     refuses(f, "http://127.1", "not a complete IPv4 address");
     refuses(f, "http://0x7f000001", "not a complete IPv4 address");
     refuses(f, "http://*.1", "not a complete IPv4 address");
-    refuses(f, "http://b\xc3\xbc" "cher.de", "xn--");
+    refuses(f,
+            "http://b\xc3\xbc"
+            "cher.de",
+            "xn--");
     refuses(f, "http://a:65536", "not a number up to 65535");
     refuses(f, "http://a:80a", "not a number up to 65535");
     refuses(f, "http://a:9..9", "is empty");
@@ -230,10 +234,11 @@ static void property(void **state)
     fixture *f = *state;
     static const char *const schemes[] = {"http", "redis", "tcp"};
     static const char *const rule_schemes[] = {"http", "redis", "tcp", "*"};
-    static const char *const rule_hosts[] = {"*", "*.a.com", "a.com", "b.a.com", "1.2.3.0/24",
-                                             "1.2.3.4/32", "0.0.0.0/0", "1.2.3.4", "128.0.0.0/1"};
-    static const char *const hosts_seen[] = {"a.com", "b.a.com", "c.b.a.com", "xa.com", "1.2.3.4",
-                                             "1.2.3.9", "1.2.4.4", "200.1.1.1"};
+    static const char *const rule_hosts[] = {"*",         "*.a.com",    "a.com",
+                                             "b.a.com",   "1.2.3.0/24", "1.2.3.4/32",
+                                             "0.0.0.0/0", "1.2.3.4",    "128.0.0.0/1"};
+    static const char *const hosts_seen[] = {"a.com",   "b.a.com", "c.b.a.com", "xa.com",
+                                             "1.2.3.4", "1.2.3.9", "1.2.4.4",   "200.1.1.1"};
     static const char *const rule_ports[] = {"*", "80", "6379", "79..82", "1..65536"};
     static const char *const ports[] = {"0", "79", "80", "82", "6379", "65535"};
     size_t yes = 0, no = 0;
@@ -243,8 +248,8 @@ static void property(void **state)
                    *rp = pick(rule_ports, 5), *s = pick(schemes, 3), *h = pick(hosts_seen, 8);
         unsigned p = (unsigned)atoi(pick(ports, 6));
         snprintf(rule, sizeof rule, "%s://%s:%s", rs, rh, rp);
-        bool want = (!strcmp(rs, "*") || !strcmp(rs, s)) && naive_host(rh, h) &&
-                    naive_port(rp, s, p);
+        bool want =
+            (!strcmp(rs, "*") || !strcmp(rs, s)) && naive_host(rh, h) && naive_port(rp, s, p);
         bool got = allows(f, rule, s, h, (uint16_t)p);
         if (got != want)
             fail_msg("%s: %s://%s:%u: got %d", rule, s, h, p, got);

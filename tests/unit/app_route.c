@@ -39,7 +39,10 @@ static int teardown(void **state)
 static void add(fixture *f, str route)
 {
     app_trigger *t = &f->triggers[f->app.triggers_count++];
-    *t = (app_trigger){.id = route, .kind = APP_TRIGGER_HTTP, .type = S("http"), .route = route,
+    *t = (app_trigger){.id = route,
+                       .kind = APP_TRIGGER_HTTP,
+                       .type = S("http"),
+                       .route = route,
                        .component = (int)f->app.triggers_count - 1};
 }
 
@@ -127,8 +130,8 @@ static void precedence(void **state)
 static void wildcards(void **state)
 {
     fixture *f = *state;
-    static const char *const cases[][2] = {{"/foo", ""},          {"/foo/", "/"},
-                                           {"/foo/bar", "/bar"},  {"/foo/bar/", "/bar/"},
+    static const char *const cases[][2] = {{"/foo", ""},         {"/foo/", "/"},
+                                           {"/foo/bar", "/bar"}, {"/foo/bar/", "/bar/"},
                                            {"/foo/b/c", "/b/c"}, {"/foo//b//c", "/b//c"}};
     for (int star = 0; star < 2; star++) {
         routes(f, (const char *[]){star ? "/foo/*" : "/foo/...", NULL});

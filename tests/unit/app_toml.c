@@ -35,10 +35,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static bool parse(fixture *f, str text)
-{
-    return toml_parse(&f->a, S("t"), text, &f->root, &f->e);
-}
+static bool parse(fixture *f, str text) { return toml_parse(&f->a, S("t"), text, &f->root, &f->e); }
 
 static void check_json(fixture *f, str text, const char *json)
 {
@@ -91,8 +88,9 @@ static void tables(void **state)
     check_error(f, S("a = 1\na = 2"), "t:2:1: 'a' is already defined in line 1");
     check_error(f, S("a = {b = 1}\n[a.c]"),
                 "t:2:2: 'a' is an inline table (line 1) and can't be extended");
-    check_error(f, S("a = {b = 1}\na.c = 1"), "t:2:1: the table 'a' was defined in line 1 and "
-                                              "can't be extended by a dotted key");
+    check_error(f, S("a = {b = 1}\na.c = 1"),
+                "t:2:1: the table 'a' was defined in line 1 and "
+                "can't be extended by a dotted key");
     check_error(f, S("[a]\nb.c = 1\n[a.b]"), "t:3:4: 'b' is already defined in line 2");
     check_error(f, S("a = []\n[[a]]"), "t:2:3: 'a' is an array (line 1), not an array of tables");
     check_error(f, S("a = 1\n[a.b]"), "t:2:2: 'a' is an integer (line 1), not a table");
@@ -123,7 +121,8 @@ static void errors(void **state)
     check_error(f, S("a = \nb = 1"), "t:1:5: expected a value, found the end of the line");
     check_error(f, S("a = yes"),
                 "t:1:5: expected a value, found 'yes'; put strings in double quotes");
-    check_error(f, S("x = 1 y = 2"), "t:1:7: expected the end of the line after the value, found 'y'");
+    check_error(f, S("x = 1 y = 2"),
+                "t:1:7: expected the end of the line after the value, found 'y'");
     check_error(f, S("a = \"x"), "t:1:5: this string has no closing \" on its line");
     check_error(f, S("a = [1 2]"),
                 "t:1:8: expected ',' or ']' after an element of the array, found '2'");
@@ -132,8 +131,9 @@ static void errors(void **state)
     check_error(f, S("a = 9223372036854775808"),
                 "t:1:5: '9223372036854775808' does not fit into 64 bits");
     check_error(f, S("a = 2021-02-29"), "t:1:5: '2021-02-29' is not a date or time of RFC 3339");
-    check_error(f, S("a = \"\\x\""), "t:1:6: unknown escape; write '\\\\' for a backslash, or use a "
-                                     "literal string in single quotes");
+    check_error(f, S("a = \"\\x\""),
+                "t:1:6: unknown escape; write '\\\\' for a backslash, or use a "
+                "literal string in single quotes");
     check_error(f, S("a = 1\nb = \"\xff\""), "t:2:6: not UTF-8; save the file as UTF-8");
     check_error(f, S("a = 1\r"),
                 "t:1:6: expected the end of the line after the value, found the end of the line");
