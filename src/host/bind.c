@@ -1,0 +1,402 @@
+/* From the imports of a plan to functions of the engine.
+ *
+ * Every import gets a `bound`: what the engine passes back as env. A call then costs one indirect
+ * call more than the host function itself. What the host does not offer becomes a trap and a
+ * sentence; the sentences say what was wanted, what there is, and what to do. */
+#include "host/host.h"
+
+#include "base/limits.h"
+#include "base/must.h"
+#include "host/call.h"
+#include "host/tables.h"
+
+#include <stdio.h>
+
+typedef struct {
+    const plan_import *import;
+    host_fn fn;
+    const host_resource *resource; /* resource.drop of a host resource */
+    uint32_t guest_resource;       /* resource.*: index into plan.resources */
+    bool has_dtor;
+} bound;
+
+struct host_binding {
+    engine_import **units;
+    uint32_t units_count;
+};
+
+typedef struct {
+    arena *a;
+    const plan *p;
+    host_missing *missing;
+    size_t missing_count, missing_cap;
+    err *e;
+} binder;
+
+/* --- calls --------------------------------------------------------------------------------- */
+
+static host_status call_row(void *env, engine_instance *in, slot *slots)
+{
+    const bound *b = env;
+    guest *g = engine_user(in);
+    host_call c = {.g = g, .in = in, .import = b->import, .slots = slots};
+    if (g->in_realloc)
+        return call_trap(&c, "cannot leave component instance: realloc called an import");
+    host_status s = b->fn(&c);
+    if (s != HOST_WAIT)
+        g->progress = 0;
+    if (g->scratch.blocks)
+        arena_reset(&g->scratch);
+    return s;
+}
+
+static host_status call_drop(void *env, engine_instance *in, slot *slots)
+{
+    const bound *b = env;
+    guest *g = engine_user(in);
+    host_call c = {.g = g, .in = in, .import = b->import, .slots = slots};
+    object *o;
+    if (g->in_realloc)
+        return call_trap(&c, "cannot leave component instance: realloc called an import");
+    if (!call_take(&c, slots[0].u32, b->resource, &o))
+        return HOST_TRAP;
+    object_free(g, o);
+    return HOST_DONE;
+}
+
+/* The handle of a resource that the component defines itself. */
+static handle *guest_handle(host_call *c, const bound *b, uint32_t index)
+{
+    handle *h = handles_get(&c->g->handles, index);
+    if (!h) {
+        call_trap(c, "unknown handle index %u", index);
+        return NULL;
+    }
+    if (h->kind == HANDLE_HOST || h->resource != b->guest_resource) {
+        call_trap(c, "handle index %u used with the wrong type", index);
+        return NULL;
+    }
+    return h;
+}
+
+static host_status call_guest_new(void *env, engine_instance *in, slot *slots)
+{
+    const bound *b = env;
+    guest *g = engine_user(in);
+    host_call c = {.g = g, .in = in, .import = b->import, .slots = slots};
+    if (g->in_realloc)
+        return call_trap(&c, "cannot leave component instance: realloc called an import");
+    handle h = {.kind = HANDLE_GUEST_OWN, .resource = b->guest_resource, .rep = slots[0].u32};
+    uint32_t i = handles_add(&g->handles, &g->pool, h);
+    if (!i)
+        return call_trap(&c, "the instance holds more than %u handles; drop some or raise the "
+                             "limit", g->handles.live_max);
+    return return_u32(&c, i);
+}
+
+static host_status call_guest_rep(void *env, engine_instance *in, slot *slots)
+{
+    const bound *b = env;
+    host_call c = {.g = engine_user(in), .in = in, .import = b->import, .slots = slots};
+    handle *h = guest_handle(&c, b, slots[0].u32);
+    return h ? return_u32(&c, h->rep) : HOST_TRAP;
+}
+
+static host_status call_guest_drop(void *env, engine_instance *in, slot *slots)
+{
+    const bound *b = env;
+    guest *g = engine_user(in);
+    host_call c = {.g = g, .in = in, .import = b->import, .slots = slots};
+    uint32_t index = slots[0].u32;
+    if (g->in_realloc)
+        return call_trap(&c, "cannot leave component instance: realloc called an import");
+    handle *h = guest_handle(&c, b, index);
+    if (!h)
+        return HOST_TRAP;
+    if (h->lends)
+        return call_trap(&c, "cannot remove owned resource while borrowed");
+    bool destroy = h->kind == HANDLE_GUEST_OWN && b->has_dtor;
+    uint32_t rep = h->rep;
+    handles_remove(&g->handles, index);
+    if (destroy && !engine_destroy(in, b->guest_resource, rep))
+        return HOST_TRAP;
+    return HOST_DONE;
+}
+
+/* --- reasons ------------------------------------------------------------------------------- */
+
+/* "a, b, c" of at most 600 bytes. */
+static void list_append(buf *b, str s)
+{
+    if (b->n > 600)
+        return;
+    if (b->n)
+        buf_put_str(b, S(", "));
+    buf_put_str(b, s);
+}
+
+static str reason_no_interface(arena *a, str interface)
+{
+    interface_name want = interface_name_parse(interface);
+    str package = str_head(want.path, str_rfind(want.path, '/'));
+    buf same = {0}, near = {0};
+    buf_init(&same, 4096);
+    buf_init(&near, 4096);
+    uint32_t count;
+    const host_parsed *t = host_tables(&count);
+    for (uint32_t i = 0; i < count; i++) {
+        interface_name have = interface_name_parse(t[i].name);
+        if (str_eq(have.path, want.path))
+            list_append(&same, t[i].name);
+        else if (str_eq(str_head(have.path, str_rfind(have.path, '/')), package))
+            list_append(&near, t[i].name);
+    }
+    str r;
+    if (same.n)
+        r = arena_printf(a, "another version: ebb offers %.*s and every version of that track, "
+                            "pre-releases only exactly; build the component with an SDK for one "
+                            "of these", STR(buf_str(&same)));
+    else if (near.n)
+        r = arena_printf(a, "not offered; of %.*s ebb offers %.*s", STR(package),
+                         STR(buf_str(&near)));
+    else
+        r = S("not offered; compose the component with one that exports it, or remove the import");
+    buf_fini(&same);
+    buf_fini(&near);
+    return r;
+}
+
+static str reason_no_function(arena *a, const host_parsed *t)
+{
+    buf names;
+    buf_init(&names, 4096);
+    for (uint32_t i = 0; i < t->funcs_count; i++)
+        list_append(&names, str_from(t->rows[i]->name));
+    str r = arena_printf(a, "not offered; of this interface ebb offers %.*s",
+                         STR(buf_str(&names)));
+    buf_fini(&names);
+    return r;
+}
+
+static str reason_differs(arena *a, const functype *want, const functype *have)
+{
+    str w = functype_text(a, want), h = functype_text(a, have);
+    if (!w.p || !h.p)
+        return (str){NULL, 0};
+    return arena_printf(a, "its type differs: the component imports %.*s, ebb offers %.*s; build "
+                           "the component against a released version of the interface",
+                        STR(w), STR(h));
+}
+
+/* --- binding ------------------------------------------------------------------------------- */
+
+static bool missing_add(binder *b, str interface, str name, str reason)
+{
+    if (!reason.p)
+        return err_no_memory(b->e);
+    if (b->missing_count == b->missing_cap) {
+        size_t cap = b->missing_cap ? b->missing_cap * 2 : 8;
+        host_missing *grown = arena_grow(b->a, b->missing, b->missing_cap, cap, sizeof *grown);
+        if (!grown)
+            return err_no_memory(b->e);
+        b->missing = grown;
+        b->missing_cap = cap;
+    }
+    b->missing[b->missing_count++] = (host_missing){interface, name, reason};
+    return true;
+}
+
+/* What every call checks again costs nothing here: a signature that passes pointers needs the
+ * options that say where they point. */
+static bool options_fit(const plan_import *i)
+{
+    bool params_pointer = false;
+    const type *r = i->type->result;
+    for (uint32_t k = 0; k < i->type->params_count; k++)
+        params_pointer |= i->type->params[k].type->has_pointer;
+    if (r && r->has_pointer && i->options.realloc == PLAN_NONE)
+        return false;
+    return i->options.memory != PLAN_NONE ||
+           !(params_pointer || i->signature.results_spilled || (r && r->has_pointer));
+}
+
+static bool bind_host(binder *b, const plan_import *i, bound *ret, engine_import *ret_import)
+{
+    const host_parsed *t = host_tables_find(i->interface);
+    if (!t)
+        return missing_add(b, i->interface, i->name, reason_no_interface(b->a, i->interface));
+    uint32_t k = 0;
+    while (k < t->funcs_count && !str_eq(i->name, str_from(t->rows[k]->name)))
+        k++;
+    if (k == t->funcs_count)
+        return missing_add(b, i->interface, i->name, reason_no_function(b->a, t));
+    if (!functype_equal(i->type, &t->funcs[k]))
+        return missing_add(b, i->interface, i->name,
+                           reason_differs(b->a, i->type, &t->funcs[k]));
+    if (i->options.async)
+        return missing_add(b, i->interface, i->name,
+                           S("lowered with the async option, which ebb does not do for this "
+                             "interface; use the synchronous bindings"));
+    if (!options_fit(i))
+        return missing_add(b, i->interface, i->name,
+                           S("its canonical options name no memory or no realloc"));
+    ret->fn = t->rows[k]->fn;
+    *ret_import = (engine_import){call_row, ret, t->rows[k]->may_wait};
+    return true;
+}
+
+static bool bind_resource(binder *b, const plan_import *i, bound *ret, engine_import *ret_import)
+{
+    must(i->resource < b->p->resources_count);
+    const plan_resource *r = &b->p->resources[i->resource];
+    ret->guest_resource = i->resource;
+    ret->has_dtor = r->has_dtor;
+    if (!r->imported) {
+        ret_import->fn = i->kind == CANON_RESOURCE_NEW   ? call_guest_new
+                         : i->kind == CANON_RESOURCE_REP ? call_guest_rep
+                                                         : call_guest_drop;
+        ret_import->env = ret;
+        return true;
+    }
+    ret->resource = host_tables_resource(r->interface, r->name);
+    if (!ret->resource)
+        return missing_add(b, r->interface, r->name, reason_no_interface(b->a, r->interface));
+    if (i->kind != CANON_RESOURCE_DROP)
+        return missing_add(b, r->interface, r->name,
+                           S("only the host can make or look into its own resources"));
+    *ret_import = (engine_import){call_drop, ret, false};
+    return true;
+}
+
+static bool bind_import(binder *b, const plan_import *i, bound *ret, engine_import *ret_import)
+{
+    ret->import = i;
+    switch (i->kind) {
+    case CANON_HOST:
+        return bind_host(b, i, ret, ret_import);
+    case CANON_RESOURCE_NEW:
+    case CANON_RESOURCE_REP:
+    case CANON_RESOURCE_DROP:
+        return bind_resource(b, i, ret, ret_import);
+    case CANON_TRAP:
+        return true; /* the engine's own trap */
+    case CANON_LIFTED:
+        return missing_add(b, i->interface, i->name,
+                           S("calls between composed components are not supported yet"));
+    case CANON_BUILTIN:
+        return missing_add(b, i->interface, i->name,
+                           S("canonical built-ins of the async ABI are not supported yet; use an "
+                             "SDK version that targets WASI 0.2"));
+    }
+    return missing_add(b, i->interface, i->name, S("unknown kind of import"));
+}
+
+static bool bind_unit(binder *b, uint32_t u, host_binding *ret)
+{
+    const plan_unit *unit = &b->p->units[u];
+    uint32_t n = unit->imports_count;
+    engine_import *imports = ARENA_ARRAY(b->a, engine_import, n ? n : 1);
+    bound *bounds = ARENA_ARRAY(b->a, bound, n ? n : 1);
+    if (!imports || !bounds)
+        return err_no_memory(b->e);
+    for (uint32_t i = 0; i < n; i++)
+        if (!bind_import(b, &unit->imports[i], &bounds[i], &imports[i]))
+            return false;
+    ret->units[u] = imports;
+    return true;
+}
+
+static bool fail_missing(const binder *b, err *e)
+{
+    const host_missing *m = &b->missing[0];
+    size_t more = b->missing_count - 1;
+    char tail[80] = "";
+    if (more)
+        snprintf(tail, sizeof tail, " (and %zu more; 'ebb inspect' lists them)", more);
+    return err_set(e, ERR_UNSUPPORTED, "import %.*s#%.*s: %.*s%s", STR(m->interface), STR(m->name),
+                   STR(m->reason), tail);
+}
+
+bool host_bind(arena *a, const plan *p, host_binding **ret, const host_missing **ret_missing,
+               size_t *ret_missing_count, err *e)
+{
+    if (!host_init(e))
+        return false;
+    binder b = {.a = a, .p = p, .e = e};
+    host_binding *h = ARENA_NEW(a, host_binding);
+    if (!h || !(h->units = ARENA_ARRAY(a, engine_import *, p->units_count ? p->units_count : 1)))
+        return err_no_memory(e);
+    h->units_count = p->units_count;
+    for (uint32_t u = 0; u < p->units_count; u++)
+        if (!bind_unit(&b, u, h))
+            return false;
+    if (b.missing_count && !ret_missing)
+        return fail_missing(&b, e);
+    if (ret_missing) {
+        *ret_missing = b.missing;
+        *ret_missing_count = b.missing_count;
+    }
+    *ret = h;
+    return true;
+}
+
+const engine_import *host_binding_imports(const host_binding *b, uint32_t unit)
+{
+    must(unit < b->units_count);
+    return b->units[unit];
+}
+
+/* --- the handler --------------------------------------------------------------------------- */
+
+static const char *handler_newer(str path, str version)
+{
+    if (str_eq(path, S("wasi:http/handler")))
+        return "it exports wasi:http/handler, the asynchronous handler of WASI 0.3, which ebb "
+               "does not run yet; build it with an SDK that targets WASI 0.2";
+    if (str_eq(path, S("fermyon:spin/inbound-http")))
+        return "it exports fermyon:spin/inbound-http, Spin's first interface, which ebb does not "
+               "run yet; build it with a current SDK";
+    if (str_eq(path, S("wasi:http/incoming-handler")) && str_starts(version, S("0.2.0-rc")))
+        return "it exports a pre-release of wasi:http/incoming-handler, which ebb does not run; "
+               "build it with an SDK for WASI 0.2.0 or later";
+    return NULL;
+}
+
+bool host_http_handler(const plan *p, uint32_t *ret_unit, uint32_t *ret_lift, err *e)
+{
+    const plan_name *found = NULL;
+    const char *newer = NULL;
+    functype want;
+    arena a __attribute__((cleanup(arena_fini)));
+    arena_init(&a, 1 * MIB);
+    if (!host_init(e))
+        return false;
+    const host_parsed *types = host_tables_find(S("wasi:http/types@0.2.0"));
+    must(types);
+    if (!wit_functype_parse(&a, &types->types,
+                            S("func(request: incoming-request, response-out: response-outparam)"),
+                            &want, e))
+        return false;
+    for (uint32_t i = 0; i < p->exports_count; i++) {
+        const plan_name *x = &p->exports[i];
+        interface_name n = interface_name_parse(x->interface);
+        if (interface_compatible(S("wasi:http/incoming-handler@0.2.0"), x->interface) &&
+            str_eq(x->name, S("handle"))) {
+            if (found)
+                return err_set(e, ERR_INVALID, "the component exports two HTTP handlers: %.*s and "
+                               "%.*s; keep one", STR(found->interface), STR(x->interface));
+            found = x;
+        } else if (!newer) {
+            newer = handler_newer(n.path, n.version);
+        }
+    }
+    if (!found)
+        return err_set(e, ERR_UNSUPPORTED, "the component has no HTTP handler that ebb can call: "
+                       "%s", newer ? newer : "it must export wasi:http/incoming-handler@0.2");
+    if (found->unit == UINT32_MAX || !functype_equal(found->type, &want))
+        return err_set(e, ERR_INVALID, "%.*s#handle does not have the type of the standard",
+                       STR(found->interface));
+    *ret_unit = found->unit;
+    *ret_lift = found->lift;
+    return true;
+}

@@ -1,0 +1,67 @@
+/* Inside host/: all host state of one instance.
+ *
+ * Invariants
+ * - Everything a guest owns is in its pool, in its handle table, or reachable from an object in it;
+ *   guest_free drops every handle and then the pool.
+ * - At most one host function waits at a time: `waiting` is true from guest_wait until the next
+ *   guest_woken, which calls on_wake once.
+ * - A host function that waits is called again from its beginning: what it has done so far is in
+ *   `progress`, which is 0 in the first call. */
+#pragma once
+
+#include "host/handles.h"
+
+#include "loop/loop.h"
+
+typedef struct http_side http_side; /* wasi_http.h: the exchange that this guest answers */
+
+/* A partial line of stdout (0) or stderr (1). */
+typedef struct {
+    queue partial;
+} output_line;
+
+struct guest {
+    const host_component *component;
+    struct loop *l;
+    const guest_callbacks *callbacks;
+    void *user;
+    engine_instance *in;
+    pool pool;
+    arena scratch; /* of one host call */
+    handle_table handles;
+    uint32_t files; /* open descriptors, at most HOST_FILES_MAX */
+
+    bool waiting;  /* a host function returned HOST_WAIT and was not woken */
+    bool in_realloc; /* the guest's realloc runs: it may not call imports (may_leave) */
+    uint64_t progress;
+    ns wake_at; /* earliest deadline anybody waits for in this round, UINT64_MAX: none */
+    loop_timer timer;
+
+    output_line output[2];
+    http_side *http; /* NULL: it answers no exchange */
+    struct http_client *client; /* outgoing requests; NULL: none yet */
+    guest *next; /* in the list of spare guests */
+};
+
+/* Objects. NULL: the guest has no memory left. */
+object *object_new(guest *g, const host_resource *r, size_t size, object *parent);
+/* Releases what it holds and its memory, and leaves its parent. It has no children. */
+void object_free(guest *g, object *o);
+#define OBJECT_NEW(g, T, r, parent) ((T *)object_new((g), &(r), sizeof(T), (object *)(parent)))
+
+/* Has the current host function called again when guest_woken is called, or when the clock reaches
+ * g->wake_at. False: no memory for a timer. */
+bool guest_wait(guest *g);
+/* Something that a waiting host function may wait for has changed. From the event loop. */
+void guest_woken(guest *g);
+/* For host functions about to wait: not later than `when` (CLOCK_MONOTONIC). */
+static inline void guest_wake_by(guest *g, ns when)
+{
+    if (when < g->wake_at)
+        g->wake_at = when;
+}
+
+/* Standard output and error (1, 2): gives whole lines to on_output, keeps the rest. */
+void guest_output(guest *g, int stream, const uint8_t *p, size_t n);
+/* Random bytes of the operating system, through a buffer that a fork never shares. */
+void random_fill(void *p, size_t n);
