@@ -250,7 +250,7 @@ static bool resource_read(linker *l, reader *r, scope *s, op_canon_kind kind)
 
 /* What a built-in has besides its name (Binary.md `canon`). */
 enum { B_ASYNC = 1, B_CANCEL = 2, B_MEMORY = 4, B_STREAM = 8, B_FUTURE = 16, B_OPTIONS = 32,
-       B_CONTEXT = 64, B_RESULT = 128, B_ERROR = 256, B_REFUSED = 512 };
+       B_CONTEXT = 64, B_RESULT = 128, B_ERROR = 256, B_REFUSED = 512, B_TABLE = 1024 };
 
 typedef struct {
     uint8_t code;
@@ -291,14 +291,14 @@ static const builtin builtins[] = {
     {0x22, "waitable-set.drop", 0, 1, 0},
     {0x23, "waitable.join", 0, 2, 0},
     {0x0c, "thread.yield", B_CANCEL, 0, 1},
-    {0x26, "thread.index", B_REFUSED, 0, 0},
-    {0x27, "thread.new-indirect", B_REFUSED, 0, 0},
-    {0x28, "thread.resume-later", B_REFUSED, 0, 0},
-    {0x29, "thread.suspend", B_REFUSED, 0, 0},
-    {0x2a, "thread.suspend-then-resume", B_REFUSED, 0, 0},
-    {0x2b, "thread.yield-then-resume", B_REFUSED, 0, 0},
-    {0x2c, "thread.suspend-then-promote", B_REFUSED, 0, 0},
-    {0x2d, "thread.yield-then-promote", B_REFUSED, 0, 0},
+    {0x26, "thread.index", 0, 0, 1},
+    {0x27, "thread.new-indirect", B_TABLE, 2, 1},
+    {0x28, "thread.resume-later", 0, 1, 0},
+    {0x29, "thread.suspend", B_CANCEL, 0, 1},
+    {0x2a, "thread.suspend-then-resume", B_CANCEL, 1, 1},
+    {0x2b, "thread.yield-then-resume", B_CANCEL, 1, 1},
+    {0x2c, "thread.suspend-then-promote", B_CANCEL, 1, 1},
+    {0x2d, "thread.yield-then-promote", B_CANCEL, 1, 1},
     {0x40, "thread.spawn-ref", B_REFUSED, 0, 0},
     {0x41, "thread.spawn-indirect", B_REFUSED, 0, 0},
     {0x42, "thread.available-parallelism", B_REFUSED, 0, 0},
@@ -344,6 +344,25 @@ static bool context_read(linker *l, reader *r, scope *s, const builtin *b, op_ca
     s->context_type = t;
     c->name = arena_printf(l->a, "%s i32 %u", b->name, slot);
     return c->name.p || link_oom(l);
+}
+
+/* thread.new-indirect: the type of the function it starts and the table that holds it. */
+static bool table_read(linker *l, reader *r, const scope *s, op_canon *c)
+{
+    const core_extern *t;
+    uint32_t func;
+    if (!reader_u32(r, &func, l->e) || !reader_u32(r, &c->table, l->e))
+        return false;
+    if (func >= s->core_types.n)
+        return link_fail(l, ERR_INVALID, "unknown type %u: type index out of bounds", func);
+    if (s->core_types.p[func].module ||
+        !core_func_is(l, s->core_types.p[func].type, I32, 1, NULL, 0))
+        return link_fail(l, ERR_INVALID, "a thread starts with a function of one `i32` argument "
+                                         "and no result");
+    if (!scope_core(l, s, CORE_TABLE, c->table, &t))
+        return false;
+    return (t->val == CORE_FUNCREF && !t->limits.is_64 && !t->limits.shared) ||
+           link_fail(l, ERR_INVALID, "table is not a 32-bit table of (ref null (func))");
 }
 
 static bool task_return_read(linker *l, reader *r, const scope *s, op_canon *c)
@@ -405,7 +424,8 @@ static bool builtin_read(linker *l, reader *r, scope *s, const builtin *b)
         (b->has & B_CONTEXT && !context_read(l, r, s, b, &c)) ||
         (b->has & (B_STREAM | B_FUTURE) && !element_read(l, r, s, b, &c)) ||
         (b->has & B_ASYNC && !flag_read(l, r, &c.async)) ||
-        (b->has & B_CANCEL && !flag_read(l, r, &cancel)))
+        (b->has & B_CANCEL && !flag_read(l, r, &cancel)) ||
+        (b->has & B_TABLE && !table_read(l, r, s, &c)))
         return false;
     if (b->has & B_MEMORY && (!reader_u32(r, &c.memory, l->e) || !memory_check(l, s, c.memory)))
         return false;

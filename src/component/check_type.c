@@ -125,7 +125,7 @@ static bool result_read(linker *l, reader *r, const scope *s, type *proto, ctype
 
 static bool map_read(linker *l, reader *r, const scope *s, type *proto, ctype *t)
 {
-    type pair = {.kind = TYPE_TUPLE, .fields_count = 2};
+    type pair = {.kind = TYPE_TUPLE, .fields_count = 2, .is_map = true};
     type_field *fields = ARENA_ARRAY(l->a, type_field, 2);
     if (!fields)
         return link_oom(l);

@@ -64,6 +64,8 @@ static bool val_type(linker *l, reader *r, const core_types *types, uint32_t n, 
         return true;
     }
     r->at--;
+    if (byte == 0x65)
+        return reader_fail(r, l->e, ERR_UNSUPPORTED, "shared reference types");
     return reader_fail(r, l->e, ERR_INVALID, "malformed value type 0x%02x", byte);
 }
 
@@ -144,6 +146,20 @@ static bool comp_type(linker *l, reader *r, const core_types *types, uint32_t n,
     }
 }
 
+/* The rest of matching (parameters, fields) is the engine's. */
+static bool super_check(linker *l, const reader *r, const group *g, const core_def *d)
+{
+    uint32_t i = d->super & ~(uint32_t)RELATIVE;
+    bool relative = d->super & RELATIVE;
+    if (relative && i >= g->defs.n)
+        return reader_fail(r, l->e, ERR_INVALID, "a supertype must come before its subtypes");
+    const core_def *super = relative ? &g->defs.p[i] : &l->core_defs.p[i];
+    if (!super->is_open)
+        return reader_fail(r, l->e, ERR_INVALID, "sub type cannot have a final super type");
+    return super->kind == d->kind ||
+           reader_fail(r, l->e, ERR_INVALID, "sub type must match super type");
+}
+
 static bool sub_type(linker *l, reader *r, const core_types *types, uint32_t n, group *g)
 {
     core_def d = {.super = CORE_NO_TYPE};
@@ -152,13 +168,13 @@ static bool sub_type(linker *l, reader *r, const core_types *types, uint32_t n, 
     uint32_t supers = 0;
     if (!reader_u8(&peek, &byte, l->e))
         return false;
-    bool open = byte == 0x50;
+    d.is_open = byte == 0x50;
     if (byte == 0x50 || byte == 0x4f) {
         *r = peek;
         if (!reader_count(r, 1, "supertypes", &supers, l->e))
             return false;
     }
-    if (!word(l, &g->w, open) || !word(l, &g->w, supers))
+    if (!word(l, &g->w, d.is_open) || !word(l, &g->w, supers))
         return false;
     if (supers) {
         uint32_t i;
@@ -166,7 +182,7 @@ static bool sub_type(linker *l, reader *r, const core_types *types, uint32_t n, 
             !word(l, &g->w, d.super))
             return false;
     }
-    if (!comp_type(l, r, types, n, g, &d))
+    if (!comp_type(l, r, types, n, g, &d) || (supers && !super_check(l, r, g, &d)))
         return false;
     return vec_push(l->a, &g->defs, d) || link_oom(l);
 }

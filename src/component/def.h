@@ -55,6 +55,7 @@ typedef struct {
     string_encoding encoding;
     bool async;
     uint32_t memory, realloc, post_return, callback; /* UINT32_MAX: absent */
+    uint32_t table; /* thread.new-indirect */
     const functype *type; /* abstract */
     const type *element;
     const rsrc *resource;

@@ -316,6 +316,9 @@ bool eval_canon(eval *v, env *e, const op *o)
     } else {
         made.kind = kinds[c->kind];
         made.name = c->name;
+        if (str_eq(c->name, S("thread.new-indirect")))
+            return link_fail(v->l, ERR_UNSUPPORTED, "canonical built-in `%.*s` (threads) is not "
+                             "supported", STR(c->name));
         if (c->resource)
             made.resource = e->slots[c->resource->slot]->index;
     }

@@ -14,7 +14,8 @@ enum { MODULE_ITEMS_MAX = 1000000 };
 
 typedef struct {
     core_types types;
-    VEC(core_extern) space[5]; /* by core_kind */
+    core_types funcs;          /* the many: their types only */
+    VEC(core_extern) space[5]; /* the others, by core_kind */
     module_type *out;
 } module_reader;
 
@@ -22,6 +23,19 @@ const char *core_kind_name(core_kind kind)
 {
     static const char *const names[] = {"function", "table", "memory", "global", "tag"};
     return (unsigned)kind < 5 ? names[kind] : "item";
+}
+
+static bool limits_check(linker *l, const reader *r, bool memory, const core_limits *m)
+{
+    unsigned bits = (m->is_64 ? 64u : 32u) - (memory ? m->page_log2 : 0u);
+    uint64_t max = bits == 64 ? UINT64_MAX : (uint64_t)1 << bits;
+    if (m->min > max || (m->has_max && m->max > max))
+        return reader_fail(r, l->e, ERR_INVALID, "%s size must be at most %llu",
+                           memory ? "memory" : "table", (unsigned long long)max);
+    if (m->has_max && m->min > m->max)
+        return reader_fail(r, l->e, ERR_INVALID, "size minimum must not be greater than maximum");
+    return !m->shared || m->has_max ||
+           reader_fail(r, l->e, ERR_INVALID, "a shared memory must have a maximum");
 }
 
 static bool limits_read(linker *l, reader *r, bool memory, core_limits *ret)
@@ -39,15 +53,13 @@ static bool limits_read(linker *l, reader *r, bool memory, core_limits *ret)
     ret->is_64 = flags & 4;
     if (!reader_u64(r, &ret->min, l->e) || (ret->has_max && !reader_u64(r, &ret->max, l->e)))
         return false;
-    if (!(flags & 8))
-        return true;
-    uint32_t log2;
-    if (!reader_u32(r, &log2, l->e))
+    uint32_t log2 = 16;
+    if ((flags & 8) && !reader_u32(r, &log2, l->e))
         return false;
     if (log2 > 16)
         return reader_fail(r, l->e, ERR_INVALID, "invalid custom page size");
     ret->page_log2 = (uint8_t)log2;
-    return true;
+    return limits_check(l, r, memory, ret);
 }
 
 static bool table_read(linker *l, reader *r, const core_types *types, core_extern *ret)
@@ -159,9 +171,11 @@ const core_export *core_export_find(linker *l, const core_exports *x, str name)
 
 static bool space_add(linker *l, module_reader *m, reader *r, core_extern x)
 {
-    if (m->space[x.kind].n >= MODULE_ITEMS_MAX)
+    if (m->funcs.n >= MODULE_ITEMS_MAX || m->space[x.kind].n >= MODULE_ITEMS_MAX)
         return reader_fail(r, l->e, ERR_LIMIT, "more than %d %ss", MODULE_ITEMS_MAX,
                            core_kind_name(x.kind));
+    if (x.kind == CORE_FUNC)
+        return vec_push(l->a, &m->funcs, x.func) || link_oom(l);
     return vec_push(l->a, &m->space[x.kind], x) || link_oom(l);
 }
 
@@ -299,9 +313,14 @@ static bool item_export(linker *l, reader *r, module_reader *m)
         return false;
     if (kind > CORE_TAG)
         return link_fail(l, ERR_INVALID, "malformed export kind 0x%02x", kind);
-    if (i >= m->space[kind].n)
-        return link_fail(l, ERR_INVALID, "unknown %s %u", core_kind_name(kind), i);
-    return core_export_add(l, &m->out->exports, name, m->space[kind].p[i]);
+    core_extern x = {.kind = CORE_FUNC};
+    if (i >= (kind == CORE_FUNC ? m->funcs.n : m->space[kind].n))
+        return link_fail(l, ERR_INVALID, "unknown %s %u", core_kind_name((core_kind)kind), i);
+    if (kind == CORE_FUNC)
+        x.func = m->funcs.p[i];
+    else
+        x = m->space[kind].p[i];
+    return core_export_add(l, &m->out->exports, name, x);
 }
 
 typedef bool item_fn(linker *l, reader *r, module_reader *m);
@@ -328,14 +347,19 @@ static bool sections_read(linker *l, reader r, module_reader *m)
         [5] = {item_memory, "memory"}, [6] = {item_global, "global"},
         [7] = {item_export, "export"}, [13] = {item_tag, "tag"},
     };
+    /* By id: the place in the order of core spec 5.5.2; 0 may come anywhere. */
+    static const uint8_t order[14] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 12, 13, 11, 6};
+    uint8_t last = 0;
     while (!reader_done(&r)) {
         uint8_t id;
         reader s;
         if (!reader_u8(&r, &id, l->e) || !reader_sized(&r, &s, l->e))
             return false;
-        if (id > 13) {
+        if (id > 13)
             return reader_fail(&s, l->e, ERR_INVALID, "malformed section id %u", id);
-        }
+        if (id && order[id] <= last)
+            return reader_fail(&s, l->e, ERR_INVALID, "section out of order");
+        last = id ? order[id] : last;
         if (sections[id].item && !section_read(l, s, sections[id].item, m))
             return err_wrap(l->e, "core module, %s section", sections[id].name);
     }

@@ -17,9 +17,11 @@ enum {
     CORE_HEAP_ABSTRACT = 1 << 29, /* then the heap type's byte, else a canonical type */
 };
 #define CORE_NO_TYPE UINT32_MAX
+#define CORE_FUNCREF (CORE_REF | CORE_REF_NULL | CORE_HEAP_ABSTRACT | 0x70)
 
 struct core_def {
-    uint8_t kind; /* 0x60 func, 0x5f struct, 0x5e array, 0x5d cont */
+    uint8_t kind; /* 0x60 func, 0x5f struct, 0x5e array */
+    bool is_open; /* may have subtypes */
     uint32_t super;
     const core_val *params, *results;
     uint32_t params_count, results_count;

@@ -86,9 +86,10 @@ static void flat_append(type *t, const type *part)
     t->flat_count += part->flat_count;
 }
 
-static bool size_check(uint64_t size, err *e)
+/* The pair that a map despecializes to is no type of its own: only the map is limited. */
+static bool size_check(const type *t, uint64_t size, err *e)
 {
-    return size < TYPE_BYTES_MAX ||
+    return size < TYPE_BYTES_MAX || t->is_map ||
            err_set(e, ERR_INVALID, "type exceeds maximum byte size: %llu bytes, less than %d allowed",
                    (unsigned long long)size, TYPE_BYTES_MAX);
 }
@@ -104,7 +105,7 @@ static bool finish_record(type *t, err *e)
             return false;
         size = align_to(size, f->align) + f->size;
         size_i64 = align_to(size_i64, f->align_i64) + f->size_i64;
-        if (!size_check(size_i64, e))
+        if (!size_check(t, size_i64, e))
             return false;
         t->align = max_u32(t->align, f->align);
         t->align_i64 = max_u32(t->align_i64, f->align_i64);
@@ -113,7 +114,7 @@ static bool finish_record(type *t, err *e)
     t->size = (uint32_t)align_to(size, t->align);
     size_i64 = align_to(size_i64, t->align_i64);
     t->size_i64 = (uint32_t)size_i64;
-    return size_check(size_i64, e);
+    return size_check(t, size_i64, e);
 }
 
 static uint32_t discriminant_size(uint32_t cases)
@@ -173,7 +174,7 @@ static bool finish_variant(type *t, err *e)
     t->align = max_u32(tag, p.align);
     t->align_i64 = max_u32(tag, p.align_i64);
     uint64_t size_i64 = align_to(align_to(tag, p.align_i64) + p.size_i64, t->align_i64);
-    if (!size_check(size_i64, e))
+    if (!size_check(t, size_i64, e))
         return false;
     t->size = (uint32_t)align_to((uint64_t)t->payload_at + p.size, t->align);
     t->size_i64 = (uint32_t)size_i64;
@@ -195,7 +196,7 @@ static bool finish_list(type *t, err *e)
         return true;
     }
     uint64_t size_i64 = (uint64_t)t->length_fixed * t->elem->size_i64;
-    if (!size_check(size_i64, e))
+    if (!size_check(t, size_i64, e))
         return false;
     t->size = t->length_fixed * t->elem->size;
     t->align = t->elem->align;

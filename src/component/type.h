@@ -68,7 +68,7 @@ struct type {
     uint32_t fields_count;
     const type *elem;
     uint32_t length_fixed; /* TYPE_LIST: 0 is the ordinary list */
-    bool is_map;           /* TYPE_LIST of a 2-tuple that was written map<k, v> */
+    bool is_map;           /* TYPE_LIST that was written map<k, v>, and its element, a 2-tuple */
     const resource_type *resource;
     /* derived, by type_finish */
     uint32_t size, align; /* elem_size and alignment in linear memory, bytes */
