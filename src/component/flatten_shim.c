@@ -1,0 +1,210 @@
+/* Shims: functions that only jump through a table. wit-component makes them because a lowered
+ * import needs the memory of a module that is instantiated later: the shim module exports thunks
+ *
+ *     (func (param ...) local.get 0 ... local.get n-1  i32.const k  call_indirect $table)
+ *
+ * and a fix-up module fills the table at the end. Within one module nothing needs that detour. A
+ * thunk is replaced by what it calls if this can be proved: nothing but active segments with
+ * constant offsets ever writes the table, the last of them puts a function there, and that
+ * function's type is the thunk's own. A table that nothing else looks at goes with its thunks. */
+#include "component/flatten_inner.h"
+
+#include "base/limits.h"
+
+/* A thunk's body: no locals; every parameter in order; a constant; call_indirect; end. */
+static bool thunk_read(const flat *f, const flat_core *c, bytes body, uint32_t own,
+                       flat_func *ret)
+{
+    reader r = flat_reader(c, body);
+    uint8_t op;
+    uint32_t v, params, index, through;
+    int32_t slot;
+    const cm_rec *rec = NULL;
+    if (!reader_u32(&r, &v, NULL) || v != 0)
+        return false;
+    for (uint32_t i = 0; i < c->m.recs_count && !rec; i++)
+        if (c->m.recs[i].first == own && c->m.recs[i].is_func)
+            rec = &c->m.recs[i];
+    if (!rec)
+        return false;
+    reader t = flat_reader(c, rec->raw);
+    if (!reader_u8(&t, &op, NULL) || !reader_u32(&t, &params, NULL))
+        return false;
+    for (uint32_t i = 0; i < params; i++)
+        if (!reader_u8(&r, &op, NULL) || op != 0x20 || !reader_u32(&r, &v, NULL) || v != i)
+            return false;
+    if (!reader_u8(&r, &op, NULL) || op != 0x41 || !reader_s32(&r, &slot, NULL) || slot < 0)
+        return false;
+    if (!reader_u8(&r, &op, NULL) || op != 0x11 || !reader_u32(&r, &index, NULL) ||
+        !reader_u32(&r, &through, NULL))
+        return false;
+    if (index >= c->m.types_count || through >= c->m.count[CORE_TABLE] ||
+        c->types[index] != c->types[own])
+        return false;
+    if (!reader_u8(&r, &op, NULL) || op != 0x0b || !reader_done(&r))
+        return false;
+    ret->table = c->space[CORE_TABLE][through];
+    ret->slot = (uint32_t)slot;
+    return true;
+}
+
+enum { THUNK_BYTES_MAX = 64 };
+
+static void thunks_find(flat *f)
+{
+    for (uint32_t i = 0; i < f->funcs_count; i++) {
+        flat_func *fn = &f->funcs[i];
+        const flat_core *c = &f->cores[fn->core];
+        bytes body = c->m.codes[fn->body];
+        if (body.n > THUNK_BYTES_MAX)
+            continue;
+        uint32_t own = c->m.func_types[c->m.imported[CORE_FUNC] + fn->body];
+        fn->is_thunk = thunk_read(f, c, body, own, fn);
+        if (fn->is_thunk && fn->slot >= f->tables[fn->table].slots_count)
+            f->tables[fn->table].slots_count = fn->slot + 1;
+    }
+}
+
+/* One pass over all code but thunks: what it does to tables and globals. */
+static bool facts_gather(flat *f)
+{
+    uint8_t *tables = ARENA_ARRAY(f->a, uint8_t, f->tables_count);
+    uint8_t *globals = ARENA_ARRAY(f->a, uint8_t, f->globals_count);
+    if (!tables || !globals)
+        return flat_oom(f);
+    code_facts facts = {.tables = tables, .globals = globals};
+    for (uint32_t i = 0; i < f->funcs_count; i++) {
+        const flat_core *c = &f->cores[f->funcs[i].core];
+        if (f->funcs[i].is_thunk)
+            continue;
+        reader r = flat_reader(c, c->m.codes[f->funcs[i].body]);
+        if (!code_walk_body(&r, &c->maps, NULL, &facts, f->e)) {
+            err_wrap(f->e, "function %u", c->m.imported[CORE_FUNC] + f->funcs[i].body);
+            return flat_in_core(f, f->funcs[i].core);
+        }
+    }
+    for (uint32_t i = 0; i < f->tables_count; i++)
+        f->tables[i].facts = tables[i];
+    for (uint32_t i = 0; i < f->globals_count; i++)
+        f->globals[i].set_by_code = globals[i];
+    f->segments_used = facts.segments;
+    f->mutates_tables = facts.mutates_tables;
+    return true;
+}
+
+/* The next item of a segment as merged function + 1; 0: null or not a plain ref.func. */
+static bool elem_next(const flat_core *c, const cm_elem *x, reader *r, uint32_t *ret)
+{
+    uint32_t index = 0;
+    uint8_t op;
+    *ret = 0;
+    if (x->is_exprs) {
+        reader at = *r;
+        if (reader_u8(&at, &op, NULL) && op == 0xd2 && reader_u32(&at, &index, NULL) &&
+            reader_u8(&at, &op, NULL) && op == 0x0b && index < c->m.count[CORE_FUNC])
+            *ret = c->space[CORE_FUNC][index] + 1;
+        return code_walk(r, &c->maps, NULL, NULL, NULL);
+    }
+    if (!reader_u32(r, &index, NULL) || index >= c->m.count[CORE_FUNC])
+        return false;
+    *ret = c->space[CORE_FUNC][index] + 1;
+    return true;
+}
+
+/* Plays one active segment into the table it fills. */
+static void segment_play(flat *f, const flat_core *c, const cm_elem *x)
+{
+    flat_table *t = &f->tables[c->space[CORE_TABLE][x->table]];
+    uint8_t kind;
+    int64_t offset;
+    if (!t->slots)
+        return;
+    if (!flat_const(f, c, x->offset, &kind, &offset) || offset < 0) {
+        t->opaque = true;
+        return;
+    }
+    reader r = flat_reader(c, x->items);
+    for (uint32_t i = 0; i < x->count; i++) {
+        uint32_t func;
+        if (!elem_next(c, x, &r, &func)) {
+            t->opaque = true;
+            return;
+        }
+        uint64_t slot = (uint64_t)offset + i;
+        if (slot < t->slots_count)
+            t->slots[slot] = func;
+    }
+}
+
+static bool tables_play(flat *f)
+{
+    for (uint32_t i = 0; i < f->tables_count; i++) {
+        flat_table *t = &f->tables[i];
+        if (!t->slots_count || t->slots_count > COMPONENT_ITEMS_MAX)
+            continue;
+        t->slots = ARENA_ARRAY(f->a, uint32_t, t->slots_count);
+        if (!t->slots)
+            return flat_oom(f);
+        t->opaque = t->facts & TABLE_MUTATED || t->def->init.n;
+    }
+    for (uint32_t i = 0; i < f->cores_count; i++) {
+        const flat_core *c = &f->cores[i];
+        for (uint32_t k = 0; k < c->m.elems_count; k++) {
+            const cm_elem *x = &c->m.elems[k];
+            if (x->mode != CM_ACTIVE)
+                continue;
+            if (x->table >= c->m.count[CORE_TABLE]) {
+                err_set(f->e, ERR_INVALID, "element segment %u fills no table", k);
+                return flat_in_core(f, i);
+            }
+            segment_play(f, c, x);
+        }
+    }
+    return true;
+}
+
+static uint32_t func_type(const flat *f, uint32_t merged)
+{
+    uint32_t canons = f->unit->canons_count;
+    return merged < canons ? f->canon_types[merged] : f->funcs[merged - canons].type;
+}
+
+/* What the thunk at merged index i calls, through further thunks. */
+static void thunk_resolve(flat *f, flat_func *fn)
+{
+    const flat_func *at = fn;
+    uint32_t canons = f->unit->canons_count;
+    for (uint32_t steps = 0; steps < 16; steps++) {
+        const flat_table *t = &f->tables[at->table];
+        if (!t->slots || t->opaque || !t->slots[at->slot])
+            return;
+        uint32_t target = t->slots[at->slot] - 1;
+        if (func_type(f, target) != fn->type)
+            return;
+        if (target < canons || !f->funcs[target - canons].is_thunk) {
+            fn->target = target;
+            f->shims_removed++;
+            return;
+        }
+        at = &f->funcs[target - canons];
+    }
+}
+
+bool flat_shims(flat *f)
+{
+    thunks_find(f);
+    if (!facts_gather(f) || !tables_play(f))
+        return false;
+    for (uint32_t i = 0; i < f->funcs_count; i++)
+        if (f->funcs[i].is_thunk)
+            thunk_resolve(f, &f->funcs[i]);
+    for (uint32_t i = 0; i < f->tables_count; i++)
+        f->tables[i].dropped = f->tables[i].slots && !f->tables[i].opaque && !f->tables[i].facts;
+    /* A thunk that stays needs its table. */
+    for (uint32_t i = 0; i < f->funcs_count; i++)
+        if (f->funcs[i].is_thunk && f->funcs[i].target == FLAT_DROPPED) {
+            f->tables[f->funcs[i].table].facts |= TABLE_CALLED;
+            f->tables[f->funcs[i].table].dropped = false;
+        }
+    return true;
+}
