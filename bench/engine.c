@@ -31,7 +31,8 @@ static const char wat[] =
     "  (global.set $top (i32.add (global.get $top) (local.get 3))) (global.get $top))"
     " (func (export \"f0\") (param i32 i32) (local i32)"
     "  (loop $pages (if (i32.lt_u (local.get 2) (local.get 0)) (then"
-    "   (i32.store (i32.add (i32.const 61440) (i32.shl (local.get 2) (i32.const 12))) (i32.const 1))"
+    "   (i32.store (i32.add (i32.const 61440) (i32.shl (local.get 2) (i32.const 12))) (i32.const "
+    "1))"
     "   (local.set 2 (i32.add (local.get 2) (i32.const 1))) (br $pages))))"
     "  (local.set 2 (i32.const 0))"
     "  (loop $calls (if (i32.lt_u (local.get 2) (local.get 1)) (then"
@@ -178,8 +179,7 @@ static void bench_calls(void)
         call(in, HOST + 1);
     ns both = (clock_mono() - t - guest * (N / HOST)) / N;
     printf("warm call %llu ns; host call %llu ns, one that may wait %llu ns\n",
-           (unsigned long long)guest, (unsigned long long)host,
-           (unsigned long long)(both - host));
+           (unsigned long long)guest, (unsigned long long)host, (unsigned long long)(both - host));
     engine_instance_free(in);
 }
 
@@ -218,8 +218,12 @@ int main(int argc, char **argv)
     host.results[host.results_count++] = CORE_I32;
     plan_import imports[2] = {{.signature = host}, {.signature = host}};
     plan_lift lifts[1] = {{.signature = two}};
-    plan_unit unit = {.imports = imports, .imports_count = 2, .lifts = lifts, .lifts_count = 1,
-                      .memories_count = 1, .reallocs_count = 1};
+    plan_unit unit = {.imports = imports,
+                      .imports_count = 2,
+                      .lifts = lifts,
+                      .lifts_count = 1,
+                      .memories_count = 1,
+                      .reallocs_count = 1};
     engine_import ims[2] = {{.fn = host_plain}, {.fn = host_plain, .may_wait = true}};
     open_modules(en, &unit, ims);
     engine_instance **held = calloc(hold + 1, sizeof *held);

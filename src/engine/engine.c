@@ -22,11 +22,11 @@
 #include <unistd.h>
 
 enum {
-    TABLE_ELEMENTS_MAX = 100000,      /* of one table: Python's has 15,000 */
+    TABLE_ELEMENTS_MAX = 100000, /* of one table: Python's has 15,000 */
     TABLES_PER_MODULE_MAX = 8,
     MEMORIES_PER_MODULE_MAX = 8,
     CORE_INSTANCE_BYTES_MAX = 1 << 20, /* Python's flattened module needs 210 kB */
-    INSTANCES_MAX_MAX = 10000,        /* 4 GiB and guards each: 84 of 128 TiB with two memories */
+    INSTANCES_MAX_MAX = 10000,         /* 4 GiB and guards each: 84 of 128 TiB with two memories */
 };
 
 engine_config engine_config_default(void)
@@ -196,10 +196,7 @@ void engine_free(engine *en)
     free(en);
 }
 
-str engine_fingerprint(const engine *en)
-{
-    return str_from(en->fingerprint);
-}
+str engine_fingerprint(const engine *en) { return str_from(en->fingerprint); }
 
 bool engine_compile(engine *en, bytes module, buf *ret_cwasm, err *e)
 {

@@ -34,13 +34,13 @@ typedef struct engine_module engine_module;
 typedef struct engine_instance engine_instance;
 
 typedef struct {
-    bool compiler;            /* true in the compile process: no pool is made */
-    uint32_t instances_max;   /* pool slots: instances alive at once */
-    size_t memory_bytes_max;  /* per linear memory; the pool reserves address space, not memory */
-    size_t wasm_stack_bytes;  /* per call */
-    uint32_t decommit_batch;  /* dropped instances whose memory is given back in one go; README */
-    bool populate;            /* new instances get their module's usual pages in one go */
-    uint32_t artifact_owner;  /* user id that artifacts must belong to (root's are fine too) */
+    bool compiler;           /* true in the compile process: no pool is made */
+    uint32_t instances_max;  /* pool slots: instances alive at once */
+    size_t memory_bytes_max; /* per linear memory; the pool reserves address space, not memory */
+    size_t wasm_stack_bytes; /* per call */
+    uint32_t decommit_batch; /* dropped instances whose memory is given back in one go; README */
+    bool populate;           /* new instances get their module's usual pages in one go */
+    uint32_t artifact_owner; /* user id that artifacts must belong to (root's are fine too) */
 } engine_config;
 
 /* Settings that unmodified apps run with. */
@@ -91,7 +91,7 @@ bool engine_module_open(engine *en, const char *path, const plan_unit *unit,
 void engine_module_close(engine_module *m);
 
 typedef struct {
-    size_t memory_bytes_max;   /* per linear memory; growth beyond it answers -1 to the guest */
+    size_t memory_bytes_max; /* per linear memory; growth beyond it answers -1 to the guest */
     uint32_t table_elements_max;
 } engine_limits;
 
@@ -134,7 +134,7 @@ host_status engine_trap_set(engine_instance *in, const char *fmt, ...)
 host_status engine_exit_set(engine_instance *in, int status);
 
 typedef struct {
-    bool exited;      /* the guest asked to end */
+    bool exited; /* the guest asked to end */
     int exit_status;
     bool out_of_stack;
     bool out_of_memory; /* it trapped when a memory could not grow by a page more */
@@ -146,7 +146,7 @@ typedef struct {
 const engine_trap *engine_instance_trap(const engine_instance *in);
 
 /* What it used so far. */
-ns engine_cpu_ns(const engine_instance *in);          /* on the fiber, host functions included */
+ns engine_cpu_ns(const engine_instance *in); /* on the fiber, host functions included */
 /* Linear memories as grown; while a call is suspended, as they were when this was last asked. */
 size_t engine_memory_bytes(engine_instance *in);
 

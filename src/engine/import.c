@@ -72,8 +72,10 @@ static wasm_trap_t *host_trap(engine_instance *in)
 static bool host_refuses(engine_instance *in, const link_entry *link)
 {
     if (!in->may_leave)
-        trap_say(in, "cannot leave component instance: '%.*s' '%.*s' was called during an "
-                     "allocation or clean-up", STR(link->plan->interface), STR(link->plan->name));
+        trap_say(in,
+                 "cannot leave component instance: '%.*s' '%.*s' was called during an "
+                 "allocation or clean-up",
+                 STR(link->plan->interface), STR(link->plan->name));
     else if (!link->im.fn)
         trap_say(in, "the guest called '%.*s' of '%.*s', which the host does not offer",
                  STR(link->plan->name), STR(link->plan->interface));
@@ -197,12 +199,11 @@ bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err 
     char name[16];
     size_t n = (size_t)snprintf(name, sizeof name, "%u", k);
     wasm_functype_t *ft = host_functype(&link->plan->signature);
-    wasmtime_error_t *error =
-        link->im.may_wait && link->im.fn
-            ? wasmtime_linker_define_async_func(linker, "ebb", 3, name, n, ft, async_call, link,
-                                                NULL)
-            : wasmtime_linker_define_func_unchecked(linker, "ebb", 3, name, n, ft, plain_call,
-                                                    link, NULL);
+    wasmtime_error_t *error = link->im.may_wait && link->im.fn
+                                  ? wasmtime_linker_define_async_func(linker, "ebb", 3, name, n, ft,
+                                                                      async_call, link, NULL)
+                                  : wasmtime_linker_define_func_unchecked(
+                                        linker, "ebb", 3, name, n, ft, plain_call, link, NULL);
     wasm_functype_delete(ft);
     return error ? engine_error(e, ERR_INTERNAL, error) : true;
 }

@@ -9,8 +9,8 @@
  */
 #pragma once
 
-#include "engine/engine.h"
 #include "base/must.h"
+#include "engine/engine.h"
 
 #include <wasmtime.h>
 
@@ -60,8 +60,8 @@ struct engine_module {
     wasmtime_module_t *module;
     wasmtime_instance_pre_t *pre;
     uint32_t instances_count;
-    uint32_t made;         /* instances so far */
-    page_set sample, work; /* pages.c, of memory 0 */
+    uint32_t made;             /* instances so far */
+    page_set sample, work;     /* pages.c, of memory 0 */
     uint32_t reallocs_checked; /* bit k: r<k> has the type of cabi_realloc; k < 32 */
     link_entry links[];
 };
@@ -91,12 +91,13 @@ struct engine_instance {
     wasmtime_error_t *error; /* likewise */
     engine_op op;
     uint32_t lift;
-    slot *slots; /* of the operation */
-    bool started;   /* instantiated: exports may be looked up */
-    bool dead;      /* trapped: may only be freed */
-    bool dropping;  /* the fiber is being unwound: guest code runs no more */
-    bool waiting;   /* a host function suspended the fiber, not the tick */
-    bool may_leave; /* false while the guest allocates or cleans up for us (may_leave of the spec) */
+    slot *slots;   /* of the operation */
+    bool started;  /* instantiated: exports may be looked up */
+    bool dead;     /* trapped: may only be freed */
+    bool dropping; /* the fiber is being unwound: guest code runs no more */
+    bool waiting;  /* a host function suspended the fiber, not the tick */
+    bool
+        may_leave; /* false while the guest allocates or cleans up for us (may_leave of the spec) */
     bool trap_ready, wasm_trap;
     bool sampled; /* not populated: shows which pages the guest writes itself */
     uint32_t nest, frames_count;

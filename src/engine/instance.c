@@ -180,10 +180,7 @@ void engine_instance_free(engine_instance *in)
     instance_give(en, in);
 }
 
-void *engine_user(const engine_instance *in)
-{
-    return in->user;
-}
+void *engine_user(const engine_instance *in) { return in->user; }
 
 static void operation_begin(engine_instance *in, engine_op op, uint32_t lift, slot *slots)
 {

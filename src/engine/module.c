@@ -30,8 +30,9 @@ static bool artifact_check_fd(const engine *en, int fd, const char *path, err *e
         return err_set(e, ERR_DENIED, "%s: belongs to user %u; artifacts must belong to user %u",
                        path, (unsigned)st.st_uid, en->config.artifact_owner);
     if (st.st_mode & (S_IWGRP | S_IWOTH))
-        return err_set(e, ERR_DENIED, "%s: others may write it (mode %03o); artifacts are native code",
-                       path, (unsigned)st.st_mode & 0777);
+        return err_set(e, ERR_DENIED,
+                       "%s: others may write it (mode %03o); artifacts are native code", path,
+                       (unsigned)st.st_mode & 0777);
     Elf64_Ehdr h;
     ssize_t n = pread(fd, &h, sizeof h, 0);
     if (n < 0)
@@ -64,8 +65,7 @@ static bool module_link(engine_module *m, const engine_import *imports, err *e)
     wasmtime_linker_t *linker = wasmtime_linker_new(m->en->wasm);
     bool ok = true;
     for (uint32_t k = 0; ok && k < m->unit->imports_count; k++) {
-        m->links[k] = (link_entry){
-            .en = m->en, .im = imports[k], .plan = &m->unit->imports[k]};
+        m->links[k] = (link_entry){.en = m->en, .im = imports[k], .plan = &m->unit->imports[k]};
         ok = import_define(linker, &m->links[k], k, e);
     }
     if (ok) {
@@ -82,8 +82,7 @@ bool engine_module_open(engine *en, const char *path, const plan_unit *unit,
 {
     if (!artifact_check(en, path, e))
         return false;
-    engine_module *m =
-        calloc(1, sizeof *m + (size_t)unit->imports_count * sizeof m->links[0]);
+    engine_module *m = calloc(1, sizeof *m + (size_t)unit->imports_count * sizeof m->links[0]);
     if (!m)
         return err_no_memory(e);
     m->en = en;

@@ -1,4 +1,5 @@
-/* Working sets: the pages that calls of a module write, made private before the guest faults them in.
+/* Working sets: the pages that calls of a module write, made private before the guest faults them
+ * in.
  *
  * Most of a short call's time is page faults: each page it writes first is a trap into the kernel
  * (1.8 us). Populating a run of pages in one call saves a quarter of that for each and costs 1 us
@@ -40,9 +41,9 @@ enum {
     PAGES_PER_READ = 512,
 };
 /* Of one memory; a guest whose working set lies above faults. */
-#define SCAN_BYTES_MAX (64 * MIB)
+#define SCAN_BYTES_MAX  (64 * MIB)
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
-#define PAGEMAP_FILE (UINT64_C(1) << 61)
+#define PAGEMAP_FILE    (UINT64_C(1) << 61)
 
 void pages_init(engine *en)
 {
@@ -108,8 +109,8 @@ static bool set_scan(int fd, const uint8_t *base, size_t size, page_set *ret)
 static void set_intersect(const page_set *a, const page_set *b, page_set *ret)
 {
     for (uint32_t i = 0, j = 0; i < a->count && j < b->count;) {
-        uint32_t first = a->ranges[i].first > b->ranges[j].first ? a->ranges[i].first
-                                                                  : b->ranges[j].first;
+        uint32_t first =
+            a->ranges[i].first > b->ranges[j].first ? a->ranges[i].first : b->ranges[j].first;
         uint32_t end = a->ranges[i].end < b->ranges[j].end ? a->ranges[i].end : b->ranges[j].end;
         if (first < end) {
             set_add(ret, first, GAP_MAX);

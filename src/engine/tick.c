@@ -108,12 +108,6 @@ void tick_enter(void)
     }
 }
 
-void tick_leave(void)
-{
-    tick.running = tick.running - 1;
-}
+void tick_leave(void) { tick.running = tick.running - 1; }
 
-uint64_t engine_ticks(void)
-{
-    return tick.ticks;
-}
+uint64_t engine_ticks(void) { return tick.ticks; }

@@ -180,7 +180,4 @@ void trap_fini(engine_instance *in)
     in->backtrace = NULL;
 }
 
-const engine_trap *engine_instance_trap(const engine_instance *in)
-{
-    return &in->trap_info;
-}
+const engine_trap *engine_instance_trap(const engine_instance *in) { return &in->trap_info; }

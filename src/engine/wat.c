@@ -1,4 +1,8 @@
-/* Text to binary for tests: modules are easier to read in WAT. Not used by ebb itself. */
+/* WebAssembly text to binary, for tests and the bench: a module of ten lines is easier to read as
+ * text, and Wasmtime can translate it. It stands here because only this room may call Wasmtime; ebb
+ * itself never reads text. What comes out is as untrusted as any upload: it is validated when it is
+ * compiled. The caller owns the buffer.
+ */
 #include "engine/engine_test.h"
 #include "engine/inner.h"
 

@@ -333,8 +333,8 @@ static host_status host_inner(void *env, engine_instance *in, slot *s)
 }
 
 /* f0 spins for its argument's number of rounds before it calls, or not at all. */
-#define SPIN_WAT \
-    " (local $i i32) (loop $l (local.set $i (i32.add (local.get $i) (i32.const 1)))" \
+#define SPIN_WAT                                                                                   \
+    " (local $i i32) (loop $l (local.set $i (i32.add (local.get $i) (i32.const 1)))"               \
     "  (br_if $l (i32.lt_u (local.get $i) (local.get 0))))"
 
 static void nested_poll(void **state)
@@ -602,15 +602,15 @@ static void host_stack(void **state)
 {
     for (int may_wait = 0; may_wait < 2; may_wait++) {
         kit_module k = {0};
-        kit_open(&k,
-                 "(module (import \"ebb\" \"0\" (func $h (param i32) (result i32)))"
-                 " (func $f (export \"f0\") (param i32) (result i32)"
-                 "  (if (i32.eqz (i32.rem_u (local.get 0) (i32.const 64)))"
-                 "   (then (drop (call $h (local.get 0)))))"
-                 "  (call $f (i32.add (local.get 0) (i32.const 1)))))",
-                 (const kit_import[]){{"deep", "i-i", {.fn = host_deep, .may_wait = may_wait}},
-                                      {NULL}},
-                 (const char *const[]){"i-i", NULL});
+        kit_open(
+            &k,
+            "(module (import \"ebb\" \"0\" (func $h (param i32) (result i32)))"
+            " (func $f (export \"f0\") (param i32) (result i32)"
+            "  (if (i32.eqz (i32.rem_u (local.get 0) (i32.const 64)))"
+            "   (then (drop (call $h (local.get 0)))))"
+            "  (call $f (i32.add (local.get 0) (i32.const 1)))))",
+            (const kit_import[]){{"deep", "i-i", {.fn = host_deep, .may_wait = may_wait}}, {NULL}},
+            (const char *const[]){"i-i", NULL});
         host_state h = {0};
         engine_instance *in = kit_instance(&k, &h);
         slot s[1] = {{.i32 = 0}};
@@ -683,11 +683,11 @@ static void limits(void **state)
         uint32_t lift;
         int32_t arg, want;
     } cases[] = {
-        {3, 1022, 1},    /* 64 MiB are 1024 pages; one is there */
-        {3, 2, -1},      /* 1025 */
-        {3, 1, 1023},    /* exactly the limit */
-        {3, 1, -1},      /* one more */
-        {7, 9999, 1},    /* 10,000 elements */
+        {3, 1022, 1}, /* 64 MiB are 1024 pages; one is there */
+        {3, 2, -1},   /* 1025 */
+        {3, 1, 1023}, /* exactly the limit */
+        {3, 1, -1},   /* one more */
+        {7, 9999, 1}, /* 10,000 elements */
         {7, 1, -1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -26,8 +26,8 @@ static void compile_errors(void **state)
 {
     static const uint8_t bad[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 99, 0};
     /* type () -> i32; a function of that type with an empty body */
-    static const uint8_t ill_typed[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7f,
-                                        3, 2, 1, 0, 10, 4, 1, 2, 0, 0x0b};
+    static const uint8_t ill_typed[] = {0, 'a',  's', 'm', 1, 0, 0,  0, 1, 5, 1, 0x60, 0,
+                                        1, 0x7f, 3,   2,   1, 0, 10, 4, 1, 2, 0, 0x0b};
     static const uint8_t component[] = {0, 'a', 's', 'm', 0x0d, 0, 1, 0};
     err e = {0};
     buf out;
@@ -82,10 +82,7 @@ static bool try_open(const char *path, const plan_unit *unit, const engine_impor
     return true;
 }
 
-static host_status host_same(void *env, engine_instance *in, slot *s)
-{
-    return HOST_DONE;
-}
+static host_status host_same(void *env, engine_instance *in, slot *s) { return HOST_DONE; }
 
 static void open_checks(void **state)
 {
@@ -94,8 +91,8 @@ static void open_checks(void **state)
     char path[64], link_path[64];
     snprintf(path, sizeof path, "%s/a.cwasm", kit_dir);
     snprintf(link_path, sizeof link_path, "%s/b.cwasm", kit_dir);
-    plan_import import = {.interface = S("test:a/b"), .name = S("c"),
-                          .signature = kit_signature("i-i")};
+    plan_import import = {
+        .interface = S("test:a/b"), .name = S("c"), .signature = kit_signature("i-i")};
     engine_import im = {.fn = host_same};
     plan_unit unit = {.imports = &import, .imports_count = 1};
     err e = {0};
@@ -242,7 +239,7 @@ static void working_set(void **state)
              " (func (export \"f0\") (param i32) (result i32) (local i32)"
              "  (local.set 1 (call $look))"
              "  (call $write (i32.const 1) (i32.const 5))"
-             "  (call $write (i32.const 6) (i32.const 9))" /* a gap of one is filled */
+             "  (call $write (i32.const 6) (i32.const 9))"   /* a gap of one is filled */
              "  (call $write (i32.const 20) (i32.const 22))" /* too few to be worth it */
              "  (if (local.get 0) (then (call $write (i32.const 40) (i32.const 50))))"
              "  (drop (memory.grow (i32.const 1)))" /* beyond 64 is nothing to populate at first */
@@ -270,10 +267,8 @@ static void working_set(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compile_errors),
-        cmocka_unit_test(fingerprints),
-        cmocka_unit_test(open_checks),
-        cmocka_unit_test(wrong_types),
+        cmocka_unit_test(compile_errors), cmocka_unit_test(fingerprints),
+        cmocka_unit_test(open_checks),    cmocka_unit_test(wrong_types),
         cmocka_unit_test(working_set),
     };
     return cmocka_run_group_tests(tests, kit_begin, kit_end);
