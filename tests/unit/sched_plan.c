@@ -1,0 +1,283 @@
+/* The planner: its invariants over random inputs, optimality against an independent solver (a
+ * minimum-cost flow by successive shortest paths), and rolling days in which nothing starts early,
+ * nothing is lost, and nothing is late while any schedule could keep the deadlines. */
+#include "unit.h"
+
+#include "near.h"
+#include "sched/call.h"
+#include "sched/plan.h"
+#include "sched/rng.h"
+
+#include <math.h>
+
+static rng r;
+static double uniform(void)
+{
+    return rng_uniform(&r);
+}
+
+enum { SLOTS = 12, JOBS = 20 };
+
+/* Minimum cost of sending as much work as possible: nodes are source, jobs, slots, sink; Bellman
+ * and Ford's algorithm finds each cheapest augmenting path. Slow, simple, and shares nothing with
+ * plan.c. Prices per slot are flat here (headroom_weight 0). */
+enum { NODES = 2 + JOBS + SLOTS };
+static double flow_cost(const plan_demand *d, size_t n, const double *room, const double *price,
+                        double *ret_flow)
+{
+    double cap[NODES][NODES] = {{0}}, cost[NODES][NODES] = {{0}}, total = 0, sent = 0;
+    size_t sink = NODES - 1;
+    for (size_t i = 0; i < n; i++) {
+        cap[0][1 + i] = d[i].work;
+        for (size_t k = d[i].first; k <= d[i].last; k++)
+            cap[1 + i][1 + JOBS + k] = INFINITY;
+    }
+    for (size_t k = 0; k < SLOTS; k++) {
+        cap[1 + JOBS + k][sink] = room[k];
+        cost[1 + JOBS + k][sink] = price[k];
+        cost[sink][1 + JOBS + k] = -price[k];
+    }
+    for (;;) {
+        double dist[NODES];
+        size_t from[NODES] = {0};
+        for (size_t i = 0; i < NODES; i++)
+            dist[i] = i ? INFINITY : 0;
+        for (int again = 1; again;) {
+            again = 0;
+            for (size_t i = 0; i < NODES; i++)
+                for (size_t j = 0; j < NODES; j++)
+                    if (cap[i][j] > 1e-9 && dist[i] + cost[i][j] < dist[j] - 1e-9) {
+                        dist[j] = dist[i] + cost[i][j];
+                        from[j] = i;
+                        again = 1;
+                    }
+        }
+        if (isinf(dist[sink]))
+            break;
+        double most = INFINITY;
+        for (size_t j = sink; j; j = from[j])
+            most = fmin(most, cap[from[j]][j]);
+        for (size_t j = sink; j; j = from[j]) {
+            cap[from[j]][j] -= most;
+            cap[j][from[j]] += most;
+        }
+        sent += most;
+        total += most * dist[sink];
+    }
+    *ret_flow = sent;
+    return total;
+}
+
+static size_t demands(plan_demand *d, size_t most)
+{
+    size_t n = 1 + (size_t)(uniform() * (double)(most - 1));
+    for (size_t i = 0; i < n; i++) {
+        uint32_t first = (uint32_t)(uniform() * SLOTS), span = (uint32_t)(uniform() * SLOTS);
+        uint32_t last = first + span < SLOTS ? first + span : SLOTS - 1;
+        d[i] = (plan_demand){first, last, uniform() < 0.1 ? 0 : uniform() * 10};
+    }
+    return n;
+}
+
+static void optimal(void **state)
+{
+    rng_init(&r, 1);
+    int short_of_room = 0;
+    for (int round = 0; round < 400; round++) {
+        plan_demand d[JOBS];
+        double price[SLOTS], reserved[SLOTS], room[SLOTS], sent;
+        size_t n = demands(d, JOBS);
+        double capacity = 2 + uniform() * 20;
+        for (size_t k = 0; k < SLOTS; k++) {
+            price[k] = 50 + 400 * uniform();
+            reserved[k] = uniform() < 0.1 ? capacity : uniform() * capacity;
+            room[k] = fmax(0, capacity * 0.9 - reserved[k]);
+        }
+        double want = flow_cost(d, n, room, price, &sent), all = 0, placed = 0, cost = 0;
+        plan_input in = {SLOTS, price, reserved, capacity, 0.9, 0, 4};
+        plan p;
+        for (size_t i = 0; i < n; i++)
+            all += d[i].work;
+        assert_true(plan_make(&in, d, n, &p, NULL));
+        for (size_t k = 0; k < SLOTS; k++) {
+            assert_true(p.run[k] >= 0 && p.run[k] <= room[k] + 1e-6);
+            placed += p.run[k];
+            cost += p.run[k] * price[k];
+        }
+        assert_near(placed, sent, 1e-5);
+        assert_near(placed + p.unplaced, all, 1e-6);
+        assert_near(cost, want, 1e-5 * (1 + want));
+        short_of_room += p.unplaced > 1e-6;
+    }
+    assert_true(short_of_room > 20 && short_of_room < 380); /* both kinds were met */
+}
+
+static void crowding_spreads(void **state)
+{
+    plan_demand d[1] = {{0, 23, 240}};
+    double flat[24], none[24] = {0}, top = 0, low = INFINITY;
+    for (int k = 0; k < 24; k++)
+        flat[k] = 300;
+    plan_input in = {24, flat, none, 100, 0.85, PLAN_HEADROOM_WEIGHT, PLAN_STEPS};
+    plan p;
+    assert_true(plan_make(&in, d, 1, &p, NULL));
+    for (int k = 0; k < 24; k++) {
+        top = fmax(top, p.run[k]);
+        low = fmin(low, p.run[k]);
+    }
+    assert_true(top - low < 6 && low > 5); /* of 10 on average: even to a step */
+    in.headroom_weight = 0; /* carbon alone, all equal: at once */
+    d[0] = (plan_demand){0, 23, 240};
+    assert_true(plan_make(&in, d, 1, &p, NULL));
+    assert_near(p.run[0], 85, 1e-9);
+    assert_near(p.run[3], 0, 1e-9);
+    flat[5] = 100; /* one green hour, uncrowded enough to fill */
+    d[0] = (plan_demand){0, 23, 40};
+    in.headroom_weight = PLAN_HEADROOM_WEIGHT;
+    assert_true(plan_make(&in, d, 1, &p, NULL));
+    assert_near(p.run[5], 40, 1e-6);
+}
+
+/* Days in slots: work comes, the plan is made anew each slot with forecasts that are wrong, slot 0
+ * runs. A separate schedule (earliest deadline first, at once) tells whether all could be in time. */
+static void rolling(void **state)
+{
+    int feasible = 0;
+    double late_sum = 0;
+    rng_init(&r, 5);
+    for (int round = 0; round < 150; round++) {
+        backlog b, eager;
+        double expected[24], accepted = 0, ran = 0, late = 0, eager_late = 0, capacity = 3 + 4 * uniform();
+        backlog_init(&b, 0, 3600);
+        backlog_init(&eager, 0, 3600);
+        for (int k = 0; k < 24; k++)
+            expected[k] = 4.5;
+        for (int64_t slot = 0; slot < 400; slot++) {
+            backlog_advance(&b, slot * 3600);
+            backlog_advance(&eager, slot * 3600);
+            late += b.late;
+            eager_late += eager.late;
+            if (slot < 96)
+                for (int i = 0; i < 3; i++) {
+                    double work = uniform() * 3;
+                    int64_t deadline = (slot + 1 + (int64_t)(uniform() * 23)) * 3600;
+                    backlog_add(&b, deadline, work);
+                    backlog_add(&eager, deadline, work);
+                    accepted += work;
+                }
+            backlog_take(&eager, capacity, NULL);
+            double price[24], none[24] = {0}, before = backlog_sum(&b);
+            for (int k = 0; k < 24; k++)
+                price[k] = 50 + 400 * uniform(); /* new nonsense every hour */
+            plan_input in = {24, price, none, capacity, PLAN_TARGET, 0, 1};
+            plan_demand d[PLAN_DEMANDS_MAX];
+            size_t n = backlog_demands(&b, expected, 4, 24, d);
+            plan p;
+            assert_true(plan_make(&in, d, n, &p, NULL));
+            assert_true(p.run[0] <= capacity + 1e-9 && p.run[0] <= before + 1e-9);
+            /* As the platform does: what is due now may use the whole node. */
+            double due = fmin(b.late + b.due[0], capacity);
+            ran += backlog_take(&b, fmax(p.run[0], due), NULL);
+        }
+        assert_near(ran + backlog_sum(&b), accepted, 1e-6); /* nothing lost */
+        assert_near(backlog_sum(&b), 0, 1e-6);              /* and all of it ran in the end */
+        /* Without expected arrivals the plan waits too long, and 3 % is late: what makes this hold
+         * is that the planner keeps room for what is still to come. */
+        if (eager_late == 0 && capacity > 5.5) {
+            feasible++;
+            late_sum += late;
+        }
+    }
+    assert_true(feasible > 10);
+    assert_near(late_sum, 0, 1e-6);
+}
+
+/* With no later arrivals the claim is sharp: late if and only if no schedule could be in time. */
+static void late_only_without_room(void **state)
+{
+    int with = 0, without = 0;
+    rng_init(&r, 9);
+    for (int round = 0; round < 300; round++) {
+        backlog b, eager;
+        double capacity = 1 + 4 * uniform(), late = 0, eager_late = 0;
+        backlog_init(&b, 0, 3600);
+        for (int i = 0; i < 40; i++)
+            backlog_add(&b, (1 + (int64_t)(uniform() * 24)) * 3600, uniform() * 2.5);
+        eager = b;
+        for (int64_t slot = 0; slot < 60; slot++) {
+            backlog_advance(&b, slot * 3600);
+            backlog_advance(&eager, slot * 3600);
+            late += b.late;
+            eager_late += eager.late;
+            backlog_take(&eager, capacity, NULL);
+            double price[24], none[24] = {0};
+            for (int k = 0; k < 24; k++)
+                price[k] = uniform();
+            plan_input in = {24, price, none, capacity, 1, 0.5, 8};
+            plan_demand d[PLAN_DEMANDS_MAX];
+            size_t n = backlog_demands(&b, NULL, 0, 24, d);
+            plan p;
+            assert_true(plan_make(&in, d, n, &p, NULL));
+            backlog_take(&b, p.run[0], NULL);
+        }
+        assert_true((late > 1e-6) == (eager_late > 1e-6));
+        with += eager_late > 1e-6;
+        without += eager_late <= 1e-6;
+    }
+    assert_true(with > 20 && without > 20);
+}
+
+static void limits(void **state)
+{
+    err e;
+    plan p = {.unplaced = 7};
+    double x[PLAN_SLOTS_MAX + 1] = {0};
+    plan_input in = {PLAN_SLOTS_MAX + 1, x, x, 1, 1, 0, 1};
+    assert_false(plan_make(&in, NULL, 0, &p, &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    assert_near(p.unplaced, 7, 0);
+    in.slots = 4;
+    assert_true(plan_make(&in, NULL, 0, &p, &e));
+    assert_near(p.unplaced, 0, 0);
+    plan_demand far = {90, 95, 1}; /* beyond the horizon: its last slot */
+    in.capacity = INFINITY;
+    assert_true(plan_make(&in, &far, 1, &p, &e));
+    assert_near(p.run[3], 1, 1e-12);
+}
+
+static void calls(void **state)
+{
+    err e;
+    int64_t at = 0;
+    assert_true(call_deadline_parse(S(" 3600 "), 1000, &at, &e));
+    assert_int_equal(at, 4600);
+    assert_true(call_deadline_parse(S("1970-01-02T00:00:00Z"), 1000, &at, &e));
+    assert_int_equal(at, 86400);
+    assert_false(call_deadline_parse(S("1970-01-01T00:00:00Z"), 1000, &at, &e));
+    assert_int_equal(e.code, ERR_INVALID);
+    assert_false(call_deadline_parse(S("604801"), 1000, &at, &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    assert_false(call_deadline_parse(S("soon"), 1000, &at, &e));
+    assert_int_equal(at, 86400);
+    call a = {1, CALL_OPPORTUNISTIC, CALL_LOW, 0, 0, 100, 1};
+    call b = {2, CALL_OPPORTUNISTIC, CALL_HIGH, 0, 0, 200, 1};
+    call c = {3, CALL_RESERVED, CALL_LOW, 50, 50, 900, 1};
+    assert_true(call_cmp(&a, &b, false) < 0); /* the earlier deadline */
+    assert_true(call_cmp(&a, &b, true) > 0);  /* in need: the more critical */
+    assert_true(call_cmp(&c, &a, false) < 0 && call_cmp(&c, &b, true) < 0);
+    assert_int_equal(call_cmp(&a, &a, false), 0);
+    assert_false(call_may_start(&c, 49, 3600, 1));
+    assert_true(call_may_start(&c, 50, 3600, 0));
+    assert_false(call_may_start(&a, 10, 60, 0));
+    assert_true(call_may_start(&a, 10, 100, 0)); /* due in this slot */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(optimal), cmocka_unit_test(crowding_spreads),
+        cmocka_unit_test(rolling), cmocka_unit_test(late_only_without_room),
+        cmocka_unit_test(limits),  cmocka_unit_test(calls),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
