@@ -374,7 +374,7 @@ static bool dependencies_read(reader *r, const json_t *o, app_component *c)
     return true;
 }
 
-static bool component_read(reader *r, const json_t *o, app_component *c, size_t index)
+static bool manifest_read_component(reader *r, const json_t *o, app_component *c, size_t index)
 {
     if (!json_is_object(o) || !get_str(r, o, "id", &c->id) || !c->id.n)
         return fail(r, "a component without 'id'");
@@ -580,7 +580,7 @@ static bool app_read(reader *r, const json_t *root)
         return err_no_memory(r->e);
     for (; out->components_count < components_count; out->components_count++) {
         size_t i = out->components_count;
-        if (!component_read(r, json_array_get(components, i), &out->components[i], i))
+        if (!manifest_read_component(r, json_array_get(components, i), &out->components[i], i))
             return false;
     }
     for (; out->triggers_count < triggers_count; out->triggers_count++) {

@@ -119,7 +119,7 @@ static bool components_read(reader *r, const toml_table *root)
         return false;
     for (const toml_entry *x = v->table->first; x; x = x->next) {
         size_t index;
-        if (!component_read(r, x->key, &x->value, &index))
+        if (!manifest_read_component(r, x->key, &x->value, &index))
             return false;
         r->out->components[index].pos = x->pos;
     }

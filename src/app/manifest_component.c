@@ -307,7 +307,7 @@ static bool variables_check_templates(reader *r, const toml_table *t, const char
     return true;
 }
 
-bool component_check(reader *r, const toml_table *t, app_component *c)
+bool manifest_check_component(reader *r, const toml_table *t, app_component *c)
 {
     return hosts_check(r, t) && environment_check(r, t) &&
            variables_check_templates(r, t, "variables") &&
@@ -470,7 +470,7 @@ bool component_common_read(reader *r, const toml_table *t, app_component *c)
            read_str_list(r, t, "ai_models", &c->ai_models) && component_build_read(r, t, c);
 }
 
-bool component_read(reader *r, str id, const toml_value *v, size_t *ret_index)
+bool manifest_read_component(reader *r, str id, const toml_value *v, size_t *ret_index)
 {
     static const char *const known[] = {"source",
                                         "description",
@@ -501,7 +501,7 @@ bool component_read(reader *r, str id, const toml_value *v, size_t *ret_index)
     const toml_table *t = v->table;
     c->settings = r->settings;
     if (!read_known(r, t, "a component", known) || !component_common_read(r, t, c) ||
-        !read_pairs(r, t, "variables", &c->variables) || !component_check(r, t, c) ||
+        !read_pairs(r, t, "variables", &c->variables) || !manifest_check_component(r, t, c) ||
         !targets_read(r, t, &c->targets) || !settings_read(r, t, &c->settings) ||
         !dependencies_read(r, t, c) || !profiles_read(r, t, c))
         return false;

@@ -47,7 +47,7 @@ bool read_digest_check(reader *r, toml_pos at, str digest);
 
 /* manifest_component.c */
 /* One component table (v2, named or inline) into a new component of the app. */
-bool component_read(reader *r, str id, const toml_value *v, size_t *ret_index);
+bool manifest_read_component(reader *r, str id, const toml_value *v, size_t *ret_index);
 bool component_add(reader *r, str id, toml_pos pos, app_component **ret);
 bool component_source_read(reader *r, const toml_value *v, app_source *ret);
 bool component_files_read(reader *r, const toml_table *t, app_component *c);
@@ -55,7 +55,7 @@ bool component_build_read(reader *r, const toml_table *t, app_component *c);
 /* The parts that v1 and v2 have in common. */
 bool component_common_read(reader *r, const toml_table *t, app_component *c);
 /* Templates, hosts and labels of a component, once all variables are known. */
-bool component_check(reader *r, const toml_table *t, app_component *c);
+bool manifest_check_component(reader *r, const toml_table *t, app_component *c);
 /* allowed_http_hosts to allowed_outbound_hosts, with the databases of v1's default if asked. */
 bool component_http_hosts_convert(reader *r, const toml_table *t, app_component *c,
                                   bool with_databases);

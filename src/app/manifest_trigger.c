@@ -366,7 +366,7 @@ static bool reference_read(reader *r, const app_trigger *t, const toml_value *v,
 {
     if (v->kind == TOML_TABLE) {
         str id;
-        return inline_id(r, t, has_several, counter, &id) && component_read(r, id, v, ret_index);
+        return inline_id(r, t, has_several, counter, &id) && manifest_read_component(r, id, v, ret_index);
     }
     if (!read_is(r, v, TOML_STRING, "component (unless it is a table)"))
         return false;

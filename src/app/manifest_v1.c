@@ -51,7 +51,7 @@ static bool component_v1_read(reader *r, str type, const toml_value *v)
     if (names_get(&r->component_ids, id) != SIZE_MAX)
         return read_fail(r, read_get(t, "id")->pos, "two components have the id '%.*s'", STR(id));
     if (!component_add(r, id, v->pos, &c) || !component_common_read(r, t, c) ||
-        !read_pairs(r, t, "config", &c->variables) || !component_check(r, t, c) ||
+        !read_pairs(r, t, "config", &c->variables) || !manifest_check_component(r, t, c) ||
         !component_http_hosts_convert(r, t, c, !read_get(t, "allowed_outbound_hosts")) ||
         !read_kind(r, t, "trigger", TOML_TABLE, &trigger))
         return false;

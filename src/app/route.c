@@ -236,7 +236,7 @@ static int piece_cmp(const piece *x, const piece *y)
 {
     if (x->is_param != y->is_param)
         return x->is_param ? 1 : -1;
-    return x->is_param ? 0 : str_cmp(x->text, y->text);
+    return x->is_param ? 0 : str_cmp(y->text, x->text); /* ".txt" before "." */
 }
 
 /* Literals first, among themselves by text; then shapes by precedence. */

@@ -76,7 +76,7 @@ static bool fs_list(void *ctx, arena *a, str dir, files_entry **ret, size_t *ret
     files_entry *all = ARENA_ARRAY(a, files_entry, 32);
     size_t n = 0;
     assert_non_null(all);
-    if (str_eq(dir, S("link"))) {
+    if (str_ends(dir, S("link"))) {
         all[n++] = (files_entry){S("in"), FILES_FILE, false};
         all[n++] = (files_entry){S("link"), FILES_DIR, true}; /* a cycle */
     }

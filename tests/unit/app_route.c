@@ -163,6 +163,20 @@ static void parameters(void **state)
     assert_str(f->m.captures[1], "2");
 }
 
+/* Within a segment: piece by piece, literal before parameter, then the longer pattern. */
+static void shapes(void **state)
+{
+    fixture *f = *state;
+    routes(f, (const char *[]){"/:any", "/:a.:b", "/:a.x", "/v.:n", "/v.:n.:m", "/v.1", NULL});
+    assert_string_equal(find(f, "/v.1"), "/v.1");
+    assert_string_equal(find(f, "/v.2"), "/v.:n");
+    assert_string_equal(find(f, "/v.2.3"), "/v.:n.:m");
+    assert_string_equal(find(f, "/v.x"), "/v.:n");
+    assert_string_equal(find(f, "/w.x"), "/:a.x");
+    assert_string_equal(find(f, "/w.y"), "/:a.:b");
+    assert_string_equal(find(f, "/w"), "/:any");
+}
+
 static void refused(void **state)
 {
     fixture *f = *state;
@@ -294,22 +308,32 @@ static bool naive_match(str pattern, str path)
     return true;
 }
 
-/* 0 literal, 1 parameter, 2 wildcard or end: what the precedence rule sees of a segment. */
-static int naive_rank(const parts *p, size_t i)
+/* 0 literal, 1 parameter, 2 wildcard or end: what the precedence rule sees of a section between
+ * dots. */
+static int naive_rank(str segment, size_t section)
 {
-    if (i >= p->n || (i + 1 == p->n && is_rest(p)))
-        return 2;
-    return p->at[i].p[0] == ':' || memmem(p->at[i].p, p->at[i].n, ".:", 2);
+    str s = {0};
+    for (size_t i = 0; i <= section; i++) {
+        if (!segment.p)
+            return 2;
+        s = str_cut(&segment, '.');
+    }
+    return str_starts(s, S(":"));
 }
 
 /* Of two routes that match the same path. */
 static bool naive_better(str x, str y)
 {
     parts a = cut(x), b = cut(y);
-    for (size_t i = 0; i < a.n || i < b.n; i++) {
-        int ra = naive_rank(&a, i), rb = naive_rank(&b, i);
-        if (ra != rb)
-            return ra < rb;
+    for (size_t i = 0; i < a.n && i < b.n; i++) {
+        bool rest_a = i + 1 == a.n && is_rest(&a), rest_b = i + 1 == b.n && is_rest(&b);
+        if (rest_a || rest_b)
+            return !rest_a;
+        for (size_t j = 0; j < 4; j++) {
+            int ra = naive_rank(a.at[i], j), rb = naive_rank(b.at[i], j);
+            if (ra != rb)
+                return ra < rb;
+        }
     }
     return is_rest(&b) && !is_rest(&a);
 }
@@ -324,17 +348,24 @@ static uint32_t rnd(uint32_t n)
 
 static str random_path(fixture *f, bool pattern)
 {
-    static const char *const words[] = {"a", "b", "cc", "a.b", ":x", ":y", ":z"};
+    static const char *const words[] = {"a", "b", "cc", "a.b"};
     buf b;
     buf_init(&b, 1000);
     uint32_t n = rnd(5);
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t w = rnd(pattern ? 5 : 4);
+        uint32_t w = rnd(pattern ? 9 : 4);
+        int name = 'p' + (int)i * 2; /* no route has a name twice */
         buf_put_u8(&b, '/');
-        if (w == 4) /* names differ, so that no route has one twice */
-            buf_printf(&b, ":%c", 'p' + (int)i);
-        else
+        if (w < 4)
             buf_put_str(&b, str_from(words[w]));
+        else if (w == 4)
+            buf_printf(&b, ":%c.b", name);
+        else if (w == 5)
+            buf_printf(&b, ":%c.:%c", name, name + 1);
+        else if (w == 6)
+            buf_printf(&b, "a.:%c", name);
+        else
+            buf_printf(&b, ":%c", name);
     }
     if (pattern && rnd(3) == 0)
         buf_put_str(&b, S("/..."));
@@ -400,6 +431,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(precedence, setup, teardown),
         cmocka_unit_test_setup_teardown(wildcards, setup, teardown),
         cmocka_unit_test_setup_teardown(parameters, setup, teardown),
+        cmocka_unit_test_setup_teardown(shapes, setup, teardown),
         cmocka_unit_test_setup_teardown(refused, setup, teardown),
         cmocka_unit_test_setup_teardown(well_known, setup, teardown),
         cmocka_unit_test_setup_teardown(private_and_duplicate, setup, teardown),

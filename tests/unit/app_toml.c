@@ -158,17 +158,25 @@ static void limits(void **state)
     assert_int_equal(f->e.code, ERR_LIMIT);
 }
 
+static size_t depth(const toml_entry *x)
+{
+    size_t l = x ? depth(x->left) : 0, r = x ? depth(x->right) : 0;
+    return x ? 1 + (l > r ? l : r) : 0;
+}
+
+/* Keys in order are the worst case of a tree that is not kept balanced. */
 static void many_keys(void **state)
 {
     fixture *f = *state;
     buf_clear(&f->out);
     for (int i = 0; i < 20000; i++)
-        buf_printf(&f->out, "k%d=%d\n", i, i);
+        buf_printf(&f->out, "k%05d=%d\n", i, i);
     assert_true(parse(f, buf_str(&f->out)));
     assert_int_equal(f->root->n, 20000);
+    assert_in_range(depth(f->root->tree), 14, 30);
     for (int i = 0; i < 20000; i += 997) {
         char key[16];
-        snprintf(key, sizeof key, "k%d", i);
+        snprintf(key, sizeof key, "k%05d", i);
         assert_int_equal(toml_get(f->root, str_from(key))->value.integer, i);
     }
 }
