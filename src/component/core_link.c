@@ -1,0 +1,136 @@
+/* See core_link.h. One unit; imports are looked up backwards, so that of two sources of one name
+ * the later one counts. */
+#include "component/core_link.h"
+
+#include "component/core_module.h"
+#include "component/table.h"
+
+typedef struct {
+    arena *a;
+    err *e;
+    const core_source *sources;
+    core_module *modules;
+    uint32_t n;
+    VEC(link_canon) canons;
+    VEC(link_lift) lifts;
+} linking;
+
+/* The signature of type `index`; false if it is none of a core_signature's. */
+static bool signature_read(const core_module *m, uint32_t index, core_signature *ret)
+{
+    const cm_rec *rec = NULL;
+    uint8_t form;
+    uint32_t n;
+    for (uint32_t i = 0; i < m->recs_count; i++)
+        if (m->recs[i].first == index && m->recs[i].is_func)
+            rec = &m->recs[i];
+    if (!rec)
+        return false;
+    reader r = reader_over(rec->raw);
+    *ret = (core_signature){0};
+    if (!reader_u8(&r, &form, NULL) || !reader_u32(&r, &n, NULL) || n > ABI_FLAT_PARAMS_MAX + 1)
+        return false;
+    for (; ret->params_count < n; ret->params_count++) {
+        uint8_t b;
+        if (!reader_u8(&r, &b, NULL) || b < CORE_F64 || b > CORE_I32)
+            return false;
+        ret->params[ret->params_count] = (core_type)b;
+    }
+    if (!reader_u32(&r, &n, NULL) || n > ABI_FLAT_RESULTS_MAX)
+        return false;
+    for (; ret->results_count < n; ret->results_count++) {
+        uint8_t b;
+        if (!reader_u8(&r, &b, NULL) || b < CORE_F64 || b > CORE_I32)
+            return false;
+        ret->results[ret->results_count] = (core_type)b;
+    }
+    return true;
+}
+
+static bool canon_find(linking *l, const core_module *m, const cm_import *im, uint32_t *ret)
+{
+    link_canon c = {.kind = CANON_TRAP, .interface = im->module, .name = im->name};
+    c.options.memory.instance = c.options.realloc.instance = -1;
+    c.options.post_return.instance = c.options.callback.instance = -1;
+    if (im->kind != CORE_FUNC || !signature_read(m, im->type, &c.signature))
+        return err_set(l->e, ERR_UNSUPPORTED, "nothing offers the import '%.*s' '%.*s'",
+                       STR(im->module), STR(im->name));
+    for (*ret = 0; *ret < l->canons.n; ++*ret) {
+        const link_canon *have = &l->canons.p[*ret];
+        if (str_eq(have->interface, c.interface) && str_eq(have->name, c.name) &&
+            memcmp(&have->signature, &c.signature, sizeof c.signature) == 0)
+            return true;
+    }
+    return vec_push(l->a, &l->canons, c) ? true : err_no_memory(l->e);
+}
+
+static bool import_find(linking *l, uint32_t i, const cm_import *im, link_import *ret)
+{
+    *ret = (link_import){im->module, im->name, im->kind, {.core = {-1, im->name}}};
+    for (uint32_t k = i; k-- > 0;) {
+        if (!str_eq(l->sources[k].name, im->module))
+            continue;
+        const cm_export *x = core_module_export(&l->modules[k], im->name);
+        if (x && x->kind == im->kind) {
+            ret->def.core.instance = (int32_t)k;
+            return true;
+        }
+    }
+    ret->def.is_canon = true;
+    return canon_find(l, &l->modules[i], im, &ret->def.canon);
+}
+
+static bool module_link(linking *l, uint32_t i, link_core *ret)
+{
+    core_module *m = &l->modules[i];
+    if (!core_module_read(l->a, l->sources[i].module, m, l->e))
+        return err_wrap(l->e, "core module %u", i);
+    link_import *imports = ARENA_ARRAY(l->a, link_import, m->imports_count);
+    if (!imports)
+        return err_no_memory(l->e);
+    for (uint32_t k = 0; k < m->imports_count; k++)
+        if (!import_find(l, i, &m->imports[k], &imports[k]))
+            return err_wrap(l->e, "core module %u", i);
+    *ret = (link_core){l->sources[i].module, 0, imports, m->imports_count};
+    return true;
+}
+
+static bool lifts_make(linking *l)
+{
+    const core_module *m = &l->modules[l->n - 1];
+    core_ref none = {-1, S("")}, memory = none;
+    functype *empty = ARENA_NEW(l->a, functype);
+    if (!empty)
+        return err_no_memory(l->e);
+    for (uint32_t i = m->exports_count; i-- > 0;)
+        if (m->exports[i].kind == CORE_MEMORY)
+            memory = (core_ref){(int32_t)l->n - 1, m->exports[i].name};
+    for (uint32_t i = 0; i < m->exports_count; i++) {
+        const cm_export *x = &m->exports[i];
+        link_lift lift = {.core = {(int32_t)l->n - 1, x->name}, .type = empty, .label = x->name};
+        lift.options = (canon_options){ENCODING_UTF8, memory, none, none, none, false};
+        if (x->kind != CORE_FUNC || !signature_read(m, m->func_types[x->index], &lift.signature))
+            continue;
+        if (!vec_push(l->a, &l->lifts, lift))
+            return err_no_memory(l->e);
+    }
+    return true;
+}
+
+bool core_link(arena *a, const core_source *sources, uint32_t n, link_plan *ret, err *e)
+{
+    linking l = {.a = a, .e = e, .sources = sources, .n = n};
+    link_core *cores = ARENA_ARRAY(a, link_core, n);
+    link_unit *unit = ARENA_NEW(a, link_unit);
+    l.modules = ARENA_ARRAY(a, core_module, n);
+    if (!cores || !unit || !l.modules)
+        return err_no_memory(e);
+    for (uint32_t i = 0; i < n; i++)
+        if (!module_link(&l, i, &cores[i]))
+            return false;
+    if (n && !lifts_make(&l))
+        return false;
+    *unit = (link_unit){cores, n, l.canons.p, l.canons.n, l.lifts.p, l.lifts.n, UINT32_MAX, S("")};
+    *ret = (link_plan){.units = unit, .units_count = 1, .core_modules_count = n};
+    return true;
+}
