@@ -54,7 +54,7 @@ bool frames_write(int fd, const plan *p, const buf *modules, err *e)
     return true;
 }
 
-bool file_read(arena *a, const char *path, size_t bytes_max, bytes *ret, err *e)
+bool file_load(arena *a, const char *path, size_t bytes_max, bytes *ret, err *e)
 {
     _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
@@ -467,7 +467,7 @@ bool artifact_plan(arena *a, str dir, plan *ret, err *e)
     _cleanup_(arena_fini) arena scratch;
     arena_init(&scratch, 512 * MIB);
     bytes encoded;
-    return file_read(&scratch, path, 256 * MIB, &encoded, e) && plan_decode(a, encoded, ret, e);
+    return file_load(&scratch, path, 256 * MIB, &encoded, e) && plan_decode(a, encoded, ret, e);
 }
 
 bool artifact_times(str dir, ns *ret_decode, ns *ret_compile, err *e)

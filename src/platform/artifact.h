@@ -50,4 +50,4 @@ str artifact_module_path(arena *a, str dir, uint32_t unit);
 bool frames_write(int fd, const plan *p, const buf *modules, err *e);
 
 /* Reads a whole file; ERR_LIMIT beyond max bytes. */
-bool file_read(arena *a, const char *path, size_t bytes_max, bytes *ret, err *e);
+bool file_load(arena *a, const char *path, size_t bytes_max, bytes *ret, err *e);

@@ -322,6 +322,12 @@ static bool budget_spent(call *c)
     return false;
 }
 
+static void call_failed(call *c, const char *text)
+{
+    log_failure(c, "failed", str_from(text), NULL);
+    call_end(c, 500);
+}
+
 static void call_run(call *c)
 {
     for (;;) {
@@ -342,8 +348,12 @@ static void call_run(call *c)
             break;
         }
         if (c->state == CALL_STARTING) {
+            err e;
             c->state = CALL_HANDLING;
-            guest_http_begin(c->g, c->x, &c->head, c->slots);
+            if (!guest_http_begin(c->g, c->x, &c->head, c->slots, &e)) {
+                call_failed(c, e.text);
+                return;
+            }
             engine_call(c->in, c->h->lift, c->slots);
         } else if (c->state == CALL_HANDLING &&
                    c->h->plan.units[c->h->unit].lifts[c->h->lift].has_post_return) {
@@ -376,12 +386,6 @@ static void on_output(void *user, int stream, str line)
 }
 
 static const guest_callbacks guest_cb = {.on_wake = on_wake, .on_output = on_output};
-
-static void call_failed(call *c, const char *text)
-{
-    log_failure(c, "failed", str_from(text), NULL);
-    call_end(c, 500);
-}
 
 /* The client left before the guest got the exchange. */
 static void starting_closed(void *user)

@@ -241,7 +241,7 @@ static bool manifest_load(arena *a, const localapp_options *o, localapp *l, plac
         return ok;
     }
     manifest_options mo = {.file = at->manifest, .profile = str_from(o->profile)};
-    if (!file_read(a, at->manifest.p, MANIFEST_BYTES_MAX, &text, e) ||
+    if (!file_load(a, at->manifest.p, MANIFEST_BYTES_MAX, &text, e) ||
         !manifest_read(a, (str){(const char *)text.p, text.n}, &mo, &l->app, e))
         return false;
     l->app->origin = arena_printf(a, "file://%.*s", STR(at->dir));
@@ -254,7 +254,7 @@ static bool read_variable_file(void *ctx, arena *a, str path, str *ret, err *e)
 {
     bytes b;
     char z[PATH_MAX];
-    if (!path_z(path, z, e) || !file_read(a, z, VARIABLE_FILE_BYTES_MAX, &b, e))
+    if (!path_z(path, z, e) || !file_load(a, z, VARIABLE_FILE_BYTES_MAX, &b, e))
         return false;
     *ret = (str){(const char *)b.p, b.n};
     return true;
