@@ -159,12 +159,6 @@ static bool turn_end(void *user)
             http1_conn_turn((http1_conn *)((char *)first - offsetof(http1_conn, dirty)));
         }
     }
-    if (s->draining && s->connections == 0 && s->on_empty) {
-        void (*f)(void *) = s->on_empty;
-        s->on_empty = NULL;
-        f(s->on_empty_user);
-        return false;
-    }
     return !chain_alone(&s->dirty);
 }
 
@@ -212,6 +206,22 @@ bool http_server_listen(http_server *s, int fd, err *e)
     return true;
 }
 
+static void drained(void *user)
+{
+    http_server *s = user;
+    void (*f)(void *) = s->on_empty;
+    s->on_empty = NULL;
+    if (f)
+        f(s->on_empty_user); /* may free s */
+}
+
+/* By a timer of 0, because on_empty is called from the loop, and maybe nothing else would wake it. */
+static void drained_check(http_server *s)
+{
+    if (s->draining && s->connections == 0 && s->on_empty)
+        loop_timer_start(s->l, &s->timer, 0, drained, s);
+}
+
 void server_conn_gone(http1_conn *c)
 {
     http_server *s = c->server;
@@ -219,6 +229,7 @@ void server_conn_gone(http1_conn *c)
     chain_remove(&c->dirty);
     if (--s->connections == 0)
         loop_timer_stop(&s->timer);
+    drained_check(s);
 }
 
 void server_refused(http1_conn *c, unsigned status, const char *reason)
@@ -345,6 +356,7 @@ void http_server_drain(http_server *s, void (*on_empty)(void *user), void *user)
     s->on_empty_user = user;
     listeners_close(s);
     for_each(s, http1_conn_drain);
+    drained_check(s);
 }
 
 void http_server_free(http_server *s)

@@ -16,6 +16,7 @@
 #include "base/must.h"
 #include "loop/stream.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 struct loop_hook {
@@ -76,6 +77,7 @@ bool loop_new(loop **ret_loop, err *e)
         free(l);
         return err_set_uv(e, code, "cannot make an event loop");
     }
+    signal(SIGPIPE, SIG_IGN); /* libuv writes without MSG_NOSIGNAL; EPIPE says the same */
     l->now = clock_mono();
     uv_prepare_init(&l->uv, &l->before_sleep);
     uv_check_init(&l->uv, &l->after_sleep);
@@ -223,6 +225,8 @@ static void alarm_set(loop *l)
     uv_update_time(&l->uv);
     ns now = clock_mono(), due = l->timers[0]->due;
     uint64_t wait_ms = due <= now ? 0 : (due - now + NS_PER_MS - 1) / NS_PER_MS;
+    if (wait_ms == 0 && l->in_timers)
+        wait_ms = 1; /* with 0 libuv would call us again before it looks at descriptors */
     uv_timer_start(&l->alarm, timers_run, wait_ms, 0);
 }
 
@@ -230,6 +234,7 @@ static void timers_run(uv_timer_t *h)
 {
     loop *l = h->data;
     l->now = clock_mono();
+    l->in_timers = true;
     /* Those that callbacks start now wait for the next round, even with 0. */
     for (size_t n = l->timers_count; n > 0 && l->timers_count > 0; n--) {
         loop_timer *t = l->timers[0];
@@ -239,6 +244,7 @@ static void timers_run(uv_timer_t *h)
         t->f(t->user);
     }
     alarm_set(l);
+    l->in_timers = false;
 }
 
 bool loop_timer_start(loop *l, loop_timer *t, ns after, void (*f)(void *user), void *user)

@@ -21,6 +21,7 @@
 
 typedef struct loop loop;
 
+/* The process ignores SIGPIPE from now on. */
 bool loop_new(loop **ret_loop, err *e);
 /* Everything opened on it was closed before; pending closes are finished here. NULL is allowed. */
 void loop_free(loop *l);

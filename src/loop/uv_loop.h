@@ -12,6 +12,7 @@ struct loop {
     uv_idle_t no_sleep;        /* active while a hook has more to do */
     uv_timer_t alarm;          /* due at the earliest of `timers` */
     ns now;
+    bool in_timers;
     loop_hook *hooks;   /* in the order of calling */
     loop_timer **timers; /* binary heap by `due` */
     size_t timers_count, timers_cap;

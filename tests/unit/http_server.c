@@ -584,6 +584,19 @@ static void drains(void **state)
     kit_close();
 }
 
+/* With nothing else on the loop, loop_run calls on_empty and comes back. */
+static void drains_nothing(void **state)
+{
+    err e;
+    kit_open(NULL, keep);
+    settle_down();
+    http_server_drain(kit.server, on_empty, NULL);
+    assert_int_equal(kit.empty, 0);
+    assert_true(loop_run(kit.l, &e));
+    assert_int_equal(kit.empty, 1);
+    kit_close();
+}
+
 static void closed_later(void *user)
 {
     kit.closed++; /* exchange_free comes after the server has gone */
@@ -620,7 +633,8 @@ int main(void)
         cmocka_unit_test(refused_in_body),  cmocka_unit_test(client_resets),
         cmocka_unit_test(client_half_closes), cmocka_unit_test(end_without_client),
         cmocka_unit_test(deadlines),        cmocka_unit_test(too_many),
-        cmocka_unit_test(drains),           cmocka_unit_test(freed_while_busy),
+        cmocka_unit_test(drains),           cmocka_unit_test(drains_nothing),
+        cmocka_unit_test(freed_while_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

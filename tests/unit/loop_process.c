@@ -1,0 +1,140 @@
+/* Child processes. The child is this program with an argument. */
+#include "unit.h"
+
+#include "loop/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static loop *l;
+static int exits, status_was, signo_was;
+
+static void on_exit_of_child(void *user, int status, int signo)
+{
+    exits++;
+    status_was = status;
+    signo_was = signo;
+}
+
+#define until(cond) \
+    do { \
+        for (ns end_ = clock_mono() + 10 * NS_PER_S; !(cond);) { \
+            if (clock_mono() > end_) \
+                fail_msg("waited in vain for: %s", #cond); \
+            loop_turn(l, 2); \
+        } \
+    } while (0)
+
+static char self[4096];
+
+static process *spawn(const char *mode, const int *fds, size_t fds_count)
+{
+    err e = {0};
+    process *p;
+    const char *argv[] = {"child", mode, NULL}, *env[] = {"ONLY=this", NULL};
+    process_options o = {.file = self, .argv = argv, .env = env, .dir = "/",
+                         .fds = fds, .fds_count = fds_count};
+    exits = 0;
+    if (!process_spawn(l, &o, on_exit_of_child, NULL, &p, &e))
+        fail_msg("%s", e.text);
+    return p;
+}
+
+static void exit_codes(void **state)
+{
+    process *p = spawn("exit7", NULL, 0);
+    until(exits == 1);
+    assert_int_equal(status_was, 7);
+    assert_int_equal(signo_was, 0);
+    assert_false(process_kill(p, SIGTERM));
+    process_close(p);
+
+    p = spawn("wait", NULL, 0);
+    assert_true(process_pid(p) > 0);
+    assert_true(process_kill(p, SIGKILL));
+    until(exits == 1);
+    assert_int_equal(status_was, -1);
+    assert_int_equal(signo_was, SIGKILL);
+    process_close(p);
+}
+
+/* What the child says about itself: environment, directory, and which descriptors are open. */
+static void inherits(void **state)
+{
+    int out[2], three[2];
+    char said[4096] = {0};
+    size_t n = 0;
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(three, 0), 0); /* not close-on-exec, yet not to be inherited as it is */
+    int fds[] = {-1, out[1], 2, three[1]};
+    process *p = spawn("report", fds, 4);
+    until(exits == 1);
+    assert_int_equal(status_was, 0);
+    close(out[1]);
+    close(three[1]);
+    for (ssize_t k; (k = read(out[0], said + n, sizeof said - 1 - n)) > 0;)
+        n += (size_t)k;
+    assert_string_equal(said, "ONLY=this\n/\n0 1 2 3\n");
+    assert_int_equal(read(three[0], said, 4), 4);
+    assert_memory_equal(said, "here", 4);
+    close(out[0]);
+    close(three[0]);
+    process_close(p);
+}
+
+static void no_such_file(void **state)
+{
+    err e;
+    process *p;
+    const char *argv[] = {"x", NULL};
+    process_options o = {.file = "/nonexistent/program", .argv = argv};
+    assert_false(process_spawn(l, &o, on_exit_of_child, NULL, &p, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_non_null(strstr(e.text, "/nonexistent/program"));
+    loop_turn(l, 0);
+}
+
+static int child(const char *mode)
+{
+    if (!strcmp(mode, "exit7"))
+        return 7;
+    if (!strcmp(mode, "wait"))
+        for (;;)
+            pause();
+    extern char **environ;
+    char dir[4096];
+    for (char **v = environ; *v; v++)
+        printf("%s\n", *v);
+    printf("%s\n", getcwd(dir, sizeof dir));
+    bool open_fds[100];
+    for (int fd = 0; fd < 100; fd++)
+        open_fds[fd] = fcntl(fd, F_GETFD) >= 0;
+    for (int fd = 0, first = 1; fd < 100; fd++)
+        if (open_fds[fd]) {
+            printf(first ? "%d" : " %d", fd);
+            first = 0;
+        }
+    printf("\n");
+    return write(3, "here", 4) == 4 ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    err e;
+    if (argc == 2)
+        return child(argv[1]);
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0 || !loop_new(&l, &e))
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exit_codes),
+        cmocka_unit_test(inherits),
+        cmocka_unit_test(no_such_file),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    loop_free(l);
+    return failed;
+}

@@ -1,0 +1,259 @@
+/* Turns, hooks, timers, signals, watches; and that an idle loop sleeps. */
+#include "unit.h"
+
+#include "loop/listen.h"
+#include "loop/loop.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static loop *l;
+
+static int open_loop(void **state)
+{
+    err e;
+    return loop_new(&l, &e) ? 0 : -1;
+}
+
+static int close_loop(void **state)
+{
+    loop_free(l);
+    return 0;
+}
+
+/* --- timers --- */
+
+enum { MANY = 500 };
+static loop_timer timers[MANY];
+static ns fired_at[MANY];
+static int order[MANY], fired;
+
+static void fire(void *user)
+{
+    loop_timer *t = user;
+    int i = (int)(t - timers);
+    fired_at[i] = clock_mono();
+    order[fired++] = i;
+}
+
+static void timers_in_order(void **state)
+{
+    ns begun = clock_mono(), after[MANY];
+    fired = 0;
+    srand(1);
+    for (int i = 0; i < MANY; i++) {
+        after[i] = (ns)(rand() % 40) * NS_PER_MS;
+        assert_true(loop_timer_start(l, &timers[i], after[i], fire, &timers[i]));
+        assert_true(loop_timer_active(&timers[i]));
+    }
+    for (int i = 0; i < MANY; i += 3)
+        loop_timer_stop(&timers[i]);
+    for (int i = 0; i < MANY; i += 30) /* again */
+        assert_true(loop_timer_start(l, &timers[i], after[i], fire, &timers[i]));
+    for (int i = 1; i < MANY; i += 3) { /* moved while it runs */
+        after[i] = (ns)(rand() % 40) * NS_PER_MS;
+        assert_true(loop_timer_start(l, &timers[i], after[i], fire, &timers[i]));
+    }
+    int expected = 0;
+    for (int i = 0; i < MANY; i++)
+        expected += i % 3 != 0 || i % 30 == 0;
+    while (fired < expected && clock_mono() < begun + 10 * NS_PER_S)
+        loop_turn(l, 5);
+    loop_turn(l, 50);
+    assert_int_equal(fired, expected);
+    for (int i = 0; i < fired; i++) {
+        assert_true(fired_at[order[i]] >= begun + after[order[i]]); /* never early */
+        assert_false(loop_timer_active(&timers[order[i]]));
+        if (i > 0)
+            assert_true(timers[order[i - 1]].due <= timers[order[i]].due);
+    }
+}
+
+static loop_timer again;
+static int rounds;
+
+static void restart(void *user)
+{
+    rounds++;
+    loop_timer_start(l, &again, 0, restart, NULL);
+}
+
+/* A timer of 0 that starts itself does not keep the loop from its other work. */
+static void timer_of_zero(void **state)
+{
+    rounds = 0;
+    loop_timer_start(l, &again, 0, restart, NULL);
+    for (int i = 0; i < 20; i++) {
+        int before = rounds;
+        loop_turn(l, 50);
+        assert_true(rounds <= before + 2); /* libuv runs timers before and after the poll */
+    }
+    assert_true(rounds >= 10);
+    loop_timer_stop(&again);
+    loop_turn(l, 0);
+    assert_false(loop_timer_active(&again));
+}
+
+/* --- hooks --- */
+
+static char said[100];
+static int more_left;
+static loop_hook *second;
+
+static bool hook_a(void *user)
+{
+    strcat(said, "a");
+    return more_left-- > 0;
+}
+
+static bool hook_b(void *user)
+{
+    strcat(said, "b");
+    return false;
+}
+
+static bool hook_removes_itself(void *user)
+{
+    strcat(said, "c");
+    loop_hook_remove(*(loop_hook **)user);
+    return false;
+}
+
+static void hooks(void **state)
+{
+    err e;
+    loop_hook *a, *b;
+    loop_timer far = {0}; /* something to live for */
+    assert_true(loop_timer_start(l, &far, 3600 * NS_PER_S, fire, NULL));
+    said[0] = 0;
+    assert_true(loop_hook_add(l, hook_a, NULL, &a, &e));
+    assert_true(loop_hook_add(l, hook_removes_itself, &second, &second, &e));
+    assert_true(loop_hook_add(l, hook_b, NULL, &b, &e));
+    more_left = 0;
+    loop_turn(l, 0);
+    assert_string_equal(said, "acb");
+    more_left = 3;
+    ns begun = clock_mono();
+    for (int i = 0; i < 3; i++)
+        loop_turn(l, 2000); /* would sleep, but for hook_a */
+    assert_true(clock_mono() - begun < NS_PER_S);
+    assert_string_equal(said, "acbababab");
+    loop_hook_remove(a);
+    loop_turn(l, 0);
+    assert_string_equal(said, "acbababab" "b");
+    loop_hook_remove(b);
+    loop_turn(l, 0);
+    loop_timer_stop(&far);
+}
+
+/* --- signals and descriptors --- */
+
+static int signalled;
+
+static void on_signal(void *user, int signo)
+{
+    signalled = signo;
+}
+
+static void signals(void **state)
+{
+    err e;
+    loop_signal *s;
+    assert_true(loop_signal_open(l, SIGUSR1, on_signal, NULL, &s, &e));
+    raise(SIGUSR1);
+    for (int i = 0; i < 100 && !signalled; i++)
+        loop_turn(l, 10);
+    assert_int_equal(signalled, SIGUSR1);
+    loop_signal_close(s);
+    assert_true(loop_run(l, &e)); /* nothing is left: returns */
+}
+
+static unsigned watched;
+
+static void on_watch(void *user, unsigned events)
+{
+    watched |= events;
+}
+
+static void watches(void **state)
+{
+    err e;
+    int fd[2];
+    loop_watch *w;
+    assert_int_equal(pipe(fd), 0);
+    assert_true(loop_watch_open(l, fd[0], on_watch, NULL, &w, &e));
+    assert_int_equal(write(fd[1], "x", 1), 1);
+    loop_turn(l, 0);
+    assert_int_equal(watched, 0); /* not yet asked for */
+    loop_watch_set(w, LOOP_READABLE);
+    loop_turn(l, 100);
+    assert_int_equal(watched, LOOP_READABLE);
+    loop_watch_set(w, 0);
+    watched = 0;
+    loop_turn(l, 0);
+    assert_int_equal(watched, 0);
+    loop_watch_close(w);
+    close(fd[0]);
+    close(fd[1]);
+    loop_turn(l, 0);
+}
+
+/* --- idle means idle --- */
+
+static long switches_of(pid_t pid)
+{
+    char path[64], line[256];
+    long n = -1, part;
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "voluntary_ctxt_switches: %ld", &part) == 1 ||
+            sscanf(line, "nonvoluntary_ctxt_switches: %ld", &part) == 1)
+            n = (n < 0 ? 0 : n) + part;
+    fclose(f);
+    return n;
+}
+
+static void no_connection(void *user, int fd, str peer)
+{
+}
+
+static void idle_sleeps(void **state)
+{
+    err e;
+    int fd;
+    char address[LISTEN_ADDRESS_MAX];
+    listener *li;
+    loop_timer used = {0};
+    pid_t child = fork();
+    if (child == 0) {
+        if (!listen_socket(S("127.0.0.1:0"), &fd, address, &e) ||
+            !listener_open(l, fd, no_connection, NULL, &li, &e) ||
+            !loop_timer_start(l, &used, NS_PER_MS, fire, &timers[0]))
+            _exit(1);
+        loop_run(l, &e);
+        _exit(2);
+    }
+    struct timespec nap = {.tv_nsec = 300 * 1000 * 1000};
+    nanosleep(&nap, NULL); /* it has started and its timer has fired */
+    long before = switches_of(child);
+    nanosleep(&nap, NULL);
+    assert_int_equal(switches_of(child), before);
+    assert_true(before > 0);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, open_loop, close_loop)
+    const struct CMUnitTest tests[] = {
+        T(timers_in_order), T(timer_of_zero), T(hooks), T(signals), T(watches), T(idle_sleeps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
