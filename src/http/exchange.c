@@ -23,7 +23,7 @@ const http_request *exchange_request(const http_exchange *x)
 
 void exchange_bind(http_exchange *x, const exchange_callbacks *callbacks, void *user)
 {
-    x->callbacks = *callbacks;
+    x->callbacks = callbacks ? *callbacks : (exchange_callbacks){0};
     x->user = user;
 }
 

@@ -52,7 +52,7 @@ typedef struct {
 } exchange_callbacks;
 
 const http_request *exchange_request(const http_exchange *x);
-/* Sets who is called. May be called again; NULL callbacks are allowed. */
+/* Sets who is called (copied). May be called again; NULL: nobody, and so is a NULL member. */
 void exchange_bind(http_exchange *x, const exchange_callbacks *callbacks, void *user);
 
 /* Copies at most n bytes of the request body into p, returns how many. 0 with BODY_OPEN: wait for

@@ -401,7 +401,8 @@ static void call_start(call *c)
     static const exchange_callbacks closed = {.on_closed = starting_closed};
     calls *cs = c->all;
     err e;
-    engine_limits limits = {.memory_bytes_max = c->h->app->settings.memory_bytes_max,
+    uint64_t memory = c->h->app->settings.memory_bytes_max;
+    engine_limits limits = {.memory_bytes_max = memory ? memory : SIZE_MAX,
                             .table_elements_max = 1000000};
     c->state = CALL_STARTING;
     cs->live++;
