@@ -55,12 +55,19 @@ static http1_fields *fields_now(http1_parser *p)
     return p->state == P_FIELDS ? &p->head->fields : &p->head->trailers;
 }
 
+/* 431 is for heads; trailers count as chunk framing, of which 400 says that there is too much. */
+static int fields_too_large(http1_parser *p)
+{
+    http1_refuse(p, p->state == P_FIELDS ? 431 : 400, "too many fields, or too large ones");
+    return -1;
+}
+
 static int field_name(llhttp_t *ll, const char *at, size_t n)
 {
     http1_parser *p = ll->data;
     http1_fields *f = fields_now(p);
     if (!buf_reserve(&f->text, n))
-        return http1_refuse(p, 431, "the fields are too large"), -1;
+        return fields_too_large(p);
     char *to = (char *)f->text.p + f->text.n;
     for (size_t i = 0; i < n; i++)
         to[i] = ascii_lower(at[i]);
@@ -79,7 +86,7 @@ static int field_value(llhttp_t *ll, const char *at, size_t n)
 {
     http1_parser *p = ll->data;
     if (!buf_put(&fields_now(p)->text, at, n))
-        return http1_refuse(p, 431, "the fields are too large"), -1;
+        return fields_too_large(p);
     return 0;
 }
 
@@ -88,7 +95,7 @@ static int field_value_done(llhttp_t *ll)
     http1_parser *p = ll->data;
     http1_fields *f = fields_now(p);
     if (f->count == p->limits->headers_max)
-        return http1_refuse(p, 431, "too many fields"), -1;
+        return fields_too_large(p);
     if (f->count == f->cap) {
         size_t cap = f->cap ? f->cap * 2 : 16;
         http_field *grown = realloc(f->items, cap * sizeof *grown);
@@ -246,29 +253,30 @@ static bool line_read(http1_parser *p, str line)
     return true;
 }
 
-/* Takes bytes up to the LF of the request line. */
+/* Takes bytes up to the LF of the request line. Where a line is both too long and malformed, the
+ * place of the bytes decides which is said, not how they were cut. */
 static size_t line_bytes(http1_parser *p, const uint8_t *in, size_t n)
 {
     buf *text = &p->head->fields.text;
-    const uint8_t *lf = memchr(in, '\n', n);
-    size_t taken = lf ? (size_t)(lf - in) + 1 : n;
-    size_t line_max = p->limits->uri_bytes_max + METHOD_BYTES_MAX + S(" HTTP/1.1\r\n").n + 1;
-    const uint8_t *cr = memchr(in, '\r', taken);
-    if ((cr && cr + 1 != (lf ? lf : in + n)) ||
-        (text->n && text->p[text->n - 1] == '\r' && in[0] != '\n')) {
-        http1_refuse(p, 400, "a bare CR in the request line");
-        return taken;
-    }
-    if (text->n + taken > line_max || !buf_put(text, in, taken)) {
+    size_t line_max = p->limits->uri_bytes_max + METHOD_BYTES_MAX + S("  HTTP/1.1\r\n").n;
+    if (line_max > text->max)
+        line_max = text->max;
+    if (text->n == line_max) {
         http1_refuse(p, 414, "the request line is too long");
-        return taken;
+        return 0;
     }
+    n = n < line_max - text->n ? n : line_max - text->n;
+    const uint8_t *lf = memchr(in, '\n', n), *cr = memchr(in, '\r', n);
+    size_t taken = lf ? (size_t)(lf - in) + 1 : n;
     p->head_bytes += taken;
-    if (!lf)
-        return taken;
-    if (text->n < 2 || text->p[text->n - 2] != '\r')
+    if ((cr && cr + 1 != (lf ? lf : in + n) && (!lf || cr < lf)) ||
+        (text->n && text->p[text->n - 1] == '\r' && in[0] != '\n'))
+        http1_refuse(p, 400, "a bare CR in the request line");
+    else if (!buf_put(text, in, taken))
+        http1_refuse(p, 503, "no memory");
+    else if (lf && (text->n < 2 || text->p[text->n - 2] != '\r'))
         http1_refuse(p, 400, "the request line does not end with CRLF");
-    else
+    else if (lf)
         line_read(p, (str){(const char *)text->p, text->n - 2});
     return taken;
 }
@@ -327,9 +335,12 @@ static size_t feed(http1_parser *p, const uint8_t *in, size_t n)
     if (was_head) {
         p->head_bytes += taken;
     } else if (p->state != P_REFUSED) {
-        p->chunk_bytes += taken - (p->event == HTTP1_BODY ? p->body.n : 0);
-        if (p->chunk_bytes / CHUNK_BYTES_PER_BODY_BYTE >
-            p->body_bytes + p->limits->head_bytes_max / CHUNK_BYTES_PER_BODY_BYTE)
+        /* Framing is measured by the body before it, or the cuts would matter. */
+        size_t piece = p->event == HTTP1_BODY ? p->body.n : 0;
+        p->chunk_bytes += taken - piece;
+        if (p->chunk_bytes > p->limits->head_bytes_max &&
+            (p->chunk_bytes - p->limits->head_bytes_max) / CHUNK_BYTES_PER_BODY_BYTE >
+                p->body_bytes - piece)
             http1_refuse(p, 400, "more chunk framing than body");
     }
     return taken;
