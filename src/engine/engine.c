@@ -77,7 +77,7 @@ static void engine_settings(wasm_config_t *c, const engine_config *ec)
 {
     wasmtime_config_strategy_set(c, WASMTIME_STRATEGY_CRANELIFT);
     wasmtime_config_cranelift_opt_level_set(c, WASMTIME_OPT_LEVEL_SPEED);
-    wasmtime_config_parallel_compilation_set(c, false);
+    wasmtime_config_parallel_compilation_set(c, ec->compiler_threads);
     wasmtime_config_epoch_interruption_set(c, true);
     wasmtime_config_consume_fuel_set(c, false);
     wasmtime_config_native_unwind_info_set(c, false);

@@ -35,6 +35,7 @@ typedef struct engine_instance engine_instance;
 
 typedef struct {
     bool compiler;           /* true in the compile process: no pool is made */
+    bool compiler_threads;   /* compile with a thread a core; same artifacts, more memory at once */
     uint32_t instances_max;  /* pool slots: instances alive at once */
     size_t memory_bytes_max; /* per linear memory; the pool reserves address space, not memory */
     size_t wasm_stack_bytes; /* per call */

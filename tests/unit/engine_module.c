@@ -64,6 +64,25 @@ static void fingerprints(void **state)
     assert_true(str_eq(engine_fingerprint(compiler), engine_fingerprint(kit_engine)));
     assert_true(str_starts(engine_fingerprint(compiler), S("wasmtime-")));
     engine_free(compiler);
+    c.compiler_threads = true; /* shapes how, not what */
+    assert_true(engine_new(&c, &compiler, &e));
+    assert_true(str_eq(engine_fingerprint(compiler), engine_fingerprint(kit_engine)));
+    buf wasm, one, many;
+    compile(wat_small, &one);
+    buf_init(&wasm, 1 << 20);
+    buf_init(&many, 1 << 24);
+    assert_true(engine_wat2wasm(str_from(wat_small), &wasm, &e));
+    assert_true(engine_compile(compiler, buf_bytes(&wasm), &many, &e));
+    assert_int_equal(one.n, many.n);
+    assert_memory_equal(one.p, many.p, one.n);
+    buf_fini(&wasm);
+    buf_fini(&one);
+    buf_fini(&many);
+    engine_free(compiler);
+    c.wasm_stack_bytes *= 2; /* the worker's to decide */
+    assert_true(engine_new(&c, &compiler, &e));
+    assert_true(str_eq(engine_fingerprint(compiler), engine_fingerprint(kit_engine)));
+    engine_free(compiler);
     /* one ticking engine a process */
     c.compiler = false;
     assert_false(engine_new(&c, &other, &e));
