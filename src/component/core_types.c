@@ -53,7 +53,7 @@ static bool val_type(linker *l, reader *r, const core_types *types, uint32_t n, 
         return true;
     }
     if (byte == 0x63 || byte == 0x64) {
-        uint32_t heap;
+        uint32_t heap = 0;
         if (!heap_type(l, r, types, n, &heap))
             return false;
         *ret = CORE_REF | (byte == 0x63 ? CORE_REF_NULL : 0u) | heap;
@@ -83,7 +83,7 @@ static bool val_list(linker *l, reader *r, const core_types *types, uint32_t n, 
         !word(l, &g->w, count))
         return false;
     for (uint32_t i = 0; i < count; i++) {
-        core_val v;
+        core_val v = 0;
         if (!val_type(l, r, types, n, &v) || !word(l, &g->w, v))
             return false;
         if (!vec_push(l->a, &g->vals, v))
@@ -96,7 +96,7 @@ static bool val_list(linker *l, reader *r, const core_types *types, uint32_t n, 
 static bool field_type(linker *l, reader *r, const core_types *types, uint32_t n, group *g)
 {
     uint8_t byte, mut;
-    core_val v;
+    core_val v = 0;
     reader peek = *r;
     if (!reader_u8(&peek, &byte, l->e))
         return false;

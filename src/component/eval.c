@@ -193,6 +193,8 @@ static bool import_arg(eval *v, env *e, const op *o)
 static bool export_value(eval *v, env *e, const op *o)
 {
     value x = value_at(e, o->sort, o->index, o->entity.type);
+    if (x.resource && !x.resource->name.n)
+        x.resource->name = o->name;
     return instance_add_value(v, e->exports, o->name, &x) && push_value(v, e, &x);
 }
 
@@ -325,8 +327,11 @@ static bool component_run(eval *v, env *e)
     if (!e->exports || !e->slots)
         return link_oom(l);
     for (uint32_t i = 0; i < e->def->ops.n; i++)
-        if (!link_work(l, 1) || !op_run(v, e, &e->def->ops.p[i]))
-            return e->label.n ? err_wrap(l->e, "component instance %.*s", STR(e->label)) : false;
+        if (!link_work(l, 1) || !op_run(v, e, &e->def->ops.p[i])) {
+            bool inner = v->is_located || e->label.n == 0;
+            v->is_located = true;
+            return inner ? false : err_wrap(l->e, "component instance %.*s", STR(e->label));
+        }
     unit *u = e->unit;
     if (!u || (u->cores.n == 0 && u->lifts.n == 0))
         return true;
@@ -358,7 +363,8 @@ static bool exports_list(eval *v, str interface, const instance *i, uint32_t dep
             } else if (f->unit) {
                 f->unit->lifts.p[f->lift].label = n->name;
             }
-        } else if (n->v.kind == SORT_TYPE && n->v.resource && !n->v.resource->name.n) {
+        } else if (n->v.kind == SORT_TYPE && n->v.resource && !n->v.resource->imported &&
+                   !n->v.resource->interface.n) {
             n->v.resource->interface = interface;
             n->v.resource->name = n->name;
         } else if (n->v.kind == SORT_INSTANCE) {

@@ -78,6 +78,7 @@ typedef struct {
     VEC(core_ref) dtors;
     VEC(link_name) imports, exports;
     uint32_t instances;
+    bool is_located; /* the error says in which instance */
 } eval;
 
 /* eval_core.c */

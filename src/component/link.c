@@ -50,13 +50,13 @@ static bool check(linker *l, scope **ret)
 bool component_check(arena *a, bytes component, err *e)
 {
     linker l = {.a = a, .file = component, .e = e};
-    scope *s;
+    scope *s = NULL;
     return check(&l, &s);
 }
 
 bool component_link(arena *a, bytes component, link_plan *ret, err *e)
 {
     linker l = {.a = a, .file = component, .e = e};
-    scope *s;
+    scope *s = NULL;
     return check(&l, &s) && component_eval(&l, s->def, ret);
 }

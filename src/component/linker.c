@@ -14,11 +14,13 @@ bool link_fail(linker *l, err_code code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    l->failed = true;
     return err_set(l->e, code, "offset 0x%llx: %s", (unsigned long long)l->at, text);
 }
 
 bool link_oom(linker *l)
 {
+    l->failed = true;
     return err_no_memory(l->e);
 }
 

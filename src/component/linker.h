@@ -26,6 +26,7 @@ typedef struct {
     uint32_t stamp; /* of the last walk or substitution (ctype.h) */
     uint32_t depth; /* of recursion through types */
     uint32_t core_modules_count;
+    bool failed; /* link_fail, link_oom or link_work has described an error */
 } linker;
 
 /* "offset 0x..: <fmt>", of the item at hand. Returns false. */

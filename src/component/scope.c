@@ -408,8 +408,8 @@ bool scope_extern(linker *l, scope *s, extern_kind kind, const attributed_name *
     if (is_resource && !resource_name(l, s, kind, name->name, e))
         return false;
     if (s->kind != SCOPE_INSTANCE_TYPE && !entity_named(l, s, kind, e)) {
-        if (l->work > LINK_WORK_MAX)
-            return link_work(l, 0);
+        if (l->failed)
+            return false;
         return link_fail(l, ERR_INVALID, "%s not valid to be used as %s: '%.*s' mentions a type "
                          "that is not %s", entity_name(e),
                          kind == EXTERN_IMPORT ? "import" : "export", STR(name->name),

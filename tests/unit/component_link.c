@@ -1,0 +1,439 @@
+/* component_link: the plans of small components (tests/component/<name>.wat), our own list of what
+ * is valid and what is refused (rules.wast), memory failures, hostile sizes. */
+#include "unit.h"
+
+#include "component/link.h"
+#include "component/names.h"
+
+#include "base/buf.h"
+#include "base/limits.h"
+
+#include <stdio.h>
+
+static arena a;
+static err e;
+
+static bytes file(const char *name)
+{
+    char path[200];
+    snprintf(path, sizeof path, "tests/component/%s", name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    size_t n = (size_t)ftell(f);
+    rewind(f);
+    uint8_t *p = arena_alloc(&a, n);
+    assert_int_equal(fread(p, 1, n, f), n);
+    fclose(f);
+    return (bytes){p, n};
+}
+
+static link_plan link_file(const char *name)
+{
+    link_plan plan;
+    if (!component_link(&a, file(name), &plan, &e))
+        fail_msg("%s: %s", name, e.text);
+    return plan;
+}
+
+static int reset(void **state)
+{
+    arena_reset(&a);
+    return 0;
+}
+
+static void instance_twice_is_two_units(void **state)
+{
+    link_plan p = link_file("twice.wasm");
+    assert_int_equal(p.units_count, 3);
+    assert_int_equal(p.resources_count, 2);
+    assert_int_equal(p.core_modules_count, 4);
+    for (uint32_t i = 0; i < 2; i++) {
+        const link_unit *u = &p.units[i];
+        assert_int_equal(u->parent, 2);
+        assert_int_equal(u->cores_count, 3);
+        assert_int_equal(u->canons_count, 2); /* log, lowered twice alike, is one */
+        assert_int_equal(u->canons[0].kind, CANON_HOST);
+        assert_str(u->canons[0].interface, "test:log/log@1.2.3");
+        assert_str(u->canons[0].name, "log");
+        assert_int_equal(u->canons[0].options.memory.instance, 0);
+        assert_str(u->canons[0].options.memory.name, "memory");
+        assert_int_equal(u->canons[0].options.realloc.instance, -1);
+        assert_int_equal(u->canons[1].kind, CANON_RESOURCE_NEW);
+        assert_int_equal(u->canons[1].resource, i);
+        assert_int_equal(u->cores[1].imports_count, 3);
+        assert_true(u->cores[1].imports[1].def.is_canon);
+        assert_int_equal(u->cores[1].imports[1].def.canon, 0);
+        assert_int_equal(u->cores[1].imports[2].kind, CORE_MEMORY);
+        assert_int_equal(u->cores[1].imports[2].def.core.instance, 0);
+        assert_ptr_equal(u->lifts[0].type->result->resource, p.units[2].canons[i].type->result->resource);
+        assert_int_equal(p.resources[i].unit, i);
+        assert_int_equal(p.resources[i].dtor.instance, 1);
+        assert_str(p.resources[i].dtor.name, "drop");
+        assert_str(p.resources[i].type.name, "counter");
+        assert_int_equal(u->lifts[0].type->result->resource->index, i);
+        assert_int_equal(p.units[2].canons[i].kind, CANON_LIFTED);
+        assert_int_equal(p.units[2].canons[i].unit, i);
+        assert_int_equal(p.units[2].canons[2 + i].resource, i);
+    }
+    assert_true(p.units[0].lifts[0].type != p.units[1].lifts[0].type); /* generative */
+    assert_int_equal(p.units[2].parent, UINT32_MAX);
+    assert_int_equal(p.imports_count, 1);
+    assert_int_equal(p.exports_count, 1);
+    assert_str(p.exports[0].name, "run");
+    assert_int_equal(p.exports[0].unit, 2);
+}
+
+static void shims_evaluate_away(void **state)
+{
+    link_plan p = link_file("shim.wasm");
+    assert_int_equal(p.units_count, 1);
+    assert_int_equal(p.exports_count, 1);
+    assert_str(p.exports[0].interface, "test:http/handler@0.2.0");
+    assert_str(p.exports[0].name, "handle");
+    assert_int_equal(p.exports[0].unit, 0);
+    const link_lift *f = &p.units[0].lifts[p.exports[0].lift];
+    assert_str(f->label, "test:http/handler@0.2.0#handle");
+    assert_int_equal(f->options.encoding, ENCODING_UTF16);
+    assert_str(f->options.post_return.name, "handle-post");
+    assert_int_equal(f->signature.params_count, 3);
+    assert_true(f->signature.results_spilled);
+    assert_str(functype_text(&a, f->type), "func(h: own<fields>, s: string) -> tuple<string, u8>");
+    assert_int_equal(p.imports_count, 2);
+    assert_str(p.imports[1].interface, "test:http/consts@0.2.0");
+    assert_null(p.imports[1].type);
+    assert_int_equal(p.resources_count, 1);
+    assert_true(p.resources[0].type.imported);
+    assert_str(p.resources[0].type.interface, "test:http/types@0.2.0");
+    assert_str(p.resources[0].type.name, "fields"); /* not its alias "headers" */
+    assert_int_equal(p.units[0].canons[1].kind, CANON_RESOURCE_DROP);
+}
+
+static void outer_component_called_from_inside(void **state)
+{
+    link_plan p = link_file("donut.wasm");
+    assert_int_equal(p.units_count, 2);
+    assert_int_equal(p.units[0].parent, 1);
+    assert_str(p.units[0].label, "0.0.0");
+    assert_int_equal(p.units[0].canons[0].kind, CANON_LIFTED);
+    assert_int_equal(p.units[0].canons[0].unit, 1);
+    assert_int_equal(p.units[0].canons[0].lift, 0);
+    assert_int_equal(p.units[1].canons[0].unit, 0);
+    assert_int_equal(p.units[1].cores_count, 2);
+    assert_str(p.units[1].lifts[p.exports[0].lift].core.name, "run");
+}
+
+static void canonical_functions_as_core_exports(void **state)
+{
+    link_plan p = link_file("relift.wasm");
+    assert_int_equal(p.units[0].cores_count, 2);
+    assert_int_equal(p.units[0].lifts_count, 2);
+    const link_lift *g = &p.units[0].lifts[0];
+    const link_core *c = &p.units[0].cores[g->core.instance];
+    assert_true(bytes_are_core_module(c->module));
+    assert_true(c->imports[0].def.is_canon);
+    assert_str(p.units[0].canons[c->imports[0].def.canon].name, "f");
+    assert_int_equal(p.units[0].lifts[1].core.instance, g->core.instance);
+    assert_true(p.resources[0].dtor.instance >= 0);
+    assert_str(p.resources[0].type.name, "r");
+    assert_str(p.exports[2].name, "f-again");
+    assert_int_equal(p.exports[2].unit, UINT32_MAX); /* the import, exported again */
+}
+
+static void asynchronous_built_ins(void **state)
+{
+    link_plan p = link_file("async.wasm");
+    const link_unit *u = &p.units[0];
+    assert_int_equal(u->canons_count, 7);
+    assert_true(u->canons[0].options.async && u->canons[0].type->async);
+    assert_int_equal(u->canons[0].signature.params_count, 3);
+    assert_str(u->canons[1].name, "task.return");
+    assert_int_equal(u->canons[1].type->result->kind, TYPE_U32);
+    assert_str(u->canons[3].name, "context.set i32 1");
+    assert_str(u->canons[4].name, "stream.read");
+    assert_int_equal(u->canons[4].element->kind, TYPE_U8);
+    assert_int_equal(u->canons[5].signature.results[0], CORE_I64);
+    assert_str(u->lifts[0].options.callback.name, "cb");
+}
+
+static size_t from_hex(const char *p, size_t n, uint8_t *out)
+{
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        unsigned v;
+        assert_int_equal(sscanf(p + i, "%2x", &v), 1);
+        out[i / 2] = (uint8_t)v;
+    }
+    return n / 2;
+}
+
+static void one_rule(str line)
+{
+    str kind = str_cut(&line, ' '), number = str_cut(&line, ' '), hex = str_cut(&line, ' ');
+    uint8_t *p = arena_alloc(&a, hex.n / 2 + 1);
+    bytes b = {p, from_hex(hex.p, hex.n, p)};
+    link_plan plan;
+    bool linked = str_eq(kind, S("link"));
+    bool ok = linked ? component_link(&a, b, &plan, &e) : component_check(&a, b, &e);
+    if (!str_eq(kind, S("refused"))) {
+        if (!ok)
+            fail_msg("rules.wast:%.*s: refused: %s", STR(number), e.text);
+        return;
+    }
+    if (ok)
+        fail_msg("rules.wast:%.*s: accepted; expected: %.*s", STR(number), STR(line));
+    if (!memmem(e.text, strlen(e.text), line.p, line.n))
+        fail_msg("rules.wast:%.*s: expected: %.*s\ngot: %s", STR(number), STR(line), e.text);
+    assert_non_null(strstr(e.text, "offset 0x"));
+}
+
+static void rules(void **state)
+{
+    bytes all = file("rules.txt");
+    str rest = {(const char *)all.p, all.n};
+    size_t count = 0;
+    while (rest.n) {
+        one_rule(str_cut(&rest, '\n'));
+        count++;
+    }
+    assert_true(count > 100);
+}
+
+/* Every prefix of a component is refused, and no byte of it that is changed does harm. */
+static void cut_and_changed(void **state)
+{
+    static const char *const names[] = {"twice.wasm", "shim.wasm", "async.wasm", "donut.wasm"};
+    link_plan plan;
+    for (size_t k = 0; k < 4; k++) {
+        bytes b = file(names[k]);
+        arena scratch;
+        arena_init(&scratch, 64 * MIB);
+        size_t refused = 0;
+        for (size_t i = 0; i < b.n; i++) {
+            arena_reset(&scratch);
+            uint8_t *cut = malloc(i + 1); /* exact, for the address sanitizer */
+            memcpy(cut, b.p, i);
+            refused += !component_link(&scratch, (bytes){cut, i}, &plan, &e);
+            free(cut);
+            for (int bit = 0; bit < 8; bit++) {
+                arena_reset(&scratch);
+                uint8_t *p = (uint8_t *)b.p;
+                p[i] ^= (uint8_t)(1 << bit);
+                component_link(&scratch, b, &plan, &e);
+                p[i] ^= (uint8_t)(1 << bit);
+            }
+        }
+        assert_true(refused > b.n / 2); /* some prefixes end between sections */
+        arena_fini(&scratch);
+    }
+}
+
+static void memory_failures(void **state)
+{
+    static const char *const names[] = {"twice.wasm", "shim.wasm", "async.wasm", "donut.wasm",
+                                        "relift.wasm"};
+    for (size_t k = 0; k < 5; k++) {
+        bytes b = file(names[k]);
+        bool done = false;
+        for (size_t n = 1; !done; n++) {
+            arena scratch;
+            link_plan plan;
+            arena_init(&scratch, 64 * MIB);
+            alloc_fail_after(n);
+            bool ok = component_link(&scratch, b, &plan, &e);
+            done = alloc_fail_after(0) < n;
+            if (ok) /* growing in place may fail and fall back to a copy */
+                assert_true(plan.units_count > 0 && plan.exports_count > 0);
+            else
+                assert_int_equal(e.code, ERR_NO_MEMORY);
+            assert_true(ok || !done);
+            arena_fini(&scratch);
+        }
+        assert_true(done);
+    }
+}
+
+/* -- hostile sizes: bytes are made here */
+
+static buf out;
+
+static void leb(uint32_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        buf_put_u8(&out, (uint8_t)(v | 0x80));
+    buf_put_u8(&out, (uint8_t)v);
+}
+
+static void section(uint8_t id, const buf *content)
+{
+    buf_put_u8(&out, id);
+    leb((uint32_t)content->n);
+    buf_put(&out, content->p, content->n);
+}
+
+static void component_begin(void)
+{
+    buf_clear(&out);
+    buf_put(&out, "\0asm\x0d\0\1\0", 8);
+}
+
+/* Types that are exponential as trees: each level mentions the one below twice. */
+static void doubling_types(void **state)
+{
+    buf types;
+    link_plan plan;
+    buf_init(&types, MIB);
+    component_begin();
+    buf_put(&types, "\x1a\x6f\x01\x7d", 4); /* 26 types; type 0: tuple<u8> */
+    for (uint8_t i = 0; i < 25; i++) {
+        uint8_t pair[4] = {0x6f, 2, i, i};
+        buf_put(&types, pair, 4);
+    }
+    section(7, &types);
+    assert_false(component_link(&a, buf_bytes(&out), &plan, &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    assert_non_null(strstr(e.text, "type section: offset 0x"));
+    /* the same with instance types */
+    component_begin();
+    buf_clear(&types);
+    buf_put(&types, "\x1a\x42\x00", 3); /* (instance) */
+    for (uint8_t i = 0; i < 25; i++) {
+        /* (instance (alias outer 1 i) (export "a" (instance 0)) (export "b" (instance 0))) */
+        uint8_t decl[] = {0x42, 3, 2, 3, 2, 1, i, 4, 0, 1, 'a', 5, 0, 4, 0, 1, 'b', 5, 0};
+        buf_put(&types, decl, sizeof decl);
+    }
+    section(7, &types);
+    assert_false(component_link(&a, buf_bytes(&out), &plan, &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    buf_fini(&types);
+}
+
+/* Components that each instantiate the one before twice: 2^n instances. */
+static void doubling_instances(void **state)
+{
+    link_plan plan;
+    buf inner, s;
+    buf_init(&inner, MIB);
+    buf_init(&s, MIB);
+    component_begin();
+    buf_put(&inner, "\0asm\x0d\0\1\0", 8);
+    section(4, &inner);
+    for (uint8_t i = 0; i < 30; i++) {
+        buf_clear(&inner);
+        buf_put(&inner, "\0asm\x0d\0\1\0", 8);
+        uint8_t alias[] = {6, 5, 1, 4, 2, 1, i, 5, 7, 2, 0, 0, 0, 0, 0, 0};
+        buf_put(&inner, alias, sizeof alias);
+        section(4, &inner);
+    }
+    buf_put(&s, "\1\0\x1e\0", 4); /* instantiate component 30 */
+    section(5, &s);
+    assert_false(component_link(&a, buf_bytes(&out), &plan, &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    assert_non_null(strstr(e.text, "more than 10000 component instances"));
+    buf_fini(&inner);
+    buf_fini(&s);
+}
+
+static void deep_nesting(void **state)
+{
+    link_plan plan;
+    buf inner;
+    buf_init(&inner, MIB);
+    for (int depth = 30; depth <= 40; depth += 10) {
+        buf_clear(&inner);
+        buf_put(&inner, "\0asm\x0d\0\1\0", 8);
+        for (int i = 0; i < depth; i++) {
+            component_begin();
+            section(4, &inner);
+            buf_clear(&inner);
+            buf_put(&inner, out.p, out.n);
+        }
+        bool ok = component_link(&a, buf_bytes(&inner), &plan, &e);
+        assert_int_equal(ok, depth == 30);
+    }
+    assert_int_equal(e.code, ERR_LIMIT);
+    /* types in types: 5,000 levels of (component (type (component ... */
+    buf_clear(&inner);
+    buf_put_u8(&inner, 1);
+    for (int i = 0; i < 5000; i++)
+        buf_put(&inner, "\x41\x01\x01", 3);
+    buf_put(&inner, "\x41\x00", 2);
+    component_begin();
+    section(7, &inner);
+    assert_false(component_link(&a, buf_bytes(&out), &plan, &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    buf_fini(&inner);
+}
+
+static void names_grammar(void **state)
+{
+    extern_name n;
+    assert_true(label_valid(S("a-B-1c")));
+    assert_true(label_valid(S("a0-000-3d4a-54FF")));
+    assert_false(label_valid(S("a0-000-3d4A-54Ff")));
+    assert_false(label_valid(S("a--b")));
+    assert_false(label_valid(S("-a")));
+    assert_false(label_valid(S("a-")));
+    assert_false(label_valid(S("")));
+    assert_true(semver_valid(S("1.2.3-alpha.1+build.05")));
+    assert_false(semver_valid(S("1.2")));
+    assert_false(semver_valid(S("1.2.3.4")));
+    assert_false(semver_valid(S("1.2.3-")));
+    assert_null(extern_name_parse(S("[method]a-b.c"), (str){0}, &n));
+    assert_str(n.resource, "a-b");
+    assert_str(n.function, "c");
+    assert_non_null(extern_name_parse(S("[method]a"), (str){0}, &n));
+    assert_non_null(extern_name_parse(S("[foo]a"), (str){0}, &n));
+    assert_null(extern_name_parse(S("a:b/c@1"), S(".2.3"), &n));
+    assert_non_null(extern_name_parse(S("a:b/c@1"), (str){0}, &n));
+    extern_name_parse(S("[static]a.A"), (str){0}, &n);
+    assert_str(extern_name_key(&a, S("[static]a.A"), &n), "a");
+}
+
+static void not_components(void **state)
+{
+    link_plan plan;
+    assert_false(component_link(&a, (bytes){NULL, 0}, &plan, &e));
+    assert_false(component_link(&a, (bytes){(const uint8_t *)"\0asm\1\0\0\0", 8}, &plan, &e));
+    assert_non_null(strstr(e.text, "core module"));
+    assert_true(bytes_are_component((bytes){(const uint8_t *)"\0asm\x0d\0\1\0", 8}));
+    assert_false(bytes_are_component((bytes){(const uint8_t *)"\0asm\x0d\0\1", 7}));
+    /* what the outermost component may not import */
+    component_begin();
+    buf s;
+    buf_init(&s, 100);
+    buf_put(&s, "\1\x41\0", 3); /* type 0: (component) */
+    section(7, &s);
+    buf_clear(&s);
+    buf_put(&s, "\1\0\1c\4\0", 6); /* (import "c" (component (type 0))) */
+    section(10, &s);
+    assert_true(component_check(&a, buf_bytes(&out), &e));
+    assert_false(component_link(&a, buf_bytes(&out), &plan, &e));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    buf_fini(&s);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup(f, reset)
+    const struct CMUnitTest tests[] = {
+        T(instance_twice_is_two_units),
+        T(shims_evaluate_away),
+        T(outer_component_called_from_inside),
+        T(canonical_functions_as_core_exports),
+        T(asynchronous_built_ins),
+        T(rules),
+        T(cut_and_changed),
+        T(memory_failures),
+        T(doubling_types),
+        T(doubling_instances),
+        T(deep_nesting),
+        T(names_grammar),
+        T(not_components),
+    };
+    arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
+    buf_init(&out, 16 * MIB);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    buf_fini(&out);
+    arena_fini(&a);
+    return failed;
+}
