@@ -88,8 +88,9 @@ typedef struct {
 } kit_module;
 
 /* Compiles and opens; imports end with a NULL name, lifts with NULL. */
-static void kit_open(kit_module *k, const char *wat, const kit_import *imports,
-                     const char *const *lifts)
+__attribute__((unused)) static void kit_open(kit_module *k, const char *wat,
+                                             const kit_import *imports,
+                                             const char *const *lifts)
 {
     err e = {0};
     buf wasm, cwasm;

@@ -362,6 +362,6 @@ void http_side_free(guest *g)
     if (s->x && s->state != GUEST_HTTP_NONE && s->state != GUEST_HTTP_ERROR)
         side_cut(g, s);
     else if (s->x)
-        exchange_bind(s->x, NULL, NULL);
+        exchange_bind(s->x, &(exchange_callbacks){0}, NULL);
     g->http = NULL;
 }
