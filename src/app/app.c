@@ -2,6 +2,7 @@
  * What fills it is manifest.c (from spin.toml) or locked.c (from JSON). */
 #include "app/app.h"
 
+#include "app/outbound.h"
 #include "app/toml_json.h"
 #include "base/limits.h"
 
@@ -10,6 +11,14 @@ const app_component *app_component_by_id(const app *a, str id)
     for (size_t i = 0; i < a->components_count; i++)
         if (str_eq(a->components[i].id, id))
             return &a->components[i];
+    return NULL;
+}
+
+const app_trigger *app_trigger_of_component(const app *a, int index)
+{
+    for (size_t i = 0; i < a->triggers_count; i++)
+        if (a->triggers[i].kind == APP_TRIGGER_HTTP && a->triggers[i].component == index)
+            return &a->triggers[i];
     return NULL;
 }
 
@@ -103,6 +112,56 @@ const char *app_id_problem(str s, char separator, bool lower_only)
 bool app_id_is_kebab(str s) { return !app_id_problem(s, '-', false); }
 
 bool app_id_is_snake(str s) { return !app_id_problem(s, '_', true); }
+
+/* ---- a part of an app ---- */
+
+static bool is_one_of(str id, const str *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(ids[i], id))
+            return true;
+    return false;
+}
+
+/* A kept component that may call a dropped one would fail at some request; it fails now. Templates
+ * are left for later: their host is not known yet. */
+static bool chaining_check(arena *scratch, const app *a, const app_component *c, err *e)
+{
+    for (size_t i = 0; i < c->allowed_outbound_hosts.n; i++) {
+        outbound_rule rule;
+        if (!outbound_rule_parse(scratch, c->allowed_outbound_hosts.at[i], &rule, NULL) ||
+            rule.kind != OUTBOUND_NAME)
+            continue;
+        str id = outbound_chained_component(rule.name);
+        const app_component *other = id.p ? app_component_by_id(a, id) : NULL;
+        if (other && !other->is_used)
+            return err_set(e, ERR_INVALID,
+                           "component '%.*s' may call '%.*s' (allowed_outbound_hosts), which is "
+                           "left out; keep it as well",
+                           STR(c->id), STR(id));
+    }
+    return true;
+}
+
+bool app_retain(arena *scratch, app *a, const str *ids, size_t n, err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!app_component_by_id(a, ids[i]))
+            return err_set(e, ERR_NOT_FOUND, "the app has no component '%.*s'", STR(ids[i]));
+    size_t kept = 0;
+    for (size_t i = 0; i < a->triggers_count; i++) {
+        int index = a->triggers[i].component;
+        if (index == APP_NONE || is_one_of(a->components[index].id, ids, n))
+            a->triggers[kept++] = a->triggers[i];
+    }
+    a->triggers_count = kept;
+    for (size_t i = 0; i < a->components_count; i++)
+        a->components[i].is_used &= is_one_of(a->components[i].id, ids, n);
+    for (size_t i = 0; i < a->components_count; i++)
+        if (a->components[i].is_used && !chaining_check(scratch, a, &a->components[i], e))
+            return false;
+    return true;
+}
 
 /* ---- one wasm file as an app ---- */
 

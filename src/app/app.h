@@ -165,7 +165,7 @@ typedef struct {
     str wagi_argv, wagi_entrypoint;
     app_dependencies middleware; /* outermost first */
 
-    /* redis: templates; the address may come from [application.trigger.redis] */
+    /* redis: templates; the address is the trigger's own or [application.trigger.redis]'s */
     str address, channel;
 
     /* other: everything but id and component(s), as a JSON object */
@@ -173,9 +173,11 @@ typedef struct {
     toml_pos pos;
 } app_trigger;
 
-/* [application.trigger.<type>], as a JSON object. */
+/* [application.trigger.<type>], as a JSON object. What redis triggers take from it is already in
+ * them. */
 typedef struct {
     str type, config_json;
+    str address; /* redis only */
 } app_trigger_defaults;
 
 typedef struct {
@@ -198,6 +200,9 @@ typedef struct {
 
 /* The component with that id, or NULL. Linear: for set-up, not for the way of a request. */
 const app_component *app_component_by_id(const app *a, str id);
+/* The first http trigger of components[index], public or private, or NULL: what a request to
+ * <id>.spin.internal goes to. Linear. */
+const app_trigger *app_trigger_of_component(const app *a, int index);
 /* The variable with that name, or NULL. Linear. */
 const app_variable *app_variable_by_name(const app *a, str name);
 /* The value of key, or NULL. Linear. */
@@ -206,6 +211,10 @@ const str *app_pairs_get(const app_pairs *pairs, str key);
 app_settings app_settings_default(void);
 /* An app around one wasm file: name and component id from the file's name, route "/...". */
 bool app_from_wasm(arena *a, str path, app **ret, err *e);
+/* Keeps only the components of these ids and their triggers (`--component-id`); static responses
+ * stay. The others stay in components, so that indices hold, but are no longer used. ERR_NOT_FOUND:
+ * no such component; ERR_INVALID: a kept one may call a dropped one. */
+bool app_retain(arena *scratch, app *a, const str *ids, size_t n, err *e);
 /* The body of /.well-known/spin/info: pretty JSON {name, version?, oci_image_digest?}. */
 bool app_info_write(const app *a, buf *out, err *e);
 

@@ -454,6 +454,9 @@ static bool trigger_fields(reader *r, json_t *config, app_trigger *t)
     }
     if (str_eq(t->type, S("redis"))) {
         t->kind = APP_TRIGGER_REDIS;
+        for (size_t i = 0; i < r->out->trigger_defaults_count; i++)
+            if (str_eq(r->out->trigger_defaults[i].type, t->type))
+                t->address = r->out->trigger_defaults[i].address;
         return get_str(r, config, "channel", &t->channel) &&
                get_str(r, config, "address", &t->address);
     }
@@ -513,7 +516,8 @@ static bool metadata_read(reader *r, const json_t *root)
     json_object_foreach(triggers, key, v)
     {
         app_trigger_defaults *d = &out->trigger_defaults[out->trigger_defaults_count++];
-        if (!copy(r, key, strlen(key), &d->type) || !dump(r, v, &d->config_json))
+        if (!copy(r, key, strlen(key), &d->type) || !dump(r, v, &d->config_json) ||
+            (!strcmp(key, "redis") && !get_str(r, v, "address", &d->address)))
             return false;
     }
     return !ebb || (get_str(r, ebb, "oci_image_digest", &out->oci_image_digest) &&

@@ -88,7 +88,7 @@ bool trigger_defaults_add(reader *r, str type, const toml_table *t, const char *
         return read_no_memory(r);
     out->trigger_defaults = at;
     at += out->trigger_defaults_count++;
-    at->type = type;
+    *at = (app_trigger_defaults){.type = type, .address = address};
     return table_json(r, t, without, &at->config_json);
 }
 
@@ -266,10 +266,10 @@ static bool redis_read(reader *r, const toml_table *t, app_trigger *ret)
     if (!read_required(r, t, "channel", ret->pos, "a redis trigger", &ret->channel) ||
         !read_str(r, t, "address", &ret->address))
         return false;
-    bool has_default = false;
-    for (size_t i = 0; i < out->trigger_defaults_count; i++)
-        has_default |= str_eq(out->trigger_defaults[i].type, S("redis"));
-    if (!ret->address.n && !has_default)
+    for (size_t i = 0; i < out->trigger_defaults_count && !ret->address.n; i++)
+        if (str_eq(out->trigger_defaults[i].type, S("redis")))
+            ret->address = out->trigger_defaults[i].address;
+    if (!ret->address.n)
         return read_fail(r, ret->pos,
                          "a redis trigger has no 'address', and there is none in "
                          "[application.trigger.redis]");
@@ -366,7 +366,8 @@ static bool reference_read(reader *r, const app_trigger *t, const toml_value *v,
 {
     if (v->kind == TOML_TABLE) {
         str id;
-        return inline_id(r, t, has_several, counter, &id) && manifest_read_component(r, id, v, ret_index);
+        return inline_id(r, t, has_several, counter, &id) &&
+               manifest_read_component(r, id, v, ret_index);
     }
     if (!read_is(r, v, TOML_STRING, "component (unless it is a table)"))
         return false;

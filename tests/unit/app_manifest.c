@@ -135,6 +135,7 @@ static void maximal(void **state)
     assert_int_equal(a->triggers[3].middleware.at[1].inherit, APP_INHERIT_FILES);
     assert_int_equal(a->triggers[4].kind, APP_TRIGGER_REDIS);
     assert_str(a->triggers[4].id, "web-redis-trigger");
+    assert_str(a->triggers[4].address, "redis://{{ r }}");
     assert_int_equal(a->triggers[5].kind, APP_TRIGGER_OTHER);
     assert_str(a->triggers[5].config_json, "{\"cron_expression\":\"* * * * * *\"}");
     const app_component *c = app_component_by_id(a, S("web"));
@@ -595,6 +596,36 @@ static void from_wasm(void **state)
     buf_fini(&b);
 }
 
+static void retain(void **state)
+{
+    fixture *f = *state;
+    const char *text = COMPONENT "allowed_outbound_hosts = ['http://api.spin.internal']\n"
+                                 "[[trigger.http]]\nroute='/api'\ncomponent='api'\n"
+                                 "[[trigger.http]]\nroute={private=true}\ncomponent='api'\n"
+                                 "[[trigger.http]]\nroute='/s'\nstatic_response={}\n"
+                                 "[component.api]\nsource='a.wasm'";
+    ok(f, text);
+    assert_ptr_equal(app_trigger_of_component(f->app, 0), &f->app->triggers[0]);
+    assert_ptr_equal(app_trigger_of_component(f->app, 1), &f->app->triggers[1]);
+    assert_null(app_trigger_of_component(f->app, 7));
+    str ids[] = {S("api"), S("web")};
+    assert_true(app_retain(&f->a, f->app, ids, 1, &f->e));
+    assert_int_equal(f->app->triggers_count, 3);
+    assert_str(f->app->triggers[0].route, "/api");
+    assert_true(f->app->triggers[2].is_static);
+    assert_false(f->app->components[0].is_used);
+    assert_null(app_trigger_of_component(f->app, 0));
+    ok(f, text);
+    assert_true(app_retain(&f->a, f->app, ids, 2, &f->e));
+    assert_int_equal(f->app->triggers_count, 4);
+    assert_false(app_retain(&f->a, f->app, &ids[1], 1, &f->e));
+    assert_string_equal(f->e.text, "component 'web' may call 'api' (allowed_outbound_hosts), which "
+                                   "is left out; keep it as well");
+    str nope = S("nope");
+    assert_false(app_retain(&f->a, f->app, &nope, 1, &f->e));
+    assert_int_equal(f->e.code, ERR_NOT_FOUND);
+}
+
 static void thousand_components(void **state)
 {
     fixture *f = *state;
@@ -655,6 +686,7 @@ int main(void)
         T(settings),
         T(version_1),
         T(from_wasm),
+        T(retain),
         T(thousand_components),
         T(no_memory),
     };
