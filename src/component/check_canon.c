@@ -350,13 +350,13 @@ static bool context_read(linker *l, reader *r, scope *s, const builtin *b, op_ca
 static bool table_read(linker *l, reader *r, const scope *s, op_canon *c)
 {
     const core_extern *t;
-    uint32_t func;
+    const module_type *m;
+    uint32_t func, id;
     if (!reader_u32(r, &func, l->e) || !reader_u32(r, &c->table, l->e))
         return false;
-    if (func >= s->core_types.n)
-        return link_fail(l, ERR_INVALID, "unknown type %u: type index out of bounds", func);
-    if (s->core_types.p[func].module ||
-        !core_func_is(l, s->core_types.p[func].type, I32, 1, NULL, 0))
+    if (!scope_core_type(l, s, func, &m, &id))
+        return false;
+    if (m || !core_func_is(l, id, I32, 1, NULL, 0))
         return link_fail(l, ERR_INVALID, "a thread starts with a function of one `i32` argument "
                                          "and no result");
     if (!scope_core(l, s, CORE_TABLE, c->table, &t))

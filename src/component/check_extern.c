@@ -107,7 +107,7 @@ static bool type_bound_read(linker *l, reader *r, scope *s, entity *ret)
 bool extern_type_read(linker *l, reader *r, scope *s, entity *ret)
 {
     sort kind;
-    uint32_t i;
+    uint32_t i, id;
     if (!sort_read(l, r, &kind))
         return false;
     *ret = (entity){.kind = kind};
@@ -117,9 +117,8 @@ bool extern_type_read(linker *l, reader *r, scope *s, entity *ret)
         return false;
     switch (kind) {
     case SORT_MODULE:
-        if (i >= s->core_types.n)
-            return link_fail(l, ERR_INVALID, "unknown type %u: type index out of bounds", i);
-        ret->module = s->core_types.p[i].module;
+        if (!scope_core_type(l, s, i, &ret->module, &id))
+            return false;
         return ret->module ||
                link_fail(l, ERR_INVALID, "core type index %u is not a module type", i);
     case SORT_FUNC:
@@ -270,10 +269,9 @@ static bool alias_outer(linker *l, reader *r, scope *s, uint8_t byte, uint8_t co
     if (byte == 0x03)
         return outer_type(l, s, target, o.index);
     if (byte == 0x00 && core_sort == 0x10) {
-        if (o.index >= target->core_types.n)
-            return link_fail(l, ERR_INVALID, "unknown type %u: type index out of bounds", o.index);
-        core_type_entry entry = target->core_types.p[o.index];
-        return vec_push(l->a, &s->core_types, entry) || link_oom(l);
+        const module_type *m;
+        uint32_t id;
+        return scope_core_type(l, target, o.index, &m, &id) && scope_core_type_add(l, s, m, id);
     }
     if (byte != 0x04 && !(byte == 0x00 && core_sort == 0x11))
         return link_fail(l, ERR_INVALID, "sort 0x%02x cannot be aliased from an outer scope", byte);

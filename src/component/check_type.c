@@ -362,22 +362,20 @@ static bool module_alias(linker *l, reader *r, scope *s, core_types *types)
         return false;
     if (core_sort != 0x10 || target != 0x01)
         return link_fail(l, ERR_INVALID, "malformed alias in a module type");
-    core_type_entry entry = {0};
+    const module_type *m = NULL;
+    uint32_t id = 0;
     if (count == 0) {
         if (i >= types->n)
             return link_fail(l, ERR_INVALID, "unknown type %u: type index out of bounds", i);
-        entry.type = types->p[i];
+        id = types->p[i];
     } else {
         const scope *outer = scope_outer(l, s, count - 1);
-        if (!outer)
+        if (!outer || !scope_core_type(l, outer, i, &m, &id))
             return false;
-        if (i >= outer->core_types.n)
-            return link_fail(l, ERR_INVALID, "unknown type %u: type index out of bounds", i);
-        entry = outer->core_types.p[i];
     }
-    if (entry.module)
+    if (m)
         return link_fail(l, ERR_INVALID, "a module type cannot alias a module type");
-    return vec_push(l->a, types, entry.type) || link_oom(l);
+    return vec_push(l->a, types, id) || link_oom(l);
 }
 
 static bool module_decl(linker *l, reader *r, scope *s, core_types *types, module_type *m)
@@ -406,7 +404,6 @@ static bool module_decl(linker *l, reader *r, scope *s, core_types *types, modul
 
 static bool module_type_decls(linker *l, reader *r, scope *s)
 {
-    core_type_entry entry = {0};
     core_types types = {0};
     module_type *m = ARENA_NEW(l->a, module_type);
     uint32_t n;
@@ -417,35 +414,24 @@ static bool module_type_decls(linker *l, reader *r, scope *s)
     for (uint32_t i = 0; i < n; i++)
         if (!link_work(l, 1) || !module_decl(l, r, s, &types, m))
             return false;
-    entry.module = m;
-    return vec_push(l->a, &s->core_types, entry) || link_oom(l);
+    return scope_core_type_add(l, s, m, CORE_NO_TYPE);
 }
 
 /* core:deftype: a module type (0x50), a non-final subtype (0x00 0x50) or a recursion group. */
 bool core_type_read(linker *l, reader *r, scope *s)
 {
-    core_types types = {0};
     if (reader_left(r) >= 1 && r->at[0] == 0x50) {
         r->at++;
         return module_type_decls(l, r, s);
     }
-    for (uint32_t i = 0; i < s->core_types.n; i++) { /* plain types may refer to earlier ones */
-        uint32_t index = s->core_types.p[i].module ? CORE_NO_TYPE : s->core_types.p[i].type;
-        if (!vec_push(l->a, &types, index))
-            return link_oom(l);
-    }
-    uint32_t before = types.n;
-    if (!link_work(l, before + 1))
-        return false;
     bool sub = reader_left(r) >= 2 && r->at[0] == 0x00 && r->at[1] == 0x50;
     if (sub)
         r->at++;
-    if (!(sub ? core_subtype_read(l, r, &types) : core_rectype_read(l, r, &types)))
+    if (!(sub ? core_subtype_read(l, r, &s->core_types) : core_rectype_read(l, r, &s->core_types)))
         return false;
-    for (uint32_t i = before; i < types.n; i++) {
-        core_type_entry entry = {.type = types.p[i]};
-        if (!vec_push(l->a, &s->core_types, entry))
+    while (s->module_types.n < s->core_types.n)
+        if (!vec_push(l->a, &s->module_types, NULL))
             return link_oom(l);
-    }
-    return true;
+    return s->core_types.n <= COMPONENT_ITEMS_MAX ||
+           link_fail(l, ERR_LIMIT, "more than %d core types", COMPONENT_ITEMS_MAX);
 }

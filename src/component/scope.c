@@ -88,6 +88,26 @@ bool scope_core(linker *l, const scope *s, core_kind kind, uint32_t i, const cor
     return true;
 }
 
+bool scope_core_type_add(linker *l, scope *s, const module_type *m, uint32_t type_id)
+{
+    if (s->core_types.n >= COMPONENT_ITEMS_MAX)
+        return link_fail(l, ERR_LIMIT, "more than %d core types", COMPONENT_ITEMS_MAX);
+    if (m)
+        type_id = CORE_NO_TYPE;
+    return (vec_push(l->a, &s->core_types, type_id) && vec_push(l->a, &s->module_types, m)) ||
+           link_oom(l);
+}
+
+bool scope_core_type(linker *l, const scope *s, uint32_t i, const module_type **ret_module,
+                     uint32_t *ret_type)
+{
+    if (!index_check(l, i, s->core_types.n, "type"))
+        return false;
+    *ret_module = s->module_types.p[i];
+    *ret_type = s->core_types.p[i];
+    return true;
+}
+
 bool scope_core_func_add(linker *l, scope *s, uint32_t func)
 {
     core_extern x = {.kind = CORE_FUNC, .func = func};

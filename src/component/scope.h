@@ -7,11 +7,6 @@
 
 typedef enum { SCOPE_COMPONENT, SCOPE_COMPONENT_TYPE, SCOPE_INSTANCE_TYPE } scope_kind;
 
-typedef struct {
-    const module_type *module; /* or NULL: */
-    uint32_t type;             /* canonical core type */
-} core_type_entry;
-
 typedef VEC(ctype *) ctypes;
 
 struct scope {
@@ -19,7 +14,8 @@ struct scope {
     scope *parent;
     uint32_t depth; /* of component nesting */
     /* index spaces */
-    VEC(core_type_entry) core_types;
+    core_types core_types; /* canonical types; CORE_NO_TYPE where it is a module type: */
+    VEC(const module_type *) module_types; /* beside them; NULL where it is none */
     VEC(core_extern) core[5]; /* by core_kind */
     VEC(const module_type *) modules;
     VEC(const core_exports *) core_instances;
@@ -52,6 +48,10 @@ bool scope_type(linker *l, const scope *s, uint32_t i, ctype **ret);
 bool scope_type_of(linker *l, const scope *s, uint32_t i, ctype_kind kind, ctype **ret);
 bool scope_entity(linker *l, const scope *s, sort kind, uint32_t i, entity *ret);
 bool scope_core(linker *l, const scope *s, core_kind kind, uint32_t i, const core_extern **ret);
+/* A core type: a module type, or (NULL) a canonical type. */
+bool scope_core_type_add(linker *l, scope *s, const module_type *m, uint32_t type_id);
+bool scope_core_type(linker *l, const scope *s, uint32_t i, const module_type **ret_module,
+                     uint32_t *ret_type);
 bool scope_core_func_add(linker *l, scope *s, uint32_t type);
 /* Appends to the index space of its sort. */
 bool scope_add(linker *l, scope *s, const entity *e);
