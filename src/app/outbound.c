@@ -164,19 +164,21 @@ static bool name_parse(arena *a, str s, str *ret, err *e)
     return true;
 }
 
-/* An address, or a network "address/bits" (bits beyond it are ignored, as Spin does). */
-static bool net_parse(str s, outbound_rule *r)
+/* Bits beyond the network's are ignored, as Spin does. */
+bool outbound_net_parse(str s, outbound_net *ret)
 {
     uint64_t bits;
+    outbound_net net;
     str addr = str_head(s, str_find(s, '/'));
-    if (!outbound_addr_parse(addr, &r->net))
+    if (!outbound_addr_parse(addr, &net.addr))
         return false;
-    bits = r->net.bits;
+    bits = net.addr.bits;
     if (addr.n < s.n &&
-        (str_starts(addr, S("[")) || !str_to_u64(str_skip(s, addr.n + 1), r->net.bits, &bits)))
+        (str_starts(addr, S("[")) || !str_to_u64(str_skip(s, addr.n + 1), net.addr.bits, &bits)))
         return false;
-    r->net_bits = (uint8_t)bits;
-    addr_mask(&r->net, (unsigned)bits);
+    net.bits = (uint8_t)bits;
+    addr_mask(&net.addr, net.bits);
+    *ret = net;
     return true;
 }
 
@@ -192,7 +194,7 @@ static bool host_parse(arena *a, str s, outbound_rule *r, err *e)
     if (str_starts(s, S("{")))
         return err_set(e, ERR_INVALID, "lists of hosts are not supported; write one entry each");
     r->kind = OUTBOUND_NET;
-    if (net_parse(s, r))
+    if (outbound_net_parse(s, &r->net))
         return true;
     if (str_ends(s, S("/")))
         s.n--;
@@ -200,7 +202,7 @@ static bool host_parse(arena *a, str s, outbound_rule *r, err *e)
         return err_set(e, ERR_INVALID,
                        "a path is not allowed (only a network '10.0.0.0/8' may "
                        "have '/')");
-    if (net_parse(s, r))
+    if (outbound_net_parse(s, &r->net))
         return true;
     r->kind = OUTBOUND_NAME;
     if (str_eq(s, S("*")) || str_eq(s, S("self")) || str_eq(s, S("self.alt"))) {
@@ -226,11 +228,11 @@ static bool host_parse(arena *a, str s, outbound_rule *r, err *e)
 /* Cuts ":port" off; an IPv6 address or network has colons of its own. */
 static bool port_cut(str rest, str *host, str *port, err *e)
 {
-    outbound_rule probe;
+    outbound_net probe;
     size_t colon = str_rfind(rest, ':');
     *host = rest;
     *port = (str){0};
-    if (colon == rest.n || net_parse(str_trim(rest), &probe))
+    if (colon == rest.n || outbound_net_parse(str_trim(rest), &probe))
         return true;
     str tail = str_skip(rest, colon + 1);
     if (str_ends(rest, S("]")) || str_ends(rest, S("]/")))
@@ -305,13 +307,8 @@ static bool host_matches(const outbound_rule *r, str host, const outbound_addr *
     case OUTBOUND_SUBDOMAINS:
         return !addr && host.n > r->name.n &&
                str_eq_nocase(str_skip(host, host.n - r->name.n), r->name);
-    case OUTBOUND_NET: {
-        if (!addr || addr->bits != r->net.bits)
-            return false;
-        outbound_addr masked = *addr;
-        addr_mask(&masked, r->net_bits);
-        return memcmp(masked.at, r->net.at, sizeof masked.at) == 0;
-    }
+    case OUTBOUND_NET:
+        return addr && outbound_net_has(&r->net, addr);
     }
     return false;
 }

@@ -27,11 +27,15 @@ typedef struct {
 } outbound_addr;
 
 typedef struct {
+    outbound_addr addr; /* bits beyond the network's are 0 */
+    uint8_t bits;
+} outbound_net;
+
+typedef struct {
     str scheme; /* empty: any */
     outbound_host_kind kind;
     str name; /* lower case */
-    outbound_addr net;
-    uint8_t net_bits;
+    outbound_net net;
     uint32_t port_first, port_end; /* [first, end); any: 0, 65536 */
     str text;                      /* as written */
 } outbound_rule;
@@ -61,6 +65,22 @@ str outbound_chained_component(str host);
 bool outbound_rule_is_chaining(const outbound_rule *rule);
 /* IPv4 dotted quad, or IPv6 with or without brackets. */
 bool outbound_addr_parse(str text, outbound_addr *ret);
+
+/* ---- networks that no rule opens ([outbound_networking] block_networks) ---- */
+
+typedef struct {
+    outbound_net *at;
+    size_t n;
+    bool has_private; /* "private": everything that is not globally routable */
+} outbound_blocks;
+
+/* An address, or a network "address/bits". */
+bool outbound_net_parse(str text, outbound_net *ret);
+bool outbound_net_has(const outbound_net *net, const outbound_addr *addr);
+/* To be asked for the address of every connection about to be made, after names are resolved: the
+ * answer also holds for the IPv4 address inside an IPv6 one (::ffff:10.0.0.1, ::10.0.0.1,
+ * 64:ff9b::10.0.0.1). */
+bool outbound_is_blocked(const outbound_blocks *blocks, const outbound_addr *addr);
 
 /* What to print in the terminal when a component was refused. */
 str outbound_denial(arena *a, str component, str scheme, str host, uint16_t port);
