@@ -19,16 +19,19 @@ static const char usage[] =
     "  --days N           to simulate (default 7), of which --warm N do not count in ratios\n"
     "  --intensity FILE   grid carbon intensity (CSV or a provider's JSON); may be repeated\n"
     "  --fit FILE         history that the forecaster is fitted on, before the others; repeated\n"
-    "  --policy P         all (default), now, yesterday, ours, clairvoyant; comma-separated\n"
+    "  --policy P         all (default), now, yesterday, profile, ours, clairvoyant; with commas\n"
     "  --slack H          hours that deferrable work may wait (24)\n"
     "  --cpus N|inf       capacity (16)\n"
     "  --target U         share of capacity that deferred work may fill (0.85)\n"
     "  --headroom W       weight of load in the planner's price (0.5); 0: carbon alone\n"
     "  --apps N --seed N --correlation R --mean-cpus N   the synthetic population\n"
     "  --check            only print the population's acceptance checks\n"
-    "  --shuffle-days N   the control: days of all intensity data in random order\n"
+    "  --shuffle-history N   the control: what policies are told of the past has its days in random\n"
+    "                     order (seed N), the grid does not\n"
+    "  --shuffle-days N   the grid itself has its days in random order\n"
     "  --no-ledger --no-peaks   totals only\n"
-    "  --queue            call by call, the last day: what the reserved class feels\n"
+    "  --queue            call by call, the last day: what the reserved class feels; its calls take\n"
+    "                     --call-ms N (50), a running guest yields within --tick-ms N (1)\n"
     "  --against LIST     compare hosts: always-on,container,microvm (ebb is always there)\n"
     "  --grid G --code-factor F   for --against: g/kWh, CPU of WebAssembly against native\n"
     "  --json FILE --svg FILE --forecasts FILE   '-' is standard output\n";
@@ -40,7 +43,7 @@ typedef struct {
     const char *fit[FILES_MAX], *intensity[FILES_MAX];
     size_t fit_count, intensity_count;
     const char *load, *policies, *json, *svg, *forecasts, *against;
-    double days, warm, seed, apps, shuffle, grid, code_factor, slack;
+    double days, warm, seed, apps, shuffle, shuffle_told, grid, code_factor, slack, call_ms, tick_ms;
     bool check, queue;
 } options;
 
@@ -80,7 +83,10 @@ static bool parse(int argc, char **argv, options *o, err *e)
         {"--seed", 0, 1e15, &o->seed},
         {"--correlation", 0, 1, &o->c.population.correlation},
         {"--shuffle-days", 0, 1e15, &o->shuffle},
+        {"--shuffle-history", 0, 1e15, &o->shuffle_told},
         {"--grid", 0, 3000, &o->grid},
+        {"--call-ms", 0.01, 1e6, &o->call_ms},
+        {"--tick-ms", 0, 1e4, &o->tick_ms},
         {"--code-factor", 0.1, 100, &o->code_factor},
     };
     for (int i = 1; i < argc; i++) {
@@ -121,6 +127,13 @@ static bool parse(int argc, char **argv, options *o, err *e)
     return true;
 }
 
+/* The fit's days among themselves, the rest among themselves. */
+static void shuffle(double *hourly, const carbon_data *all, const carbon_data *fit, double seed)
+{
+    sim_shuffle_days(hourly, fit->hours, (uint64_t)seed);
+    sim_shuffle_days(hourly + fit->hours, all->hours - fit->hours, (uint64_t)seed + 1);
+}
+
 /* Without any data: a flat grid of the world's mean, so that only load decides. */
 static bool intensity_set(options *o, arena *a, err *e)
 {
@@ -157,9 +170,15 @@ static bool intensity_set(options *o, arena *a, err *e)
     c->start_s = (first + 86399) / 86400 * 86400;
     if (o->fit_count && fit.start_s != all.start_s)
         return err_set(e, ERR_INVALID, "the --fit files must lie before the --intensity files");
-    if (o->shuffle > 0) { /* the fit's days among themselves, the rest among themselves */
-        sim_shuffle_days(all.hourly, fit.hours, (uint64_t)o->shuffle);
-        sim_shuffle_days(all.hourly + fit.hours, all.hours - fit.hours, (uint64_t)o->shuffle + 1);
+    if (o->shuffle > 0)
+        shuffle(all.hourly, &all, &fit, o->shuffle);
+    if (o->shuffle_told > 0) {
+        double *told = ARENA_ARRAY(a, double, all.hours);
+        if (!told)
+            return err_no_memory(e);
+        memcpy(told, all.hourly, all.hours * sizeof *told);
+        shuffle(told, &all, &fit, o->shuffle_told);
+        c->told = told;
     }
     int64_t end = all.start_s + (int64_t)all.hours * 3600;
     if (c->start_s + (int64_t)c->hours * 3600 > end) {
@@ -291,7 +310,7 @@ static bool queue(options *o, const sim_result *r, arena *a, day_result ret[2], 
 {
     if (!isfinite(o->c.cpus))
         return err_set(e, ERR_INVALID, "--queue needs a capacity");
-    day_config d = {.cores = (size_t)ceil(o->c.cpus), .call_cpu_s = 0.05, .tick_s = 0.001,
+    day_config d = {.cores = (size_t)ceil(o->c.cpus), .call_cpu_s = o->call_ms / 1000, .tick_s = o->tick_ms / 1000,
                     .seed = (uint64_t)o->seed, .steps_count = 288, .target = o->c.target,
                     .steps = r->steps + (r->steps_count - 288)};
     if (!day_run(&d, a, &ret[0], e))
@@ -317,8 +336,8 @@ static bool policies_run(options *o, arena *a, sim_result *r, size_t *ret_n, buf
         ++*ret_n;
     }
     return *ret_n ? true
-                  : err_set(e, ERR_INVALID, "--policy '%s': none of now, yesterday, ours, "
-                                            "clairvoyant, all", o->policies);
+                  : err_set(e, ERR_INVALID, "--policy '%s': none of now, yesterday, "
+                                            "profile, ours, clairvoyant, all", o->policies);
 }
 
 static bool check(options *o, arena *a, err *e)
@@ -379,7 +398,7 @@ static bool run(options *o, arena *a, err *e)
 int cli_sim(int argc, char **argv)
 {
     options o = {.c = sim_config_default(), .load = "apps", .policies = "all", .days = 7,
-                 .seed = 1, .apps = 1000, .grid = 300, .slack = 24};
+                 .seed = 1, .apps = 1000, .grid = 300, .slack = 24, .call_ms = 50, .tick_ms = 1};
     o.code_factor = against_defaults().host[HOST_EBB].code_factor;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {

@@ -1,6 +1,6 @@
 /* See day.h. Reserved calls are events (arrival, end); opportunistic work is a level: how many
  * cores it holds. It takes free cores up to its pace, and gives one back within a tick when a
- * reserved call finds none free. Latencies go to a logarithmic histogram (2 % wide), so a day of
+ * reserved call finds none free. Latencies go to a logarithmic histogram (0.5 % wide), so a day of
  * millions of calls needs no memory for them. */
 #include "sched/day.h"
 
@@ -8,9 +8,9 @@
 
 #include <math.h>
 
-enum { BINS = 1200, CORES_MAX = 512, QUEUE_MAX = 1 << 16 };
+enum { BINS = 5000, CORES_MAX = 512, QUEUE_MAX = 1 << 16 };
 #define BIN_FIRST 1e-6
-#define BIN_STEP 1.02
+#define BIN_STEP 1.005
 
 typedef struct {
     const day_config *c;

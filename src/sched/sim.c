@@ -24,7 +24,7 @@ typedef struct {
     const bool *deferrable;
     forecast_history history;
     forecast_model *model;
-    intensity_series really;
+    intensity_series really, told;
     backlog todo;
     load_history reserved_load, arrivals_load;
     util_control util;
@@ -60,7 +60,8 @@ sim_config sim_config_default(void)
 
 const char *sim_policy_name(sim_policy p)
 {
-    static const char *const names[] = {"now", "yesterday", "ours", "clairvoyant"};
+    static const char *const names[] = {"now", "yesterday", "profile", "ours",
+                                        "clairvoyant"};
     return (unsigned)p < SIM_POLICIES ? names[p] : "?";
 }
 
@@ -89,6 +90,11 @@ static double intensity_of(const sim *s, int64_t t_s)
     return intensity_at(&s->really, t_s);
 }
 
+static double told_of(const sim *s, int64_t t_s)
+{
+    return intensity_at(&s->told, t_s);
+}
+
 /* The last resort where even history has a hole: the hour before, else the world. */
 static double or_last(const double *v, size_t k)
 {
@@ -98,14 +104,14 @@ static double or_last(const double *v, size_t k)
 static void look_ahead(sim *s, int64_t t, double *ret)
 {
     double ours[SIM_HORIZON];
-    if (s->policy == SIM_OURS)
+    if (s->policy == SIM_OURS || s->policy == SIM_PROFILE) /* no model: the plain profile */
         forecast_make(s->model, &s->history, SIM_HORIZON, ours);
     for (size_t k = 0; k < SIM_HORIZON; k++) {
         int64_t at = t + (int64_t)k * 3600;
         double v = s->policy == SIM_NOW          ? (double)k
-                   : s->policy == SIM_OURS       ? ours[k]
+                   : s->policy == SIM_OURS || s->policy == SIM_PROFILE ? ours[k]
                    : s->policy == SIM_CLAIRVOYANT ? intensity_of(s, at)
-                                                 : intensity_of(s, at - (k < 24 ? 1 : 2) * 86400);
+                                                 : told_of(s, at - (k < 24 ? 1 : 2) * 86400);
         ret[k] = v;
         ret[k] = or_last(ret, k);
     }
@@ -292,7 +298,7 @@ static bool hour(sim *s, int64_t t, size_t index, err *e)
     book_deferred(s, t);
     load_push(&s->reserved_load, reserved_hour);
     load_push(&s->arrivals_load, s->r.deferrable_cpu_s - arrivals_before);
-    forecast_push(&s->history, intensity_of(s, t));
+    forecast_push(&s->history, told_of(s, t));
     return true;
 }
 
@@ -361,8 +367,11 @@ static void summarise(sim *s, arena *a)
     if (isfinite(s->c->cpus) && days)
         s->r.utilisation_pct = 100 * all / (double)(days * 24 * SIM_STEPS) / s->c->cpus;
     s->r.left_cpu_s = backlog_sum(&s->todo);
-    if (s->peaks)
-        s->r.peaks = peak_now(s->peaks, 0.999);
+    if (!s->peaks)
+        return;
+    s->r.peaks = peak_now(s->peaks, 0.999);
+    for (int m = 0; m < PEAK_METHODS; m++)
+        s->r.predicted[m] = peak_predict(s->peaks, (peak_method)m, 0.999);
 }
 
 static bool forecaster(sim *s, arena *a, err *e)
@@ -373,7 +382,7 @@ static bool forecaster(sim *s, arena *a, err *e)
         arena scratch;
         arena_init(&scratch, 64 * MIB);
         s->model = ARENA_NEW(a, forecast_model);
-        bool ok = s->model ? forecast_fit(c->intensity, c->fit_hours, c->intensity_start_s,
+        bool ok = s->model ? forecast_fit(s->told.g_per_kwh, c->fit_hours, c->intensity_start_s,
                                           &scratch, s->model, e)
                            : err_no_memory(e);
         arena_fini(&scratch);
@@ -382,7 +391,7 @@ static bool forecaster(sim *s, arena *a, err *e)
         s->r.mape_pct = s->model->mape_pct;
     }
     for (int64_t t = c->intensity_start_s; t < c->start_s; t += 3600)
-        forecast_push(&s->history, intensity_of(s, t));
+        forecast_push(&s->history, told_of(s, t));
     return true;
 }
 
@@ -400,6 +409,9 @@ static bool start(sim *s, arena *a, err *e)
         return err_set(e, ERR_INVALID, "intensity data ends before the simulation does");
     s->really = (intensity_series){c->intensity_start_s, 3600, c->intensity_hours,
                                    (double *)(uintptr_t)c->intensity, c->intensity_hours};
+    s->told = s->really;
+    if (c->told)
+        s->told.g_per_kwh = (double *)(uintptr_t)c->told;
     s->apps = c->load == SIM_XFAAS ? 2 : 1;
     static const bool both[2] = {false, true};
     s->deferrable = both;
@@ -432,8 +444,10 @@ static bool start(sim *s, arena *a, err *e)
     if (c->peaks && c->load == SIM_POPULATION) {
         if (!peak_new(a, s->apps, &s->peaks, e))
             return false;
+        /* Room is promised to what can not wait; deferrable work takes what is left. */
         for (size_t i = 0; i < s->apps; i++)
-            peak_app(s->peaks, i, s->pop.app[i].limit_cpus);
+            if (!s->deferrable[i])
+                peak_app(s->peaks, i, s->pop.app[i].limit_cpus);
     }
     double top = isfinite(c->cpus) ? c->cpus : 1;
     if (c->ledger && !ledger_new(a, s->apps + LEDGER_APPS, c->start_s, &c->power, top,

@@ -6,6 +6,7 @@
  * are handed to the planner:
  *   SIM_NOW          all work at once (the baseline)
  *   SIM_YESTERDAY    tomorrow is like today
+ *   SIM_PROFILE      the running mean of each hour of the day
  *   SIM_OURS         forecast.h, history only
  *   SIM_CLAIRVOYANT  what really came (the bound)
  *
@@ -24,9 +25,9 @@
 
 enum { SIM_STEPS = 12, SIM_STEP_S = 300, SIM_HORIZON = 48 };
 
-typedef enum { SIM_NOW, SIM_YESTERDAY, SIM_OURS, SIM_CLAIRVOYANT } sim_policy;
-enum { SIM_POLICIES = 4 };
-const char *sim_policy_name(sim_policy p); /* "now", "yesterday", "ours", "clairvoyant" */
+typedef enum { SIM_NOW, SIM_YESTERDAY, SIM_PROFILE, SIM_OURS, SIM_CLAIRVOYANT } sim_policy;
+enum { SIM_POLICIES = 5 };
+const char *sim_policy_name(sim_policy p); /* "now", "yesterday", "profile", ... */
 
 typedef enum {
     SIM_UNIFORM,    /* 1 deferrable CPU-second accepted at the start of every hour: the yardstick */
@@ -53,6 +54,9 @@ typedef struct {
     double mean_cpus;        /* SIM_XFAAS */
 
     const double *intensity; /* hourly, from start_s - history; NaN where unknown */
+    /* What policies are told of the past, in place of it; NULL: the past. The control in which
+     * history says nothing has its days in another order here. */
+    const double *told;
     size_t intensity_hours;
     int64_t intensity_start_s;
     size_t fit_hours; /* of it, for the fit */
@@ -91,6 +95,7 @@ typedef struct {
     double conservation; /* largest relative gap of a day between rows and node */
     double mape_pct;     /* of the forecast in the fit */
     peak_state peaks;
+    double predicted[PEAK_METHODS]; /* CPUs at 99.9 %, at the end */
     sim_step *steps;     /* hours * SIM_STEPS */
     size_t steps_count;
 } sim_result;
@@ -100,5 +105,5 @@ bool sim_run(const sim_config *c, sim_policy p, arena *a, sim_result *ret, err *
 /* Shares of the clairvoyant saving, in per cent; NaN where that saves nothing. */
 double sim_share_pct(const sim_result *r, const sim_result *clairvoyant);
 
-/* Days in another order, the same within a day: the control in which history says nothing. */
+/* Days in another order, the same within a day. */
 void sim_shuffle_days(double *hourly, size_t hours, uint64_t seed);

@@ -104,7 +104,11 @@ bool sim_json(const sim_config *c, const sim_result *r, size_t n, const day_resu
         num(b, "factor", x->peaks.factor);
         num(b, "gain", x->peaks.gain);
         num(b, "violations", x->peaks.violations);
-        buf_printf(b, ",\"judged\":%zu}}", x->peaks.judged);
+        buf_printf(b, ",\"judged\":%zu,\"by_method\":{", x->peaks.judged);
+        for (int m = 0; m < PEAK_METHODS; m++)
+            buf_printf(b, "%s\"%s\":%.8g", m ? "," : "", peak_method_name((peak_method)m),
+                       x->predicted[m]);
+        buf_put_str(b, S("}}}"));
     }
     buf_put_u8(b, ']');
     if (days) {

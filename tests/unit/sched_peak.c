@@ -87,6 +87,28 @@ static void promises_are_kept(void **state)
     }
 }
 
+/* And the count can rise: when everybody comes at once, which no history announced, it does; and
+ * afterwards the prediction has learnt. */
+static void broken_promises_are_counted(void **state)
+{
+    double top, use[APPS];
+    rng_init(&r, 4);
+    peak *p = month(0, 12, &top);
+    assert_near(peak_now(p, 0.999).violations, 0, 0);
+    for (int t = 0; t < 12; t++) {
+        for (int i = 0; i < APPS; i++)
+            use[i] = 0.9;
+        peak_push(p, use);
+    }
+    for (int i = 0; i < APPS; i++)
+        use[i] = 0.05;
+    for (int t = 0; t < 600; t++)
+        peak_push(p, use);
+    peak_state s = peak_now(p, 0.999);
+    assert_true(s.violations * (double)s.judged >= 280);
+    assert_true(s.predicted >= 0.9 * APPS);
+}
+
 static void capacity(void **state)
 {
     /* 1,000 apps active 5 % of the time (a whole CPU each) at 99.99 %: carbon.md 5 has 1.54 x the
@@ -147,7 +169,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cold_counts_full), cmocka_unit_test(promises_are_kept),
-        cmocka_unit_test(capacity),         cmocka_unit_test(risk_is_right),
+        cmocka_unit_test(capacity), cmocka_unit_test(broken_promises_are_counted),
+        cmocka_unit_test(risk_is_right),
     };
     arena_init(&a, 8 << 20);
     return cmocka_run_group_tests(tests, NULL, teardown);
