@@ -112,10 +112,17 @@ static void kit_close(void)
         } \
     } while (0)
 /* Turns it as long as it has something to do at once. */
-static void settle_down(void)
+static inline void settle_down(void)
 {
     for (int i = 0; i < 20; i++)
         loop_turn(kit.l, 0);
+}
+
+/* Turns it for this long. */
+static inline void let_pass(ns span)
+{
+    for (ns end = clock_mono() + span; clock_mono() < end;)
+        loop_turn(kit.l, 5);
 }
 
 static client client_open(void)
@@ -192,7 +199,7 @@ static bool client_over(client *c)
 }
 
 /* Everything got so far must be exactly this, where "date: *" stands for a date; then forgets it. */
-static void client_expect(client *c, const char *text)
+static inline void client_expect(client *c, const char *text)
 {
     size_t dates = 0;
     for (const char *at = text; (at = strstr(at, "date: *")); at++)

@@ -411,6 +411,7 @@ void http1_conn_turn(http1_conn *c)
 
 void http1_conn_timeout(http1_conn *c)
 {
+    size_t left;
     switch ((wait_for)c->wait) {
     case WAIT_HEAD:
         conn_refuse(c, 408, "the head took too long");
@@ -424,8 +425,11 @@ void http1_conn_timeout(http1_conn *c)
         }
         break;
     case WAIT_WRITE:
-        if (stream_write_left(c->s) < c->left_seen) {
-            server_wait(c, WAIT_WRITE, true); /* slow, not stuck */
+        /* Slow or stuck? The first time nobody knows, so stuck takes between one and two waits. */
+        left = stream_unacknowledged(c->s);
+        if (left < c->left_seen) {
+            server_wait(c, WAIT_WRITE, true);
+            c->left_seen = left;
             return;
         }
         stream_reset_on_close(c->s);

@@ -130,7 +130,7 @@ void server_wait(http1_conn *c, wait_for wait, bool refresh)
         return;
     c->wait = (uint8_t)wait;
     c->since = loop_now(s->l);
-    c->left_seen = wait == WAIT_WRITE ? stream_write_left(c->s) : 0;
+    c->left_seen = SIZE_MAX;
     chain_remove(&c->waiting);
     chain_append(&s->waiting[wait], &c->waiting);
     if (wait != WAIT_HANDLER)

@@ -77,7 +77,7 @@ struct http1_conn {
     http_server *server;
     stream *s;
     ns since;        /* in its waiting list */
-    size_t left_seen; /* WAIT_WRITE: stream_write_left then */
+    size_t left_seen; /* WAIT_WRITE: stream_unacknowledged at the last deadline */
     uint8_t wait;    /* wait_for */
     uint8_t state;   /* HTTP1_IDLE ... */
     bool eof;        /* the client sends no more */

@@ -98,6 +98,26 @@ static bool address_parse(str text, address *ret, socklen_t *ret_n, err *e)
                    "127.0.0.1:3000 or [::1]:3000", STR(text));
 }
 
+bool listen_is_free(str text, err *e)
+{
+    address a;
+    socklen_t n = 0;
+    int on = 1;
+    if (!address_parse(text, &a, &n, e))
+        return false;
+    int fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_set_errno(e, "cannot make a socket for %.*s", STR(text));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bool ok = bind(fd, &a.any, n) == 0;
+    if (!ok && errno == EADDRINUSE)
+        err_set(e, ERR_CONFLICT, "%.*s is in use by another process", STR(text));
+    else if (!ok)
+        err_set_errno(e, "cannot listen on %.*s", STR(text));
+    close(fd);
+    return ok;
+}
+
 static bool socket_prepare(int fd, const address *a, socklen_t n, bool both_families)
 {
     int on = 1, only = both_families ? 0 : 1;

@@ -16,6 +16,11 @@ enum { LISTEN_ADDRESS_MAX = 64 }; /* "[ffff:...:255.255.255.255%eth0...]:65535" 
  * with that text for more sockets on the same port. Non-blocking, close-on-exec, listening. */
 bool listen_socket(str address, int *ret_fd, char ret_address[LISTEN_ADDRESS_MAX], err *e);
 
+/* True if nobody listens there. SO_REUSEPORT lets a second server of the same user bind without a
+ * word, and the kernel would then divide connections between two strangers: ask first.
+ * ERR_CONFLICT: somebody does. */
+bool listen_is_free(str address, err *e);
+
 typedef struct listener listener;
 
 /* f takes fd: non-blocking, close-on-exec; peer is "127.0.0.1:4321", valid during the call.

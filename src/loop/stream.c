@@ -10,7 +10,9 @@
 #include "base/must.h"
 #include "loop/uv_loop.h"
 
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -161,6 +163,14 @@ bool stream_write_busy(const stream *s)
 size_t stream_write_left(const stream *s)
 {
     return uv_stream_get_write_queue_size(&s->uv.any);
+}
+
+size_t stream_unacknowledged(const stream *s)
+{
+    int fd, n = 0;
+    if (uv_fileno(&s->uv.handle, &fd) != 0 || ioctl(fd, SIOCOUTQ, &n) != 0 || n < 0)
+        n = 0;
+    return stream_write_left(s) + (size_t)n;
 }
 
 static void shutdown_done(uv_shutdown_t *r, int status)

@@ -42,8 +42,11 @@ void stream_read_limit(stream *s, size_t n);
  * false: the connection is gone; b is as it was. */
 bool stream_write(stream *s, buf *b);
 bool stream_write_busy(const stream *s);
-/* Bytes of the rest that are not yet written: falls as the peer reads. */
+/* Bytes of the rest that are not yet written. */
 size_t stream_write_left(const stream *s);
+/* The same and what the kernel holds because the peer has not acknowledged it: falls as the peer
+ * reads. A system call. */
+size_t stream_unacknowledged(const stream *s);
 /* No more will be written (TCP FIN). Not while stream_write_busy. */
 bool stream_shutdown_write(stream *s);
 /* The next stream_close resets the connection (TCP RST) instead of ending it. */

@@ -146,6 +146,8 @@ static void pipelined_bounded(void **state)
         assert_true(sent < 64 * MIB); /* of the kernel's buffers */
     }
     assert_int_equal(kit.requests, 1);
+    assert_int_equal(kit.refused, 0);
+    assert_non_null(kit.x);
     client_close(&c);
     /* Nothing is read meanwhile, so the loss is found with one of the next answers. */
     while (http_server_connections(kit.server)) {
@@ -491,10 +493,12 @@ static void deadlines(void **state)
 
     c = client_open();
     client_send(&c, "GET / HT");
-    for (int i = 0; i < 100 && http_server_connections(kit.server); i++) {
+    unsigned refused_before = kit.refused;
+    for (int i = 0; i < 200 && kit.refused == refused_before; i++) {
         send(c.fd, "X", 1, MSG_NOSIGNAL); /* bytes do not prolong a head */
-        loop_turn(kit.l, 5);
+        let_pass(5 * NS_PER_MS);
     }
+    assert_int_equal(kit.refused, refused_before + 1);
     until(client_has(&c, "HTTP/1.1 408 "));
     client_close(&c);
 
@@ -513,12 +517,28 @@ static void deadlines(void **state)
     c = client_open();
     client_send(&c, GET);
     until(kit.x);
-    for (ns end = clock_mono() + 3 * wait; clock_mono() < end;)
-        loop_turn(kit.l, 10);
+    let_pass(3 * wait);
     assert_non_null(kit.x);
     hello(kit.x);
     kit.x = NULL;
     client_expect(&c, ANSWER_HEAD "content-length: 5\r\n\r\nhello");
+    client_close(&c);
+    kit_close();
+}
+
+/* Each request gives an idle connection its whole time again. */
+static void busy_is_not_idle(void **state)
+{
+    http_server_config config = {.idle_wait = 300 * NS_PER_MS};
+    kit_open(&config, hello);
+    client c = client_open();
+    for (ns end = clock_mono() + 900 * NS_PER_MS; clock_mono() < end;) {
+        client_send(&c, GET);
+        let_pass(30 * NS_PER_MS);
+        client_take(&c);
+        assert_false(c.eof);
+    }
+    until(client_over(&c));
     client_close(&c);
     kit_close();
 }
@@ -634,7 +654,7 @@ int main(void)
         cmocka_unit_test(client_half_closes), cmocka_unit_test(end_without_client),
         cmocka_unit_test(deadlines),        cmocka_unit_test(too_many),
         cmocka_unit_test(drains),           cmocka_unit_test(drains_nothing),
-        cmocka_unit_test(freed_while_busy),
+        cmocka_unit_test(freed_while_busy), cmocka_unit_test(busy_is_not_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
