@@ -37,7 +37,7 @@ static bool heap_type(linker *l, reader *r, const core_types *types, uint32_t n,
         return false;
     if (i >= 0)
         return type_index(l, r, types, n, i, ret);
-    if (i < -64)
+    if (i < -64 || (i & 0x7f) < 0x68 || (i & 0x7f) > 0x75)
         return reader_fail(r, l->e, ERR_INVALID, "malformed heap type");
     *ret = CORE_HEAP_ABSTRACT | (uint32_t)(i & 0x7f);
     return true;

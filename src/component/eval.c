@@ -14,7 +14,6 @@
 #include "component/eval_value.h"
 
 #include "base/must.h"
-#include "component/names.h"
 
 enum { INSTANCE_DEPTH_MAX = 100, INSTANCES_MAX = 10000 };
 
@@ -159,11 +158,7 @@ static bool host_value(eval *v, env *e, str interface, str name, const entity *w
 
 static bool import_host(eval *v, env *e, const op *o)
 {
-    extern_name n;
     value x;
-    if (extern_name_parse(o->name, (str){0}, &n) == NULL && n.kind >= NAME_DEPENDENCY)
-        return link_fail(v->l, ERR_UNSUPPORTED, "import '%.*s' is a dependency to be fetched "
-                         "(locked-dep, unlocked-dep, url, integrity); bundle it first", STR(o->name));
     for (uint32_t i = 0; i < o->resources_count; i++) {
         const path *at = o->resources[i].at;
         resource_type *r = resource_new(v, NULL, (core_ref){-1, {NULL, 0}});

@@ -3,10 +3,9 @@
  *     label                         a-b-2        words of one case, parted by '-'
  *     [constructor]l  [method]l.l  [static]l.l
  *     ns:pkg/iface@semver           ns and pkg in lower case
- *     unlocked-dep=<pkgnamequery>   locked-dep=<pkgname>[,integrity=<..>]
- *     url=<..>[,integrity=<..>]     integrity=<sha256-base64 ...>
  *
- * Nested namespaces and projections are a gated future of the grammar and are not names here.
+ * Nested namespaces and projections are a gated future of the grammar and are not names here; names
+ * of dependencies (url=<..> and others) were part of it once and are only recognised.
  * Uniqueness is by a key: a string that is equal for two names exactly when they clash. */
 #include "component/names.h"
 
@@ -115,110 +114,19 @@ static bool take(str *s, str prefix)
     return true;
 }
 
-/* ns ':' pkg ('/' iface)? */
-static const char *take_path(str *s, bool projection_needed)
+/* ns ':' pkg '/' iface */
+static const char *take_path(str *s)
 {
     if (!take_label(s, true) || !take(s, S(":")) || !take_label(s, true))
         return "a package name is 'namespace:name' in lower-case kebab-case";
     if (take(s, S("/")))
         return take_label(s, false) ? NULL : "the interface is not in kebab-case";
-    return projection_needed ? "expected '/' after the package name" : NULL;
-}
-
-static bool hash_valid(str s)
-{
-    static const char *const kinds[] = {"sha256-", "sha384-", "sha512-"};
-    size_t kind = 0, equals = 0, i;
-    while (kind < 3 && !take(&s, str_from(kinds[kind])))
-        kind++;
-    s = str_head(s, str_find(s, '?'));
-    for (i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        bool letter = is_lower(c) || is_upper(c) || is_digit(c) || c == '+' || c == '/';
-        equals += c == '=';
-        if (!(letter && !equals) && !(c == '=' && i > 0 && equals <= 2))
-            return false;
-    }
-    return kind < 3 && i > 0;
-}
-
-/* "<sha256-.. sha512-..>" */
-static const char *take_hashes(str *s)
-{
-    if (!take(s, S("<")))
-        return "expected '<'";
-    size_t n = str_find(*s, '>');
-    if (n == s->n)
-        return "expected '>'";
-    str hashes = str_trim(str_head(*s, n));
-    *s = str_skip(*s, n + 1);
-    if (hashes.n == 0)
-        return "integrity hash cannot be empty";
-    while (hashes.p) {
-        str one = str_cut(&hashes, ' ');
-        if (one.n && !hash_valid(one))
-            return "an integrity hash is 'sha256-', 'sha384-' or 'sha512-' and base64";
-    }
-    return NULL;
-}
-
-static const char *optional_hashes(str *s)
-{
-    if (s->n == 0)
-        return NULL;
-    if (!take(s, S(",integrity=")))
-        return "trailing characters";
-    return take_hashes(s);
-}
-
-/* "*", "{>=1.0.0}", "{<2.0.0}" or "{>=1.0.0 <2.0.0}" */
-static bool range_valid(str s)
-{
-    if (str_eq(s, S("*")))
-        return true;
-    if (!take(&s, S("{")) || !str_ends(s, S("}")))
-        return false;
-    s.n--;
-    if (take(&s, S(">="))) {
-        str lower = str_cut(&s, ' ');
-        return semver_valid(lower) && (!s.p || (take(&s, S("<")) && semver_valid(s)));
-    }
-    return str_eq(s, S("*")) || (take(&s, S("<")) && semver_valid(s));
-}
-
-static const char *parse_dependency(str s, bool locked)
-{
-    if (!take(&s, S("<")))
-        return "expected '<'";
-    const char *why = take_path(&s, false);
-    if (why)
-        return why;
-    size_t close = locked ? str_find(s, '>') : str_rfind(s, '>');
-    if (close == s.n)
-        return "expected '>'";
-    str version = str_head(s, close);
-    s = str_skip(s, close + 1);
-    if (version.n && !take(&version, S("@")))
-        return "expected '@' or '>' after the package name";
-    else if (version.p != NULL && close > 0 && !(locked ? semver_valid(version) : range_valid(version)))
-        return "the version is not a semantic version";
-    return locked ? optional_hashes(&s) : s.n ? "trailing characters" : NULL;
-}
-
-static const char *parse_url(str s)
-{
-    size_t close = str_find(s, '>');
-    if (!str_starts(s, S("<")) || close == s.n)
-        return "expected '<' and '>' around the URL";
-    if (str_find(str_head(str_skip(s, 1), close - 1), '<') < close - 1)
-        return "url cannot contain '<'";
-    s = str_skip(s, close + 1);
-    return optional_hashes(&s);
+    return "expected '/' after the package name";
 }
 
 static const char *parse_interface(str s, str suffix)
 {
-    const char *why = take_path(&s, true);
+    const char *why = take_path(&s);
     if (why)
         return why;
     if (s.n == 0)
@@ -262,22 +170,10 @@ const char *extern_name_parse(str text, str version_suffix, extern_name *ret)
         ret->kind = NAME_STATIC;
         return parse_member(s, ret);
     }
-    if (take(&s, S("unlocked-dep="))) {
+    if (str_starts(s, S("unlocked-dep=")) || str_starts(s, S("locked-dep=")) ||
+        str_starts(s, S("url=")) || str_starts(s, S("integrity="))) {
         ret->kind = NAME_DEPENDENCY;
-        return parse_dependency(s, false);
-    }
-    if (take(&s, S("locked-dep="))) {
-        ret->kind = NAME_DEPENDENCY;
-        return parse_dependency(s, true);
-    }
-    if (take(&s, S("url="))) {
-        ret->kind = NAME_URL;
-        return parse_url(s);
-    }
-    if (take(&s, S("integrity="))) {
-        ret->kind = NAME_HASH;
-        const char *why = take_hashes(&s);
-        return why ? why : s.n ? "trailing characters" : NULL;
+        return NULL;
     }
     if (str_find(s, ':') < s.n) {
         ret->kind = NAME_INTERFACE;

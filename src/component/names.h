@@ -10,9 +10,7 @@ typedef enum {
     NAME_METHOD,      /* [method]r.f */
     NAME_STATIC,      /* [static]r.f */
     NAME_INTERFACE,   /* ns:pkg/iface@1.2.3 */
-    NAME_DEPENDENCY,  /* locked-dep=<..>, unlocked-dep=<..> */
-    NAME_URL,         /* url=<..> */
-    NAME_HASH,        /* integrity=<..> */
+    NAME_DEPENDENCY,  /* locked-dep=, unlocked-dep=, url=, integrity=: of older specifications */
 } name_kind;
 
 typedef struct {

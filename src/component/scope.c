@@ -345,8 +345,10 @@ bool extern_name_check(linker *l, const scope *s, extern_kind kind, const attrib
     if (why)
         return link_fail(l, ERR_INVALID, "%s name '%.*s' is not a valid extern name: %s", what,
                          STR(name->name), why);
-    if (kind == EXTERN_EXPORT && n.kind >= NAME_DEPENDENCY)
-        return link_fail(l, ERR_INVALID, "name '%.*s' is not a valid export name", STR(name->name));
+    if (n.kind == NAME_DEPENDENCY)
+        return link_fail(l, ERR_UNSUPPORTED, "%s '%.*s' is a dependency to be fetched (locked-dep, "
+                         "unlocked-dep, url, integrity), which is not supported; bundle it first",
+                         what, STR(name->name));
     if (name->implements.p) {
         if (n.kind != NAME_LABEL || e->kind != SORT_INSTANCE)
             return link_fail(l, ERR_INVALID, "'implements' needs an instance with a plain name");
