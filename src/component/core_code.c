@@ -10,6 +10,7 @@ typedef struct {
     const code_maps *m;
     buf *out;            /* may be NULL */
     const uint8_t *from; /* what was not yet copied */
+    const uint8_t *insn; /* where the instruction at hand begins */
     code_facts *facts;
     err *e;
 } walk;
@@ -56,6 +57,39 @@ static bool mapped(walk *w, const index_map *map, uint32_t old, const char *what
     if (old >= map->count)
         return reader_fail(w->r, w->e, ERR_INVALID, "%s %u does not exist", what, old);
     *ret = map->map ? map->map[old] : old;
+    return true;
+}
+
+void code_put_constant(buf *out, code_constant c)
+{
+    uint8_t b[8];
+    buf_put_u8(out, c.op);
+    if (c.op == 0x41 || c.op == 0x42) {
+        leb_s64(out, c.bits);
+        return;
+    }
+    for (int i = 0; i < 8; i++)
+        b[i] = (uint8_t)((uint64_t)c.bits >> (8 * i));
+    buf_put(out, b, c.op == 0x43 ? 4 : 8);
+}
+
+/* global.get: of a constant, the constant. */
+static bool global_get(walk *w)
+{
+    const uint8_t *before = w->r->at;
+    uint32_t old, now;
+    if (!reader_u32(w->r, &old, w->e) || !mapped(w, &w->m->globals, old, "global", &now))
+        return false;
+    if (!w->out || now == old)
+        return true;
+    if (now & CODE_CONSTANT) {
+        copy_until(w, w->insn);
+        code_put_constant(w->out, w->m->constants[now & ~CODE_CONSTANT]);
+    } else {
+        copy_until(w, before);
+        leb_u32(w->out, now);
+    }
+    w->from = w->r->at;
     return true;
 }
 
@@ -120,10 +154,29 @@ static void note_table(walk *w, uint32_t table, uint8_t what)
         w->facts->mutates_tables = true;
 }
 
-static void note_segment(walk *w)
+static bool segment_next(walk *w, bool elem)
 {
-    if (w->facts)
+    uint32_t segment;
+    if (!index_next(w, elem ? &w->m->elems : &w->m->datas,
+                    elem ? "element segment" : "data segment", &segment))
+        return false;
+    if (w->facts) {
+        uint8_t *mentioned = elem ? w->facts->elems : w->facts->datas;
         w->facts->segments = true;
+        if (mentioned)
+            mentioned[segment] = 1;
+    }
+    return true;
+}
+
+static bool ref_func(walk *w)
+{
+    uint32_t func;
+    if (!index_next(w, &w->m->funcs, "function", &func))
+        return false;
+    if (w->facts && w->facts->funcs)
+        w->facts->funcs[func] = 1;
+    return true;
 }
 
 static bool table_next(walk *w, uint8_t what)
@@ -220,11 +273,9 @@ static bool op_gc(walk *w)
     case 2: case 3: case 4: case 5: case 8:
         return type_next(w) && u32_skip(w);
     case 9: case 18:
-        note_segment(w);
-        return type_next(w) && index_next(w, &w->m->datas, "data segment", NULL);
+        return type_next(w) && segment_next(w, false);
     case 10: case 19:
-        note_segment(w);
-        return type_next(w) && index_next(w, &w->m->elems, "element segment", NULL);
+        return type_next(w) && segment_next(w, true);
     case 17:
         return type_next(w) && type_next(w);
     case 15: case 26: case 27: case 28: case 29: case 30:
@@ -247,23 +298,18 @@ static bool op_bulk(walk *w)
         return true;
     switch (op) {
     case 8:
-        note_segment(w);
-        return index_next(w, &w->m->datas, "data segment", NULL) &&
-               index_next(w, &w->m->memories, "memory", NULL);
+        return segment_next(w, false) && index_next(w, &w->m->memories, "memory", NULL);
     case 9:
-        note_segment(w);
-        return index_next(w, &w->m->datas, "data segment", NULL);
+        return segment_next(w, false);
     case 10:
         return index_next(w, &w->m->memories, "memory", NULL) &&
                index_next(w, &w->m->memories, "memory", NULL);
     case 11:
         return index_next(w, &w->m->memories, "memory", NULL);
     case 12:
-        note_segment(w);
-        return index_next(w, &w->m->elems, "element segment", NULL) && table_next(w, TABLE_MUTATED);
+        return segment_next(w, true) && table_next(w, TABLE_MUTATED);
     case 13:
-        note_segment(w);
-        return index_next(w, &w->m->elems, "element segment", NULL);
+        return segment_next(w, true);
     case 14:
         return table_next(w, TABLE_MUTATED) && table_next(w, TABLE_USED);
     case 15: case 17:
@@ -321,8 +367,10 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
         return u32_skip(w);
     case 0x0e:
         return labels(w);
-    case 0x10: case 0x12: case 0xd2:
+    case 0x10: case 0x12:
         return index_next(w, &w->m->funcs, "function", NULL);
+    case 0xd2:
+        return ref_func(w);
     case 0x11: case 0x13:
         return type_next(w) && table_next(w, TABLE_CALLED);
     case 0x14: case 0x15:
@@ -330,7 +378,7 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
     case 0x1c:
         return select_types(w);
     case 0x23:
-        return index_next(w, &w->m->globals, "global", NULL);
+        return global_get(w);
     case 0x24:
         if (!index_next(w, &w->m->globals, "global", &v))
             return false;
@@ -376,6 +424,7 @@ static bool expression(walk *w)
     uint32_t depth = 1;
     while (depth) {
         uint8_t op;
+        w->insn = w->r->at;
         if (!reader_u8(w->r, &op, w->e) || !op_rest(w, op, &depth))
             return false;
     }
@@ -390,13 +439,13 @@ static bool finish(walk *w)
 
 bool code_walk(reader *r, const code_maps *m, buf *out, code_facts *facts, err *e)
 {
-    walk w = {r, m, out, r->at, facts, e};
+    walk w = {r, m, out, r->at, r->at, facts, e};
     return expression(&w) && finish(&w);
 }
 
 bool code_walk_body(reader *r, const code_maps *m, buf *out, code_facts *facts, err *e)
 {
-    walk w = {r, m, out, r->at, facts, e};
+    walk w = {r, m, out, r->at, r->at, facts, e};
     uint32_t groups, n;
     if (!reader_count(r, COMPONENT_ITEMS_MAX, "locals", &groups, e))
         return false;
@@ -413,7 +462,7 @@ bool code_walk_body(reader *r, const code_maps *m, buf *out, code_facts *facts, 
 bool code_walk_valtype(reader *r, const index_map *types, buf *out, err *e)
 {
     code_maps m = {.types = *types};
-    walk w = {r, &m, out, r->at, NULL, e};
+    walk w = {r, &m, out, r->at, r->at, NULL, e};
     return value_type(&w) && finish(&w);
 }
 
@@ -470,7 +519,7 @@ static bool subtype(walk *w)
 bool code_walk_rectype(reader *r, const index_map *types, buf *out, err *e)
 {
     code_maps m = {.types = *types};
-    walk w = {r, &m, out, r->at, NULL, e};
+    walk w = {r, &m, out, r->at, r->at, NULL, e};
     uint32_t n = 1;
     if (r->at < r->end && *r->at == 0x4e) {
         uint8_t form;

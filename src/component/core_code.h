@@ -13,8 +13,19 @@ typedef struct {
     uint32_t count;
 } index_map;
 
+/* A number constant: the opcode of its instruction (0x41 i32 .. 0x44 f64) and its bits; an i32 is
+ * sign-extended. */
+typedef struct {
+    uint8_t op;
+    int64_t bits;
+} code_constant;
+
+/* A global's map value CODE_CONSTANT | k says: wherever it is read, write constants[k] instead. */
+#define CODE_CONSTANT (UINT32_C(1) << 31)
+
 typedef struct {
     index_map types, funcs, tables, memories, globals, tags, elems, datas;
+    const code_constant *constants;
 } code_maps;
 
 enum { TABLE_CALLED = 1, TABLE_MUTATED = 2, TABLE_USED = 4 };
@@ -23,6 +34,8 @@ enum { TABLE_CALLED = 1, TABLE_MUTATED = 2, TABLE_USED = 4 };
 typedef struct {
     uint8_t *tables;  /* TABLE_* */
     uint8_t *globals; /* 1: set by code */
+    uint8_t *funcs;   /* 1: its reference is taken by ref.func */
+    uint8_t *elems, *datas; /* 1: mentioned */
     bool segments;    /* memory.init, data.drop, table.init, elem.drop, array.*_data, *_elem */
     bool mutates_tables;
 } code_facts;
@@ -36,6 +49,8 @@ bool code_walk_body(reader *r, const code_maps *m, buf *out, code_facts *facts, 
 bool code_walk_valtype(reader *r, const index_map *types, buf *out, err *e);
 bool code_walk_rectype(reader *r, const index_map *types, buf *out, err *e);
 
+/* The instruction that makes c. */
+void code_put_constant(buf *out, code_constant c);
 void leb_u32(buf *out, uint32_t v);
 void leb_u64(buf *out, uint64_t v);
 void leb_s64(buf *out, int64_t v);

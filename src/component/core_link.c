@@ -15,36 +15,47 @@ typedef struct {
     VEC(link_lift) lifts;
 } linking;
 
-/* The signature of type `index`; false if it is none of a core_signature's. */
-static bool signature_read(const core_module *m, uint32_t index, core_signature *ret)
+static bool numbers_read(reader *r, uint32_t max, core_type *ret, uint32_t *ret_count)
 {
-    const cm_rec *rec = NULL;
-    uint8_t form;
     uint32_t n;
-    for (uint32_t i = 0; i < m->recs_count; i++)
-        if (m->recs[i].first == index && m->recs[i].is_func)
-            rec = &m->recs[i];
-    if (!rec)
+    if (!reader_u32(r, &n, NULL) || n > max)
         return false;
-    reader r = reader_over(rec->raw);
-    *ret = (core_signature){0};
-    if (!reader_u8(&r, &form, NULL) || !reader_u32(&r, &n, NULL) || n > ABI_FLAT_PARAMS_MAX + 1)
-        return false;
-    for (; ret->params_count < n; ret->params_count++) {
+    for (*ret_count = 0; *ret_count < n; ++*ret_count) {
         uint8_t b;
-        if (!reader_u8(&r, &b, NULL) || b < CORE_F64 || b > CORE_I32)
+        if (!reader_u8(r, &b, NULL) || b < CORE_F64 || b > CORE_I32)
             return false;
-        ret->params[ret->params_count] = (core_type)b;
-    }
-    if (!reader_u32(&r, &n, NULL) || n > ABI_FLAT_RESULTS_MAX)
-        return false;
-    for (; ret->results_count < n; ret->results_count++) {
-        uint8_t b;
-        if (!reader_u8(&r, &b, NULL) || b < CORE_F64 || b > CORE_I32)
-            return false;
-        ret->results[ret->results_count] = (core_type)b;
+        ret[*ret_count] = (core_type)b;
     }
     return true;
+}
+
+/* The signature of type `index`; false if it is none of a core_signature's, or stands in a
+ * recursion group with others. */
+static bool signature_read(const core_module *m, uint32_t index, core_signature *ret)
+{
+    const cm_rec *rec = core_module_rec(m, index);
+    uint8_t form;
+    uint32_t n, super;
+    if (!rec || rec->count != 1)
+        return false;
+    reader r = reader_over(rec->raw);
+    if (*r.at == 0x4e && (!reader_u8(&r, &form, NULL) || !reader_u32(&r, &n, NULL)))
+        return false;
+    if (!reader_u8(&r, &form, NULL))
+        return false;
+    if (form == 0x50 || form == 0x4f) {
+        if (!reader_u32(&r, &n, NULL))
+            return false;
+        for (; n > 0; n--)
+            if (!reader_u32(&r, &super, NULL))
+                return false;
+        if (!reader_u8(&r, &form, NULL))
+            return false;
+    }
+    *ret = (core_signature){0};
+    return form == 0x60 &&
+           numbers_read(&r, ABI_FLAT_PARAMS_MAX + 1, ret->params, &ret->params_count) &&
+           numbers_read(&r, ABI_FLAT_RESULTS_MAX, ret->results, &ret->results_count);
 }
 
 static bool canon_find(linking *l, const core_module *m, const cm_import *im, uint32_t *ret)

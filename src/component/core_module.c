@@ -14,6 +14,7 @@ typedef struct {
     uint32_t recs_cap;
     uint32_t functions; /* entries of the function section */
     uint32_t *function_types;
+    bytes names; /* the last name section: read at the end, when functions are counted */
 } parse;
 
 static bool array_new(parse *p, uint32_t n, size_t size, void *ret)
@@ -332,31 +333,37 @@ static bool section_datas(parse *p, reader *r)
     return true;
 }
 
-/* Function names only. A name section that is malformed names nothing: it is no part of what runs
- * (core specification 7.4.1). */
-static bool section_names(parse *p, reader *r)
+static bool function_names(parse *p, reader *sub)
 {
     core_module *m = p->m;
+    uint32_t n, index;
+    if (!m->names && !array_new(p, m->count[CORE_FUNC], sizeof *m->names, &m->names))
+        return false;
+    if (!reader_count(sub, COMPONENT_ITEMS_MAX, "names", &n, NULL))
+        return true;
+    for (uint32_t i = 0; i < n; i++) {
+        str name;
+        if (!reader_u32(sub, &index, NULL) || !reader_name(sub, &name, NULL))
+            return true;
+        if (index < m->count[CORE_FUNC])
+            m->names[index] = name;
+    }
+    return true;
+}
+
+/* The module's and its functions' names. A name section that is malformed names nothing: it is no
+ * part of what runs (core specification 7.4.1). */
+static bool names(parse *p)
+{
+    reader r = reader_over(p->names), sub;
     uint8_t id;
-    reader sub;
-    err ignored;
-    while (!reader_done(r)) {
-        uint32_t n, index;
-        if (!reader_u8(r, &id, &ignored) || !reader_sized(r, &sub, &ignored))
+    while (!reader_done(&r)) {
+        if (!reader_u8(&r, &id, NULL) || !reader_sized(&r, &sub, NULL))
             return true;
-        if (id != 1)
-            continue;
-        if (!array_new(p, m->count[CORE_FUNC], sizeof *m->names, &m->names))
+        if (id == 0)
+            reader_name(&sub, &p->m->name, NULL);
+        else if (id == 1 && !function_names(p, &sub))
             return false;
-        if (!reader_count(&sub, COMPONENT_ITEMS_MAX, "names", &n, &ignored))
-            return true;
-        for (uint32_t i = 0; i < n; i++) {
-            str name;
-            if (!reader_u32(&sub, &index, &ignored) || !reader_name(&sub, &name, &ignored))
-                return true;
-            if (index < m->count[CORE_FUNC])
-                m->names[index] = name;
-        }
     }
     return true;
 }
@@ -365,12 +372,14 @@ static bool section(parse *p, uint8_t id, reader *r)
 {
     str name;
     uint32_t ignored;
-    err quiet;
     switch (id) {
     case 0:
-        if (!reader_name(r, &name, &quiet) || !str_eq(name, S("name")))
+        if (!reader_name(r, &name, p->e))
+            return false;
+        if (!str_eq(name, S("name")))
             return true;
-        return section_names(p, r);
+        p->names = (bytes){r->at, reader_left(r)};
+        return true;
     case 1:
         return section_types(p, r);
     case 2:
@@ -466,7 +475,20 @@ bool core_module_read(arena *a, bytes module, core_module *ret, err *e)
         if (id != 0 && !reader_done(&body))
             return reader_fail(&body, e, ERR_INVALID, "section %u: bytes follow its end", id);
     }
-    return spaces(&p, &r);
+    return spaces(&p, &r) && names(&p);
+}
+
+const cm_rec *core_module_rec(const core_module *m, uint32_t index)
+{
+    uint32_t low = 0, high = m->recs_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (m->recs[mid].first + m->recs[mid].count <= index)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < m->recs_count && m->recs[low].first <= index ? &m->recs[low] : NULL;
 }
 
 const cm_export *core_module_export(const core_module *m, str name)

@@ -84,6 +84,7 @@ typedef struct {
     uint32_t datas_count;
     bytes *codes; /* bodies, without their sizes */
     uint32_t codes_count;
+    str name;   /* of the module, as its name section says; may be empty */
     str *names; /* of every function, or NULL; n == 0: none */
 } core_module;
 
@@ -91,3 +92,5 @@ typedef struct {
 bool core_module_read(arena *a, bytes module, core_module *ret, err *e);
 /* The export, or NULL. Linear; exports are few, or the caller caches. */
 const cm_export *core_module_export(const core_module *m, str name);
+/* The entry of the type section that defines type index `index`, or NULL. */
+const cm_rec *core_module_rec(const core_module *m, uint32_t index);

@@ -1,12 +1,18 @@
 /* See flatten.h, and flatten_inner.h for how the work is divided. Here: from link plan to one set
  * of index spaces. Instances are taken in instantiation order, so that whatever an import names is
- * numbered already. Function types are written once each; everything else of a type section is
- * copied per instance (the engine finds equal recursion groups by itself). */
+ * numbered already.
+ *
+ * Types are written once each. Two recursion groups are the same if their bytes are, with types
+ * from outside by their final number and their own relative to the group (core specification 3.1.8
+ * "rolling"); a final type without super types is a group of its own.
+ *
+ * Globals whose value never changes and is known are folded into the code that reads them: the
+ * bases and offsets by which dynamic libraries find their place, hundreds in a Python component. */
 #include "component/flatten_inner.h"
 
 #include "base/limits.h"
 
-#include <stdlib.h>
+enum { STEPS_MAX = 200000000 };
 
 bool flat_oom(flat *f)
 {
@@ -24,7 +30,17 @@ reader flat_reader(const flat_core *c, bytes b)
     return (reader){b.p, b.p + b.n, c->m.file.p};
 }
 
+bool flat_steps_ok(flat *f)
+{
+    return f->steps < STEPS_MAX ? true
+                                : err_set(f->e, ERR_LIMIT, "too many names or types that collide");
+}
+
 /* --- types ------------------------------------------------------------------------------------ */
+
+/* While a group is made canonical, its own types are these, so that equal groups have equal bytes
+ * wherever they stand. */
+#define TYPE_OWN_BASE (UINT32_C(1) << 31)
 
 bool flat_func_type(flat *f, bytes raw, uint32_t *ret)
 {
@@ -39,31 +55,63 @@ bool flat_func_type(flat *f, bytes raw, uint32_t *ret)
         *at = (const void *)(uintptr_t)++f->types_count;
     }
     *ret = (uint32_t)(uintptr_t)*at - 1;
+    return flat_steps_ok(f);
+}
+
+/* A group of one type is written without the group, a final type without super types as itself. */
+static bytes rec_plain(const cm_rec *rec)
+{
+    bytes raw = rec->raw;
+    if (rec->count == 1 && raw.n > 2 && raw.p[0] == 0x4e) /* its count may be a longer LEB128 */
+        raw = raw.p[1] == 1 ? (bytes){raw.p + 2, raw.n - 2} : raw;
+    if (rec->count == 1 && raw.n > 2 && raw.p[0] == 0x4f && raw.p[1] == 0)
+        raw = (bytes){raw.p + 2, raw.n - 2};
+    return raw;
+}
+
+static bool rec_write(flat *f, flat_core *c, const cm_rec *rec, uint32_t base, buf *out)
+{
+    for (uint32_t k = 0; k < rec->count; k++)
+        c->types[rec->first + k] = base + k;
+    /* Types may refer to what came before and to their own group. */
+    index_map visible = {c->types, rec->first + rec->count};
+    reader r = flat_reader(c, rec_plain(rec));
+    return code_walk_rectype(&r, &visible, out, f->e);
+}
+
+static bool rec_map(flat *f, flat_core *c, const cm_rec *rec, buf *scratch)
+{
+    const void **at;
+    buf_clear(scratch);
+    if (!rec_write(f, c, rec, TYPE_OWN_BASE, scratch))
+        return false;
+    bytes kept = arena_bytes(f->a, buf_bytes(scratch));
+    if (!kept.p || !table_at(f->a, &f->types_seen, (str){(const char *)kept.p, kept.n}, &f->steps,
+                             &at))
+        return flat_oom(f);
+    if (*at) {
+        for (uint32_t k = 0; k < rec->count; k++)
+            c->types[rec->first + k] = (uint32_t)(uintptr_t)*at - 1 + k;
+        return flat_steps_ok(f);
+    }
+    if (rec->count > COMPONENT_ITEMS_MAX - f->types_count)
+        return err_set(f->e, ERR_LIMIT, "more than %d types", COMPONENT_ITEMS_MAX);
+    *at = (const void *)(uintptr_t)(f->types_count + 1);
+    if (!rec_write(f, c, rec, f->types_count, &f->types))
+        return false;
+    f->types_count += rec->count;
+    f->type_entries++;
     return true;
 }
 
 static bool types_map(flat *f, flat_core *c)
 {
-    _cleanup_(buf_fini) buf one;
-    buf_init(&one, 64 * MIB);
-    c->maps.types = (index_map){c->types, c->m.types_count};
-    for (uint32_t i = 0; i < c->m.recs_count; i++) {
-        const cm_rec *rec = &c->m.recs[i];
-        for (uint32_t k = 0; k < rec->count; k++)
-            c->types[rec->first + k] = f->types_count + k;
-        reader r = flat_reader(c, rec->raw);
-        buf_clear(&one);
-        if (!code_walk_rectype(&r, &c->maps.types, &one, f->e))
+    _cleanup_(buf_fini) buf scratch;
+    buf_init(&scratch, 64 * MIB);
+    for (uint32_t i = 0; i < c->m.recs_count; i++)
+        if (!rec_map(f, c, &c->m.recs[i], &scratch))
             return false;
-        if (rec->is_func) {
-            if (!flat_func_type(f, buf_bytes(&one), &c->types[rec->first]))
-                return false;
-        } else {
-            buf_put(&f->types, one.p, one.n);
-            f->types_count += rec->count;
-            f->type_entries++;
-        }
-    }
+    c->maps.types = (index_map){c->types, c->m.types_count};
     return true;
 }
 
@@ -93,52 +141,100 @@ static bool canon_types(flat *f)
 
 enum { CONST_STACK = 16 };
 
-bool flat_const(const flat *f, const flat_core *c, bytes expr, uint8_t *ret_type, int64_t *ret)
+uint64_t flat_offset(flat_value v)
 {
-    struct {
-        uint8_t type;
-        int64_t v;
-    } stack[CONST_STACK];
-    uint32_t n = 0, index;
+    return v.type == CORE_I32 ? (uint32_t)v.bits : (uint64_t)v.bits;
+}
+
+static bool arithmetic(uint8_t op, flat_value *x, flat_value y)
+{
+    uint8_t of = op >= 0x7c ? CORE_I64 : CORE_I32, kind = op >= 0x7c ? op - 0x7c : op - 0x6a;
+    uint64_t a = (uint64_t)x->bits, b = (uint64_t)y.bits;
+    uint64_t v = kind == 0 ? a + b : kind == 1 ? a - b : a * b;
+    if (x->type != of || y.type != of)
+        return false;
+    x->bits = of == CORE_I64 ? (int64_t)v : (int32_t)(uint32_t)v;
+    return true;
+}
+
+static bool float_read(reader *r, size_t n, int64_t *ret)
+{
+    bytes b;
+    uint64_t v = 0;
+    if (!reader_bytes(r, n, &b, NULL))
+        return false;
+    for (size_t i = n; i-- > 0;)
+        v = v << 8 | b.p[i];
+    *ret = (int64_t)v;
+    return true;
+}
+
+/* One instruction that pushes a value. */
+static bool const_push(const flat *f, const flat_core *c, reader *r, uint8_t op, flat_value *ret)
+{
+    uint32_t index;
+    int32_t i32;
+    uint8_t heap;
+    switch (op) {
+    case 0x41:
+        ret->type = CORE_I32;
+        if (!reader_s32(r, &i32, NULL))
+            return false;
+        ret->bits = i32;
+        return true;
+    case 0x42:
+        ret->type = CORE_I64;
+        return reader_s64(r, &ret->bits, NULL);
+    case 0x43:
+        ret->type = CORE_F32;
+        return float_read(r, 4, &ret->bits);
+    case 0x44:
+        ret->type = CORE_F64;
+        return float_read(r, 8, &ret->bits);
+    case 0x23: {
+        if (!reader_u32(r, &index, NULL) || index >= c->m.count[CORE_GLOBAL])
+            return false;
+        const flat_global *g = &f->globals[c->space[CORE_GLOBAL][index]];
+        *ret = g->value;
+        return g->known && !g->def->is_mutable;
+    }
+    case 0xd0:
+        *ret = (flat_value){FLAT_FUNCREF, -1};
+        return reader_u8(r, &heap, NULL) && heap == 0x70;
+    case 0xd2:
+        if (!reader_u32(r, &index, NULL) || index >= c->m.count[CORE_FUNC])
+            return false;
+        *ret = (flat_value){FLAT_FUNCREF, c->space[CORE_FUNC][index]};
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool flat_const(const flat *f, const flat_core *c, bytes expr, flat_value *ret)
+{
+    flat_value stack[CONST_STACK];
+    uint32_t n = 0;
     reader r = flat_reader(c, expr);
     for (;;) {
         uint8_t op;
-        int32_t i32;
         if (!reader_u8(&r, &op, NULL))
             return false;
         if (op == 0x0b)
             break;
-        if (op == 0x6a || op == 0x6b || op == 0x6c || op == 0x7c || op == 0x7d || op == 0x7e) {
-            if (n < 2)
+        if ((op >= 0x6a && op <= 0x6c) || (op >= 0x7c && op <= 0x7e)) {
+            if (n < 2 || !arithmetic(op, &stack[n - 2], stack[n - 1]))
                 return false;
-            uint64_t x = (uint64_t)stack[n - 2].v, y = (uint64_t)stack[n - 1].v;
-            uint8_t kind = op >= 0x7c ? op - 0x7c : op - 0x6a;
-            uint64_t v = kind == 0 ? x + y : kind == 1 ? x - y : x * y;
             n--;
-            stack[n - 1].v = op >= 0x7c ? (int64_t)v : (int32_t)(uint32_t)v;
-            continue;
-        }
-        if (n == CONST_STACK)
+        } else if (n == CONST_STACK || !const_push(f, c, &r, op, &stack[n])) {
             return false;
-        if (op == 0x41 && reader_s32(&r, &i32, NULL)) {
-            stack[n].type = CORE_I32;
-            stack[n++].v = i32;
-        } else if (op == 0x42 && reader_s64(&r, &stack[n].v, NULL)) {
-            stack[n++].type = CORE_I64;
-        } else if (op == 0x23 && reader_u32(&r, &index, NULL) && index < c->m.count[CORE_GLOBAL]) {
-            const flat_global *g = &f->globals[c->space[CORE_GLOBAL][index]];
-            if (!g->known)
-                return false;
-            stack[n].type = g->type;
-            stack[n++].v = g->value;
         } else {
-            return false;
+            n++;
         }
     }
     if (n != 1)
         return false;
-    *ret_type = stack[0].type;
-    *ret = stack[0].v;
+    *ret = stack[0];
     return true;
 }
 
@@ -193,31 +289,101 @@ static void define_functions(flat *f, uint32_t index)
     }
 }
 
-static void define_others(flat *f, uint32_t index)
+static bool is_funcref(bytes raw)
+{
+    return (raw.n == 1 && raw.p[0] == 0x70) ||
+           (raw.n == 2 && raw.p[0] == 0x63 && raw.p[1] == 0x70);
+}
+
+/* Flags, minimum, maximum, page size (core specification 5.3.12); read before, so well-formed. */
+static void limits_read(reader *r, uint64_t *ret_min, uint64_t *ret_max, bool *ret_64)
+{
+    uint8_t flags = 0;
+    uint64_t min = 0, max = UINT64_MAX;
+    uint32_t page_log2 = 0;
+    reader_u8(r, &flags, NULL);
+    reader_u64(r, &min, NULL);
+    if (flags & 1)
+        reader_u64(r, &max, NULL);
+    if (flags & 8)
+        reader_u32(r, &page_log2, NULL);
+    *ret_min = min;
+    *ret_max = max;
+    *ret_64 = flags & 4;
+}
+
+static uint64_t pages_bytes(uint64_t pages, unsigned page_log2)
+{
+    return pages > UINT64_MAX >> page_log2 ? UINT64_MAX : pages << page_log2;
+}
+
+static void define_tables(flat *f, uint32_t index)
 {
     flat_core *c = &f->cores[index];
     for (uint32_t i = c->m.imported[CORE_TABLE], k = 0; i < c->m.count[CORE_TABLE]; i++, k++) {
-        f->tables[f->tables_count] = (flat_table){.core = index, .def = &c->m.tables[k]};
+        flat_table t = {.core = index, .def = &c->m.tables[k]};
+        reader r = flat_reader(c, t.def->type);
+        uint64_t max;
+        index_map any = {NULL, UINT32_MAX};
+        code_walk_valtype(&r, &any, NULL, NULL);
+        bytes element = {t.def->type.p, (size_t)(r.at - t.def->type.p)};
+        t.is_plain = is_funcref(element) && !t.def->init.n;
+        limits_read(&r, &t.min, &max, &t.is_64);
+        f->tables[f->tables_count] = t;
         c->space[CORE_TABLE][i] = f->tables_count++;
     }
+}
+
+static void define_memories(flat *f, uint32_t index)
+{
+    flat_core *c = &f->cores[index];
     for (uint32_t i = c->m.imported[CORE_MEMORY], k = 0; i < c->m.count[CORE_MEMORY]; i++, k++) {
-        f->memories[f->memories_count].core = index;
-        f->memories[f->memories_count].limits = c->m.memories[k];
+        flat_memory *m = &f->memories[f->memories_count];
+        *m = (flat_memory){.core = index, .limits = c->m.memories[k]};
+        reader r = flat_reader(c, m->limits);
+        uint64_t min, max;
+        limits_read(&r, &min, &max, &m->is_64);
+        uint32_t page_log2 = m->limits.p[0] & 8 ? m->limits.p[m->limits.n - 1] & 31 : 16;
+        m->bytes_min = pages_bytes(min, page_log2);
+        m->bytes_max = pages_bytes(max, page_log2);
         c->space[CORE_MEMORY][i] = f->memories_count++;
     }
+}
+
+/* Does a value of that type fit the global's declared type? If not, the engine says so. */
+static bool global_fits(const cm_global *g, flat_value v)
+{
+    bytes content = {g->type.p, g->type.n - 1}; /* without mutability */
+    return v.type == FLAT_FUNCREF ? is_funcref(content)
+                                  : content.n == 1 && content.p[0] == v.type;
+}
+
+static void define_others(flat *f, uint32_t index)
+{
+    flat_core *c = &f->cores[index];
     for (uint32_t i = c->m.imported[CORE_TAG]; i < c->m.count[CORE_TAG]; i++) {
         f->tags[f->tags_count] = c->types[c->m.tag_types[i]];
         c->space[CORE_TAG][i] = f->tags_count++;
     }
-    for (uint32_t i = c->m.imported[CORE_GLOBAL], k = 0; i < c->m.count[CORE_GLOBAL]; i++, k++) {
+    uint32_t whole = c->m.count[CORE_GLOBAL];
+    for (uint32_t i = c->m.imported[CORE_GLOBAL], k = 0; i < whole; i++, k++) {
         flat_global *g = &f->globals[f->globals_count];
         *g = (flat_global){.core = index, .def = &c->m.globals[k]};
         /* An initialiser sees the globals before it: of this module only those already numbered. */
-        uint32_t whole = c->m.count[CORE_GLOBAL];
         c->m.count[CORE_GLOBAL] = i;
-        g->known = !g->def->is_mutable && flat_const(f, c, g->def->init, &g->type, &g->value);
-        c->m.count[CORE_GLOBAL] = whole;
+        g->known = flat_const(f, c, g->def->init, &g->value) && global_fits(g->def, g->value);
         c->space[CORE_GLOBAL][i] = f->globals_count++;
+    }
+    c->m.count[CORE_GLOBAL] = whole;
+    c->elem_base = f->elems_count;
+    for (uint32_t k = 0; k < c->m.elems_count; k++) {
+        f->elems[f->elems_count] = (flat_elem){.core = index, .def = &c->m.elems[k]};
+        c->elems[k] = f->elems_count++;
+    }
+    c->data_base = f->datas_count;
+    for (uint32_t k = 0; k < c->m.datas_count; k++) {
+        f->datas[f->datas_count] = (flat_data){.core = index, .def = &c->m.datas[k]};
+        c->datas[k] = f->datas_count++;
     }
 }
 
@@ -227,9 +393,12 @@ static bool exports_index(flat *f, flat_core *c)
         const void **at;
         if (!table_at(f->a, &c->exports, c->m.exports[i].name, &f->steps, &at))
             return flat_oom(f);
+        if (*at)
+            return err_set(f->e, ERR_INVALID, "duplicate export name '%.*s'",
+                           STR(str_head(c->m.exports[i].name, 200)));
         *at = &c->m.exports[i];
     }
-    return true;
+    return flat_steps_ok(f);
 }
 
 static bool maps_new(flat *f, flat_core *c)
@@ -249,13 +418,15 @@ static bool maps_new(flat *f, flat_core *c)
         .tags = {c->space[CORE_TAG], c->m.count[CORE_TAG]},
         .elems = {c->elems, c->m.elems_count},
         .datas = {c->datas, c->m.datas_count},
+        .constants = NULL, /* set by flat_finalise */
     };
     return ok ? true : flat_oom(f);
 }
 
 static bool cores_read(flat *f)
 {
-    uint32_t total[CM_KINDS] = {0};
+    uint32_t total[CM_KINDS] = {0}, elems = 0, datas = 0;
+    int64_t last_start = -1;
     f->cores = ARENA_ARRAY(f->a, flat_core, f->cores_count);
     if (!f->cores)
         return flat_oom(f);
@@ -265,19 +436,27 @@ static bool cores_read(flat *f)
         if (!core_module_read(f->a, c->link->module, &c->m, f->e))
             return flat_in_core(f, i);
         if (!maps_new(f, c) || !exports_index(f, c))
-            return false;
+            return flat_in_core(f, i);
         for (int k = 0; k < CM_KINDS; k++)
             total[k] += c->m.count[k] - c->m.imported[k];
-        c->late = f->has_start;
-        f->has_start |= c->m.has_start;
+        elems += c->m.elems_count;
+        datas += c->m.datas_count;
+        c->start_before = last_start;
+        if (c->m.has_start)
+            last_start = i;
         f->module_bytes_before += c->m.file.n;
     }
+    f->has_start = last_start >= 0;
     f->funcs = ARENA_ARRAY(f->a, flat_func, total[CORE_FUNC]);
     f->tables = ARENA_ARRAY(f->a, flat_table, total[CORE_TABLE]);
-    f->memories = arena_array(f->a, total[CORE_MEMORY], sizeof *f->memories);
+    f->memories = ARENA_ARRAY(f->a, flat_memory, total[CORE_MEMORY]);
     f->globals = ARENA_ARRAY(f->a, flat_global, total[CORE_GLOBAL]);
+    f->constants = ARENA_ARRAY(f->a, code_constant, total[CORE_GLOBAL]);
     f->tags = ARENA_ARRAY(f->a, uint32_t, total[CORE_TAG]);
-    bool ok = f->funcs && f->tables && f->memories && f->globals && f->tags;
+    f->elems = ARENA_ARRAY(f->a, flat_elem, elems);
+    f->datas = ARENA_ARRAY(f->a, flat_data, datas);
+    bool ok = f->funcs && f->tables && f->memories && f->globals && f->constants && f->tags &&
+              f->elems && f->datas;
     return ok ? true : flat_oom(f);
 }
 
@@ -291,6 +470,8 @@ static bool cores_number(flat *f)
         if (!imports_resolve(f, i))
             return flat_in_core(f, i);
         define_functions(f, i);
+        define_tables(f, i);
+        define_memories(f, i);
         define_others(f, i);
     }
     return true;
@@ -298,13 +479,21 @@ static bool cores_number(flat *f)
 
 /* --- from merged to final numbers ------------------------------------------------------------- */
 
-static uint32_t func_final(const flat *f, uint32_t merged)
+uint32_t flat_func_final(const flat *f, uint32_t merged)
 {
     uint32_t canons = f->unit->canons_count;
     return merged < canons ? merged : f->funcs[merged - canons].final;
 }
 
-static void finalise(flat *f)
+uint32_t flat_funcs_kept(const flat *f)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->funcs_count; i++)
+        n += f->funcs[i].target == FLAT_DROPPED;
+    return n;
+}
+
+static void funcs_finalise(flat *f)
 {
     uint32_t next = f->unit->canons_count;
     for (uint32_t i = 0; i < f->funcs_count; i++)
@@ -312,16 +501,46 @@ static void finalise(flat *f)
             f->funcs[i].final = next++;
     for (uint32_t i = 0; i < f->funcs_count; i++)
         if (f->funcs[i].target != FLAT_DROPPED)
-            f->funcs[i].final = func_final(f, f->funcs[i].target);
-    next = 0;
+            f->funcs[i].final = flat_func_final(f, f->funcs[i].target);
+}
+
+/* A global that always has the same number is not needed: who reads it gets the constant. */
+static void globals_finalise(flat *f)
+{
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < f->globals_count; i++) {
+        flat_global *g = &f->globals[i];
+        bool folds = g->known && g->value.type != FLAT_FUNCREF && !g->set_by_code;
+        if (folds) {
+            /* the opcodes of constants are in the order of the types: 0x7f i32 is 0x41 */
+            f->constants[i] = (code_constant){(uint8_t)(0x41 + (CORE_I32 - g->value.type)),
+                                              g->value.bits};
+            f->constants_folded++;
+        }
+        g->final = folds ? CODE_CONSTANT | i : next++;
+    }
+}
+
+static void finalise(flat *f)
+{
+    uint32_t next = 0;
+    funcs_finalise(f);
+    globals_finalise(f);
     for (uint32_t i = 0; i < f->tables_count; i++)
         f->tables[i].final = f->tables[i].dropped ? FLAT_DROPPED : next++;
     for (uint32_t i = 0; i < f->cores_count; i++) {
         flat_core *c = &f->cores[i];
+        c->maps.constants = f->constants;
         for (uint32_t k = 0; k < c->m.count[CORE_FUNC]; k++)
-            c->space[CORE_FUNC][k] = func_final(f, c->space[CORE_FUNC][k]);
+            c->space[CORE_FUNC][k] = flat_func_final(f, c->space[CORE_FUNC][k]);
         for (uint32_t k = 0; k < c->m.count[CORE_TABLE]; k++)
             c->space[CORE_TABLE][k] = f->tables[c->space[CORE_TABLE][k]].final;
+        for (uint32_t k = 0; k < c->m.count[CORE_GLOBAL]; k++)
+            c->space[CORE_GLOBAL][k] = f->globals[c->space[CORE_GLOBAL][k]].final;
+        for (uint32_t k = 0; k < c->m.elems_count; k++)
+            c->elems[k] = f->elems[c->elems[k]].final;
+        for (uint32_t k = 0; k < c->m.datas_count; k++)
+            c->datas[k] = f->datas[c->datas[k]].final;
     }
 }
 
@@ -330,7 +549,8 @@ bool flatten_unit(arena *a, const link_plan *l, uint32_t unit, buf *out, plan_un
     flat f = {.a = a, .e = e, .link = l, .unit = &l->units[unit], .unit_index = unit,
               .cores_count = l->units[unit].cores_count};
     buf_init(&f.types, 256 * MIB);
-    bool ok = cores_read(&f) && cores_number(&f) && flat_shims(&f);
+    bool ok = cores_read(&f) && cores_number(&f) && flat_segments_place(&f) && flat_shims(&f) &&
+              flat_segments_plan(&f);
     if (ok) {
         finalise(&f);
         ok = flat_emit(&f, out, ret);

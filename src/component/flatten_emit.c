@@ -1,46 +1,19 @@
-/* Writing the flattened module, section by section, in the order of the binary format.
+/* Writing the flattened module, section by section, in the order of the binary format
+ * (core specification 5.5). Segments are flatten_segment.c's, names flatten_names.c's.
  *
- * Segments are what takes thought. A memory or table is only a static image, which the engine maps
- * lazily, if every active segment is constant and simple. So offsets are folded to constants, lists
- * of `ref.func` expressions become lists of indices, null entries split a list (where nothing was
- * there before), and data segments that touch or nearly touch become one. Segments of an instance
- * that follows a start function can't be active, because all active ones run before any start: they
- * become passive, and the synthesised function "start" copies them at their turn.
- *
- * Lengths are written as five-byte LEB128 so that nothing is written twice. */
+ * Section lengths are written as five-byte LEB128 so that nothing is written twice; lengths of
+ * function bodies as short as they can be, which moves a body only where its length changes width.
+ * Bodies are copied straight from their module into the output, indices renumbered on the way. */
 #include "component/flatten_inner.h"
 
 #include "base/limits.h"
 
 #include <stdio.h>
 
-enum { GAP_MERGED_MAX = 64 };
-
-typedef struct {
-    uint32_t core;
-    const cm_data *def; /* the first of `count` in a row, in one core */
-    uint32_t count;
-    bool known, passive;
-    uint8_t type;
-    int64_t offset;
-    uint64_t bytes;
-} out_data;
-
-typedef struct {
-    uint32_t core;
-    const cm_elem *def;
-    bool known, passive, as_indices;
-    uint8_t type;
-    int64_t offset;
-    uint32_t first, count; /* part of def's items */
-} out_elem;
-
 typedef struct {
     flat *f;
     buf *out;
     plan_unit *unit;
-    VEC(out_data) datas;
-    VEC(out_elem) elems;
     VEC(uint32_t) memories; /* exported as m<k>: merged numbers */
     VEC(uint32_t) reallocs; /* exported as r<k>: final function numbers */
     uint32_t exports;
@@ -50,14 +23,14 @@ typedef struct {
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-static size_t length_begin(buf *b)
+size_t flat_length_begin(buf *b)
 {
     static const uint8_t room[5] = {0};
     buf_put(b, room, 5);
     return b->n;
 }
 
-static void length_end(buf *b, size_t begun)
+void flat_length_end(buf *b, size_t begun)
 {
     if (b->failed)
         return;
@@ -67,311 +40,31 @@ static void length_end(buf *b, size_t begun)
         p[i] = (uint8_t)((n & 0x7f) | (i < 4 ? 0x80 : 0));
 }
 
-static size_t section_begin(buf *b, uint8_t id)
+size_t flat_section_begin(buf *b, uint8_t id)
 {
     buf_put_u8(b, id);
-    return length_begin(b);
+    return flat_length_begin(b);
 }
 
-static void put_name(buf *b, str s)
+void flat_put_name(buf *b, str s)
 {
     leb_u32(b, (uint32_t)s.n);
     buf_put(b, s.p, s.n);
 }
 
-static void put_const(buf *b, uint8_t kind, int64_t v)
+void flat_put_number(buf *out, flat_value v)
 {
-    buf_put_u8(b, kind == CORE_I64 ? 0x42 : 0x41);
-    leb_s64(b, v);
+    /* the opcodes of constants are in the order of the types: 0x7f i32 is 0x41 */
+    code_put_constant(out, (code_constant){(uint8_t)(0x41 + (CORE_I32 - v.type)), v.bits});
 }
 
-/* A constant expression; without its end where it goes into a function body. */
-static bool put_expr(emitter *m, const flat_core *c, bytes expr, bool with_end)
+bool flat_put_expr(flat *f, const flat_core *c, bytes expr, bool with_end, buf *out)
 {
-    flat *f = m->f;
-    uint8_t kind;
-    int64_t v;
-    if (flat_const(f, c, expr, &kind, &v)) {
-        f->constants_folded += expr.p[0] != 0x41 && expr.p[0] != 0x42;
-        put_const(m->out, kind, v);
-        if (with_end)
-            buf_put_u8(m->out, 0x0b);
-        return true;
-    }
     reader r = flat_reader(c, expr);
-    if (!code_walk(&r, &c->maps, m->out, NULL, f->e))
+    if (!code_walk(&r, &c->maps, out, NULL, f->e))
         return false;
     if (!with_end)
-        m->out->n--;
-    return true;
-}
-
-/* --- segments --------------------------------------------------------------------------------- */
-
-static bool data_joins(const out_data *last, const out_data *next, const cm_data *previous)
-{
-    if (!last || last->passive || next->passive || !last->known || !next->known ||
-        last->core != next->core || last->def->memory != next->def->memory ||
-        last->def + last->count != previous + 1)
-        return false;
-    int64_t end = last->offset + (int64_t)last->bytes;
-    return next->offset >= end && next->offset - end <= GAP_MERGED_MAX;
-}
-
-/* A gap may be filled with zeros only where no earlier segment has written. */
-static bool gap_is_fresh(const emitter *m, const out_data *last, int64_t to)
-{
-    int64_t from = last->offset + (int64_t)last->bytes;
-    for (uint32_t i = 0; from < to && i + 1 < m->datas.n; i++) {
-        const out_data *d = &m->datas.p[i];
-        bool same = m->f->cores[d->core].space[CORE_MEMORY][d->def->memory] ==
-                    m->f->cores[last->core].space[CORE_MEMORY][last->def->memory];
-        if (same && (!d->known || d->passive ||
-                     (d->offset < to && d->offset + (int64_t)d->bytes > from)))
-            return false;
-    }
-    return true;
-}
-
-static bool datas_plan(emitter *m)
-{
-    flat *f = m->f;
-    for (uint32_t i = 0; i < f->cores_count; i++) {
-        flat_core *c = &f->cores[i];
-        for (uint32_t k = 0; k < c->m.datas_count; k++) {
-            const cm_data *def = &c->m.datas[k];
-            if (def->mode == CM_ACTIVE && def->memory >= c->m.count[CORE_MEMORY])
-                return err_set(f->e, ERR_INVALID, "data segment %u fills no memory", k);
-            out_data d = {.core = i, .def = def, .count = 1, .bytes = def->content.n};
-            d.passive = def->mode != CM_ACTIVE || c->late;
-            d.known = def->mode == CM_ACTIVE &&
-                      flat_const(f, c, def->offset, &d.type, &d.offset) && d.offset >= 0 &&
-                      d.offset < INT64_MAX / 2;
-            out_data *last = m->datas.n ? &m->datas.p[m->datas.n - 1] : NULL;
-            bool joins = k > 0 && data_joins(last, &d, def - 1) &&
-                         m->datas.n < 64 /* the search for a fresh gap stays short */
-                             ? gap_is_fresh(m, last, d.offset)
-                             : k > 0 && data_joins(last, &d, def - 1) &&
-                                   d.offset == last->offset + (int64_t)last->bytes;
-            if (joins) {
-                last->bytes = (uint64_t)(d.offset - last->offset) + d.bytes;
-                last->count++;
-                f->segments_merged++;
-            } else if (!vec_push(f->a, &m->datas, d)) {
-                return flat_oom(f);
-            }
-            c->datas[k] = m->datas.n - 1;
-        }
-    }
-    return true;
-}
-
-/* The kinds of the items of an expression list: bit 0 functions, bit 1 nulls, bit 2 others. */
-static unsigned elem_kinds(const flat_core *c, const cm_elem *x)
-{
-    reader r = flat_reader(c, x->items);
-    unsigned kinds = 0;
-    for (uint32_t i = 0; i < x->count; i++) {
-        uint8_t op = r.at < r.end ? *r.at : 0;
-        reader at = r;
-        uint32_t index;
-        bool func = reader_u8(&at, &op, NULL) && op == 0xd2 && reader_u32(&at, &index, NULL) &&
-                    reader_u8(&at, &op, NULL) && op == 0x0b;
-        kinds |= func ? 1 : *r.at == 0xd0 ? 2 : 4;
-        if (!code_walk(&r, &c->maps, NULL, NULL, NULL))
-            return 4;
-    }
-    return kinds;
-}
-
-static uint32_t table_of(const emitter *m, const out_elem *x)
-{
-    return m->f->cores[x->core].space[CORE_TABLE][x->def->table];
-}
-
-/* Has an earlier segment written where this one has a null? */
-static bool overlaps_earlier(const emitter *m, const out_elem *x)
-{
-    for (uint32_t i = 0; i < m->elems.n; i++) {
-        const out_elem *d = &m->elems.p[i];
-        if (d->def->mode != CM_ACTIVE || table_of(m, d) != table_of(m, x))
-            continue;
-        if (!d->known || d->passive ||
-            (d->offset < x->offset + x->count && d->offset + d->count > x->offset))
-            return true;
-    }
-    return false;
-}
-
-/* Pushes the runs of functions between the nulls. */
-static bool elem_split(emitter *m, out_elem x)
-{
-    const flat_core *c = &m->f->cores[x.core];
-    reader r = flat_reader(c, x.def->items);
-    int64_t base = x.offset;
-    uint32_t run = 0;
-    for (uint32_t i = 0; i <= x.def->count; i++) {
-        bool null = i == x.def->count || *r.at == 0xd0;
-        if (i < x.def->count && !code_walk(&r, &c->maps, NULL, NULL, m->f->e))
-            return false;
-        if (!null) {
-            run++;
-            continue;
-        }
-        out_elem part = x;
-        part.as_indices = true;
-        part.first = i - run;
-        part.count = run;
-        part.offset = base + part.first;
-        if (run && !vec_push(m->f->a, &m->elems, part))
-            return flat_oom(m->f);
-        run = 0;
-    }
-    return true;
-}
-
-static bool elem_plan(emitter *m, uint32_t core, uint32_t k)
-{
-    flat *f = m->f;
-    flat_core *c = &f->cores[core];
-    const cm_elem *def = &c->m.elems[k];
-    c->elems[k] = m->elems.n;
-    if (def->mode == CM_ACTIVE && c->space[CORE_TABLE][def->table] == FLAT_DROPPED)
-        return true;
-    out_elem x = {.core = core, .def = def, .count = def->count};
-    x.passive = def->mode == CM_PASSIVE || (def->mode == CM_ACTIVE && c->late);
-    x.known = def->mode == CM_ACTIVE && flat_const(f, c, def->offset, &x.type, &x.offset);
-    bool funcref = def->type.n == 1 && def->type.p[0] == 0x70;
-    unsigned kinds = def->is_exprs ? elem_kinds(c, def) : 1;
-    x.as_indices = !def->is_exprs || (funcref && kinds == 1);
-    if (def->is_exprs && funcref && kinds == 3 && x.known && !x.passive &&
-        def->mode == CM_ACTIVE && !overlaps_earlier(m, &x))
-        return elem_split(m, x);
-    return vec_push(f->a, &m->elems, x) ? true : flat_oom(f);
-}
-
-static bool elems_plan(emitter *m)
-{
-    for (uint32_t i = 0; i < m->f->cores_count; i++)
-        for (uint32_t k = 0; k < m->f->cores[i].m.elems_count; k++)
-            if (!elem_plan(m, i, k))
-                return flat_in_core(m->f, i);
-    return true;
-}
-
-static bool put_offset(emitter *m, const flat_core *c, bool known, uint8_t kind, int64_t v,
-                       bytes expr)
-{
-    if (!known)
-        return put_expr(m, c, expr, true);
-    m->f->constants_folded += expr.p[0] != 0x41 && expr.p[0] != 0x42;
-    put_const(m->out, kind, v);
-    buf_put_u8(m->out, 0x0b);
-    return true;
-}
-
-static bool put_elem_items(emitter *m, const out_elem *x)
-{
-    const flat_core *c = &m->f->cores[x->core];
-    reader r = flat_reader(c, x->def->items);
-    uint32_t end = x->first + x->count;
-    leb_u32(m->out, x->count);
-    for (uint32_t i = 0; i < end; i++) {
-        uint32_t index;
-        uint8_t op;
-        if (!x->as_indices) {
-            if (!code_walk(&r, &c->maps, m->out, NULL, m->f->e))
-                return false;
-            continue;
-        }
-        if (x->def->is_exprs && i < x->first) {
-            if (!code_walk(&r, &c->maps, NULL, NULL, m->f->e))
-                return false;
-            continue;
-        }
-        if (x->def->is_exprs && !reader_u8(&r, &op, m->f->e))
-            return false;
-        if (!reader_u32(&r, &index, m->f->e))
-            return false;
-        if (index >= c->m.count[CORE_FUNC])
-            return reader_fail(&r, m->f->e, ERR_INVALID, "function %u does not exist", index);
-        leb_u32(m->out, c->space[CORE_FUNC][index]);
-        if (x->def->is_exprs && !reader_u8(&r, &op, m->f->e))
-            return false;
-    }
-    return true;
-}
-
-static bool section_elems(emitter *m)
-{
-    if (!m->elems.n)
-        return true;
-    size_t at = section_begin(m->out, 9);
-    leb_u32(m->out, m->elems.n);
-    for (uint32_t i = 0; i < m->elems.n; i++) {
-        const out_elem *x = &m->elems.p[i];
-        const flat_core *c = &m->f->cores[x->core];
-        bool declarative = x->def->mode == CM_DECLARATIVE;
-        bool active = !declarative && !x->passive;
-        uint32_t dest = active ? table_of(m, x) : 0;
-        bool plain = x->as_indices || (x->def->type.n == 1 && x->def->type.p[0] == 0x70);
-        bool is_short = active && dest == 0 && plain;
-        leb_u32(m->out, (declarative ? 3u : x->passive ? 1u : is_short ? 0u : 2u) |
-                            (x->as_indices ? 0u : 4u));
-        if (active && !is_short)
-            leb_u32(m->out, dest);
-        if (active && !put_offset(m, c, x->known, x->type, x->offset, x->def->offset))
-            return flat_in_core(m->f, x->core);
-        if (!is_short && x->as_indices) {
-            buf_put_u8(m->out, 0);
-        } else if (!is_short) {
-            reader r = flat_reader(c, x->def->type);
-            if (!code_walk_valtype(&r, &c->maps.types, m->out, m->f->e))
-                return flat_in_core(m->f, x->core);
-        }
-        if (!put_elem_items(m, x))
-            return flat_in_core(m->f, x->core);
-    }
-    length_end(m->out, at);
-    return true;
-}
-
-static void put_data_content(emitter *m, const out_data *d)
-{
-    const flat *f = m->f;
-    int64_t at = d->offset;
-    leb_u64(m->out, d->bytes);
-    for (uint32_t k = 0; k < d->count; k++) {
-        const cm_data *def = d->def + k;
-        uint8_t kind;
-        int64_t offset = at;
-        if (d->count > 1)
-            flat_const(f, &f->cores[d->core], def->offset, &kind, &offset);
-        for (; at < offset; at++)
-            buf_put_u8(m->out, 0);
-        buf_put(m->out, def->content.p, def->content.n);
-        at += (int64_t)def->content.n;
-    }
-}
-
-static bool section_datas(emitter *m)
-{
-    if (!m->datas.n)
-        return true;
-    size_t at = section_begin(m->out, 11);
-    leb_u32(m->out, m->datas.n);
-    for (uint32_t i = 0; i < m->datas.n; i++) {
-        const out_data *d = &m->datas.p[i];
-        const flat_core *c = &m->f->cores[d->core];
-        uint32_t memory = d->passive ? 0 : c->space[CORE_MEMORY][d->def->memory];
-        leb_u32(m->out, d->passive ? 1 : memory ? 2 : 0);
-        if (memory)
-            leb_u32(m->out, memory);
-        if (!d->passive && !put_offset(m, c, d->known, d->type, d->offset, d->def->offset))
-            return flat_in_core(m->f, d->core);
-        put_data_content(m, d);
-    }
-    length_end(m->out, at);
+        out->n--;
     return true;
 }
 
@@ -379,11 +72,11 @@ static bool section_datas(emitter *m)
 
 static void section_types(emitter *m)
 {
-    size_t at = section_begin(m->out, 1);
+    size_t at = flat_section_begin(m->out, 1);
     /* Recursion groups count as one entry, so the count is kept beside the types. */
     leb_u32(m->out, m->f->type_entries);
     buf_put(m->out, m->f->types.p, m->f->types.n);
-    length_end(m->out, at);
+    flat_length_end(m->out, at);
 }
 
 static void section_imports(emitter *m)
@@ -391,38 +84,30 @@ static void section_imports(emitter *m)
     const flat *f = m->f;
     if (!f->unit->canons_count)
         return;
-    size_t at = section_begin(m->out, 2);
+    size_t at = flat_section_begin(m->out, 2);
     leb_u32(m->out, f->unit->canons_count);
     for (uint32_t i = 0; i < f->unit->canons_count; i++) {
         char digits[12];
         int n = snprintf(digits, sizeof digits, "%u", i);
-        put_name(m->out, S("ebb"));
-        put_name(m->out, (str){digits, (size_t)n});
+        flat_put_name(m->out, S("ebb"));
+        flat_put_name(m->out, (str){digits, (size_t)n});
         buf_put_u8(m->out, 0);
         leb_u32(m->out, f->canon_types[i]);
     }
-    length_end(m->out, at);
-}
-
-static uint32_t funcs_kept(const flat *f)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < f->funcs_count; i++)
-        n += f->funcs[i].target == FLAT_DROPPED;
-    return n;
+    flat_length_end(m->out, at);
 }
 
 static void section_functions(emitter *m)
 {
     const flat *f = m->f;
-    size_t at = section_begin(m->out, 3);
-    leb_u32(m->out, funcs_kept(f) + f->has_start);
+    size_t at = flat_section_begin(m->out, 3);
+    leb_u32(m->out, flat_funcs_kept(f) + f->has_start);
     for (uint32_t i = 0; i < f->funcs_count; i++)
         if (f->funcs[i].target == FLAT_DROPPED)
             leb_u32(m->out, f->funcs[i].type);
     if (f->has_start)
         leb_u32(m->out, m->start_type);
-    length_end(m->out, at);
+    flat_length_end(m->out, at);
 }
 
 static bool section_tables(emitter *m)
@@ -433,7 +118,7 @@ static bool section_tables(emitter *m)
         kept += !f->tables[i].dropped;
     if (!kept)
         return true;
-    size_t at = section_begin(m->out, 4);
+    size_t at = flat_section_begin(m->out, 4);
     leb_u32(m->out, kept);
     for (uint32_t i = 0; i < f->tables_count; i++) {
         const flat_table *t = &f->tables[i];
@@ -446,31 +131,11 @@ static bool section_tables(emitter *m)
         if (!code_walk_valtype(&r, &c->maps.types, m->out, f->e))
             return flat_in_core(f, t->core);
         buf_put(m->out, r.at, reader_left(&r));
-        if (t->def->init.n && !put_expr(m, c, t->def->init, true))
+        if (t->def->init.n && !flat_put_expr(f, c, t->def->init, true, m->out))
             return flat_in_core(f, t->core);
     }
-    length_end(m->out, at);
+    flat_length_end(m->out, at);
     return true;
-}
-
-/* Sizes of the largest memory, in bytes, for the plan. */
-static void memory_note(emitter *m, bytes limits)
-{
-    reader r = reader_over(limits);
-    uint8_t flags = 0;
-    uint64_t min = 0, max = UINT64_MAX;
-    uint32_t page_log2 = 16;
-    if (!reader_u8(&r, &flags, NULL) || !reader_u64(&r, &min, NULL) ||
-        (flags & 1 && !reader_u64(&r, &max, NULL)) ||
-        (flags & 8 && !reader_u32(&r, &page_log2, NULL)) || page_log2 > 16)
-        return;
-    uint64_t limit = UINT64_MAX >> page_log2;
-    min = min > limit ? UINT64_MAX : min << page_log2;
-    max = max > limit ? UINT64_MAX : max << page_log2;
-    if (min > m->unit->memory_bytes_min)
-        m->unit->memory_bytes_min = min;
-    if (max > m->unit->memory_bytes_max)
-        m->unit->memory_bytes_max = max;
 }
 
 static void section_memories(emitter *m)
@@ -478,13 +143,17 @@ static void section_memories(emitter *m)
     const flat *f = m->f;
     if (!f->memories_count)
         return;
-    size_t at = section_begin(m->out, 5);
+    size_t at = flat_section_begin(m->out, 5);
     leb_u32(m->out, f->memories_count);
     for (uint32_t i = 0; i < f->memories_count; i++) {
-        buf_put(m->out, f->memories[i].limits.p, f->memories[i].limits.n);
-        memory_note(m, f->memories[i].limits);
+        const flat_memory *mem = &f->memories[i];
+        buf_put(m->out, mem->limits.p, mem->limits.n);
+        if (mem->bytes_min > m->unit->memory_bytes_min)
+            m->unit->memory_bytes_min = mem->bytes_min;
+        if (mem->bytes_max > m->unit->memory_bytes_max)
+            m->unit->memory_bytes_max = mem->bytes_max;
     }
-    length_end(m->out, at);
+    flat_length_end(m->out, at);
 }
 
 static void section_tags(emitter *m)
@@ -492,33 +161,45 @@ static void section_tags(emitter *m)
     const flat *f = m->f;
     if (!f->tags_count)
         return;
-    size_t at = section_begin(m->out, 13);
+    size_t at = flat_section_begin(m->out, 13);
     leb_u32(m->out, f->tags_count);
     for (uint32_t i = 0; i < f->tags_count; i++) {
         buf_put_u8(m->out, 0);
         leb_u32(m->out, f->tags[i]);
     }
-    length_end(m->out, at);
+    flat_length_end(m->out, at);
+}
+
+static bool put_global(emitter *m, const flat_global *g)
+{
+    flat *f = m->f;
+    const flat_core *c = &f->cores[g->core];
+    reader r = flat_reader(c, g->def->type);
+    if (!code_walk_valtype(&r, &c->maps.types, m->out, f->e))
+        return flat_in_core(f, g->core);
+    buf_put(m->out, r.at, reader_left(&r));
+    if (g->known && g->value.type != FLAT_FUNCREF) {
+        flat_put_number(m->out, g->value);
+        buf_put_u8(m->out, 0x0b);
+        return true;
+    }
+    return flat_put_expr(f, c, g->def->init, true, m->out) ? true : flat_in_core(f, g->core);
 }
 
 static bool section_globals(emitter *m)
 {
-    flat *f = m->f;
-    if (!f->globals_count)
+    const flat *f = m->f;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < f->globals_count; i++)
+        kept += !(f->globals[i].final & CODE_CONSTANT);
+    if (!kept)
         return true;
-    size_t at = section_begin(m->out, 6);
-    leb_u32(m->out, f->globals_count);
-    for (uint32_t i = 0; i < f->globals_count; i++) {
-        const flat_global *g = &f->globals[i];
-        const flat_core *c = &f->cores[g->core];
-        reader r = flat_reader(c, g->def->type);
-        if (!code_walk_valtype(&r, &c->maps.types, m->out, f->e))
-            return flat_in_core(f, g->core);
-        buf_put(m->out, r.at, reader_left(&r));
-        if (!put_expr(m, c, g->def->init, true))
-            return flat_in_core(f, g->core);
-    }
-    length_end(m->out, at);
+    size_t at = flat_section_begin(m->out, 6);
+    leb_u32(m->out, kept);
+    for (uint32_t i = 0; i < f->globals_count; i++)
+        if (!(f->globals[i].final & CODE_CONSTANT) && !put_global(m, &f->globals[i]))
+            return false;
+    flat_length_end(m->out, at);
     return true;
 }
 
@@ -528,7 +209,7 @@ static void export_put(emitter *m, char letter, uint32_t k, core_kind kind, uint
 {
     char name[16];
     int n = snprintf(name, sizeof name, "%c%u", letter, k);
-    put_name(&m->export_section, (str){name, (size_t)n});
+    flat_put_name(&m->export_section, (str){name, (size_t)n});
     buf_put_u8(&m->export_section, (uint8_t)kind);
     leb_u32(&m->export_section, index);
     m->exports++;
@@ -635,14 +316,14 @@ static bool exports_make(emitter *m)
     uint32_t k = 0;
     for (uint32_t i = 0; i < f->globals_count; i++)
         if (f->globals[i].def->is_mutable && f->globals[i].set_by_code)
-            export_put(m, 'g', k++, CORE_GLOBAL, i);
+            export_put(m, 'g', k++, CORE_GLOBAL, f->globals[i].final);
     m->unit->globals_count = k;
     m->unit->memories_count = m->memories.n;
     m->unit->reallocs_count = m->reallocs.n;
     if (f->has_start) {
-        put_name(&m->export_section, S("start"));
+        flat_put_name(&m->export_section, S("start"));
         buf_put_u8(&m->export_section, CORE_FUNC);
-        leb_u32(&m->export_section, f->unit->canons_count + funcs_kept(f));
+        leb_u32(&m->export_section, f->unit->canons_count + flat_funcs_kept(f));
         m->exports++;
     }
     return m->export_section.failed ? flat_oom(f) : true;
@@ -650,56 +331,30 @@ static bool exports_make(emitter *m)
 
 static void section_exports(emitter *m)
 {
-    size_t at = section_begin(m->out, 7);
+    size_t at = flat_section_begin(m->out, 7);
     leb_u32(m->out, m->exports);
     buf_put(m->out, m->export_section.p, m->export_section.n);
-    length_end(m->out, at);
+    flat_length_end(m->out, at);
 }
 
 /* --- code ------------------------------------------------------------------------------------- */
 
-/* table.init and elem.drop, memory.init and data.drop, for one late instance. */
-static bool start_segments(emitter *m, uint32_t core)
+static size_t leb_width(uint32_t v)
 {
-    const flat_core *c = &m->f->cores[core];
-    for (uint32_t i = 0; i < m->elems.n; i++) {
-        const out_elem *x = &m->elems.p[i];
-        if (x->core != core || x->def->mode != CM_ACTIVE)
-            continue;
-        if (!put_expr(m, c, x->def->offset, false))
-            return false;
-        put_const(m->out, CORE_I32, 0);
-        put_const(m->out, CORE_I32, (int32_t)x->count);
-        buf_put(m->out, "\xfc\x0c", 2);
-        leb_u32(m->out, i);
-        leb_u32(m->out, table_of(m, x));
-        buf_put(m->out, "\xfc\x0d", 2);
-        leb_u32(m->out, i);
-    }
-    for (uint32_t i = 0; i < m->datas.n; i++) {
-        const out_data *d = &m->datas.p[i];
-        if (d->core != core || d->def->mode != CM_ACTIVE)
-            continue;
-        if (!put_expr(m, c, d->def->offset, false))
-            return false;
-        put_const(m->out, CORE_I32, 0);
-        put_const(m->out, CORE_I32, (int32_t)d->bytes);
-        buf_put(m->out, "\xfc\x08", 2);
-        leb_u32(m->out, i);
-        leb_u32(m->out, c->space[CORE_MEMORY][d->def->memory]);
-        buf_put(m->out, "\xfc\x09", 2);
-        leb_u32(m->out, i);
-    }
-    return true;
+    size_t n = 1;
+    while (v >>= 7)
+        n++;
+    return n;
 }
 
+/* All start functions in order, each after the segments that the original copied before it. */
 static bool start_body(emitter *m)
 {
-    size_t at = length_begin(m->out);
+    size_t at = flat_length_begin(m->out);
     leb_u32(m->out, 0);
     for (uint32_t i = 0; i < m->f->cores_count; i++) {
         const flat_core *c = &m->f->cores[i];
-        if (c->late && !start_segments(m, i))
+        if (!flat_put_late(m->f, i, m->out))
             return flat_in_core(m->f, i);
         if (c->m.has_start) {
             buf_put_u8(m->out, 0x10);
@@ -707,75 +362,53 @@ static bool start_body(emitter *m)
         }
     }
     buf_put_u8(m->out, 0x0b);
-    length_end(m->out, at);
+    flat_length_end(m->out, at);
+    return true;
+}
+
+/* A body with its length in front, in as few bytes as the length of the original took if that
+ * still fits. */
+static bool put_body(emitter *m, const flat_func *fn)
+{
+    flat *f = m->f;
+    const flat_core *c = &f->cores[fn->core];
+    bytes body = c->m.codes[fn->body];
+    reader r = flat_reader(c, body);
+    size_t hole = m->out->n, width = leb_width((uint32_t)body.n);
+    buf_put(m->out, "\0\0\0\0", width);
+    if (!code_walk_body(&r, &c->maps, m->out, NULL, f->e)) {
+        err_wrap(f->e, "function %u", c->m.imported[CORE_FUNC] + fn->body);
+        return flat_in_core(f, fn->core);
+    }
+    if (m->out->failed)
+        return true; /* the caller looks at it */
+    size_t n = m->out->n - hole - width, now = leb_width((uint32_t)n);
+    if (now != width) {
+        if (now > width && !buf_reserve(m->out, now - width))
+            return true;
+        memmove(m->out->p + hole + now, m->out->p + hole + width, n);
+    }
+    m->out->n = hole;
+    leb_u64(m->out, n);
+    m->out->n = hole + now + n;
     return true;
 }
 
 static bool section_code(emitter *m)
 {
     flat *f = m->f;
-    size_t at = section_begin(m->out, 10);
-    leb_u32(m->out, funcs_kept(f) + f->has_start);
-    for (uint32_t i = 0; i < f->funcs_count; i++) {
-        const flat_func *fn = &f->funcs[i];
-        const flat_core *c = &f->cores[fn->core];
-        if (fn->target != FLAT_DROPPED)
-            continue;
-        size_t body = length_begin(m->out);
-        reader r = flat_reader(c, c->m.codes[fn->body]);
-        if (!code_walk_body(&r, &c->maps, m->out, NULL, f->e)) {
-            err_wrap(f->e, "function %u", c->m.imported[CORE_FUNC] + fn->body);
-            return flat_in_core(f, fn->core);
-        }
-        length_end(m->out, body);
-    }
+    uint32_t kept = flat_funcs_kept(f);
+    if (!kept && !f->has_start)
+        return true;
+    size_t at = flat_section_begin(m->out, 10);
+    leb_u32(m->out, kept + f->has_start);
+    for (uint32_t i = 0; i < f->funcs_count; i++)
+        if (f->funcs[i].target == FLAT_DROPPED && !put_body(m, &f->funcs[i]))
+            return false;
     if (f->has_start && !start_body(m))
         return false;
-    length_end(m->out, at);
+    flat_length_end(m->out, at);
     return true;
-}
-
-/* --- names ------------------------------------------------------------------------------------ */
-
-/* Function names (core specification, appendix "Custom Sections"): imports by what they are to the
- * component, others as their own module named them. */
-static void section_names(emitter *m)
-{
-    const flat *f = m->f;
-    size_t at = section_begin(m->out, 0);
-    put_name(m->out, S("name"));
-    buf_put_u8(m->out, 1);
-    size_t sub = length_begin(m->out);
-    uint32_t count = f->unit->canons_count;
-    for (uint32_t i = 0; i < f->funcs_count; i++) {
-        const core_module *c = &f->cores[f->funcs[i].core].m;
-        uint32_t own = c->imported[CORE_FUNC] + f->funcs[i].body;
-        count += f->funcs[i].target == FLAT_DROPPED && c->names && c->names[own].n;
-    }
-    leb_u32(m->out, count + f->has_start);
-    for (uint32_t i = 0; i < f->unit->canons_count; i++) {
-        const link_canon *c = &f->unit->canons[i];
-        leb_u32(m->out, i);
-        leb_u32(m->out, (uint32_t)(c->interface.n + (c->interface.n > 0) + c->name.n));
-        buf_put(m->out, c->interface.p, c->interface.n);
-        if (c->interface.n)
-            buf_put_u8(m->out, '#');
-        buf_put(m->out, c->name.p, c->name.n);
-    }
-    for (uint32_t i = 0; i < f->funcs_count; i++) {
-        const core_module *c = &f->cores[f->funcs[i].core].m;
-        uint32_t own = c->imported[CORE_FUNC] + f->funcs[i].body;
-        if (f->funcs[i].target != FLAT_DROPPED || !c->names || !c->names[own].n)
-            continue;
-        leb_u32(m->out, f->funcs[i].final);
-        put_name(m->out, c->names[own]);
-    }
-    if (f->has_start) {
-        leb_u32(m->out, f->unit->canons_count + funcs_kept(f));
-        put_name(m->out, S("start (of all core modules)"));
-    }
-    length_end(m->out, sub);
-    length_end(m->out, at);
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */
@@ -788,7 +421,7 @@ static void unit_fill(emitter *m)
     u->mutates_tables = f->mutates_tables;
     u->passive_segments = f->segments_used;
     u->core_modules = f->cores_count;
-    u->core_functions = funcs_kept(f);
+    u->core_functions = flat_funcs_kept(f);
     u->shims_removed = f->shims_removed;
     u->segments_merged = f->segments_merged;
     u->constants_folded = f->constants_folded;
@@ -803,7 +436,7 @@ static bool sections(emitter *m)
     if (f->has_start &&
         !flat_func_type(f, (bytes){(const uint8_t *)"\x60\0\0", 3}, &m->start_type))
         return false;
-    if (!datas_plan(m) || !elems_plan(m) || !exports_make(m))
+    if (!exports_make(m))
         return false;
     buf_reserve(m->out, f->module_bytes_before + 64 * KIB);
     buf_put(m->out, preamble, sizeof preamble);
@@ -817,16 +450,15 @@ static bool sections(emitter *m)
     if (!section_globals(m))
         return false;
     section_exports(m);
-    if (!section_elems(m))
+    if (!flat_put_elems(f, m->out))
         return false;
-    if (m->datas.n) {
-        size_t at = section_begin(m->out, 12);
-        leb_u32(m->out, m->datas.n);
-        length_end(m->out, at);
+    if (f->datas_final) {
+        size_t at = flat_section_begin(m->out, 12);
+        leb_u32(m->out, f->datas_final);
+        flat_length_end(m->out, at);
     }
-    if (!section_code(m) || !section_datas(m))
+    if (!section_code(m) || !flat_put_datas(f, m->out) || !flat_put_names(f, m->out))
         return false;
-    section_names(m);
     return m->out->failed || f->types.failed ? flat_oom(f) : true;
 }
 

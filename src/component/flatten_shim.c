@@ -4,9 +4,10 @@
  *     (func (param ...) local.get 0 ... local.get n-1  i32.const k  call_indirect $table)
  *
  * and a fix-up module fills the table at the end. Within one module nothing needs that detour. A
- * thunk is replaced by what it calls if this can be proved: nothing but active segments with
- * constant offsets ever writes the table, the last of them puts a function there, and that
- * function's type is the thunk's own. A table that nothing else looks at goes with its thunks. */
+ * thunk is replaced by what it calls if this can be proved: nothing but static segments ever writes
+ * the table (flatten_inner.h: in bounds, and no start function ran before them that could have
+ * called the thunk), the last of them puts a function there, and that function's type is the
+ * thunk's own. A table that nothing else looks at goes with its thunks. */
 #include "component/flatten_inner.h"
 
 #include "base/limits.h"
@@ -19,13 +20,10 @@ static bool thunk_read(const flat *f, const flat_core *c, bytes body, uint32_t o
     uint8_t op;
     uint32_t v, params, index, through;
     int32_t slot;
-    const cm_rec *rec = NULL;
     if (!reader_u32(&r, &v, NULL) || v != 0)
         return false;
-    for (uint32_t i = 0; i < c->m.recs_count && !rec; i++)
-        if (c->m.recs[i].first == own && c->m.recs[i].is_func)
-            rec = &c->m.recs[i];
-    if (!rec)
+    const cm_rec *rec = core_module_rec(&c->m, own);
+    if (!rec || !rec->is_func)
         return false;
     reader t = flat_reader(c, rec->raw);
     if (!reader_u8(&t, &op, NULL) || !reader_u32(&t, &params, NULL))
@@ -65,99 +63,81 @@ static void thunks_find(flat *f)
     }
 }
 
-/* One pass over all code but thunks: what it does to tables and globals. */
-static bool facts_gather(flat *f)
+/* One pass over all code but thunks: what it does to tables and globals, and what it mentions. */
+static bool facts_walk(flat *f, code_facts *facts)
 {
-    uint8_t *tables = ARENA_ARRAY(f->a, uint8_t, f->tables_count);
-    uint8_t *globals = ARENA_ARRAY(f->a, uint8_t, f->globals_count);
-    if (!tables || !globals)
-        return flat_oom(f);
-    code_facts facts = {.tables = tables, .globals = globals};
     for (uint32_t i = 0; i < f->funcs_count; i++) {
         const flat_core *c = &f->cores[f->funcs[i].core];
         if (f->funcs[i].is_thunk)
             continue;
         reader r = flat_reader(c, c->m.codes[f->funcs[i].body]);
-        if (!code_walk_body(&r, &c->maps, NULL, &facts, f->e)) {
+        if (!code_walk_body(&r, &c->maps, NULL, facts, f->e)) {
             err_wrap(f->e, "function %u", c->m.imported[CORE_FUNC] + f->funcs[i].body);
             return flat_in_core(f, f->funcs[i].core);
         }
     }
+    return true;
+}
+
+static bool facts_gather(flat *f)
+{
+    uint32_t canons = f->unit->canons_count;
+    code_facts facts = {
+        .tables = ARENA_ARRAY(f->a, uint8_t, f->tables_count),
+        .globals = ARENA_ARRAY(f->a, uint8_t, f->globals_count),
+        .funcs = ARENA_ARRAY(f->a, uint8_t, (size_t)canons + f->funcs_count),
+        .elems = ARENA_ARRAY(f->a, uint8_t, f->elems_count),
+        .datas = ARENA_ARRAY(f->a, uint8_t, f->datas_count),
+    };
+    if (!facts.tables || !facts.globals || !facts.funcs || !facts.elems || !facts.datas)
+        return flat_oom(f);
+    if (!facts_walk(f, &facts))
+        return false;
     for (uint32_t i = 0; i < f->tables_count; i++)
-        f->tables[i].facts = tables[i];
+        f->tables[i].facts = facts.tables[i];
     for (uint32_t i = 0; i < f->globals_count; i++)
-        f->globals[i].set_by_code = globals[i];
+        f->globals[i].set_by_code = facts.globals[i];
+    for (uint32_t i = 0; i < f->elems_count; i++)
+        f->elems[i].mentioned = facts.elems[i];
+    for (uint32_t i = 0; i < f->datas_count; i++)
+        f->datas[i].mentioned = facts.datas[i];
+    for (uint32_t i = 0; i < f->funcs_count; i++)
+        f->funcs[i].referenced = facts.funcs[canons + i];
+    f->canons_referenced = facts.funcs;
     f->segments_used = facts.segments;
     f->mutates_tables = facts.mutates_tables;
     return true;
 }
 
-/* The next item of a segment as merged function + 1; 0: null or not a plain ref.func. */
-static bool elem_next(const flat_core *c, const cm_elem *x, reader *r, uint32_t *ret)
+static bool is_provable(const flat_table *t)
 {
-    uint32_t index = 0;
-    uint8_t op;
-    *ret = 0;
-    if (x->is_exprs) {
-        reader at = *r;
-        if (reader_u8(&at, &op, NULL) && op == 0xd2 && reader_u32(&at, &index, NULL) &&
-            reader_u8(&at, &op, NULL) && op == 0x0b && index < c->m.count[CORE_FUNC])
-            *ret = c->space[CORE_FUNC][index] + 1;
-        return code_walk(r, &c->maps, NULL, NULL, NULL);
-    }
-    if (!reader_u32(r, &index, NULL) || index >= c->m.count[CORE_FUNC])
-        return false;
-    *ret = c->space[CORE_FUNC][index] + 1;
-    return true;
+    return t->is_plain && !t->opaque && !(t->facts & TABLE_MUTATED);
 }
 
-/* Plays one active segment into the table it fills. */
-static void segment_play(flat *f, const flat_core *c, const cm_elem *x)
-{
-    flat_table *t = &f->tables[c->space[CORE_TABLE][x->table]];
-    uint8_t kind;
-    int64_t offset;
-    if (!t->slots)
-        return;
-    if (!flat_const(f, c, x->offset, &kind, &offset) || offset < 0) {
-        t->opaque = true;
-        return;
-    }
-    reader r = flat_reader(c, x->items);
-    for (uint32_t i = 0; i < x->count; i++) {
-        uint32_t func;
-        if (!elem_next(c, x, &r, &func)) {
-            t->opaque = true;
-            return;
-        }
-        uint64_t slot = (uint64_t)offset + i;
-        if (slot < t->slots_count)
-            t->slots[slot] = func;
-    }
-}
-
+/* What static segments put into the slots that thunks use. */
 static bool tables_play(flat *f)
 {
     for (uint32_t i = 0; i < f->tables_count; i++) {
         flat_table *t = &f->tables[i];
-        if (!t->slots_count || t->slots_count > COMPONENT_ITEMS_MAX)
+        if (!t->slots_count || t->slots_count > COMPONENT_ITEMS_MAX || !is_provable(t))
             continue;
         t->slots = ARENA_ARRAY(f->a, uint32_t, t->slots_count);
         if (!t->slots)
             return flat_oom(f);
-        t->opaque = t->facts & TABLE_MUTATED || t->def->init.n;
     }
-    for (uint32_t i = 0; i < f->cores_count; i++) {
-        const flat_core *c = &f->cores[i];
-        for (uint32_t k = 0; k < c->m.elems_count; k++) {
-            const cm_elem *x = &c->m.elems[k];
-            if (x->mode != CM_ACTIVE)
-                continue;
-            if (x->table >= c->m.count[CORE_TABLE]) {
-                err_set(f->e, ERR_INVALID, "element segment %u fills no table", k);
-                return flat_in_core(f, i);
-            }
-            segment_play(f, c, x);
+    for (uint32_t i = 0; i < f->elems_count; i++) {
+        const flat_elem *x = &f->elems[i];
+        if (x->place != PLACE_STATIC || !f->tables[x->target].slots)
+            continue;
+        flat_table *t = &f->tables[x->target];
+        const flat_core *c = &f->cores[x->core];
+        reader r = flat_reader(c, x->def->items);
+        for (uint64_t k = 0, slot = flat_offset(x->offset); k < x->def->count; k++, slot++) {
+            uint32_t func;
+            if (!flat_elem_next(f, c, x->def, &r, &func))
+                return err_set(f->e, ERR_INTERNAL, "a static segment changed its mind");
+            if (slot < t->slots_count)
+                t->slots[slot] = func;
         }
     }
     return true;
@@ -176,7 +156,7 @@ static void thunk_resolve(flat *f, flat_func *fn)
     uint32_t canons = f->unit->canons_count;
     for (uint32_t steps = 0; steps < 16; steps++) {
         const flat_table *t = &f->tables[at->table];
-        if (!t->slots || t->opaque || !t->slots[at->slot])
+        if (!t->slots || !t->slots[at->slot])
             return;
         uint32_t target = t->slots[at->slot] - 1;
         if (func_type(f, target) != fn->type)
@@ -199,7 +179,7 @@ bool flat_shims(flat *f)
         if (f->funcs[i].is_thunk)
             thunk_resolve(f, &f->funcs[i]);
     for (uint32_t i = 0; i < f->tables_count; i++)
-        f->tables[i].dropped = f->tables[i].slots && !f->tables[i].opaque && !f->tables[i].facts;
+        f->tables[i].dropped = f->tables[i].slots && !f->tables[i].facts;
     /* A thunk that stays needs its table. */
     for (uint32_t i = 0; i < f->funcs_count; i++)
         if (f->funcs[i].is_thunk && f->funcs[i].target == FLAT_DROPPED) {
