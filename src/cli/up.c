@@ -123,9 +123,11 @@ static bool workers_of(const option *o, unsigned *ret, err *e)
 
 static bool listeners_open(str address, up *u, int *fds, err *e)
 {
+    if (!listen_is_free(address, e))
+        return err_wrap(e, "choose another place with --listen");
     for (unsigned i = 0; i < u->workers; i++)
         if (!listen_socket(i ? str_from(u->address) : address, &fds[i], u->address, e))
-            return err_wrap(e, "cannot listen on %.*s", STR(address));
+            return false;
     return true;
 }
 

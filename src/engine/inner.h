@@ -17,6 +17,7 @@
 enum {
     /* Calls nested in host functions (a destructor that drops a resource whose destructor ...). */
     ENGINE_NEST_MAX = 8,
+    ENGINE_NEST_TICKS_MAX = 250, /* ticks that one nested call may take: a quarter of a second */
     /* Handles of exports kept per instance; what is beyond is looked up at each use. */
     ENGINE_CACHED = 4,
     ENGINE_SLOTS_MAX = ABI_FLAT_PARAMS_MAX + 1,
@@ -100,7 +101,7 @@ struct engine_instance {
         may_leave; /* false while the guest allocates or cleans up for us (may_leave of the spec) */
     bool trap_ready, wasm_trap;
     bool sampled; /* not populated: shows which pages the guest writes itself */
-    uint32_t nest, frames_count;
+    uint32_t nest, nest_ticks, frames_count;
     uint32_t memories_known, reallocs_known; /* bit k < ENGINE_CACHED */
     ns cpu_ns;
     size_t memory_bytes, memory_bytes_max;

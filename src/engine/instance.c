@@ -48,6 +48,21 @@ static void instance_give(engine *en, engine_instance *in)
     en->spare_count++;
 }
 
+/* A tick found this guest running. Its own call yields, so that others have their turn. A function
+ * that the host called (an allocation, a destructor) can't: the host function above it is not done;
+ * it may go on for a while and is then stopped. */
+static wasmtime_error_t *tick_came(const wasmtime_context_t *ctx, void *data, uint64_t *delta,
+                                   wasmtime_update_deadline_kind_t *kind)
+{
+    (void)ctx;
+    engine_instance *in = data;
+    *delta = 1;
+    *kind = in->nest ? WASMTIME_UPDATE_DEADLINE_CONTINUE : WASMTIME_UPDATE_DEADLINE_YIELD;
+    if (!in->nest || ++in->nest_ticks < ENGINE_NEST_TICKS_MAX)
+        return NULL;
+    return wasmtime_error_new("an allocation or clean-up function of the guest ran too long");
+}
+
 bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
                          engine_instance **ret, err *e)
 {
@@ -76,8 +91,7 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
     in->ctx = wasmtime_store_context(in->store);
     wasmtime_store_limiter(in->store, (int64_t)memory_max, (int64_t)l->table_elements_max, 1, -1,
                            -1);
-    /* The header promises an error, the library returns nothing: whatever comes is no pointer. */
-    (void)wasmtime_context_epoch_deadline_async_yield_and_update(in->ctx, 1);
+    wasmtime_store_epoch_deadline_callback(in->store, tick_came, in, NULL);
     in->sampled = pages_sampled(m);
     en->instances_count++;
     m->instances_count++;
@@ -343,7 +357,8 @@ static bool nested_call(engine_instance *in, const wasmtime_func_t *func, slot *
                  ENGINE_NEST_MAX);
         return false;
     }
-    in->nest++;
+    if (!in->nest++)
+        in->nest_ticks = 0;
     wasm_trap_t *trap = NULL;
     wasmtime_error_t *error =
         wasmtime_func_call_unchecked(in->ctx, func, (wasmtime_val_raw_t *)(void *)slots, n, &trap);

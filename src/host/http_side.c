@@ -223,7 +223,10 @@ static size_t request_readable(guest *g, body_source *b, body_state *ret_state)
         *ret_state = s->head->has_body ? BODY_ABORTED : BODY_END;
         return 0;
     }
-    return exchange_readable(s->x, ret_state);
+    size_t n = exchange_readable(s->x, ret_state);
+    if (!n && *ret_state == BODY_OPEN) /* reading, if only in vain, asks for "100 Continue" */
+        exchange_read(s->x, NULL, 0, ret_state);
+    return n;
 }
 
 static void request_read(guest *g, body_source *b, void *p, size_t n)

@@ -14,8 +14,9 @@
 #include "base/buf.h"
 #include "loop/loop.h"
 
-/* Of one read at most; the size of the buffer that the streams of a loop share. */
-enum { STREAM_READ_BYTES_MAX = 64 * 1024 };
+/* Of one read at most; the size of the buffer that the streams of a loop share. Room for a body of
+ * 64 kB with its head. */
+enum { STREAM_READ_BYTES_MAX = 80 * 1024 };
 
 typedef enum {
     STREAM_EOF,   /* the peer sends no more; writing may still work */

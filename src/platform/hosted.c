@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { HANDLES_MAX = 4096, OUTPUT_LINE_BYTES_MAX = 4096 };
+enum { HANDLES_MAX = 131072, OUTPUT_LINE_BYTES_MAX = 4096 };
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
                  bool transient_write)

@@ -397,8 +397,8 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     l.config = (worker_config){.app = l.app, .components = components,
                                .allow_transient_write = o->allow_transient_write};
     bool ok = variables_check(l.app, providers, &scratch, e) &&
-              artifacts_make(a, o, &l, &at, components, e) &&
-              components_make(a, o, &l, &at, providers, components, e);
+              components_make(a, o, &l, &at, providers, components, e) &&
+              artifacts_make(a, o, &l, &at, components, e);
     if (!ok)
         localapp_unload(&l);
     else

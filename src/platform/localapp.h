@@ -24,7 +24,7 @@ typedef struct {
 typedef struct {
     app *app;
     worker_config config;
-    char temp[64]; /* folder of the copied files; empty: none */
+    char temp[256];/* folder of the copied files; empty: none */
 } localapp;
 
 /* Everything is in the arena but the temporary folder. Warnings are in app->warnings. */

@@ -44,6 +44,10 @@ route = "/exact/request"
 component = "js"
 
 [[trigger.http]]
+route = "/also/:here"
+component = "c"
+
+[[trigger.http]]
 route = "/static"
 static_response = { status_code = 418, headers = { "x-kind" = "static" }, body = "short and stout" }
 """ + "".join(COMPONENT.format(id=x, source=guest(f"{x}-kitchen")) for x in LANGUAGES)

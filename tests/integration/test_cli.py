@@ -106,7 +106,7 @@ def test_env_and_variable_flags(tmp_path, workers):
         '[component.k.variables]\nword = "<{{ word }}>"\n[variables]\nword = { required = true }\n')
     app = write_app(tmp_path / "app", text)
     _, err = ebb("up", "-f", app, status=1)
-    assert "word" in err and "SPIN_VARIABLE_WORD" in err
+    assert "variable word" in err and "--variable word=" in err and "SPIN_VARIABLE_" in err
     with serving(app, tmp_path, "--env", "A=b=c", "--variable", "word=given",
                  workers=workers) as server:
         assert fetch(server, "/env?A").text == "b=c"

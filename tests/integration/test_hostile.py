@@ -16,8 +16,8 @@ component = "good"
 [component.bad]
 source = "{guest('c-kitchen')}"
 [component.bad.tool.ebb]
-cpu_time = "300ms"
-memory = "64MiB"
+cpu_time_max = "300ms"
+memory_max = "64 MiB"
 [component.good]
 source = "{guest('c-kitchen')}"
 """

@@ -142,7 +142,7 @@ def test_second_signal_stops_at_once(served):
 def test_nothing_is_left_behind(tmp_path, workers):
     temp = tmp_path / "tmp"
     temp.mkdir()
-    text = APP + 'files = ["data/*"]\n'
+    text = APP + 'files = ["data/a.txt"]\n'
     app = write_app(tmp_path / "app", text, {"data/a.txt": "a"})
     with serving(app, tmp_path, workers=workers, env={"TMPDIR": str(temp)}) as server:
         assert fetch(server, "/file?data/a.txt").text == "a"
