@@ -147,7 +147,10 @@ static size_t http1_room(const http_exchange *p)
 {
     const http1_exchange *x = of(p);
     size_t waiting = http1_out_waiting(x->c);
-    return x->full || waiting >= HTTP_BUFFER_BYTES ? 0 : HTTP_BUFFER_BYTES - waiting;
+    if (x->full || waiting >= HTTP1_OUT_FULL)
+        return 0;
+    size_t room = HTTP1_OUT_FULL - waiting;
+    return room < HTTP_BUFFER_BYTES ? room : HTTP_BUFFER_BYTES;
 }
 
 static void http1_write(http_exchange *p, const void *from, size_t n)

@@ -149,6 +149,9 @@ void http1_conn_drain(http1_conn *c);
 /* Closes it now; the handler is told. */
 void http1_conn_cut(http1_conn *c);
 
+/* Output that stops the handler. More than a full body buffer, so that it fits beside its head and
+ * both go out in one write. */
+enum { HTTP1_OUT_FULL = HTTP_BUFFER_BYTES + 4 * 1024 };
 /* Output waits in c->out; whoever gets it here appends and need not do more. */
 buf *http1_out(http1_conn *c);
 static inline size_t http1_out_waiting(const http1_conn *c)
