@@ -417,6 +417,8 @@ static void unit_fill(emitter *m)
 {
     const flat *f = m->f;
     plan_unit *u = m->unit;
+    u->label = f->unit->label;
+    u->parent = f->unit->parent;
     u->has_start = f->has_start;
     u->mutates_tables = f->mutates_tables;
     u->passive_segments = f->segments_used;

@@ -66,6 +66,22 @@ static void unit_print(const plan_unit *u, uint32_t i)
         printf("  f%u %.*s\n", k, STR(u->lifts[k].label));
 }
 
+/* What workers will read must be what was written. */
+static bool plan_survives(bytes encoded, err *e)
+{
+    _cleanup_(arena_fini) arena a;
+    _cleanup_(buf_fini) buf again;
+    plan p;
+    arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
+    buf_init(&again, encoded.n);
+    if (!plan_decode(&a, encoded, &p, e))
+        return false;
+    if (!plan_encode(&p, &again, e) || again.n != encoded.n ||
+        memcmp(again.p, encoded.p, encoded.n) != 0)
+        return err_set(e, ERR_INTERNAL, "the plan changes when it is read and written");
+    return true;
+}
+
 static int write_all(const char *prefix, const plan *p, buf *modules, ns begun)
 {
     _cleanup_(buf_fini) buf encoded;
@@ -74,7 +90,7 @@ static int write_all(const char *prefix, const plan *p, buf *modules, ns begun)
     struct rusage usage;
     buf_init(&encoded, 256 * MIB);
     ns took = clock_mono() - begun;
-    if (!plan_encode(p, &encoded, &e))
+    if (!plan_encode(p, &encoded, &e) || !plan_survives(buf_bytes(&encoded), &e))
         return fail(&e);
     for (uint32_t i = 0; i < p->units_count; i++) {
         snprintf(suffix, sizeof suffix, "%u.wasm", i);

@@ -2,7 +2,7 @@
  *
  *     "ebbp" | version u32 | resources | types | units | imports | exports
  *     string:    length u32, bytes
- *     type:      kind u8, fields (name, type + 1), elem + 1, fixed length, resource + 1
+ *     type:      kind u8, fields (name, type + 1), elem + 1, fixed length, map u8, resource + 1
  *                a type mentions only types before it, so that what is read is a finite tree
  *     functype:  params (name, type), result + 1, async u8
  *
@@ -16,7 +16,7 @@
 #include "component/reader.h"
 #include "component/table.h"
 
-enum { PLAN_MAGIC = 0x70626265, PLAN_UNITS_MAX = 64, PLAN_TYPES_MAX = 100000 };
+enum { PLAN_MAGIC = 0x70626265, PLAN_TYPES_MAX = 100000 };
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
@@ -88,6 +88,7 @@ static void put_type(writer *w, const type *t)
     }
     put_u32(w, number(w, t->elem));
     put_u32(w, t->length_fixed);
+    buf_put_u8(w->out, t->is_map);
     put_u32(w, t->resource ? t->resource->index + 1 : 0);
 }
 
@@ -148,6 +149,8 @@ static void put_lift(writer *w, const plan_lift *l)
 
 static void put_unit(writer *w, const plan_unit *u)
 {
+    put_str(w, u->label);
+    put_u32(w, u->parent);
     put_u32(w, u->imports_count);
     for (uint32_t i = 0; i < u->imports_count; i++)
         put_import(w, &u->imports[i]);
@@ -282,6 +285,13 @@ static bool get_str(loader *l, str *ret)
     return ret->p ? true : err_no_memory(l->e);
 }
 
+static bool get_flag(loader *l, uint8_t max, uint8_t *ret)
+{
+    if (!reader_u8(&l->r, ret, l->e))
+        return false;
+    return *ret <= max ? true : bad(l, "a flag is out of range");
+}
+
 /* A type by number + 1; 0 is NULL where that is allowed. */
 static bool get_type_ref(loader *l, bool optional, const type **ret)
 {
@@ -304,6 +314,11 @@ static bool type_shape_ok(const type *t)
     }
     bool has_resource = t->kind == TYPE_OWN || t->kind == TYPE_BORROW;
     if ((t->resource != NULL) != has_resource || (t->length_fixed && t->kind != TYPE_LIST))
+        return false;
+    bool is_pair = t->kind == TYPE_TUPLE && t->fields_count == 2;
+    bool is_pairs = t->kind == TYPE_LIST && t->elem && t->elem->kind == TYPE_TUPLE &&
+                    t->elem->fields_count == 2;
+    if (t->is_map && !is_pair && !is_pairs)
         return false;
     switch (t->kind) {
     case TYPE_RECORD:
@@ -330,7 +345,7 @@ static bool type_shape_ok(const type *t)
 
 static bool get_type(loader *l, const type **ret)
 {
-    uint8_t kind;
+    uint8_t kind, map;
     uint32_t n, resource;
     type *t = ARENA_NEW(l->a, type);
     if (!t)
@@ -347,8 +362,9 @@ static bool get_type(loader *l, const type **ret)
     t->fields = fields;
     t->fields_count = n;
     if (!get_type_ref(l, true, &t->elem) || !get_u32(l, &t->length_fixed) ||
-        !get_u32(l, &resource))
+        !get_flag(l, 1, &map) || !get_u32(l, &resource))
         return false;
+    t->is_map = map;
     if (resource > l->p->resources_count)
         return bad(l, "a resource is out of range");
     t->resource = resource ? &l->resources[resource - 1] : NULL;
@@ -370,13 +386,6 @@ static bool get_types(loader *l)
         if (!get_type(l, &l->types[l->types_count]))
             return false;
     return true;
-}
-
-static bool get_flag(loader *l, uint8_t max, uint8_t *ret)
-{
-    if (!reader_u8(&l->r, ret, l->e))
-        return false;
-    return *ret <= max ? true : bad(l, "a flag is out of range");
 }
 
 static bool get_func(loader *l, const functype **ret)
@@ -446,26 +455,13 @@ static bool get_signature(loader *l, core_signature *s)
            get_core_types(l, ABI_FLAT_RESULTS_MAX, s->results, &s->results_count);
 }
 
-/* Does a value of t lie (partly) in linear memory beyond its own flat or spilled form? */
-static bool has_pointers(const type *t)
-{
-    if (!t)
-        return false;
-    if (t->kind == TYPE_STRING || (t->kind == TYPE_LIST && !t->length_fixed))
-        return true;
-    for (uint32_t i = 0; i < t->fields_count; i++)
-        if (has_pointers(t->fields[i].type))
-            return true;
-    return t->elem && t->kind != TYPE_STREAM && t->kind != TYPE_FUTURE && has_pointers(t->elem);
-}
-
 /* The options that the Canonical ABI's validation asks for ("canon lift/lower" in Binary.md). */
 static bool options_suffice(loader *l, const functype *f, const core_signature *s,
                             const plan_options *o, bool lower)
 {
-    bool params = false, result = has_pointers(f->result);
+    bool params = false, result = f->result && f->result->has_pointer;
     for (uint32_t i = 0; i < f->params_count; i++)
-        params |= has_pointers(f->params[i].type);
+        params |= f->params[i].type->has_pointer;
     bool memory = params || result || s->params_spilled || s->results_spilled;
     bool realloc = lower ? result : params || s->params_spilled;
     if (memory && o->memory == PLAN_NONE)
@@ -485,10 +481,8 @@ static bool import_derive(loader *l, plan_import *im)
     case CANON_LIFTED:
         if (!im->type)
             return bad(l, "a function has no type");
-        if (im->type->async || im->options.async)
-            return true; /* the signature as stored; the host refuses what it does not know */
-        return functype_lower_signature(im->type, &im->signature, l->e) &&
-               options_suffice(l, im->type, &im->signature, &im->options, true);
+        functype_signature(im->type, false, im->options.async, false, &im->signature);
+        return options_suffice(l, im->type, &im->signature, &im->options, true);
     case CANON_RESOURCE_NEW:
     case CANON_RESOURCE_REP:
     case CANON_RESOURCE_DROP:
@@ -525,10 +519,8 @@ static bool get_lift(loader *l, plan_lift *f)
         return bad(l, "a lifted function has no type");
     f->has_post_return = flags & 1;
     f->has_callback = flags >> 1 & 1;
-    if (f->type->async || f->options.async)
-        return true;
-    return functype_lift_signature(f->type, &f->signature, l->e) &&
-           options_suffice(l, f->type, &f->signature, &f->options, false);
+    functype_signature(f->type, true, f->options.async, f->has_callback, &f->signature);
+    return options_suffice(l, f->type, &f->signature, &f->options, false);
 }
 
 static bool options_in_range(loader *l, const plan_unit *u, const plan_options *o)
@@ -541,7 +533,8 @@ static bool get_unit(loader *l, plan_unit *u)
 {
     uint32_t n;
     uint8_t flags;
-    if (!get_count(l, COMPONENT_ITEMS_MAX, 40, &n))
+    if (!get_str(l, &u->label) || !get_u32(l, &u->parent) ||
+        !get_count(l, COMPONENT_ITEMS_MAX, 40, &n))
         return false;
     plan_import *imports = ARENA_ARRAY(l->a, plan_import, n);
     if (!imports)
@@ -624,25 +617,34 @@ static bool get_resources(loader *l)
     return true;
 }
 
-/* What one part says of another: calls between units, exports, owners of resources. */
+static bool lift_ok(const plan *p, uint32_t unit, uint32_t lift)
+{
+    return unit < p->units_count && lift < p->units[unit].lifts_count;
+}
+
+/* What one part says of another: calls between units, exports, parents, owners of resources. An
+ * inner unit comes before the outer one and may call it. */
 static bool references_ok(loader *l)
 {
     const plan *p = l->p;
-    for (uint32_t k = 0; k < p->units_count; k++)
-        for (uint32_t i = 0; i < p->units[k].imports_count; i++) {
-            const plan_import *im = &p->units[k].imports[i];
-            if (im->kind == CANON_LIFTED &&
-                (im->unit > k || im->lift >= p->units[im->unit].lifts_count))
+    for (uint32_t k = 0; k < p->units_count; k++) {
+        const plan_unit *u = &p->units[k];
+        if (u->parent != UINT32_MAX && (u->parent <= k || u->parent >= p->units_count))
+            return bad(l, "the parent of a component instance is out of range");
+        for (uint32_t i = 0; i < u->imports_count; i++) {
+            const plan_import *im = &u->imports[i];
+            if (im->kind == CANON_LIFTED && !lift_ok(p, im->unit, im->lift))
                 return bad(l, "a call between component instances is out of range");
         }
+    }
     for (uint32_t i = 0; i < p->exports_count; i++) {
         const plan_name *x = &p->exports[i];
-        if (x->unit != UINT32_MAX &&
-            (x->unit >= p->units_count || x->lift >= p->units[x->unit].lifts_count))
+        if (x->unit != UINT32_MAX && !lift_ok(p, x->unit, x->lift))
             return bad(l, "an export is out of range");
     }
     for (uint32_t i = 0; i < p->resources_count; i++)
-        if (!p->resources[i].imported && p->resources[i].unit >= p->units_count)
+        if (p->resources[i].unit != UINT32_MAX && !p->resources[i].imported &&
+            p->resources[i].unit >= p->units_count)
             return bad(l, "a resource belongs to no unit");
     return true;
 }
@@ -656,7 +658,7 @@ bool plan_decode(arena *a, bytes encoded, plan *ret, err *e)
         return false;
     if (magic != PLAN_MAGIC || version != PLAN_VERSION)
         return bad(&l, "not a plan of this version");
-    if (!get_resources(&l) || !get_types(&l) || !get_count(&l, PLAN_UNITS_MAX, 60, &n))
+    if (!get_resources(&l) || !get_types(&l) || !get_count(&l, COMPONENT_INSTANCES_MAX, 60, &n))
         return false;
     plan_unit *units = ARENA_ARRAY(a, plan_unit, n);
     if (!units)

@@ -18,7 +18,7 @@
 #include "base/buf.h"
 #include "component/link.h"
 
-enum { PLAN_VERSION = 1, PLAN_NONE = -1 };
+enum { PLAN_VERSION = 2, PLAN_NONE = -1 };
 
 typedef struct {
     string_encoding encoding;
@@ -46,6 +46,8 @@ typedef struct {
 } plan_lift;
 
 typedef struct {
+    str label;       /* the path of the component instance, for messages; empty for the outermost */
+    uint32_t parent; /* as in link_unit: a later unit, or UINT32_MAX */
     const plan_import *imports;
     uint32_t imports_count;
     const plan_lift *lifts;
@@ -64,14 +66,14 @@ typedef struct {
 typedef struct {
     str interface, name;
     bool imported;
-    uint32_t unit;
+    uint32_t unit; /* that defines it; UINT32_MAX if imported or defined without code */
     bool has_dtor;
 } plan_resource;
 
 typedef struct {
     str interface, name;
     const functype *type;
-    uint32_t unit, lift; /* exports only */
+    uint32_t unit, lift; /* exports only; unit is UINT32_MAX for an import that is re-exported */
 } plan_name;
 
 typedef struct {
