@@ -100,8 +100,8 @@ def bench_hello(facts, scratch, only):
 def bench_cold(facts, scratch, only, count=1000):
     """Components that differ in the text they answer, so in digest and artifact. A first process
     compiles them all; the one that is measured has mapped none. ebb itself measures from the last
-    byte of the request read to the first byte of the answer written (log field first_byte_us)."""
-    from cold import first_bytes_us, manifest_write, request_each
+    byte of the request read to the answer written (log field us)."""
+    from cold import durations_us, manifest_write, request_each
     manifest = manifest_write(scratch / "cold", (GUESTS / "hello.wasm").read_bytes(), count)
     compiled = Ebb("ebb compile", manifest, scratch)
     try:
@@ -118,7 +118,7 @@ def bench_cold(facts, scratch, only, count=1000):
         request_each(server.port, count)
     finally:
         server.stop()
-    times = sorted(first_bytes_us(server.log, count))
+    times = sorted(durations_us(server.log, count))
     p50, p99 = statistics.median(times), times[int(len(times) * 0.99)]
     print(f"first request to {count} components: p50 {p50:.0f} us, p99 {p99:.0f} us, "
           f"max {times[-1]:.0f} us")

@@ -12,6 +12,7 @@
 #include "platform/supervisor.h"
 
 #include <jansson.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -110,7 +111,8 @@ static void on_ready(void *user)
 static bool workers_of(const option *o, unsigned *ret, err *e)
 {
     uint64_t n;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t mine; /* those this process may use: taskset and containers count */
+    int cores = sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : 1;
     *ret = cores < 1 ? 1 : cores > SUPERVISOR_WORKERS_MAX ? SUPERVISOR_WORKERS_MAX : (unsigned)cores;
     if (!o->given)
         return true;

@@ -21,6 +21,7 @@ struct call {
     engine_instance *in;
     call_state state;
     bool cold, in_ready;
+    unsigned status; /* for the log */
     call *next;       /* in the queue, the ready list or the free list */
     loop_timer timer; /* while it waits */
     ns begun, last_progress;
@@ -147,14 +148,9 @@ static call *call_new(calls *cs)
 
 static void call_start(call *c);
 
-/* Everything but the memory is gone; the next queued call gets the instance. */
-static void call_gone(call *c)
+static void call_recycle(call *c)
 {
     calls *cs = c->all;
-    if (c->state != CALL_QUEUED) {
-        cs->live--;
-        c->h->calls--;
-    }
     arena_reset(&c->a);
     if (cs->free_count < CALLS_KEPT_MAX) {
         c->next = cs->free;
@@ -164,6 +160,19 @@ static void call_gone(call *c)
         arena_fini(&c->a);
         free(c);
     }
+}
+
+/* Everything but the memory is gone; the next queued call gets the instance. `status` is what the
+ * log will say, at the end of this turn: by then the response's bytes were written. */
+static void call_gone(call *c, unsigned status)
+{
+    calls *cs = c->all;
+    if (c->state != CALL_QUEUED) {
+        cs->live--;
+        c->h->calls--;
+    }
+    c->status = status;
+    list_push(&cs->done_head, &cs->done_tail, c);
     while (cs->queue_head && cs->live < cs->live_max) {
         call *next = list_pop(&cs->queue_head, &cs->queue_tail);
         cs->queued--;
@@ -181,10 +190,16 @@ static void instance_drop(call *c)
     c->in = NULL;
 }
 
-static void call_log(const call *c, unsigned status)
+static bool log_turn(void *user)
 {
-    log_request(call_id(c), c->h->app->id, c->method, c->path, status, clock_mono() - c->begun,
-                c->cpu_ns, c->memory_bytes, c->cold ? "cold" : "warm");
+    calls *cs = user;
+    ns now = cs->done_head ? clock_mono() : 0;
+    for (call *c; (c = list_pop(&cs->done_head, &cs->done_tail));) {
+        log_request(call_id(c), c->h->app->id, c->method, c->path, c->status, now - c->begun,
+                    c->cpu_ns, c->memory_bytes, c->cold ? "cold" : "warm");
+        call_recycle(c);
+    }
+    return false;
 }
 
 /* Ends the call in any state but CALL_QUEUED. `status` answers if nothing was sent yet. */
@@ -204,8 +219,7 @@ static void call_end(call *c, unsigned status)
         exchange_abort(c->x, status, &field, 1);
         sent = status;
     }
-    call_log(c, sent ? sent : 499); /* 499: the client left before anything was sent */
-    call_gone(c);
+    call_gone(c, sent ? sent : 499); /* 499: the client left before anything was sent */
 }
 
 static void log_failure(const call *c, const char *event, str text, const char *backtrace)
@@ -427,8 +441,7 @@ static void queued_closed(void *user)
     list_remove(&cs->queue_head, &cs->queue_tail, c);
     cs->queued--;
     exchange_free(c->x);
-    call_log(c, 499);
-    call_gone(c);
+    call_gone(c, 499);
 }
 
 static bool head_make(call *c, const route_match *m, err *e)
@@ -479,7 +492,7 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
     if (!head_make(c, m, &e) || (crowded && cs->queued >= CALLS_QUEUED_MAX)) {
         call_refuse(x, id, crowded ? 503 : 500,
                     crowded ? "too many requests wait for a sandbox already" : e.text);
-        call_gone(c);
+        call_recycle(c);
         return;
     }
     if (crowded) {
@@ -515,6 +528,7 @@ bool calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_s
 
 void calls_fini(calls *cs)
 {
+    log_turn(cs);
     while (cs->free) {
         call *c = cs->free;
         cs->free = c->next;
@@ -522,4 +536,10 @@ void calls_fini(calls *cs)
         free(c);
     }
     loop_hook_remove(cs->hook);
+    loop_hook_remove(cs->log_hook);
+}
+
+bool calls_log_last(calls *cs, err *e)
+{
+    return loop_hook_add(cs->l, log_turn, cs, &cs->log_hook, e);
 }

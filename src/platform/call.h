@@ -28,10 +28,14 @@ typedef struct {
     call *free;                /* kept memory */
     uint32_t free_count;
     uint64_t id_prefix, id_next;
-    loop_hook *hook;
+    call *done_head, *done_tail; /* ended in this turn; their log lines follow its writes */
+    loop_hook *hook, *log_hook;
 } calls;
 
 bool calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed, err *e);
+/* Adds the hook that logs ended calls. Call it after the server was made, so that its writes come
+ * first. */
+bool calls_log_last(calls *cs, err *e);
 void calls_fini(calls *cs);
 
 /* Answers x with the component h, whose route matched as m. Never fails: problems are answered. */

@@ -169,7 +169,7 @@ static bool set_up(worker *w, err *e)
     w->server = http_server_new(w->l, &hc, on_request, w);
     if (!w->server)
         return err_no_memory(e);
-    return loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
+    return calls_log_last(&w->calls, e) && loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
            loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) &&
            sandbox_enter(SANDBOX_WORKER, e) && http_server_listen(w->server, FD_LISTEN, e);
 }
