@@ -198,7 +198,7 @@ static bool client_over(client *c)
     return c->eof || c->reset;
 }
 
-/* Everything got so far must be exactly this, where "date: *" stands for a date; then forgets it. */
+/* Everything got so far must be exactly this ("date: *" stands for a date); then forgets it. */
 static inline void client_expect(client *c, const char *text)
 {
     size_t dates = 0;

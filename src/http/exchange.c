@@ -1,10 +1,10 @@
 /* Exchanges, the half that does not depend on the protocol version: what a handler gives is checked
- * here before a byte of it is sent, so that no field can smuggle another (RFC 9112 11.1) and no body
- * can be longer than announced.
+ * here before a byte of it is sent, so that no field can smuggle another (RFC 9112 11.1) and no
+ * body can be longer than announced.
  *
- * A handler's fields that belong to the connection (transfer-encoding, connection, ...) are dropped:
- * framing is the server's. `content-length` is taken out and given as a number; the protocol writes
- * it back.
+ * A handler's fields that belong to the connection (transfer-encoding, connection, ...) are
+ * dropped: framing is the server's. `content-length` is taken out and given as a number; the
+ * protocol writes it back.
  */
 #include "http/exchange_impl.h"
 
@@ -202,7 +202,8 @@ str status_reason(unsigned status)
 
 str date_text(int64_t second)
 {
-    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[] = "SunMonTueWedThuFriSat";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     static int64_t made_for = -1;
     static char text[40];
     static int n;

@@ -139,7 +139,7 @@ static bool authority_split(str s, str *ret_host, str *ret_port)
         end = str_find(s, ']');
         if (end == s.n)
             return false;
-        for (size_t i = 1; i < end; i++) { /* IPv6 or IPvFuture; what it means is nobody's concern */
+        for (size_t i = 1; i < end; i++) { /* IPv6 or IPvFuture; its meaning is not ours */
             uint8_t c = (uint8_t)s.p[i];
             if (!(class_of[c] & HOST) && c != ':')
                 return false;

@@ -1,9 +1,9 @@
-/* An exchange of HTTP/1.x, the half that its handler calls: takes body bytes out of the connection's
- * input and appends the response to its output. Nothing here calls back.
+/* An exchange of HTTP/1.x, the half that its handler calls: takes body bytes out of the
+ * connection's input and appends the response to its output. Nothing here calls back.
  *
  * The end of a response head is held back (`undecided`) until the first body byte, the end of the
- * response or the end of the turn: an empty response then has `content-length: 0`, a streamed one is
- * chunked. Until then the response can still be taken back and replaced by an error.
+ * response or the end of the turn: an empty response then has `content-length: 0`, a streamed one
+ * is chunked. Until then the response can still be taken back and replaced by an error.
  *
  * A body that comes out shorter than announced, or is given up, is never completed: the connection
  * ends instead, with RST where an ordinary end would look like the whole body (HTTP/1.0).

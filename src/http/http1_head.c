@@ -1,8 +1,8 @@
 /* The rules of a head that need all of it: which host is meant (RFC 9112 3.2), how long the body is
  * (RFC 9112 6.3), whether the connection stays (RFC 9112 9.3).
  *
- * llhttp checks some of this itself; all of it is checked again here, so that no rule depends on the
- * engine's flags. The principle is that of RFC 9112 11.2: a request that two parsers could cut
+ * llhttp checks some of this itself; all of it is checked again here, so that no rule depends on
+ * the engine's flags. The principle is that of RFC 9112 11.2: a request that two parsers could cut
  * differently is refused, even where the specification would let a server repair it:
  * - Content-Length twice is refused even if the values are equal, and so is a list;
  * - Transfer-Encoding is exactly "chunked", in HTTP/1.1, once; other codings get 501;

@@ -11,7 +11,7 @@
  * llhttp calls back; the callbacks note what they saw and pause it, and http1_parse returns that as
  * an event. A paused llhttp goes on with the byte after.
  *
- * Field text is copied into the head (names in lower case), so heads outlive the bytes they came in.
+ * Field text is copied into the head (names in lower case): heads outlive the bytes they came in.
  * While they grow, fields hold offsets; http1_head_finish turns them into pointers.
  */
 #include "http/http1_head.h"

@@ -2,8 +2,8 @@
  *
  * Deadlines: each connection waits in one list of `waiting`, in the order of coming. One timer is
  * armed for the earliest deadline of all lists. It is not moved when a connection moves on, only
- * when it fires; so a busy connection costs a few pointers a request and no timer operation. When the
- * last connection goes the timer is stopped.
+ * when it fires; so a busy connection costs a few pointers a request and no timer operation. When
+ * the last connection goes the timer is stopped.
  *
  * The end of the turn: connections with output, or with input that could not be parsed yet, are in
  * `dirty`; the turn hook gives each its http1_conn_turn, which writes all its responses at once.
@@ -39,7 +39,8 @@ http_server *http_server_new(loop *l, const http_server_config *config,
     http_server *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
-    *s = (http_server){.l = l, .config = *config, .on_request = on_request, .user = user, .refs = 1};
+    *s = (http_server){
+        .l = l, .config = *config, .on_request = on_request, .user = user, .refs = 1};
     if (!loop_hook_add(l, turn_end, s, &s->hook, NULL)) {
         free(s);
         return NULL;
@@ -215,7 +216,7 @@ static void drained(void *user)
         f(s->on_empty_user); /* may free s */
 }
 
-/* By a timer of 0, because on_empty is called from the loop, and maybe nothing else would wake it. */
+/* By a timer of 0: on_empty is called from the loop, and maybe nothing else would wake it. */
 static void drained_check(http_server *s)
 {
     if (s->draining && s->connections == 0 && s->on_empty)

@@ -172,7 +172,7 @@ static inline size_t http1_in_waiting(const http1_exchange *x)
 {
     return x->in.n - x->in_at;
 }
-/* Ends the held back head: with content-length 0, or chunked. Does nothing if it is not held back. */
+/* Ends the held back head: with content-length 0, or chunked. Does nothing if it is not. */
 void http1_head_decide(http1_exchange *x, bool empty);
 /* Takes back a response whose head is still held back. */
 void http1_response_retract(http1_exchange *x);

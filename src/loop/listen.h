@@ -1,8 +1,8 @@
 /* Listening sockets: making one, and accepting from one.
  *
- * The supervisor makes one socket per worker slot (SO_REUSEPORT: the kernel spreads connections over
- * them) and a worker gets the descriptor of its slot by inheritance. A listener uses a duplicate of
- * the description: closing it leaves the socket and its queue to whoever else holds it.
+ * The supervisor makes one socket per worker slot (SO_REUSEPORT: the kernel spreads connections
+ * over them) and a worker inherits the descriptor of its slot. A listener only borrows it: when the
+ * listener closes, the socket and its queue stay with whoever else holds the descriptor.
  */
 #pragma once
 

@@ -47,7 +47,8 @@ static int handle_init(stream *s, int fd)
     int domain = 0;
     socklen_t n = sizeof domain;
     bool is_tcp = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain != AF_UNIX;
-    int code = is_tcp ? uv_tcp_init(&s->l->uv, &s->uv.tcp) : uv_pipe_init(&s->l->uv, &s->uv.pipe, 0);
+    int code = is_tcp ? uv_tcp_init(&s->l->uv, &s->uv.tcp)
+                      : uv_pipe_init(&s->l->uv, &s->uv.pipe, 0);
     if (code)
         return code;
     s->uv.handle.data = s;

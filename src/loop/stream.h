@@ -3,10 +3,10 @@
  * Invariants
  * - Reading delivers into one buffer that all streams of the loop share: the bytes are valid during
  *   on_read only. stream_read_limit bounds the next read, 0 pauses reading.
- * - stream_write tries to write at once. What the socket did not take is kept by the stream, at most
- *   one such rest at a time: while stream_write_busy, give no more; on_drained says when.
- * - Errors are reported once, by on_end from the loop or as the result of stream_write; after either
- *   the owner calls stream_close.
+ * - stream_write tries to write at once. What the socket did not take is kept by the stream, at
+ *   most one such rest at a time: while stream_write_busy, give no more; on_drained says when.
+ * - Errors are reported once, by on_end from the loop or as the result of stream_write; after
+ *   either the owner calls stream_close.
  * - stream_close gives up what was not written. No callback comes after it.
  */
 #pragma once

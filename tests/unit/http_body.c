@@ -404,7 +404,8 @@ static void too_large(void **state)
     assert_int_equal(kit.requests, 0);
     client_close(&c);
     c = client_open();
-    client_send(&c, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    client_send(&c, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    "5\r\nhello\r\n");
     until(kit.x);
     client_send(&c, "6\r\nworld!\r\n");
     client_expect(&c, REFUSED("413 Content Too Large"));
