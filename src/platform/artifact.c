@@ -337,7 +337,8 @@ static bool artifact_locate(arena *a, str cache_dir, str fingerprint, artifact *
     item->source_bytes = map.n;
     item->digest = arena_str(a, str_from(hex));
     item->dir =
-        arena_printf(a, "%.*s/artifacts/%s-%.*s", STR(cache_dir), hex, STR(fingerprint));
+        arena_printf(a, "%.*s/artifacts/%s-%.*s-%u", STR(cache_dir), hex, STR(fingerprint),
+                     PLAN_VERSION);
     if (!item->dir.p || !item->digest.p)
         return err_no_memory(e);
     if (item->dir.n >= ARTIFACT_PATH_MAX)

@@ -3,8 +3,9 @@
  *
  *   app.wasm --[decode process]--> plan + core modules --[compile process]--> plan + n.cwasm
  *
- * They live in <cache>/artifacts/<sha-256 of the component>-<fingerprint of the engine>/, a folder
- * that is written beside its place, fsynced and renamed, so that it is there whole or not at all.
+ * They live in <cache>/artifacts/<sha-256 of the component>-<fingerprint of the engine>-<version of
+ * the plan>/, a folder that is written beside its place, fsynced and renamed, so that it is there
+ * whole or not at all.
  * The decode process sees the upload and may only write frames; the compile process sees only a
  * core module, which the engine validates, and never the upload. */
 #pragma once

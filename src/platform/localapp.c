@@ -88,11 +88,14 @@ static bool fs_list(void *ctx, arena *a, str path, files_entry **ret, size_t *re
             room = more;
         }
         struct stat st;
+        bool is_link = fstatat(fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                       S_ISLNK(st.st_mode);
         bool there = fstatat(fd, item->d_name, &st, 0) == 0;
         ok = all != NULL;
         if (ok)
-            all[n] = (files_entry){arena_str(a, str_from(item->d_name)),
-                                   there ? type_of(st.st_mode) : FILES_OTHER};
+            all[n] = (files_entry){.name = arena_str(a, str_from(item->d_name)),
+                                   .type = there ? type_of(st.st_mode) : FILES_OTHER,
+                                   .is_link = is_link};
         ok = ok && all[n++].name.p;
     }
     closedir(d);
