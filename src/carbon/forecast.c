@@ -17,10 +17,10 @@
 enum { F = FORECAST_FEATURES, PAIRS = F * (F + 1) / 2, WARM_HOURS = 24 * 14 };
 
 static const double half_life_days[3] = {3, 14, 60};
-#define PENALTY 40.0       /* of standardised departures, per unit of target variance */
+#define PENALTY        40.0 /* of standardised departures, per unit of target variance */
 #define PENALTY_NEWEST 0.02 /* share of it on the newest hour, growing to 1 over some hours */
-#define PENALTY_AGE_H 3.0
-#define FLOOR_G 1.0 /* Iceland is 28; below this a logarithm exaggerates */
+#define PENALTY_AGE_H  3.0
+#define FLOOR_G        1.0 /* Iceland is 28; below this a logarithm exaggerates */
 
 const char *forecast_method_name(forecast_method m)
 {
@@ -32,10 +32,7 @@ void forecast_history_init(forecast_history *h, int64_t first_s)
     *h = (forecast_history){.next_s = first_s};
 }
 
-static size_t hour_of(int64_t t_s)
-{
-    return (size_t)(((t_s / 3600) % 24 + 24) % 24);
-}
+static size_t hour_of(int64_t t_s) { return (size_t)(((t_s / 3600) % 24 + 24) % 24); }
 
 static void push_log(forecast_history *h, double x)
 {
@@ -63,7 +60,7 @@ void forecast_push(forecast_history *h, double g_per_kwh)
         return;
     }
     h->filled++;
-    double x = h->pushed >= 24  ? h->profile[1][hour_of(h->next_s)]
+    double x = h->pushed >= 24 ? h->profile[1][hour_of(h->next_s)]
                : h->pushed > 0 ? h->week[(h->pushed - 1) % 168]
                                : log(400.0);
     push_log(h, x);
@@ -163,9 +160,9 @@ static void weights(const sums *all, size_t origin, size_t ahead, double *ret_w)
     double variance = n > 0 ? yy / n - (y / n) * (y / n) : 0;
     double lambda = PENALTY * (variance > 1e-9 ? variance : 1e-9);
     for (size_t i = 0; i < F; i++) {
-        double share = i < 24 ? PENALTY_NEWEST + (1 - PENALTY_NEWEST) *
-                                                     (1 - exp(-(double)i / PENALTY_AGE_H))
-                              : 1;
+        double share =
+            i < 24 ? PENALTY_NEWEST + (1 - PENALTY_NEWEST) * (1 - exp(-(double)i / PENALTY_AGE_H))
+                   : 1;
         a[i][i] += i == F - 1 ? 1e-6 : lambda * share;
     }
     solve(a, b);

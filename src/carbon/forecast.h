@@ -34,8 +34,8 @@ typedef struct {
 
 typedef struct {
     double w[24][FORECAST_HOURS][FORECAST_FEATURES];
-    size_t days;       /* of training */
-    double mape_pct;   /* mean absolute error over the training hours, all horizons, % */
+    size_t days;     /* of training */
+    double mape_pct; /* mean absolute error over the training hours, all horizons, % */
 } forecast_model;
 
 typedef enum { FORECAST_MODEL, FORECAST_PROFILE, FORECAST_NONE } forecast_method;

@@ -75,10 +75,7 @@ int32_t intensity_step(const intensity_reading *r)
     return steps[best];
 }
 
-static int64_t floor_to(int64_t t, int64_t step)
-{
-    return t - ((t % step) + step) % step;
-}
+static int64_t floor_to(int64_t t, int64_t step) { return t - ((t % step) + step) % step; }
 
 bool intensity_series_from(intensity_reading *r, int32_t step_s, bool forecasts, arena *a,
                            intensity_series *ret, err *e)

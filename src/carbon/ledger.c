@@ -30,10 +30,7 @@ struct ledger {
     double window_cpus, idle_j[LEDGER_HOURS], lost_j;
 };
 
-static int64_t floor_to(int64_t t, int64_t step)
-{
-    return t - ((t % step) + step) % step;
-}
+static int64_t floor_to(int64_t t, int64_t step) { return t - ((t % step) + step) % step; }
 
 bool ledger_new(arena *a, size_t rows, int64_t start_s, const power_model *power,
                 double capacity_cpus, double embodied_g_per_s, ledger **ret, err *e)
@@ -188,10 +185,7 @@ void ledger_energy(ledger *l, int64_t now_s, double joules)
     l->energy_s = now_s;
 }
 
-bool ledger_day_over(const ledger *l, int64_t now_s)
-{
-    return now_s >= l->day_s + 86400;
-}
+bool ledger_day_over(const ledger *l, int64_t now_s) { return now_s >= l->day_s + 86400; }
 
 static double node_hour_cpu_s(const ledger *l, size_t h)
 {
@@ -231,11 +225,13 @@ void ledger_day_close(ledger *l, int64_t now_s, const double intensity[LEDGER_HO
         idle_g += l->idle_j[h] / J_PER_KWH * intensity[h];
     }
     double idle_i = idle_j > 0 ? idle_g / idle_j : 0; /* g per joule, of the day's idle */
-    ledger_day d = {.node_j = idle_j, .embodied_g = embodied_g, .dynamic_lost_j = l->lost_j,
-                    .rows = l->rows, .operational_g = idle_g};
+    ledger_day d = {.node_j = idle_j,
+                    .embodied_g = embodied_g,
+                    .dynamic_lost_j = l->lost_j,
+                    .rows = l->rows,
+                    .operational_g = idle_g};
     d.idle_unallocated_j = share_periods(cpu_s, LEDGER_HOURS, capacity, idle_j, idle);
-    d.embodied_unallocated_g =
-        share_periods(cpu_s, LEDGER_HOURS, capacity, embodied_g, embodied);
+    d.embodied_unallocated_g = share_periods(cpu_s, LEDGER_HOURS, capacity, embodied_g, embodied);
     d.operational_unallocated_g = d.idle_unallocated_j * idle_i;
     for (size_t i = 0; i < l->rows; i++) {
         const cell_row *r = &l->row[i];
@@ -300,8 +296,9 @@ uint64_t meter_scale(uint64_t *slice_ns, size_t n, uint64_t thread_cpu_ns)
 
 bool meter_agrees(uint64_t booked_ns, uint64_t kernel_ns, double tolerance, double *ret_relative)
 {
-    double off = kernel_ns ? ((double)booked_ns - (double)kernel_ns) / (double)kernel_ns
-                           : booked_ns ? INFINITY : 0;
+    double off = kernel_ns   ? ((double)booked_ns - (double)kernel_ns) / (double)kernel_ns
+                 : booked_ns ? INFINITY
+                             : 0;
     *ret_relative = off;
     return fabs(off) <= tolerance;
 }

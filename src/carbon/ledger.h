@@ -18,14 +18,12 @@
 #include "base/err.h"
 #include "carbon/power.h"
 
-enum {
-    LEDGER_WINDOW_S = 10,
-    LEDGER_HOURS = 24,
-    LEDGER_PLATFORM = 0,
-    LEDGER_OTHER = 1,
-    LEDGER_APPS = 2, /* first app's row */
-    LEDGER_ROWS_MAX = 1 << 20,
-};
+#define LEDGER_WINDOW_S 10
+#define LEDGER_HOURS    24
+#define LEDGER_PLATFORM 0
+#define LEDGER_OTHER    1
+#define LEDGER_APPS     2 /* first app's row */
+#define LEDGER_ROWS_MAX (1 << 20)
 
 typedef struct {
     uint64_t calls, cpu_ns, wall_ns, bytes_in, bytes_out, memory_peak_bytes;
@@ -33,10 +31,10 @@ typedef struct {
 
 typedef struct {
     ledger_usage used;
-    double dynamic_j, idle_j;   /* with PUE */
-    double operational_g;       /* dynamic and idle, hour by hour, at that hour's intensity */
+    double dynamic_j, idle_j; /* with PUE */
+    double operational_g;     /* dynamic and idle, hour by hour, at that hour's intensity */
     double embodied_g;
-    double peak_cpus;           /* highest mean CPUs of a 10-second window */
+    double peak_cpus; /* highest mean CPUs of a 10-second window */
 } ledger_row;
 
 typedef struct {

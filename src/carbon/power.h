@@ -52,7 +52,8 @@ double power_j(const power_model *m, double seconds, double cpu_s);
 
 /* ---- calibration: E = idle_w*T + busy_w*CPU fitted over long samples ---- */
 
-enum { POWER_CALIBRATION_S = 60, POWER_CALIBRATION_SAMPLES_MIN = 30 };
+#define POWER_CALIBRATION_S           60
+#define POWER_CALIBRATION_SAMPLES_MIN 30
 typedef struct {
     double n, tt, tc, cc, te, ce, ee; /* sums of products; old samples fade */
 } power_fit;

@@ -215,30 +215,12 @@ static void metric(buf *b, const carbon_report *r, const char *name, const char 
     buf_printf(b, "%s{app=\"\",row=\"other\"} %.10g\n", name, of(&r->other));
 }
 
-static double of_cpu(const ledger_row *r)
-{
-    return (double)r->used.cpu_ns / 1e9;
-}
-static double of_calls(const ledger_row *r)
-{
-    return (double)r->used.calls;
-}
-static double of_dynamic(const ledger_row *r)
-{
-    return r->dynamic_j;
-}
-static double of_idle(const ledger_row *r)
-{
-    return r->idle_j;
-}
-static double of_operational(const ledger_row *r)
-{
-    return r->operational_g;
-}
-static double of_embodied(const ledger_row *r)
-{
-    return r->embodied_g;
-}
+static double of_cpu(const ledger_row *r) { return (double)r->used.cpu_ns / 1e9; }
+static double of_calls(const ledger_row *r) { return (double)r->used.calls; }
+static double of_dynamic(const ledger_row *r) { return r->dynamic_j; }
+static double of_idle(const ledger_row *r) { return r->idle_j; }
+static double of_operational(const ledger_row *r) { return r->operational_g; }
+static double of_embodied(const ledger_row *r) { return r->embodied_g; }
 
 bool report_prometheus(const carbon_report *r, buf *b)
 {
@@ -295,14 +277,13 @@ bool report_manifest(const carbon_report *r, buf *b)
 {
     buf_put_str(b, S("name: ebb carbon report\ndescription: "));
     yaml_str(b, str_from(report_method()));
-    buf_put_str(b,
-                S("\ntags: null\naggregation:\n  metrics: [carbon]\n  type: horizontal\n"
-                  "initialize:\n  plugins:\n    sum-carbon:\n      path: builtin\n"
-                  "      method: Sum\n      config:\n        input-parameters:\n"
-                  "          - carbon-operational\n          - embodied-carbon\n"
-                  "        output-parameter: carbon\n    sci:\n      path: builtin\n"
-                  "      method: Sci\n      config:\n        functional-unit: requests\n"
-                  "tree:\n  children:\n"));
+    buf_put_str(b, S("\ntags: null\naggregation:\n  metrics: [carbon]\n  type: horizontal\n"
+                     "initialize:\n  plugins:\n    sum-carbon:\n      path: builtin\n"
+                     "      method: Sum\n      config:\n        input-parameters:\n"
+                     "          - carbon-operational\n          - embodied-carbon\n"
+                     "        output-parameter: carbon\n    sci:\n      path: builtin\n"
+                     "      method: Sci\n      config:\n        functional-unit: requests\n"
+                     "tree:\n  children:\n"));
     for (size_t i = 0; i < r->rows_count; i++)
         manifest_child(b, r, r->rows[i].app, &r->rows[i].sum);
     manifest_child(b, r, S("ebb: platform"), &r->platform);

@@ -10,31 +10,31 @@
 
 typedef struct {
     str app;
-    ledger_row sum;   /* over the span */
+    ledger_row sum; /* over the span */
     saving saved;
 } report_row;
 
 /* A GPU or database elsewhere, as its operator declares it. Reported beside, never subtracted. */
 typedef struct {
     str app, name, zone;
-    double units;               /* tokens, calls */
+    double units; /* tokens, calls */
     str unit;
     double j_per_unit, intensity_g_per_kwh;
-    double heat_reused_share;   /* 0-1; a statement, without effect on any sum */
+    double heat_reused_share; /* 0-1; a statement, without effect on any sum */
 } report_remote;
 
 typedef struct {
     int64_t from_s, to_s;
-    str node, zone, source;     /* "uk", "csv", ... */
+    str node, zone, source; /* "uk", "csv", ... */
     intensity_kind kind;
     intensity_basis basis;
     size_t hours_by_quality[INTENSITY_ASSUMED + 1];
     power_model power;
     double server_kg, life_s, capacity_cpus;
-    const report_row *rows;     /* apps only */
+    const report_row *rows; /* apps only */
     size_t rows_count;
     ledger_row platform, other;
-    ledger_day total;           /* summed over the days */
+    ledger_day total; /* summed over the days */
     saving saved;
     const report_remote *remotes;
     size_t remotes_count;

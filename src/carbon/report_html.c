@@ -32,10 +32,7 @@ static void cell_row(buf *b, str name, const ledger_row *r)
     buf_put_str(b, S("</td></tr>\n"));
 }
 
-static void term(buf *b, const char *name)
-{
-    buf_printf(b, "</dd><dt>%s</dt><dd>", name);
-}
+static void term(buf *b, const char *name) { buf_printf(b, "</dd><dt>%s</dt><dd>", name); }
 
 static void basis(const carbon_report *r, buf *b)
 {

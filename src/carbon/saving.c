@@ -1,4 +1,5 @@
-/* See saving.h. */
+/* Savings against running at once; see saving.h for the rule. Sums only: what is added can be added
+ * again for a month, and the percentage is of the summed baseline, never a mean of percentages. */
 #include "carbon/saving.h"
 
 #include <math.h>
@@ -20,10 +21,7 @@ void saving_add(saving *s, const intensity_series *really, double energy_j, int6
     s->calls_worse += then > at_once;
 }
 
-double saving_g(const saving *s)
-{
-    return s->baseline_g - s->actual_g;
-}
+double saving_g(const saving *s) { return s->baseline_g - s->actual_g; }
 
 double saving_pct(const saving *s)
 {

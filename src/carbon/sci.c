@@ -1,4 +1,5 @@
-/* See sci.h. */
+/* The score of SCI 1.1 and the embodied carbon of a server; see sci.h. Nothing here subtracts:
+ * there is no parameter by which an offset or a certificate could enter. */
 #include "carbon/sci.h"
 
 double sci_intensity(const sci *s)
@@ -6,10 +7,7 @@ double sci_intensity(const sci *s)
     return s->energy_kwh > 0 ? s->operational_g / s->energy_kwh : 0;
 }
 
-double sci_total_g(const sci *s)
-{
-    return s->operational_g + s->embodied_g;
-}
+double sci_total_g(const sci *s) { return s->operational_g + s->embodied_g; }
 
 bool sci_score(const sci *s, double *ret_g, err *e)
 {

@@ -7,11 +7,11 @@
 #include "carbon/intensity.h"
 
 typedef struct {
-    double energy_kwh;     /* E: dynamic + idle share, with PUE */
-    double operational_g;  /* E x I, summed hour by hour */
-    double embodied_g;     /* M */
-    double units;          /* R: how many functional units this is about */
-    const char *unit;      /* what R counts: "request" */
+    double energy_kwh;    /* E: dynamic + idle share, with PUE */
+    double operational_g; /* E x I, summed hour by hour */
+    double embodied_g;    /* M */
+    double units;         /* R: how many functional units this is about */
+    const char *unit;     /* what R counts: "request" */
 } sci;
 
 double sci_intensity(const sci *s); /* I as it was on average: operational_g / E */
@@ -27,10 +27,10 @@ double sci_call_g(double cpu_s, double j_per_cpu_s, double idle_j_per_cpu_s,
 
 /* 48 vendor LCAs collected by Boavizta, manufacturing part: median 1,215 kg, tenth percentile
  * 678, ninetieth 1,693. */
-#define SCI_SERVER_KG 1215.0
-#define SCI_SERVER_KG_LOW 678.0
+#define SCI_SERVER_KG      1215.0
+#define SCI_SERVER_KG_LOW  678.0
 #define SCI_SERVER_KG_HIGH 1693.0
-#define SCI_SERVER_LIFE_S (4.0 * 365 * 86400)
+#define SCI_SERVER_LIFE_S  (4.0 * 365 * 86400)
 
 /* Cloud Carbon Footprint's composition: 1,000 kg with one CPU and 16 GB, 100 per further CPU,
  * 1.388 per further GB, 50 a hard disk, 100 an SSD, 150 a GPU. */

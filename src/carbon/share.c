@@ -1,4 +1,6 @@
-/* See share.h. */
+/* The airport game and its use; see share.h. Sorted by need, slice k of the cost is shared equally
+ * by the n - k players who need it, so one pass with a running sum gives every share: O(n log n)
+ * for what the Shapley value's definition makes a sum over all orders of arrival. */
 #include "carbon/share.h"
 
 #include "base/must.h"

@@ -30,13 +30,11 @@ bool source_format_parse(str name, source_format *ret, err *e)
         }
     return err_set(e, ERR_INVALID,
                    "'%.*s' is no intensity format; use csv, uk, electricity-maps, watttime or "
-                   "carbon-aware-sdk", STR(name));
+                   "carbon-aware-sdk",
+                   STR(name));
 }
 
-static void json_unref(json_t **j)
-{
-    json_decref(*j);
-}
+static void json_unref(json_t **j) { json_decref(*j); }
 
 /* Keys differ in case between the SDK's versions. */
 static json_t *get(json_t *o, const char *key)
@@ -131,8 +129,8 @@ static bool maps_one(point_list *l, json_t *v, bool forecast, err *e)
     }
     json_t *type = get(v, "emissionFactorType");
     if (json_is_string(type))
-        l->reading.basis = str_eq(text_of(type), S("direct")) ? INTENSITY_DIRECT
-                                                              : INTENSITY_LIFECYCLE;
+        l->reading.basis =
+            str_eq(text_of(type), S("direct")) ? INTENSITY_DIRECT : INTENSITY_LIFECYCLE;
     json_t *value = get(v, "carbonIntensity");
     p.g_per_kwh = number_of(value ? value : get(v, "value"));
     return point_add(l, p, e);
@@ -256,7 +254,7 @@ bool source_parse(source_format f, bytes text, int64_t now_s, arena *a, intensit
         _cleanup_(json_unref) json_t *root = load(text, 0, e);
         if (!root)
             return err_wrap(e, "%s", source_format_name(f));
-        bool ok = f == SOURCE_UK                ? uk(&l, root, e)
+        bool ok = f == SOURCE_UK                 ? uk(&l, root, e)
                   : f == SOURCE_ELECTRICITY_MAPS ? maps(&l, root, e)
                   : f == SOURCE_WATTTIME         ? watttime(&l, root, e)
                                                  : aware(&l, root, e);

@@ -73,8 +73,8 @@ static csv_columns header(const str *cell, size_t n, intensity_reading *r)
     csv_columns c = {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
     int best = 0;
     for (size_t i = 0; i < n; i++) {
-        if (c.time == SIZE_MAX && (has(cell[i], "time") || has(cell[i], "date") ||
-                                   str_eq_nocase(cell[i], S("from"))))
+        if (c.time == SIZE_MAX &&
+            (has(cell[i], "time") || has(cell[i], "date") || str_eq_nocase(cell[i], S("from"))))
             c.time = i;
         if (str_eq_nocase(cell[i], S("zone id")) || str_eq_nocase(cell[i], S("zone")))
             c.zone = i;
@@ -83,7 +83,8 @@ static csv_columns header(const str *cell, size_t n, intensity_reading *r)
         int rank = !(has(cell[i], "intensity") || has(cell[i], "g_per_kwh") ||
                      has(cell[i], "gco2") || str_eq_nocase(cell[i], S("value")))
                        ? 0
-                       : has(cell[i], "lca") || has(cell[i], "life") ? 2 : 1;
+                   : has(cell[i], "lca") || has(cell[i], "life") ? 2
+                                                                 : 1;
         if (rank > best) {
             best = rank;
             c.value = i;

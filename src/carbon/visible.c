@@ -1,4 +1,6 @@
-/* See visible.h. */
+/* The only figures of energy that tenants see; see visible.h for why. The coefficient is the one
+ * thing here that other tenants' behaviour can move, so it moves by whole days, by a tenth at most,
+ * in two digits, and not at all within two per cent. */
 #include "carbon/visible.h"
 
 #include <math.h>
@@ -21,8 +23,7 @@ void visible_coefficient_init(visible_coefficient *c, int64_t now_s, double j_pe
     *c = (visible_coefficient){.j_per_cpu_s = visible_round(j_per_cpu_s, 2), .since_s = now_s};
 }
 
-void visible_coefficient_add(visible_coefficient *c, int64_t now_s, double dynamic_j,
-                             double cpu_s)
+void visible_coefficient_add(visible_coefficient *c, int64_t now_s, double dynamic_j, double cpu_s)
 {
     c->energy_j += dynamic_j;
     c->cpu_s += cpu_s;

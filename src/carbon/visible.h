@@ -25,15 +25,14 @@ double visible_round(double v, int digits);
 
 /* Joules per CPU-second as tenants see it. Init with the model's busy_w. */
 typedef struct {
-    double j_per_cpu_s;  /* in force; two digits */
+    double j_per_cpu_s;     /* in force; two digits */
     double energy_j, cpu_s; /* what was measured since it came into force */
     int64_t since_s;
 } visible_coefficient;
 void visible_coefficient_init(visible_coefficient *c, int64_t now_s, double j_per_cpu_s);
 /* Operator's side: the node's dynamic energy and CPU of an interval ending now. A new value comes
  * into force only when VISIBLE_FREEZE_S have passed, and moves at most a tenth at a time. */
-void visible_coefficient_add(visible_coefficient *c, int64_t now_s, double dynamic_j,
-                             double cpu_s);
+void visible_coefficient_add(visible_coefficient *c, int64_t now_s, double dynamic_j, double cpu_s);
 
 typedef struct {
     int64_t from_s;

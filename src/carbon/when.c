@@ -14,10 +14,7 @@ int64_t when_days(int64_t year, unsigned month, unsigned day)
     return era * 146097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719468;
 }
 
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    return a / b - (a % b < 0);
-}
+static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
 int when_weekday(int64_t s)
 {
@@ -107,8 +104,7 @@ bool when_parse(str s, int64_t *ret_s, err *e)
 {
     int64_t v;
     if (!civil_parse(s, &v))
-        return err_set(e, ERR_INVALID,
-                       "'%.*s' is not a time; write it as 2024-05-01T13:00:00Z",
+        return err_set(e, ERR_INVALID, "'%.*s' is not a time; write it as 2024-05-01T13:00:00Z",
                        (int)(s.n < 64 ? s.n : 64), s.p);
     *ret_s = v;
     return true;

@@ -50,10 +50,14 @@ static bool parse(int argc, char **argv, carbon_options *o, err *e)
         const char *name;
         double min, max, *to;
     } numbers[] = {
-        {"--hours", 1, FORECAST_HOURS_MAX, &o->hours}, {"--threads", 1, 4096, &o->threads},
-        {"--idle-w", 0, 1e6, &o->idle_w},              {"--max-w", 0, 1e6, &o->max_w},
-        {"--pue", 1, 5, &o->pue},                      {"--server-kg", 0, 1e6, &o->server_kg},
-        {"--life-years", 0.1, 100, &o->life_years},    {"--cpus", 0.01, 4096, &o->cpus},
+        {"--hours", 1, FORECAST_HOURS_MAX, &o->hours},
+        {"--threads", 1, 4096, &o->threads},
+        {"--idle-w", 0, 1e6, &o->idle_w},
+        {"--max-w", 0, 1e6, &o->max_w},
+        {"--pue", 1, 5, &o->pue},
+        {"--server-kg", 0, 1e6, &o->server_kg},
+        {"--life-years", 0.1, 100, &o->life_years},
+        {"--cpus", 0.01, 4096, &o->cpus},
     };
     for (int i = 2; i < argc; i++) {
         const char *v;
@@ -76,8 +80,10 @@ static bool parse(int argc, char **argv, carbon_options *o, err *e)
             taken = true;
         }
         if (!taken)
-            return err_set(e, ERR_INVALID, "'%s' is no option of ebb carbon; see ebb carbon "
-                                           "--help", argv[i]);
+            return err_set(e, ERR_INVALID,
+                           "'%s' is no option of ebb carbon; see ebb carbon "
+                           "--help",
+                           argv[i]);
     }
     o->now_s = (int64_t)(clock_wall() / NS_PER_S);
     return !o->at || when_parse(str_from(o->at), &o->now_s, e);
@@ -121,8 +127,9 @@ static bool now(const carbon_options *o, arena *a, buf *out, err *e)
     if (o->json) {
         buf_put_str(out, S("{\"time\":\""));
         when_put(out, o->now_s);
-        buf_printf(out, "\",\"g_per_kwh\":%.10g,\"quality\":\"%s\",\"kind\":\"%s\","
-                        "\"basis\":\"%s\"}\n",
+        buf_printf(out,
+                   "\",\"g_per_kwh\":%.10g,\"quality\":\"%s\",\"kind\":\"%s\","
+                   "\"basis\":\"%s\"}\n",
                    v, intensity_quality_name(q), intensity_kind_name(g.data.kind),
                    intensity_basis_name(g.data.basis));
         return true;
@@ -163,8 +170,9 @@ static bool forecast(const carbon_options *o, arena *a, buf *out, err *e)
     for (size_t i = 0; i < hours; i++)
         best = v[i] < v[best] ? i : best;
     if (o->json)
-        buf_printf(out, "{\"method\":\"%s\",\"history_hours\":%zu,\"filled_hours\":%zu,"
-                        "\"fit_error_pct\":%.4g,\"forecastData\":[",
+        buf_printf(out,
+                   "{\"method\":\"%s\",\"history_hours\":%zu,\"filled_hours\":%zu,"
+                   "\"fit_error_pct\":%.4g,\"forecastData\":[",
                    forecast_method_name(method), n, h.filled, fitted ? m->mape_pct : 0.0);
     for (size_t i = 0; i < hours; i++) {
         /* The Carbon Aware SDK's shape, so that its users can read it. */
@@ -335,8 +343,11 @@ static bool report(const carbon_options *o, arena *a, buf *out, err *e)
         return err_set(e, ERR_INVALID, "a report needs --use FILE");
     if (!grid_read(o, a, &g, e) || !use_read(o->use, a, &f, e))
         return false;
-    carbon_report r = {.node = str_from(o->node), .source = S("file"), .kind = g.data.kind,
-                       .basis = g.data.basis, .server_kg = o->server_kg,
+    carbon_report r = {.node = str_from(o->node),
+                       .source = S("file"),
+                       .kind = g.data.kind,
+                       .basis = g.data.basis,
+                       .server_kg = o->server_kg,
                        .life_s = o->life_years * 365 * 86400};
     r.zone = o->zone ? str_from(o->zone) : g.data.zone;
     r.power = power_model_specpower((unsigned)o->threads);
@@ -375,8 +386,13 @@ static bool report(const carbon_options *o, arena *a, buf *out, err *e)
 
 int cli_carbon(int argc, char **argv)
 {
-    carbon_options o = {.format = "json", .node = "node", .hours = 24, .threads = 16, .pue = 1,
-                        .server_kg = SCI_SERVER_KG, .life_years = 4};
+    carbon_options o = {.format = "json",
+                        .node = "node",
+                        .hours = 24,
+                        .threads = 16,
+                        .pue = 1,
+                        .server_kg = SCI_SERVER_KG,
+                        .life_years = 4};
     const char *what = argc > 1 ? argv[1] : "--help";
     err e;
     for (int i = 1; i < argc || i == 1; i++)

@@ -1,4 +1,6 @@
-/* See carbon_data.h. */
+/* See carbon_data.h. Files of several formats become one reading before they become a series, so
+ * that a history in CSV and a provider's latest answer in JSON may overlap: the later file wins
+ * where both speak of the same moment. */
 #include "cli/carbon_data.h"
 
 #include "base/limits.h"
@@ -63,8 +65,7 @@ bool carbon_data_read(const char *const *paths, size_t n, arena *a, carbon_data 
         intensity_reading r;
         if (!file_read(paths[i], SOURCE_BYTES_MAX, a, &text, e))
             return false;
-        if (!source_guess(text, &format, e) ||
-            !source_parse(format, text, INT64_MAX, a, &r, e))
+        if (!source_guess(text, &format, e) || !source_parse(format, text, INT64_MAX, a, &r, e))
             return err_wrap(e, "%s", paths[i]);
         if (i && r.kind != all.kind)
             return err_set(e, ERR_INVALID, "%s is %s intensity, the files before are %s", paths[i],
@@ -82,8 +83,8 @@ bool carbon_data_read(const char *const *paths, size_t n, arena *a, carbon_data 
     intensity_series s;
     if (!intensity_series_from(&all, 3600, true, a, &s, e))
         return false;
-    *ret = (carbon_data){s.g_per_kwh, s.n,         s.start_s,    all.kind,
-                         all.basis,   all.zone,    all.rejected, s.n - s.known};
+    *ret = (carbon_data){s.g_per_kwh, s.n,      s.start_s,    all.kind,
+                         all.basis,   all.zone, all.rejected, s.n - s.known};
     return true;
 }
 
@@ -100,8 +101,7 @@ bool option_is(int argc, char **argv, int *i, const char *name, const char **ret
     return true;
 }
 
-bool option_number(const char *name, const char *value, double min, double max, double *ret,
-                   err *e)
+bool option_number(const char *name, const char *value, double min, double max, double *ret, err *e)
 {
     char *end = NULL;
     double v = value ? strtod(value, &end) : (double)NAN;

@@ -26,11 +26,13 @@ static const char usage[] =
     "  --headroom W       weight of load in the planner's price (0.5); 0: carbon alone\n"
     "  --apps N --seed N --correlation R --mean-cpus N   the synthetic population\n"
     "  --check            only print the population's acceptance checks\n"
-    "  --shuffle-history N   the control: what policies are told of the past has its days in random\n"
+    "  --shuffle-history N   the control: what policies are told of the past has its days in "
+    "random\n"
     "                     order (seed N), the grid does not\n"
     "  --shuffle-days N   the grid itself has its days in random order\n"
     "  --no-ledger --no-peaks   totals only\n"
-    "  --queue            call by call, the last day: what the reserved class feels; its calls take\n"
+    "  --queue            call by call, the last day: what the reserved class feels; its calls "
+    "take\n"
     "                     --call-ms N (50), a running guest yields within --tick-ms N (1)\n"
     "  --against LIST     compare hosts: always-on,container,microvm (ebb is always there)\n"
     "  --grid G --code-factor F   for --against: g/kWh, CPU of WebAssembly against native\n"
@@ -43,7 +45,8 @@ typedef struct {
     const char *fit[FILES_MAX], *intensity[FILES_MAX];
     size_t fit_count, intensity_count;
     const char *load, *policies, *json, *svg, *forecasts, *against;
-    double days, warm, seed, apps, shuffle, shuffle_told, grid, code_factor, slack, call_ms, tick_ms;
+    double days, warm, seed, apps, shuffle, shuffle_told, grid, code_factor, slack, call_ms,
+        tick_ms;
     bool check, queue;
 } options;
 
@@ -68,7 +71,7 @@ static bool parse(int argc, char **argv, options *o, err *e)
     const struct {
         const char *name;
         const char **to;
-    } texts[] = {{"--load", &o->load}, {"--policy", &o->policies}, {"--json", &o->json},
+    } texts[] = {{"--load", &o->load}, {"--policy", &o->policies},     {"--json", &o->json},
                  {"--svg", &o->svg},   {"--forecasts", &o->forecasts}, {"--against", &o->against}};
     const struct {
         const char *name;
@@ -221,8 +224,8 @@ static bool trace_read(options *o, arena *a, err *e)
         char cpu[64] = {0}, *end;
         memcpy(cpu, cell[3].p ? cell[3].p : "", cell[3].n < 63 ? cell[3].n : 63);
         sim_event x = {.cpu_s = strtod(cpu, &end)};
-        if (!when_parse(cell[0], &x.t_s, e) ||
-            !str_to_u64(cell[2], UINT32_MAX, &x.calls) || !*cpu || *end || !(x.cpu_s >= 0))
+        if (!when_parse(cell[0], &x.t_s, e) || !str_to_u64(cell[2], UINT32_MAX, &x.calls) ||
+            !*cpu || *end || !(x.cpu_s >= 0))
             return err_set(e, ERR_INVALID, "%s:%zu: not time,app,calls,cpu_s,deferrable", o->load,
                            number);
         size_t k = n && str_eq(names[v[n - 1].app], cell[1]) ? v[n - 1].app : 0;
@@ -281,8 +284,10 @@ static bool against(options *o, arena *a, err *e)
             if (str_eq(name, str_from(host_kind_name((host_kind)h))))
                 hosts |= 1u << h;
         if (before == hosts && !str_eq(name, S("ebb")))
-            return err_set(e, ERR_INVALID, "--against knows always-on, container and microvm, "
-                                           "not '%.*s'", STR(name));
+            return err_set(e, ERR_INVALID,
+                           "--against knows always-on, container and microvm, "
+                           "not '%.*s'",
+                           STR(name));
     }
     c.intensity_g_per_kwh = o->grid;
     c.host[HOST_EBB].code_factor = o->code_factor;
@@ -310,8 +315,12 @@ static bool queue(options *o, const sim_result *r, arena *a, day_result ret[2], 
 {
     if (!isfinite(o->c.cpus))
         return err_set(e, ERR_INVALID, "--queue needs a capacity");
-    day_config d = {.cores = (size_t)ceil(o->c.cpus), .call_cpu_s = o->call_ms / 1000, .tick_s = o->tick_ms / 1000,
-                    .seed = (uint64_t)o->seed, .steps_count = 288, .target = o->c.target,
+    day_config d = {.cores = (size_t)ceil(o->c.cpus),
+                    .call_cpu_s = o->call_ms / 1000,
+                    .tick_s = o->tick_ms / 1000,
+                    .seed = (uint64_t)o->seed,
+                    .steps_count = 288,
+                    .target = o->c.target,
                     .steps = r->steps + (r->steps_count - 288)};
     if (!day_run(&d, a, &ret[0], e))
         return false;
@@ -319,8 +328,7 @@ static bool queue(options *o, const sim_result *r, arena *a, day_result ret[2], 
     return day_run(&d, a, &ret[1], e);
 }
 
-static bool policies_run(options *o, arena *a, sim_result *r, size_t *ret_n, buf *forecasts,
-                         err *e)
+static bool policies_run(options *o, arena *a, sim_result *r, size_t *ret_n, buf *forecasts, err *e)
 {
     *ret_n = 0;
     for (int p = 0; p < SIM_POLICIES; p++) {
@@ -336,8 +344,10 @@ static bool policies_run(options *o, arena *a, sim_result *r, size_t *ret_n, buf
         ++*ret_n;
     }
     return *ret_n ? true
-                  : err_set(e, ERR_INVALID, "--policy '%s': none of now, yesterday, "
-                                            "profile, ours, clairvoyant, all", o->policies);
+                  : err_set(e, ERR_INVALID,
+                            "--policy '%s': none of now, yesterday, "
+                            "profile, ours, clairvoyant, all",
+                            o->policies);
 }
 
 static bool check(options *o, arena *a, err *e)
@@ -397,8 +407,16 @@ static bool run(options *o, arena *a, err *e)
 
 int cli_sim(int argc, char **argv)
 {
-    options o = {.c = sim_config_default(), .load = "apps", .policies = "all", .days = 7,
-                 .seed = 1, .apps = 1000, .grid = 300, .slack = 24, .call_ms = 50, .tick_ms = 1};
+    options o = {.c = sim_config_default(),
+                 .load = "apps",
+                 .policies = "all",
+                 .days = 7,
+                 .seed = 1,
+                 .apps = 1000,
+                 .grid = 300,
+                 .slack = 24,
+                 .call_ms = 50,
+                 .tick_ms = 1};
     o.code_factor = against_defaults().host[HOST_EBB].code_factor;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-enum { STEP_S = 300 };
+#define STEP_S 300
 
 const char *host_kind_name(host_kind k)
 {
@@ -46,8 +46,8 @@ against_config against_defaults(void)
 }
 
 typedef struct {
-    double alive;    /* instances kept */
-    double quiet_s;  /* since the last call */
+    double alive;   /* instances kept */
+    double quiet_s; /* since the last call */
 } kept;
 
 typedef struct {

@@ -16,16 +16,16 @@ enum { HOST_KINDS = 4 };
 const char *host_kind_name(host_kind k); /* "always-on", "container", "microvm", "ebb" */
 
 typedef struct {
-    double keep_alive_s;    /* instances stay this long after their last call; INFINITY: always */
-    double start_s;         /* a cold start as a caller feels it */
-    double start_cpu_s;     /* and its CPU */
-    double call_cpu_s;      /* overhead per call on top of native */
-    double code_factor;     /* CPU time of the guest's code against native */
-    double idle_cpu;        /* CPUs of an instance that waits */
-    double memory_bytes;    /* overhead per instance, besides the app's own */
-    double dormant_bytes;   /* per app without an instance */
-    double pool;            /* pre-warmed instances as a share of those in use */
-    double cpu_reserved;    /* CPUs promised per instance, for packing */
+    double keep_alive_s;  /* instances stay this long after their last call; INFINITY: always */
+    double start_s;       /* a cold start as a caller feels it */
+    double start_cpu_s;   /* and its CPU */
+    double call_cpu_s;    /* overhead per call on top of native */
+    double code_factor;   /* CPU time of the guest's code against native */
+    double idle_cpu;      /* CPUs of an instance that waits */
+    double memory_bytes;  /* overhead per instance, besides the app's own */
+    double dormant_bytes; /* per app without an instance */
+    double pool;          /* pre-warmed instances as a share of those in use */
+    double cpu_reserved;  /* CPUs promised per instance, for packing */
 } host_params;
 
 typedef struct {
@@ -36,10 +36,10 @@ typedef struct {
 
 typedef struct {
     double cpu_s, instance_s, joules, operational_g, embodied_g;
-    double machines;          /* whole */
-    double cold_share;        /* of calls */
-    double p99_added_s;       /* latency beyond the code's own, 99th percentile over calls */
-    double utilisation_pct;   /* of the machines */
+    double machines;        /* whole */
+    double cold_share;      /* of calls */
+    double p99_added_s;     /* latency beyond the code's own, 99th percentile over calls */
+    double utilisation_pct; /* of the machines */
     uint64_t calls;
 } against_row;
 

@@ -1,4 +1,5 @@
-/* See call.h. */
+/* The order of deferred calls; see call.h. Comparison functions rather than a queue: the platform
+ * keeps calls in a database index in this order, the simulator keeps sums per deadline. */
 #include "sched/call.h"
 
 #include "carbon/when.h"
@@ -13,7 +14,8 @@ bool call_deadline_parse(str text, int64_t now_s, int64_t *ret_s, err *e)
     else if (!when_parse(text, &at, NULL))
         return err_set(e, ERR_INVALID,
                        "deadline '%.*s' is neither seconds nor a time; write 3600 or "
-                       "2024-05-01T13:00:00Z", (int)(text.n < 64 ? text.n : 64), text.p);
+                       "2024-05-01T13:00:00Z",
+                       (int)(text.n < 64 ? text.n : 64), text.p);
     if (at < now_s)
         return err_set(e, ERR_INVALID, "the deadline is %lld s in the past",
                        (long long)(now_s - at));
@@ -24,10 +26,7 @@ bool call_deadline_parse(str text, int64_t now_s, int64_t *ret_s, err *e)
     return true;
 }
 
-static int cmp64(int64_t a, int64_t b)
-{
-    return (a > b) - (a < b);
-}
+static int cmp64(int64_t a, int64_t b) { return (a > b) - (a < b); }
 
 int call_cmp(const call *a, const call *b, bool shortage)
 {

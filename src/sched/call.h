@@ -10,7 +10,7 @@
 typedef enum { CALL_RESERVED, CALL_OPPORTUNISTIC } call_class;
 typedef enum { CALL_LOW, CALL_NORMAL, CALL_HIGH } call_criticality;
 
-#define CALL_SLACK_S_MAX (7 * 86400) /* a promise further ahead than forecasts reach is none */
+#define CALL_SLACK_S_MAX     (7 * 86400) /* a promise further ahead than forecasts reach is none */
 #define CALL_SLACK_S_DEFAULT 86400
 
 typedef struct {

@@ -10,7 +10,7 @@
 
 enum { BINS = 5000, CORES_MAX = 512, QUEUE_MAX = 1 << 16 };
 #define BIN_FIRST 1e-6
-#define BIN_STEP 1.005
+#define BIN_STEP  1.005
 
 typedef struct {
     const day_config *c;
@@ -18,7 +18,7 @@ typedef struct {
     util_control util;
     double end[CORES_MAX]; /* when the core's reserved call ends; INFINITY: none */
     size_t busy, opportunistic;
-    double *queue;         /* arrival times */
+    double *queue; /* arrival times */
     size_t head, queued;
     double now, held_s, busy_s, period_busy_s, credit;
     uint64_t *bins;
@@ -132,8 +132,8 @@ bool day_run(const day_config *c, arena *a, day_result *ret, err *e)
         if (d->opportunistic && d->credit > 0)
             t = fmin(t, d->now + d->credit / (double)d->opportunistic + 1e-9);
         pass(d, fmax(t, d->now));
-        const sim_step *s = &c->steps[(size_t)fmin(d->now / SIM_STEP_S,
-                                                   (double)c->steps_count - 1)];
+        const sim_step *s =
+            &c->steps[(size_t)fmin(d->now / SIM_STEP_S, (double)c->steps_count - 1)];
         if (t == next_arrival) {
             arrive(d);
             next_arrival = t + c->call_cpu_s / s->reserved * rng_exponential(&d->random);

@@ -1,7 +1,8 @@
 /* A day on one node call by call: what do reserved calls feel of the opportunistic work that the
  * planner lets in? A discrete-event simulation of cores, a queue of reserved calls, and
  * opportunistic calls that yield to them at the next epoch tick (a guest yields its fiber every
- * tick). The utilisation controller of flow.h sets the pace, every 10 seconds, from a planned rate. */
+ * tick). The utilisation controller of flow.h sets the pace, every 10 seconds, from a planned rate.
+ */
 #pragma once
 
 #include "base/arena.h"
@@ -10,8 +11,8 @@
 
 typedef struct {
     size_t cores;
-    double call_cpu_s;  /* mean of a reserved call; exponential */
-    double tick_s;      /* longest until an opportunistic call yields */
+    double call_cpu_s; /* mean of a reserved call; exponential */
+    double tick_s;     /* longest until an opportunistic call yields */
     uint64_t seed;
     const sim_step *steps; /* a day: 288; reserved and deferred CPUs */
     size_t steps_count;

@@ -1,12 +1,11 @@
-/* See flow.h. */
+/* The three controllers of flow.h. All of them cut at once and give back slowly, because the harm
+ * of too much (reserved calls wait, a failing downstream is hammered) is done within seconds, and
+ * that of too little is work that runs a little later, which deferred work was sold as. */
 #include "sched/flow.h"
 
 #include <math.h>
 
-void util_init(util_control *u, double target)
-{
-    *u = (util_control){1, target};
-}
+void util_init(util_control *u, double target) { *u = (util_control){1, target}; }
 
 void util_step(util_control *u, double utilisation, bool due)
 {

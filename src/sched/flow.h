@@ -15,10 +15,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { FLOW_WINDOW_S = 60, FLOW_FREE_CALLS = 100, FLOW_UTIL_PERIOD_S = 10 };
-#define FLOW_GROWTH 1.2   /* per window, beyond FLOW_FREE_CALLS */
-#define FLOW_CUT 0.5      /* of the rate, at a window with pushed-back calls */
-#define FLOW_PUSHED 0.05  /* share of pushed-back calls that counts as a failing downstream */
+#define FLOW_WINDOW_S      60
+#define FLOW_FREE_CALLS    100
+#define FLOW_UTIL_PERIOD_S 10
+#define FLOW_GROWTH        1.2  /* per window, beyond FLOW_FREE_CALLS */
+#define FLOW_CUT           0.5  /* of the rate, at a window with pushed-back calls */
+#define FLOW_PUSHED        0.05 /* share of pushed-back calls that counts as a failing downstream */
 
 typedef struct {
     double s;      /* 0 .. 1 */
@@ -31,9 +33,9 @@ void util_init(util_control *u, double target);
 void util_step(util_control *u, double utilisation, bool due);
 
 typedef struct {
-    double rate_max;  /* calls a second that are never exceeded */
-    double limit;     /* calls allowed in this window */
-    double tokens;    /* what is left of it, spread over the window */
+    double rate_max; /* calls a second that are never exceeded */
+    double limit;    /* calls allowed in this window */
+    double tokens;   /* what is left of it, spread over the window */
     uint64_t started, pushed, ended;
     ns window_start, filled;
 } aimd;

@@ -5,10 +5,7 @@
 
 #include <math.h>
 
-void load_init(load_history *l, int64_t first_s)
-{
-    *l = (load_history){.next_h = first_s / 3600};
-}
+void load_init(load_history *l, int64_t first_s) { *l = (load_history){.next_h = first_s / 3600}; }
 
 static double at(const load_history *l, int64_t hour)
 {

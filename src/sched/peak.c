@@ -10,16 +10,16 @@
 #include <stdlib.h>
 
 typedef struct {
-    double limit, top;           /* top: highest use since it is here */
+    double limit, top; /* top: highest use since it is here */
     uint32_t samples;
     float bucket[PEAK_BUCKETS];
-    float shape[24];             /* running mean of use by hour of day */
+    float shape[24]; /* running mean of use by hour of day */
 } app_history;
 
 struct peak {
     app_history *app;
     size_t apps;
-    float ratio[PEAK_HISTORY];   /* sum of use / sum of limits */
+    float ratio[PEAK_HISTORY];                             /* sum of use / sum of limits */
     float said[PEAK_HORIZON * (PEAK_CORRECTION_DAYS + 1)]; /* PEAK_MAX without correction */
     float came[PEAK_HORIZON * (PEAK_CORRECTION_DAYS + 1)];
     float promised[PEAK_HORIZON];
@@ -218,7 +218,8 @@ peak_state peak_now(const peak *p, double compliance)
         own += p->app[i].top;
     for (size_t i = 0; i < n; i++)
         top = fmax(top, (double)p->ratio[i] * p->limits);
-    peak_state s = {.limits = p->limits, .predicted = peak_predict(p, PEAK_MAX, compliance),
+    peak_state s = {.limits = p->limits,
+                    .predicted = peak_predict(p, PEAK_MAX, compliance),
                     .judged = (size_t)p->judged};
     s.factor = s.predicted > 0 ? s.limits / s.predicted : 1;
     s.gain = top > 0 ? own / top : 1;
@@ -299,8 +300,9 @@ bool capacity_ask(const capacity_node *n, const capacity_app *a, double complian
     if (!(a->mean >= 0) || !(a->deviation >= 0) || !(a->limit >= a->mean) ||
         !(a->memory_bytes >= 0) || !(n->cpus > 0) || !(n->memory_bytes >= 0) ||
         !(fabs(a->correlation) <= 1) || !(fabs(a->correlation_node) <= 1))
-        return err_set(e, ERR_INVALID, "capacity: an app needs 0 <= mean <= limit, 0 <= deviation "
-                                       "and correlations within -1 and 1");
+        return err_set(e, ERR_INVALID,
+                       "capacity: an app needs 0 <= mean <= limit, 0 <= deviation "
+                       "and correlations within -1 and 1");
     const uint64_t most = UINT64_C(1) << 40;
     uint64_t low = 0, high = 1;
     while (high < most && capacity_risk(n, a, (double)high) <= 1 - compliance)

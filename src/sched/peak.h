@@ -20,14 +20,12 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-enum {
-    PEAK_SAMPLE_S = 300,
-    PEAK_WARM = 288,         /* a day: an app's night says nothing about its noon */
-    PEAK_HISTORY = 7 * 288,  /* a week of the machine's sums, so that Monday knows of Monday */
-    PEAK_HORIZON = 288,      /* a day */
-    PEAK_CORRECTION_DAYS = 28,
-    PEAK_BUCKETS = 64,
-};
+#define PEAK_SAMPLE_S 300
+#define PEAK_WARM     288       /* a day: an app's night says nothing about its noon */
+#define PEAK_HISTORY  (7 * 288) /* a week of the machine's sums, so that Monday knows of Monday */
+#define PEAK_HORIZON  288       /* a day */
+#define PEAK_CORRECTION_DAYS 28
+#define PEAK_BUCKETS         64
 
 typedef enum { PEAK_LIMIT, PEAK_BORG, PEAK_SIGMA, PEAK_RC, PEAK_MAX } peak_method;
 enum { PEAK_METHODS = 5 };
@@ -46,11 +44,11 @@ double peak_predict(const peak *p, peak_method m, double compliance);
 
 /* What the operator watches. All over what was pushed since the apps are there. */
 typedef struct {
-    double limits, predicted;    /* CPUs, PEAK_MAX */
-    double factor;               /* limits / predicted: the oversubscription */
-    double gain;                 /* sum of the apps' own peaks / peak of the sum */
-    double violations;           /* share of samples above what had been predicted for them */
-    size_t judged;               /* samples that have been compared */
+    double limits, predicted; /* CPUs, PEAK_MAX */
+    double factor;            /* limits / predicted: the oversubscription */
+    double gain;              /* sum of the apps' own peaks / peak of the sum */
+    double violations;        /* share of samples above what had been predicted for them */
+    size_t judged;            /* samples that have been compared */
 } peak_state;
 peak_state peak_now(const peak *p, double compliance);
 
@@ -61,29 +59,30 @@ double peak_correlation(const peak *p, size_t app_a, size_t app_b);
 /* ---- the capacity question ---- */
 
 typedef struct {
-    double cpus, memory_bytes;              /* of the node */
-    double used_mean, used_deviation;       /* CPUs of what is there */
+    double cpus, memory_bytes;        /* of the node */
+    double used_mean, used_deviation; /* CPUs of what is there */
     double memory_used_bytes;
 } capacity_node;
 
 typedef struct {
-    double mean, deviation;    /* CPUs of one such app, over samples */
-    double limit;              /* CPUs */
-    double memory_bytes;       /* its limit; never compressed */
-    double correlation;        /* between two such apps, 0..1 */
-    double correlation_node;   /* with what is there already */
+    double mean, deviation;  /* CPUs of one such app, over samples */
+    double limit;            /* CPUs */
+    double memory_bytes;     /* its limit; never compressed */
+    double correlation;      /* between two such apps, 0..1 */
+    double correlation_node; /* with what is there already */
 } capacity_app;
 
 typedef struct {
     uint64_t by_cpu, by_memory, fit; /* fit: the smaller */
-    double risk;              /* that a sample exceeds the node's CPUs with `fit` of them */
-    double factor;            /* limits sold / CPUs, of these apps */
+    double risk;                     /* that a sample exceeds the node's CPUs with `fit` of them */
+    double factor;                   /* limits sold / CPUs, of these apps */
 } capacity_answer;
 
-/* How many more apps of this kind fit, so that at most 1 - compliance of samples exceed the node. */
+/* How many more apps of this kind fit, so that at most 1 - compliance of samples exceed the node.
+ */
 bool capacity_ask(const capacity_node *n, const capacity_app *a, double compliance,
                   capacity_answer *ret, err *e);
 /* The risk with k of them: the tail of a gamma distribution (Pearson III) with the mean, variance
- * and skewness that the sum has if each app's use is gamma-distributed. Sums of few bursty apps lean
- * far more than the normal; for on/off apps this errs on the safe side. */
+ * and skewness that the sum has if each app's use is gamma-distributed. Sums of few bursty apps
+ * lean far more than the normal; for on/off apps this errs on the safe side. */
 double capacity_risk(const capacity_node *n, const capacity_app *a, double k);

@@ -43,8 +43,9 @@ static void demands_sort(plan_demand *v, size_t n)
     for (size_t i = 1; i < n; i++) {
         plan_demand x = v[i];
         size_t j = i;
-        for (; j > 0 && (v[j - 1].last > x.last ||
-                         (v[j - 1].last == x.last && v[j - 1].first > x.first)); j--)
+        for (; j > 0 &&
+               (v[j - 1].last > x.last || (v[j - 1].last == x.last && v[j - 1].first > x.first));
+             j--)
             v[j] = v[j - 1];
         v[j] = x;
     }

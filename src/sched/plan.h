@@ -24,8 +24,8 @@ enum { PLAN_SLOTS_MAX = 96, PLAN_STEPS_MAX = 16, PLAN_DEMANDS_MAX = 512 };
 
 /* Defaults of the platform and of the simulator alike. */
 #define PLAN_HEADROOM_WEIGHT 0.5 /* a full node is worth half as much carbon again */
-#define PLAN_STEPS 12
-#define PLAN_TARGET 0.85         /* of capacity; the rest absorbs what forecasts miss */
+#define PLAN_STEPS           12
+#define PLAN_TARGET          0.85 /* of capacity; the rest absorbs what forecasts miss */
 
 typedef struct {
     uint32_t first, last; /* slots, inclusive; last >= slots counts as slots - 1 */
@@ -53,8 +53,8 @@ bool plan_make(const plan_input *in, plan_demand *d, size_t n, plan *ret, err *e
 /* ---- work that was accepted and has not run, by the slot of its deadline ---- */
 
 typedef struct {
-    int64_t slot_s;  /* length of a slot */
-    int64_t now;     /* slot number of "now", slots since 1970 */
+    int64_t slot_s;             /* length of a slot */
+    int64_t now;                /* slot number of "now", slots since 1970 */
     double due[PLAN_SLOTS_MAX]; /* work whose last slot is now + i */
     double late;                /* its last slot has gone by */
 } backlog;

@@ -7,19 +7,16 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define CALLS_MU 3.69
+#define CALLS_MU    3.69
 #define CALLS_SIGMA 4.08
-#define CALLS_MAX 1e8
-#define EXEC_MU (-0.38)
-#define EXEC_SIGMA 2.36
-#define WEEKEND 0.8
+#define CALLS_MAX   1e8
+#define EXEC_MU     (-0.38)
+#define EXEC_SIGMA  2.36
+#define WEEKEND     0.8
 /* Mean of the day's and week's factors: 0.5 + 0.5 * 1, times 5/7 + 2/7 * WEEKEND. */
 #define WEEK_MEAN ((5 + 2 * WEEKEND) / 7)
 
-static double burr(double u)
-{
-    return 107.083 * pow(pow(1 - u, -1 / 0.221) - 1, 1 / 11.652);
-}
+static double burr(double u) { return 107.083 * pow(pow(1 - u, -1 / 0.221) - 1, 1 / 11.652); }
 
 static void draw(population_app *a, const population_config *c, uint64_t number)
 {
@@ -43,8 +40,9 @@ bool population_new(const population_config *c, arena *a, population *ret, err *
 {
     if (!c->apps || c->apps > 1000000 || !(c->speedup > 0) || !(c->correlation >= 0) ||
         c->correlation > 1)
-        return err_set(e, ERR_INVALID, "population: 1 to 1000000 apps, a positive speed-up and a "
-                                       "correlation between 0 and 1");
+        return err_set(e, ERR_INVALID,
+                       "population: 1 to 1000000 apps, a positive speed-up and a "
+                       "correlation between 0 and 1");
     population p = {ARENA_ARRAY(a, population_app, c->apps), c->apps, c->correlation};
     if (!p.app)
         return err_no_memory(e);
@@ -124,7 +122,8 @@ double population_use(population *p, size_t app, int64_t t_s, double step_s, uin
     *ret_calls = calls;
     if (!calls)
         return 0;
-    /* A call's time varies by its own log-normal of deviation 0.5; the sum's spread is a normal's. */
+    /* A call's time varies by its own log-normal of deviation 0.5; the sum's spread is a normal's.
+     */
     double spread = 1 + 0.53 / sqrt((double)calls) * rng_normal(&a->random);
     return (double)calls * a->call_cpu_s * fmax(spread, 0.2);
 }

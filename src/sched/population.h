@@ -18,18 +18,18 @@
 typedef enum { APP_POISSON, APP_BURSTY, APP_TIMER } app_arrivals;
 
 typedef struct {
-    double calls_per_s;  /* mean over a week */
-    double call_cpu_s;   /* mean */
+    double calls_per_s; /* mean over a week */
+    double call_cpu_s;  /* mean */
     double memory_bytes;
-    double limit_cpus;   /* what it declared, and what is sold */
-    double peak_hour;    /* of its day */
-    double on_share;     /* bursty: share of time it is on */
+    double limit_cpus; /* what it declared, and what is sold */
+    double peak_hour;  /* of its day */
+    double on_share;   /* bursty: share of time it is on */
     app_arrivals arrivals;
     bool deferrable;
-    bool on;             /* state of the bursty */
-    double left_s;       /* until it changes */
-    int64_t level_hour;  /* the hour that level and none were computed for */
-    double level, none;  /* the hour's factor; chance of no call in a step of a Poisson app */
+    bool on;            /* state of the bursty */
+    double left_s;      /* until it changes */
+    int64_t level_hour; /* the hour that level and none were computed for */
+    double level, none; /* the hour's factor; chance of no call in a step of a Poisson app */
     rng random;
 } population_app;
 
@@ -42,9 +42,9 @@ typedef struct {
 typedef struct {
     uint64_t seed;
     size_t apps;
-    double correlation;   /* of peak hours */
-    double speedup;       /* of execution times; 100 */
-    double mean_cpus;     /* > 0: CPU times are scaled so that the population uses this much */
+    double correlation;      /* of peak hours */
+    double speedup;          /* of execution times; 100 */
+    double mean_cpus;        /* > 0: CPU times are scaled so that the population uses this much */
     double cpus_per_app_max; /* an app that would use more is scaled down to it; 0: no such limit */
 } population_config;
 
@@ -56,9 +56,9 @@ double population_use(population *p, size_t app, int64_t t_s, double step_s, uin
 
 /* The acceptance checks, in per cent, of what was drawn (before any scaling of CPU times). */
 typedef struct {
-    double hourly_pct;   /* apps with at most a call an hour; 45 */
-    double minutely_pct; /* at most a call a minute; 81 */
-    double top_pct;      /* share of calls by the busiest 18.6 % of apps; 99.6 */
+    double hourly_pct;     /* apps with at most a call an hour; 45 */
+    double minutely_pct;   /* at most a call a minute; 81 */
+    double top_pct;        /* share of calls by the busiest 18.6 % of apps; 99.6 */
     double deferrable_pct; /* of apps */
 } population_check;
 population_check population_checked(const population *p, arena *scratch);

@@ -1,12 +1,10 @@
-/* See rng.h. */
+/* xoshiro256** by Blackman and Vigna, started by splitmix64 as they recommend; normal deviates by
+ * Box and Muller in pairs. Own code, so that a seed means the same on every libc. */
 #include "sched/rng.h"
 
 #include <math.h>
 
-static uint64_t rotl(uint64_t x, int k)
-{
-    return (x << k) | (x >> (64 - k));
-}
+static uint64_t rotl(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
 
 void rng_init(rng *r, uint64_t seed)
 {
@@ -31,10 +29,7 @@ uint64_t rng_next(rng *r)
     return out;
 }
 
-double rng_uniform(rng *r)
-{
-    return (double)(rng_next(r) >> 11) / 9007199254740992.0;
-}
+double rng_uniform(rng *r) { return (double)(rng_next(r) >> 11) / 9007199254740992.0; }
 
 double rng_normal(rng *r)
 {
@@ -48,15 +43,9 @@ double rng_normal(rng *r)
     return u * cos(angle);
 }
 
-double rng_lognormal(rng *r, double mu, double sigma)
-{
-    return exp(mu + sigma * rng_normal(r));
-}
+double rng_lognormal(rng *r, double mu, double sigma) { return exp(mu + sigma * rng_normal(r)); }
 
-double rng_exponential(rng *r)
-{
-    return -log(1 - rng_uniform(r));
-}
+double rng_exponential(rng *r) { return -log(1 - rng_uniform(r)); }
 
 /* Inversion from u in [0, 1), counting from k = 0 whose probability is p. */
 static uint64_t invert(double mean, double p, double u)

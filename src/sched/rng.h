@@ -11,10 +11,10 @@ typedef struct {
 
 void rng_init(rng *r, uint64_t seed);
 uint64_t rng_next(rng *r);
-double rng_uniform(rng *r);                        /* [0, 1) */
-double rng_normal(rng *r);                         /* mean 0, deviation 1 */
+double rng_uniform(rng *r); /* [0, 1) */
+double rng_normal(rng *r);  /* mean 0, deviation 1 */
 double rng_lognormal(rng *r, double mu, double sigma);
-double rng_exponential(rng *r);                    /* mean 1 */
+double rng_exponential(rng *r); /* mean 1 */
 /* Exact below a mean of 30, else the rounded normal approximation. */
 uint64_t rng_poisson(rng *r, double mean);
 /* The same, given that it is not 0; none = exp(-mean). */

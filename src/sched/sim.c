@@ -31,9 +31,9 @@ typedef struct {
     peak *peaks;
     ledger *books;
     ledger_row *rows;
-    double *use;               /* of this step, per app */
-    double *by_app_hour;       /* deferrable work accepted this hour, per app */
-    double **pending;          /* [deadline slot % PLAN_SLOTS_MAX][app] */
+    double *use;         /* of this step, per app */
+    double *by_app_hour; /* deferrable work accepted this hour, per app */
+    double **pending;    /* [deadline slot % PLAN_SLOTS_MAX][app] */
     double taken[PLAN_SLOTS_MAX];
     sim_result r;
 } sim;
@@ -41,8 +41,8 @@ typedef struct {
 sim_config sim_config_default(void)
 {
     return (sim_config){
-        .population = {.seed = 1, .apps = 1000, .speedup = 100, .mean_cpus = 4,
-                       .cpus_per_app_max = 0.4},
+        .population =
+            {.seed = 1, .apps = 1000, .speedup = 100, .mean_cpus = 4, .cpus_per_app_max = 0.4},
         .xfaas_ratio = 4.3,
         .xfaas_deferrable = 0.6,
         .mean_cpus = 10,
@@ -60,8 +60,7 @@ sim_config sim_config_default(void)
 
 const char *sim_policy_name(sim_policy p)
 {
-    static const char *const names[] = {"now", "yesterday", "profile", "ours",
-                                        "clairvoyant"};
+    static const char *const names[] = {"now", "yesterday", "profile", "ours", "clairvoyant"};
     return (unsigned)p < SIM_POLICIES ? names[p] : "?";
 }
 
@@ -85,15 +84,9 @@ void sim_shuffle_days(double *hourly, size_t hours, uint64_t seed)
     }
 }
 
-static double intensity_of(const sim *s, int64_t t_s)
-{
-    return intensity_at(&s->really, t_s);
-}
+static double intensity_of(const sim *s, int64_t t_s) { return intensity_at(&s->really, t_s); }
 
-static double told_of(const sim *s, int64_t t_s)
-{
-    return intensity_at(&s->told, t_s);
-}
+static double told_of(const sim *s, int64_t t_s) { return intensity_at(&s->told, t_s); }
 
 /* The last resort where even history has a hole: the hour before, else the world. */
 static double or_last(const double *v, size_t k)
@@ -108,10 +101,10 @@ static void look_ahead(sim *s, int64_t t, double *ret)
         forecast_make(s->model, &s->history, SIM_HORIZON, ours);
     for (size_t k = 0; k < SIM_HORIZON; k++) {
         int64_t at = t + (int64_t)k * 3600;
-        double v = s->policy == SIM_NOW          ? (double)k
+        double v = s->policy == SIM_NOW                                ? (double)k
                    : s->policy == SIM_OURS || s->policy == SIM_PROFILE ? ours[k]
                    : s->policy == SIM_CLAIRVOYANT ? intensity_of(s, at)
-                                                 : told_of(s, at - (k < 24 ? 1 : 2) * 86400);
+                                                  : told_of(s, at - (k < 24 ? 1 : 2) * 86400);
         ret[k] = v;
         ret[k] = or_last(ret, k);
     }
@@ -232,15 +225,19 @@ static bool plan_hour(sim *s, int64_t t, plan *ret, bool *ret_all_now, err *e)
     look_ahead(s, t, intensity);
     load_forecast(&s->reserved_load, SIM_HORIZON, reserved);
     load_forecast(&s->arrivals_load, SIM_HORIZON, arrivals);
-    plan_input in = {.slots = SIM_HORIZON, .intensity = intensity, .reserved = reserved,
-                     .capacity = c->cpus * 3600, .target = c->target,
-                     .headroom_weight = c->headroom_weight, .steps = c->price_steps};
+    plan_input in = {.slots = SIM_HORIZON,
+                     .intensity = intensity,
+                     .reserved = reserved,
+                     .capacity = c->cpus * 3600,
+                     .target = c->target,
+                     .headroom_weight = c->headroom_weight,
+                     .steps = c->price_steps};
     if (s->policy == SIM_NOW) {
         in.headroom_weight = 0;
         in.target = 1;
     }
-    size_t n = backlog_demands(&s->todo, isinf(c->cpus) ? NULL : arrivals, c->slack_hours,
-                               SIM_HORIZON, d);
+    size_t n =
+        backlog_demands(&s->todo, isinf(c->cpus) ? NULL : arrivals, c->slack_hours, SIM_HORIZON, d);
     /* What this hour will still accept; the yardstick's work is accepted on the hour. */
     if (c->load != SIM_UNIFORM && arrivals[0] > 0)
         d[n++] = (plan_demand){0, (uint32_t)c->slack_hours - 1, arrivals[0]};
@@ -399,10 +396,11 @@ static bool start(sim *s, arena *a, err *e)
 {
     const sim_config *c = s->c;
     if (c->start_s % 86400 || c->intensity_start_s % 3600 || c->start_s < c->intensity_start_s ||
-        c->hours % 24 || c->hours <= c->warm_hours || c->slack_hours < 1 || c->slack_hours > SIM_HORIZON ||
-        !(c->target > 0 && c->target <= 1) || !(c->cpus > 0))
-        return err_set(e, ERR_INVALID, "simulation: whole days, a slack of 1 to %d hours, a target "
-                                       "between 0 and 1, and intensity history before the start",
+        c->hours % 24 || c->hours <= c->warm_hours || c->slack_hours < 1 ||
+        c->slack_hours > SIM_HORIZON || !(c->target > 0 && c->target <= 1) || !(c->cpus > 0))
+        return err_set(e, ERR_INVALID,
+                       "simulation: whole days, a slack of 1 to %d hours, a target "
+                       "between 0 and 1, and intensity history before the start",
                        SIM_HORIZON);
     if (c->intensity_start_s + (int64_t)c->intensity_hours * 3600 <
         c->start_s + (int64_t)c->hours * 3600)

@@ -23,7 +23,9 @@
 #include "sched/plan.h"
 #include "sched/population.h"
 
-enum { SIM_STEPS = 12, SIM_STEP_S = 300, SIM_HORIZON = 48 };
+#define SIM_STEPS   12
+#define SIM_STEP_S  300
+#define SIM_HORIZON 48
 
 typedef enum { SIM_NOW, SIM_YESTERDAY, SIM_PROFILE, SIM_OURS, SIM_CLAIRVOYANT } sim_policy;
 enum { SIM_POLICIES = 5 };
@@ -49,9 +51,9 @@ typedef struct {
     const sim_event *events; /* SIM_TRACE, by time */
     size_t events_count, trace_apps;
     const bool *trace_deferrable; /* by app; NULL: none */
-    double xfaas_ratio;      /* 4.3 */
-    double xfaas_deferrable; /* 0.6 */
-    double mean_cpus;        /* SIM_XFAAS */
+    double xfaas_ratio;           /* 4.3 */
+    double xfaas_deferrable;      /* 0.6 */
+    double mean_cpus;             /* SIM_XFAAS */
 
     const double *intensity; /* hourly, from start_s - history; NaN where unknown */
     /* What policies are told of the past, in place of it; NULL: the past. The control in which
@@ -63,14 +65,14 @@ typedef struct {
     int64_t start_s;
     size_t hours, warm_hours; /* the first warm_hours do not count in ratios and utilisation */
 
-    double cpus;          /* capacity; INFINITY: no limit */
+    double cpus; /* capacity; INFINITY: no limit */
     double target, headroom_weight;
     unsigned price_steps;
     size_t slack_hours;
     power_model power;
     double embodied_g_per_s;
-    bool ledger; /* book every app (slower); off: totals only */
-    bool peaks;  /* run the peak predictor */
+    bool ledger;    /* book every app (slower); off: totals only */
+    bool peaks;     /* run the peak predictor */
     buf *forecasts; /* may be NULL: CSV lines `hour,f0,...,f47` of SIM_OURS */
 } sim_config;
 
@@ -96,7 +98,7 @@ typedef struct {
     double mape_pct;     /* of the forecast in the fit */
     peak_state peaks;
     double predicted[PEAK_METHODS]; /* CPUs at 99.9 %, at the end */
-    sim_step *steps;     /* hours * SIM_STEPS */
+    sim_step *steps;                /* hours * SIM_STEPS */
     size_t steps_count;
 } sim_result;
 

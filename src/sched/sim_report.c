@@ -32,19 +32,21 @@ bool sim_table(const sim_config *c, const sim_result *r, size_t n, buf *b)
             buf_printf(b, "%8s ", "-");
         else
             buf_printf(b, "%8.1f ", of_best);
-        buf_printf(b, "%8.3g %8.1f %8.3g %7.3g %9.2f\n", r[i].executed_ratio,
-                   r[i].utilisation_pct, r[i].peak_cpus, r[i].late_cpu_s,
+        buf_printf(b, "%8.3g %8.1f %8.3g %7.3g %9.2f\n", r[i].executed_ratio, r[i].utilisation_pct,
+                   r[i].peak_cpus, r[i].late_cpu_s,
                    s->calls ? s->delay_s / (double)s->calls / 3600 : 0);
     }
     if (n && c->ledger)
-        buf_printf(b, "node: %.4g kWh, %.4g kg operational, %.4g kg embodied; %.1f %% of the energy "
-                      "unallocated; rows sum to the node within %.1e\n",
+        buf_printf(b,
+                   "node: %.4g kWh, %.4g kg operational, %.4g kg embodied; %.1f %% of the energy "
+                   "unallocated; rows sum to the node within %.1e\n",
                    r[0].node_j / 3.6e6, r[0].operational_g / 1000, r[0].embodied_g / 1000,
                    r[0].node_j > 0 ? 100 * r[0].idle_unallocated_j / r[0].node_j : 0,
                    r[0].conservation);
     if (n && r[0].peaks.judged)
-        buf_printf(b, "peak: %.4g CPUs predicted of %.4g sold (factor %.2f), multiplexing gain "
-                      "%.2f, violations %.3f %%\n",
+        buf_printf(b,
+                   "peak: %.4g CPUs predicted of %.4g sold (factor %.2f), multiplexing gain "
+                   "%.2f, violations %.3f %%\n",
                    r[0].peaks.predicted, r[0].peaks.limits, r[0].peaks.factor, r[0].peaks.gain,
                    100 * r[0].peaks.violations);
     return !b->failed;
@@ -60,16 +62,18 @@ static void num(buf *b, const char *key, double v)
 
 static void day_json(buf *b, const char *key, const day_result *d)
 {
-    buf_printf(b, "\"%s\":{\"calls\":%llu,\"p50_s\":%.6g,\"p99_s\":%.6g,\"p999_s\":%.6g,"
-                  "\"utilisation_pct\":%.6g,\"opportunistic_cpu_s\":%.8g,\"planned_cpu_s\":%.8g}",
-               key, (unsigned long long)d->calls, d->p50_s, d->p99_s, d->p999_s,
-               d->utilisation_pct, d->opportunistic_cpu_s, d->planned_cpu_s);
+    buf_printf(b,
+               "\"%s\":{\"calls\":%llu,\"p50_s\":%.6g,\"p99_s\":%.6g,\"p999_s\":%.6g,"
+               "\"utilisation_pct\":%.6g,\"opportunistic_cpu_s\":%.8g,\"planned_cpu_s\":%.8g}",
+               key, (unsigned long long)d->calls, d->p50_s, d->p99_s, d->p999_s, d->utilisation_pct,
+               d->opportunistic_cpu_s, d->planned_cpu_s);
 }
 
 bool sim_json(const sim_config *c, const sim_result *r, size_t n, const day_result days[2], buf *b)
 {
-    buf_printf(b, "{\"hours\":%zu,\"start_s\":%lld,\"slack_hours\":%zu,\"target\":%.4g,"
-                  "\"headroom_weight\":%.4g",
+    buf_printf(b,
+               "{\"hours\":%zu,\"start_s\":%lld,\"slack_hours\":%zu,\"target\":%.4g,"
+               "\"headroom_weight\":%.4g",
                c->hours, (long long)c->start_s, c->slack_hours, c->target, c->headroom_weight);
     num(b, "cpus", c->cpus);
     buf_put_str(b, S(",\"policies\":["));
@@ -123,14 +127,19 @@ bool sim_json(const sim_config *c, const sim_result *r, size_t n, const day_resu
     return !b->failed;
 }
 
-enum { W = 960, H = 320, LEFT = 50, BOTTOM = 30, TOP = 20 };
+#define W      960
+#define H      320
+#define LEFT   50
+#define BOTTOM 30
+#define TOP    20
 
 static void area(buf *b, const sim_step *s, size_t n, double top, int what, const char *style)
 {
     buf_put_str(b, S("<path d=\""));
     for (size_t i = 0; i < n; i++) {
-        double v = what == 0 ? s[i].received : what == 1 ? s[i].reserved
-                                                         : s[i].reserved + s[i].deferred;
+        double v = what == 0   ? s[i].received
+                   : what == 1 ? s[i].reserved
+                               : s[i].reserved + s[i].deferred;
         double x = LEFT + (double)(W - LEFT) * (double)i / (double)n;
         buf_printf(b, "%c%.1f %.1f", i ? 'L' : 'M', x, H - BOTTOM - (H - BOTTOM - TOP) * v / top);
     }
@@ -151,9 +160,10 @@ bool sim_svg(const sim_config *c, const sim_result *r, size_t hours, buf *b)
     size_t shift = (size_t)((c->start_s - c->intensity_start_s) / 3600) + first_hour;
     for (size_t i = 0; i < hours; i++)
         dirty = fmax(dirty, c->intensity[shift + i]);
-    buf_printf(b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" "
-                  "aria-label=\"Load and carbon intensity, policy %s\" "
-                  "style=\"font:12px sans-serif\">\n",
+    buf_printf(b,
+               "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" "
+               "aria-label=\"Load and carbon intensity, policy %s\" "
+               "style=\"font:12px sans-serif\">\n",
                W, H + 20, sim_policy_name(r->policy));
     buf_printf(b, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", W, H + 20);
     area(b, s, n, top, 2, "fill=\"#7bc47f\"");
@@ -167,10 +177,11 @@ bool sim_svg(const sim_config *c, const sim_result *r, size_t hours, buf *b)
     buf_put_str(b, S("\" fill=\"none\" stroke=\"#c0504d\" stroke-width=\"1.5\"/>\n"));
     buf_printf(b, "<text x=\"4\" y=\"%d\">%.3g</text><text x=\"4\" y=\"%d\">0 CPUs</text>\n",
                TOP + 4, top, H - BOTTOM);
-    buf_printf(b, "<text x=\"%d\" y=\"%d\" fill=\"#c0504d\">grid, top %.0f g/kWh</text>"
-                  "<text x=\"%d\" y=\"%d\" fill=\"#35679a\">reserved</text>"
-                  "<text x=\"%d\" y=\"%d\" fill=\"#3c8a41\">deferred, as run (%s)</text>"
-                  "<text x=\"%d\" y=\"%d\">received (dashed), %zu hours</text>\n</svg>\n",
+    buf_printf(b,
+               "<text x=\"%d\" y=\"%d\" fill=\"#c0504d\">grid, top %.0f g/kWh</text>"
+               "<text x=\"%d\" y=\"%d\" fill=\"#35679a\">reserved</text>"
+               "<text x=\"%d\" y=\"%d\" fill=\"#3c8a41\">deferred, as run (%s)</text>"
+               "<text x=\"%d\" y=\"%d\">received (dashed), %zu hours</text>\n</svg>\n",
                LEFT, H + 10, dirty, LEFT + 200, H + 10, LEFT + 300, H + 10,
                sim_policy_name(r->policy), LEFT + 500, H + 10, hours);
     return !b->failed;
@@ -191,8 +202,9 @@ bool against_table(const against_config *c, const against_result *r, unsigned ho
                    100 * w->cold_share, 1000 * w->p99_added_s);
     }
     if (r->break_even <= 1)
-        buf_printf(b, "break-even: an app that keeps a whole server more than %.0f %% busy, all "
-                      "day, has fewer grams always on (ebb's code needs %.2g x the CPU)\n",
+        buf_printf(b,
+                   "break-even: an app that keeps a whole server more than %.0f %% busy, all "
+                   "day, has fewer grams always on (ebb's code needs %.2g x the CPU)\n",
                    100 * r->break_even, c->host[HOST_EBB].code_factor);
     else
         buf_printf(b, "break-even: none; even a full server always on has more grams\n");

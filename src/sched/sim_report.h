@@ -6,7 +6,8 @@
 #include "sched/day.h"
 #include "sched/sim.h"
 
-/* results: at most SIM_POLICIES, any order. Shares of the clairvoyant are given where it is there. */
+/* results: at most SIM_POLICIES, any order. Shares of the clairvoyant are given where it is there.
+ */
 bool sim_table(const sim_config *c, const sim_result *r, size_t n, buf *out);
 /* days: with and without opportunistic work; NULL if there was no queueing run. */
 bool sim_json(const sim_config *c, const sim_result *r, size_t n, const day_result days[2],

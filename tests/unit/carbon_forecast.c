@@ -72,8 +72,8 @@ static void learns(void **state)
     make(0.95);
     fit();
     double ours = error_pct(0), profile = error_pct(1), yesterday = error_pct(2);
-    print_message("with memory: model %.1f %%, profile %.1f %%, yesterday %.1f %%\n", ours,
-                  profile, yesterday);
+    print_message("with memory: model %.1f %%, profile %.1f %%, yesterday %.1f %%\n", ours, profile,
+                  yesterday);
     assert_true(ours < 0.93 * profile);
     assert_true(ours < 0.85 * yesterday);
 }

@@ -164,10 +164,7 @@ static double idle_bill(int hour_of_mine)
     return rows[3].idle_j + rows[3].embodied_g;
 }
 
-static void deferring_pays(void **state)
-{
-    assert_true(idle_bill(3) < 0.5 * idle_bill(12));
-}
+static void deferring_pays(void **state) { assert_true(idle_bill(3) < 0.5 * idle_bill(12)); }
 
 static void kernel_time(void **state)
 {
@@ -189,8 +186,8 @@ static void kernel_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(conservation),   cmocka_unit_test(symmetry),
-        cmocka_unit_test(idle_is_lazy),   cmocka_unit_test(deferring_pays),
+        cmocka_unit_test(conservation), cmocka_unit_test(symmetry),
+        cmocka_unit_test(idle_is_lazy), cmocka_unit_test(deferring_pays),
         cmocka_unit_test(kernel_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,21 +11,34 @@
 static carbon_report sample(report_row *rows)
 {
     rows[0] = (report_row){.app = S("shop</td><script>\"\\\n")};
-    rows[0].sum = (ledger_row){{1000, 5000000000u, 9000000000u, 10, 20, 4096}, 12.5, 7.5, 0.5,
-                               0.25, 0.1};
+    rows[0].sum =
+        (ledger_row){{1000, 5000000000u, 9000000000u, 10, 20, 4096}, 12.5, 7.5, 0.5, 0.25, 0.1};
     rows[0].saved = (saving){10, 1, 2, 3.6e6, 0, 5, 3, 36000};
     rows[1] = (report_row){.app = S("idle")};
     static const report_remote gpu = {S("shop"), S("llm"), S("FR"), 1000, S("token"), 2, 50, 0.4};
-    carbon_report r = {.from_s = 1640995200, .to_s = 1641081600, .node = S("n1"), .zone = S("ES"),
-                       .source = S("csv"), .basis = INTENSITY_LIFECYCLE,
-                       .power = power_model_specpower(8), .server_kg = SCI_SERVER_KG,
-                       .life_s = SCI_SERVER_LIFE_S, .capacity_cpus = 8, .rows = rows,
-                       .rows_count = 2, .remotes = &gpu, .remotes_count = 1};
+    carbon_report r = {.from_s = 1640995200,
+                       .to_s = 1641081600,
+                       .node = S("n1"),
+                       .zone = S("ES"),
+                       .source = S("csv"),
+                       .basis = INTENSITY_LIFECYCLE,
+                       .power = power_model_specpower(8),
+                       .server_kg = SCI_SERVER_KG,
+                       .life_s = SCI_SERVER_LIFE_S,
+                       .capacity_cpus = 8,
+                       .rows = rows,
+                       .rows_count = 2,
+                       .remotes = &gpu,
+                       .remotes_count = 1};
     r.hours_by_quality[INTENSITY_MEASURED] = 23;
     r.hours_by_quality[INTENSITY_FILLED] = 1;
-    r.total = (ledger_day){.node_j = 100, .idle_unallocated_j = 80, .embodied_g = 2,
-                           .embodied_unallocated_g = 1.75, .operational_g = 3,
-                           .operational_unallocated_g = 2.5, .rows = 2};
+    r.total = (ledger_day){.node_j = 100,
+                           .idle_unallocated_j = 80,
+                           .embodied_g = 2,
+                           .embodied_unallocated_g = 1.75,
+                           .operational_g = 3,
+                           .operational_unallocated_g = 2.5,
+                           .rows = 2};
     return r;
 }
 

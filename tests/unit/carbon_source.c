@@ -40,8 +40,8 @@ static intensity_reading parse(source_format f, const char *text, int64_t now_s)
 static void refuse(source_format f, const char *text, err_code code)
 {
     intensity_reading r;
-    assert_false(source_parse(f, (bytes){(const uint8_t *)text, strlen(text)}, INT64_MAX, &a, &r,
-                              &e));
+    assert_false(
+        source_parse(f, (bytes){(const uint8_t *)text, strlen(text)}, INT64_MAX, &a, &r, &e));
     assert_int_equal(e.code, code);
 }
 
@@ -51,15 +51,27 @@ static void times(void **state)
         const char *text;
         int64_t s;
     } good[] = {
-        {"1970-01-01T00:00:00Z", 0},          {"2018-01-20T12:00Z", 1516449600},
-        {"2018-01-20 13:00+01:00", 1516449600}, {"2018-01-20T12:00:00.123456Z", 1516449600},
-        {"2018-01-20T11:30:00-0030", 1516449600}, {"2024-02-29", 1709164800},
+        {"1970-01-01T00:00:00Z", 0},
+        {"2018-01-20T12:00Z", 1516449600},
+        {"2018-01-20 13:00+01:00", 1516449600},
+        {"2018-01-20T12:00:00.123456Z", 1516449600},
+        {"2018-01-20T11:30:00-0030", 1516449600},
+        {"2024-02-29", 1709164800},
         {"2016-12-31T23:59:60Z", 1483228799},
     };
     static const char *const bad[] = {
-        "", "2018", "2018-13-01T00:00Z", "2018-02-29T00:00Z", "2018-01-20T24:00Z",
-        "2018-01-20T12:00Zx", "2018-01-20T12", "2018-01-20T12:00:00.Z", "2100-02-29T00:00Z",
-        "1969-12-31T00:00Z", "2018-01-20T12:00+1", "18-01-20T12:00Z",
+        "",
+        "2018",
+        "2018-13-01T00:00Z",
+        "2018-02-29T00:00Z",
+        "2018-01-20T24:00Z",
+        "2018-01-20T12:00Zx",
+        "2018-01-20T12",
+        "2018-01-20T12:00:00.Z",
+        "2100-02-29T00:00Z",
+        "1969-12-31T00:00Z",
+        "2018-01-20T12:00+1",
+        "18-01-20T12:00Z",
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         int64_t s;
@@ -124,12 +136,12 @@ static void uk(void **state)
 
 static void electricity_maps(void **state)
 {
-    intensity_reading r = parse(
-        SOURCE_ELECTRICITY_MAPS,
-        "{\"zone\":\"DE\",\"carbonIntensity\":302,\"datetime\":\"2018-04-25T18:07:00.350Z\","
-        "\"updatedAt\":\"2018-04-25T18:07:01.000Z\",\"emissionFactorType\":\"lifecycle\","
-        "\"isEstimated\":true,\"estimationMethod\":\"TIME_SLICER_AVERAGE\"}",
-        INT64_MAX);
+    intensity_reading r =
+        parse(SOURCE_ELECTRICITY_MAPS,
+              "{\"zone\":\"DE\",\"carbonIntensity\":302,\"datetime\":\"2018-04-25T18:07:00.350Z\","
+              "\"updatedAt\":\"2018-04-25T18:07:01.000Z\",\"emissionFactorType\":\"lifecycle\","
+              "\"isEstimated\":true,\"estimationMethod\":\"TIME_SLICER_AVERAGE\"}",
+              INT64_MAX);
     assert_int_equal(r.points_count, 1);
     assert_true(r.points[0].estimated);
     assert_str(r.zone, "DE");
@@ -167,21 +179,25 @@ static void carbon_aware(void **state)
 {
     intensity_reading r = parse(SOURCE_CARBON_AWARE,
                                 "[{\"location\":\"eastus\",\"time\":\"2022-06-01T00:03:30+00:00\","
-                                "\"rating\":359.2}]", INT64_MAX);
+                                "\"rating\":359.2}]",
+                                INT64_MAX);
     assert_near(r.points[0].g_per_kwh, 359.2, 0);
     r = parse(SOURCE_CARBON_AWARE,
               "{\"Emissions\":[{\"Location\":\"eastus\",\"Time\":\"2022-06-01T00:00:00\","
-              "\"Rating\":1,\"Duration\":\"01:00:00\"}]}", INT64_MAX);
+              "\"Rating\":1,\"Duration\":\"01:00:00\"}]}",
+              INT64_MAX);
     assert_int_equal(r.points_count, 1);
     r = parse(SOURCE_CARBON_AWARE,
               "[{\"generatedAt\":\"2022-06-01T00:00:00Z\",\"optimalDataPoint\":[],\"forecastData\":"
               "[{\"location\":\"PJM\",\"timestamp\":\"2022-06-01T14:40:00+00:00\",\"duration\":5,"
-              "\"value\":546.5}]}]", INT64_MAX);
+              "\"value\":546.5}]}]",
+              INT64_MAX);
     assert_true(r.points[0].forecast);
     assert_int_equal(r.points[0].span_s, 300);
     r = parse(SOURCE_CARBON_AWARE,
               "{\"location\":\"eastus\",\"startTime\":\"2022-06-01T14:00:00Z\",\"endTime\":"
-              "\"2022-06-01T14:30:00Z\",\"carbonIntensity\":345.4}", INT64_MAX);
+              "\"2022-06-01T14:30:00Z\",\"carbonIntensity\":345.4}",
+              INT64_MAX);
     assert_int_equal(r.points[0].span_s, 1800);
 }
 
@@ -198,7 +214,8 @@ static void csv(void **state)
               "Datetime (UTC),Country,Zone Name,Zone Id,Carbon Intensity gCO\u2082eq/kWh (direct),"
               "Carbon Intensity gCO\u2082eq/kWh (LCA),Low Carbon Percentage,Renewable Percentage,"
               "Data Source,Data Estimated,Data Estimation Method\n2022-01-01 00:00:00,Spain,"
-              "\"Spain, all\",ES,120.1,175.54,70,60,entsoe.eu,true,X\n", INT64_MAX);
+              "\"Spain, all\",ES,120.1,175.54,70,60,entsoe.eu,true,X\n",
+              INT64_MAX);
     assert_near(r.points[0].g_per_kwh, 175.54, 0);
     assert_int_equal(r.basis, INTENSITY_LIFECYCLE);
     assert_str(r.zone, "ES");
@@ -224,8 +241,10 @@ static void nonsense(void **state)
 
 static void yearly(void **state)
 {
-    bytes js = {(const uint8_t *)"const data = { \"SWE\": 35.89, \"ALB\": \"0\", \"POL\": \"828\" };"
-                                 "\nvar x = { data };\nexport { data };\n", 0};
+    bytes js = {
+        (const uint8_t *)"const data = { \"SWE\": 35.89, \"ALB\": \"0\", \"POL\": \"828\" };"
+                         "\nvar x = { data };\nexport { data };\n",
+        0};
     js.n = strlen((const char *)js.p);
     double g = 0;
     assert_true(source_yearly(js, S("SWE"), &g, &e));
@@ -236,7 +255,8 @@ static void yearly(void **state)
     assert_false(source_yearly(js, S("XXX"), &g, &e));
     assert_int_equal(e.code, ERR_NOT_FOUND);
     bytes maps = {(const uint8_t *)"{\"AE\":{\"zone\":{\"zoneName\":\"x\"},\"carbonIntensity\":"
-                                   "{\"value\":348,\"unit\":\"gCO2eq/kWh\"}}}", 0};
+                                   "{\"value\":348,\"unit\":\"gCO2eq/kWh\"}}}",
+                  0};
     maps.n = strlen((const char *)maps.p);
     assert_true(source_yearly(maps, S("AE"), &g, &e));
     assert_near(g, 348, 0);
@@ -278,10 +298,14 @@ static void series(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(times),        cmocka_unit_test(uk),
-        cmocka_unit_test(electricity_maps), cmocka_unit_test(watttime),
-        cmocka_unit_test(carbon_aware), cmocka_unit_test(csv),
-        cmocka_unit_test(nonsense),     cmocka_unit_test(yearly),
+        cmocka_unit_test(times),
+        cmocka_unit_test(uk),
+        cmocka_unit_test(electricity_maps),
+        cmocka_unit_test(watttime),
+        cmocka_unit_test(carbon_aware),
+        cmocka_unit_test(csv),
+        cmocka_unit_test(nonsense),
+        cmocka_unit_test(yearly),
         cmocka_unit_test(series),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

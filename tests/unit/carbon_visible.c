@@ -129,8 +129,10 @@ static void coefficient_is_frozen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(neighbours_stay_apart), cmocka_unit_test(rounding),
-        cmocka_unit_test(withheld_not_lost),     cmocka_unit_test(coefficient_is_frozen),
+        cmocka_unit_test(neighbours_stay_apart),
+        cmocka_unit_test(rounding),
+        cmocka_unit_test(withheld_not_lost),
+        cmocka_unit_test(coefficient_is_frozen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,8 +103,10 @@ static void loads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(utilisation), cmocka_unit_test(slow_start),
-        cmocka_unit_test(back_pressure), cmocka_unit_test(loads),
+        cmocka_unit_test(utilisation),
+        cmocka_unit_test(slow_start),
+        cmocka_unit_test(back_pressure),
+        cmocka_unit_test(loads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #include "sched/peak.h"
 #include "sched/rng.h"
 
-enum { APPS = 40 };
+#define APPS 40
 static rng r;
 static arena a;
 
@@ -169,7 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cold_counts_full), cmocka_unit_test(promises_are_kept),
-        cmocka_unit_test(capacity), cmocka_unit_test(broken_promises_are_counted),
+        cmocka_unit_test(capacity),         cmocka_unit_test(broken_promises_are_counted),
         cmocka_unit_test(risk_is_right),
     };
     arena_init(&a, 8 << 20);

@@ -11,17 +11,15 @@
 #include <math.h>
 
 static rng r;
-static double uniform(void)
-{
-    return rng_uniform(&r);
-}
+static double uniform(void) { return rng_uniform(&r); }
 
-enum { SLOTS = 12, JOBS = 20 };
+#define SLOTS 12
+#define JOBS  20
 
 /* Minimum cost of sending as much work as possible: nodes are source, jobs, slots, sink; Bellman
  * and Ford's algorithm finds each cheapest augmenting path. Slow, simple, and shares nothing with
  * plan.c. Prices per slot are flat here (headroom_weight 0). */
-enum { NODES = 2 + JOBS + SLOTS };
+#define NODES (2 + JOBS + SLOTS)
 static double flow_cost(const plan_demand *d, size_t n, const double *room, const double *price,
                         double *ret_flow)
 {
@@ -126,7 +124,7 @@ static void crowding_spreads(void **state)
         low = fmin(low, p.run[k]);
     }
     assert_true(top - low < 6 && low > 5); /* of 10 on average: even to a step */
-    in.headroom_weight = 0; /* carbon alone, all equal: at once */
+    in.headroom_weight = 0;                /* carbon alone, all equal: at once */
     d[0] = (plan_demand){0, 23, 240};
     assert_true(plan_make(&in, d, 1, &p, NULL));
     assert_near(p.run[0], 85, 1e-9);
@@ -139,7 +137,8 @@ static void crowding_spreads(void **state)
 }
 
 /* Days in slots: work comes, the plan is made anew each slot with forecasts that are wrong, slot 0
- * runs. A separate schedule (earliest deadline first, at once) tells whether all could be in time. */
+ * runs. A separate schedule (earliest deadline first, at once) tells whether all could be in time.
+ */
 static void rolling(void **state)
 {
     int feasible = 0;
@@ -147,7 +146,8 @@ static void rolling(void **state)
     rng_init(&r, 5);
     for (int round = 0; round < 150; round++) {
         backlog b, eager;
-        double expected[24], accepted = 0, ran = 0, late = 0, eager_late = 0, capacity = 3 + 4 * uniform();
+        double expected[24], accepted = 0, ran = 0, late = 0, eager_late = 0,
+                             capacity = 3 + 4 * uniform();
         backlog_init(&b, 0, 3600);
         backlog_init(&eager, 0, 3600);
         for (int k = 0; k < 24; k++)

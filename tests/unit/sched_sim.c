@@ -188,8 +188,8 @@ static void xfaas_day(void **state)
 static void hosts_compared(void **state)
 {
     against_config c = against_defaults();
-    population_config pc = {.seed = 1, .apps = 200, .speedup = 100, .mean_cpus = 4,
-                            .cpus_per_app_max = 0.4};
+    population_config pc = {
+        .seed = 1, .apps = 200, .speedup = 100, .mean_cpus = 4, .cpus_per_app_max = 0.4};
     against_result r;
     assert_true(against_run(&c, &pc, 24, &a, &r, &e));
     for (int h = 1; h < HOST_KINDS; h++)
