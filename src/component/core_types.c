@@ -187,18 +187,11 @@ static bool sub_type(linker *l, reader *r, const core_types *types, uint32_t n, 
     return vec_push(l->a, &g->defs, d) || link_oom(l);
 }
 
-static core_val absolute(core_val v, uint32_t base)
-{
-    bool concrete = (v & CORE_REF) && !(v & CORE_HEAP_ABSTRACT);
-    return concrete && (v & RELATIVE) ? (v & ~(core_val)RELATIVE) + base : v;
-}
-
-/* Numbers for a new group: its defs, made absolute. */
+/* Numbers for a new group. Signatures keep relative references: they are only ever compared with
+ * signatures of numbers (core_func_is), types as a whole by their number. */
 static bool group_add(linker *l, group *g, uint32_t base)
 {
     core_val *v = g->vals.p;
-    for (uint32_t i = 0; i < g->vals.n; i++)
-        v[i] = absolute(v[i], base);
     for (uint32_t i = 0; i < g->defs.n; i++) {
         core_def d = g->defs.p[i];
         d.params = v;

@@ -191,7 +191,29 @@
   (func (param "a" (tuple u8 u8 u8 u8 u8 u8 u8 u8 u8)) (param "b" (tuple u8 u8 u8 u8 u8 u8 u8 u8))
     (canon lift (core func $m "f") (memory (core memory $m "m")) (realloc (core func $m "r")))))
 
+(assert_invalid (component
+  (core module $M (memory (export "m") 1) (func (export "f") (param i32 i32))) (core instance $m (instantiate $M))
+  (func (param "s" string) (canon lift (core func $m "f") (memory (core memory $m "m"))))) "`realloc` is required")
+(assert_invalid (component
+  (core module $M (func (export "f") (result i32) i32.const 0)) (core instance $m (instantiate $M))
+  (func (result string) (canon lift (core func $m "f")))) "`memory` is required")
+
 ;; -- core types
+(component ;; a subtype of the wanted function type, in groups that are equal but for their place
+  (core module $A
+    (type (func (param i64)))
+    (rec (type $base (sub (func (param (ref null $sub))))) (type $sub (sub $base (func (param (ref null $sub))))))
+    (func (export "b") (type $sub)))
+  (core module $B
+    (rec (type $base (sub (func (param (ref null $sub))))) (type $sub (sub $base (func (param (ref null $sub))))))
+    (import "a" "b" (func (type $base))))
+  (core instance $a (instantiate $A))
+  (core instance (instantiate $B (with "a" (instance $a)))))
+(assert_invalid (component
+  (core module $A (type $base (sub (func))) (func (export "b") (type $base)))
+  (core module $B (type $base (sub (func))) (type $sub (sub $base (func))) (import "a" "b" (func (type $sub))))
+  (core instance $a (instantiate $A))
+  (core instance (instantiate $B (with "a" (instance $a))))) "function types differ")
 (assert_invalid (component (core type (module (import "a" "b" (func (type 0)))))) "is not a function type")
 (assert_invalid (component (core type (module (export "a" (func)) (export "a" (func))))) "duplicate export name")
 (assert_invalid (component (core type (module (import "" "" (memory 70000))))) "memory size must be at most")

@@ -256,17 +256,17 @@ static void memory_failures(void **state)
 
 static buf out;
 
-static void leb(uint32_t v)
+static void leb(buf *b, uint32_t v)
 {
     for (; v >= 0x80; v >>= 7)
-        buf_put_u8(&out, (uint8_t)(v | 0x80));
-    buf_put_u8(&out, (uint8_t)v);
+        buf_put_u8(b, (uint8_t)(v | 0x80));
+    buf_put_u8(b, (uint8_t)v);
 }
 
 static void section(uint8_t id, const buf *content)
 {
     buf_put_u8(&out, id);
-    leb((uint32_t)content->n);
+    leb(&out, (uint32_t)content->n);
     buf_put(&out, content->p, content->n);
 }
 
@@ -305,6 +305,37 @@ static void doubling_types(void **state)
     assert_false(component_link(&a, buf_bytes(&out), &plan, &e));
     assert_int_equal(e.code, ERR_LIMIT);
     buf_fini(&types);
+}
+
+/* An interface of 4,000 functions, exported 8,000 times as a type that is equal but not the same. */
+static void too_much_to_compare(void **state)
+{
+    enum { FUNCS = 4000, EXPORTS = 8000 };
+    buf s;
+    buf_init(&s, 16 * MIB);
+    component_begin();
+    leb(&s, 2);
+    for (int t = 0; t < 2; t++) {
+        buf_put_u8(&s, 0x42);
+        leb(&s, FUNCS + 1);
+        buf_put(&s, "\1\x40\0\1\0", 5); /* (type (func)) */
+        for (int i = 0; i < FUNCS; i++)
+            buf_put(&s, "\4\0\5", 3), buf_printf(&s, "f%04d", i), buf_put(&s, "\1\0", 2);
+    }
+    section(7, &s);
+    buf_clear(&s);
+    buf_put(&s, "\1\0\1i\5\0", 6); /* (import "i" (instance (type 0))) */
+    section(10, &s);
+    buf_clear(&s);
+    leb(&s, EXPORTS);
+    for (int i = 0; i < EXPORTS; i++) /* (export "e0000" (instance 0) (instance (type 1))) */
+        buf_put(&s, "\0\5", 2), buf_printf(&s, "e%04d", i), buf_put(&s, "\5\0\1\5\1", 5);
+    section(11, &s);
+    assert_false(out.failed || s.failed);
+    assert_false(component_check(&a, buf_bytes(&out), &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    assert_non_null(strstr(e.text, "steps"));
+    buf_fini(&s);
 }
 
 /* Components that each instantiate the one before twice: 2^n instances. */
@@ -425,6 +456,7 @@ int main(void)
         T(cut_and_changed),
         T(memory_failures),
         T(doubling_types),
+        T(too_much_to_compare),
         T(doubling_instances),
         T(deep_nesting),
         T(names_grammar),
