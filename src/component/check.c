@@ -78,14 +78,16 @@ static bool custom_read(linker *l, reader *r, scope *s)
 
 static bool start_read(linker *l, reader *r, scope *s)
 {
-    return link_fail(l, ERR_UNSUPPORTED, "component start functions (the 'values' feature) are not "
-                                         "supported");
+    return link_fail(l, ERR_UNSUPPORTED,
+                     "component start functions (the 'values' feature) are not "
+                     "supported");
 }
 
 static bool value_read(linker *l, reader *r, scope *s)
 {
-    return link_fail(l, ERR_UNSUPPORTED, "value definitions (the 'values' feature) are not "
-                                         "supported");
+    return link_fail(l, ERR_UNSUPPORTED,
+                     "value definitions (the 'values' feature) are not "
+                     "supported");
 }
 
 typedef bool read_fn(linker *l, reader *r, scope *s);
@@ -140,7 +142,8 @@ bool component_read(linker *l, reader r, scope *s)
         if (!reader_sized(&r, &section, l->e) || !section_read(l, id, &section, s))
             return err_wrap(l->e, "%s section", sections[id].name);
         if (!reader_done(&section)) {
-            reader_fail(&section, l->e, ERR_INVALID, "section size mismatch: unexpected data at "
+            reader_fail(&section, l->e, ERR_INVALID,
+                        "section size mismatch: unexpected data at "
                         "the end");
             return err_wrap(l->e, "%s section", sections[id].name);
         }

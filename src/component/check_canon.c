@@ -23,8 +23,9 @@ static bool memory_check(linker *l, const scope *s, uint32_t i)
     if (!scope_core(l, s, CORE_MEMORY, i, &m))
         return false;
     if (m->limits.is_64)
-        return link_fail(l, ERR_UNSUPPORTED, "64-bit memories (memory64) in canonical options are "
-                                             "not supported");
+        return link_fail(l, ERR_UNSUPPORTED,
+                         "64-bit memories (memory64) in canonical options are "
+                         "not supported");
     if (m->limits.shared)
         return link_fail(l, ERR_INVALID, "canonical option `memory` must not be shared");
     return true;
@@ -53,7 +54,8 @@ static bool option_read(linker *l, reader *r, const scope *s, op_canon *c, bool 
         return once(l, &c->post_return, "post-return") && reader_u32(r, &c->post_return, l->e);
     case 0x06:
         if (c->async)
-            return link_fail(l, ERR_INVALID, "canonical option `async` is specified more than once");
+            return link_fail(l, ERR_INVALID,
+                             "canonical option `async` is specified more than once");
         c->async = true;
         return true;
     case 0x07:
@@ -140,8 +142,9 @@ static bool lower_needs(linker *l, op_canon *c)
 {
     const functype *f = c->type;
     functype_signature(f, false, c->async, false, &c->signature);
-    return need_memory(l, c, params_have_pointer(f) || c->signature.params_spilled ||
-                                 c->signature.results_spilled) &&
+    return need_memory(l, c,
+                       params_have_pointer(f) || c->signature.params_spilled ||
+                           c->signature.results_spilled) &&
            need_realloc(l, c, f->result && f->result->has_pointer);
 }
 
@@ -152,8 +155,8 @@ static bool lift_needs(linker *l, op_canon *c)
     functype_signature(f, true, c->async, callback, &c->signature);
     uint32_t flat_max = c->async ? ABI_FLAT_PARAMS_MAX : ABI_FLAT_RESULTS_MAX;
     return need_realloc(l, c, params_have_pointer(f) || c->signature.params_spilled) &&
-           need_memory(l, c, f->result &&
-                                 (f->result->has_pointer || f->result->flat_count > flat_max));
+           need_memory(l, c,
+                       f->result && (f->result->has_pointer || f->result->flat_count > flat_max));
 }
 
 static bool canon_op(linker *l, scope *s, const op_canon *c)
@@ -172,10 +175,11 @@ static bool signature_check(linker *l, uint32_t have, const core_signature *want
     uint32_t id;
     if (!core_signature_intern(l, want, &id))
         return false;
-    return have == id || link_fail(l, ERR_INVALID, "the signature of core function %u is not that "
+    return have == id || link_fail(l, ERR_INVALID,
+                                   "the signature of core function %u is not that "
                                    "of the lifted type: lowered parameter or result types do not "
-                                   "match (%u parameters, %u results expected)", func,
-                                   want->params_count, want->results_count);
+                                   "match (%u parameters, %u results expected)",
+                                   func, want->params_count, want->results_count);
 }
 
 static bool lift_read(linker *l, reader *r, scope *s)
@@ -199,15 +203,17 @@ static bool lift_read(linker *l, reader *r, scope *s)
         if (!scope_core(l, s, CORE_FUNC, c.post_return, &option))
             return false;
         if (!core_func_is(l, option->func, &result, c.signature.results_count, NULL, 0))
-            return link_fail(l, ERR_INVALID, "canonical option `post-return` uses a core function "
-                                             "with an incorrect signature");
+            return link_fail(l, ERR_INVALID,
+                             "canonical option `post-return` uses a core function "
+                             "with an incorrect signature");
     }
     if (c.callback != UINT32_MAX) {
         if (!scope_core(l, s, CORE_FUNC, c.callback, &option))
             return false;
         if (!core_func_is(l, option->func, I32, 3, I32, 1))
-            return link_fail(l, ERR_INVALID, "canonical option `callback` uses a core function with "
-                                             "an incorrect signature");
+            return link_fail(l, ERR_INVALID,
+                             "canonical option `callback` uses a core function with "
+                             "an incorrect signature");
     }
     return scope_add(l, s, &e) && canon_op(l, s, &c);
 }
@@ -243,14 +249,27 @@ static bool resource_read(linker *l, reader *r, scope *s, op_canon_kind kind)
     if (kind != OPC_RESOURCE_DROP && !(t->resource->is_local && t->resource->owner == s))
         return link_fail(l, ERR_INVALID, "type %u is not a local resource", i);
     c.resource = t->resource;
-    c.signature = (core_signature){.params = {CORE_I32}, .params_count = 1, .results = {CORE_I32},
+    c.signature = (core_signature){.params = {CORE_I32},
+                                   .params_count = 1,
+                                   .results = {CORE_I32},
                                    .results_count = kind != OPC_RESOURCE_DROP};
     return core_func_push(l, s, &c);
 }
 
 /* What a built-in has besides its name (Binary.md `canon`). */
-enum { B_ASYNC = 1, B_CANCEL = 2, B_MEMORY = 4, B_STREAM = 8, B_FUTURE = 16, B_OPTIONS = 32,
-       B_CONTEXT = 64, B_RESULT = 128, B_ERROR = 256, B_REFUSED = 512, B_TABLE = 1024 };
+enum {
+    B_ASYNC = 1,
+    B_CANCEL = 2,
+    B_MEMORY = 4,
+    B_STREAM = 8,
+    B_FUTURE = 16,
+    B_OPTIONS = 32,
+    B_CONTEXT = 64,
+    B_RESULT = 128,
+    B_ERROR = 256,
+    B_REFUSED = 512,
+    B_TABLE = 1024
+};
 
 typedef struct {
     uint8_t code;
@@ -357,8 +376,9 @@ static bool table_read(linker *l, reader *r, const scope *s, op_canon *c)
     if (!scope_core_type(l, s, func, &m, &id))
         return false;
     if (m || !core_func_is(l, id, I32, 1, NULL, 0))
-        return link_fail(l, ERR_INVALID, "a thread starts with a function of one `i32` argument "
-                                         "and no result");
+        return link_fail(l, ERR_INVALID,
+                         "a thread starts with a function of one `i32` argument "
+                         "and no result");
     if (!scope_core(l, s, CORE_TABLE, c->table, &t))
         return false;
     return (t->val == CORE_FUNCREF && !t->limits.is_64 && !t->limits.shared) ||
@@ -452,9 +472,10 @@ bool canon_read(linker *l, reader *r, scope *s)
         return code == 0x00 ? lift_read(l, r, s) : lower_read(l, r, s);
     }
     if (code <= 0x04)
-        return resource_read(l, r, s, code == 0x02   ? OPC_RESOURCE_NEW
-                                      : code == 0x03 ? OPC_RESOURCE_DROP
-                                                     : OPC_RESOURCE_REP);
+        return resource_read(l, r, s,
+                             code == 0x02   ? OPC_RESOURCE_NEW
+                             : code == 0x03 ? OPC_RESOURCE_DROP
+                                            : OPC_RESOURCE_REP);
     for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++)
         if (builtins[i].code == code)
             return builtin_read(l, r, s, &builtins[i]);

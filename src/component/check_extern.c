@@ -1,4 +1,10 @@
-/* Imports, exports and aliases (Binary.md "Import and Export Definitions", "Alias Definitions"). */
+/* Imports, exports and aliases (Binary.md "Import and Export Definitions", "Alias Definitions").
+ *
+ * These three move items between scopes. An import or export brings a name, which scope.c judges,
+ * and a type; an export may be ascribed a type that says less than its own. An alias takes an item
+ * out of an instance, out of a core instance, or from an enclosing scope; types that mention
+ * resources may not cross the border of a component that way, since each instance of the component
+ * outside has resources of its own. Whatever exists at run time also becomes an operation. */
 #include "component/check.h"
 
 enum { ATTRIBUTES_MAX = 3 };
@@ -44,8 +50,9 @@ bool extern_name_read(linker *l, reader *r, attributed_name *ret)
 
 static bool value_unsupported(linker *l)
 {
-    return link_fail(l, ERR_UNSUPPORTED, "component-level values (the 'values' feature) are not "
-                                         "supported; remove the value import, export or start");
+    return link_fail(l, ERR_UNSUPPORTED,
+                     "component-level values (the 'values' feature) are not "
+                     "supported; remove the value import, export or start");
 }
 
 bool sort_read(linker *l, reader *r, sort *ret)
@@ -184,7 +191,8 @@ bool export_read(linker *l, reader *r, scope *s)
         if (!extern_type_read(l, r, s, &ascribed))
             return false;
         if (!entity_subtype(l, &e, &ascribed))
-            return err_wrap(l->e, "ascribed type of export '%.*s' is not compatible with item's type",
+            return err_wrap(l->e,
+                            "ascribed type of export '%.*s' is not compatible with item's type",
                             STR(name.name));
         e = ascribed;
     }
@@ -222,8 +230,10 @@ static bool alias_core(linker *l, reader *r, scope *s, uint8_t core_sort)
     if (!reader_u32(r, &o.index, l->e) || !reader_name(r, &o.name, l->e))
         return false;
     if (o.index >= s->core_instances.n)
-        return link_fail(l, ERR_INVALID, "unknown core instance %u: core instance index out of "
-                         "bounds", o.index);
+        return link_fail(l, ERR_INVALID,
+                         "unknown core instance %u: core instance index out of "
+                         "bounds",
+                         o.index);
     const core_export *x = core_export_find(l, s->core_instances.p[o.index], o.name);
     if (!x)
         return link_fail(l, ERR_INVALID, "core instance %u has no export named '%.*s'", o.index,
@@ -251,7 +261,8 @@ static bool outer_type(linker *l, scope *s, scope *target, uint32_t index)
         if (!ctype_has_free(l, e.type, &is_open))
             return false;
         if (is_open)
-            return link_fail(l, ERR_INVALID, "cannot alias outer type which transitively refers to "
+            return link_fail(l, ERR_INVALID,
+                             "cannot alias outer type which transitively refers to "
                              "resources not defined in the current component");
     }
     return scope_add(l, s, &e);
@@ -290,10 +301,11 @@ bool alias_read(linker *l, reader *r, scope *s)
     bool allowed = !in_type || (target == 0 && (byte == 0x03 || byte == 0x05)) ||
                    (target == 2 && (byte == 0x03 || (byte == 0 && core_sort == 0x10)));
     if (!allowed)
-        return link_fail(l, ERR_INVALID, "aliases in a component or instance type may only refer to "
-                                         "types or instances");
-    static const sort sorts[] = {SORT_MODULE, SORT_FUNC, SORT_TYPE, SORT_TYPE, SORT_COMPONENT,
-                                 SORT_INSTANCE};
+        return link_fail(l, ERR_INVALID,
+                         "aliases in a component or instance type may only refer to "
+                         "types or instances");
+    static const sort sorts[] = {SORT_MODULE, SORT_FUNC,      SORT_TYPE,
+                                 SORT_TYPE,   SORT_COMPONENT, SORT_INSTANCE};
     switch (target) {
     case 0x00:
         if (byte == 0x02)

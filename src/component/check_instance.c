@@ -63,11 +63,15 @@ static bool core_imports_check(linker *l, const module_type *m, const table *arg
                              STR(want->module));
         const core_export *x = core_export_find(l, given, want->name);
         if (!x)
-            return link_fail(l, ERR_INVALID, "module instantiation argument '%.*s' does not export "
-                             "an item named '%.*s'", STR(want->module), STR(want->name));
+            return link_fail(l, ERR_INVALID,
+                             "module instantiation argument '%.*s' does not export "
+                             "an item named '%.*s'",
+                             STR(want->module), STR(want->name));
         if (!link_work(l, steps) || !core_extern_subtype(l, &x->type, &want->type))
-            return err_wrap(l->e, "type mismatch for export '%.*s' of module instantiation argument "
-                            "'%.*s'", STR(want->name), STR(want->module));
+            return err_wrap(l->e,
+                            "type mismatch for export '%.*s' of module instantiation argument "
+                            "'%.*s'",
+                            STR(want->name), STR(want->module));
     }
     return true;
 }
@@ -91,8 +95,10 @@ bool core_instance_read(linker *l, reader *r, scope *s)
         const op_core_arg *arg = &o.core_args[i];
         const void **at;
         if (arg->index >= s->core_instances.n)
-            return link_fail(l, ERR_INVALID, "unknown core instance %u: core instance index out of "
-                             "bounds", arg->index);
+            return link_fail(l, ERR_INVALID,
+                             "unknown core instance %u: core instance index out of "
+                             "bounds",
+                             arg->index);
         if (!link_table_at(l, &args, arg->name, &at))
             return false;
         if (*at)
@@ -100,8 +106,8 @@ bool core_instance_read(linker *l, reader *r, scope *s)
                              STR(arg->name));
         *at = s->core_instances.p[arg->index];
     }
-    return core_imports_check(l, m.module, &args) &&
-           core_instance_add(l, s, &m.module->exports) && scope_op(l, s, &o);
+    return core_imports_check(l, m.module, &args) && core_instance_add(l, s, &m.module->exports) &&
+           scope_op(l, s, &o);
 }
 
 /* (with "name" (sort index)) or (export "name" (sort index)). */

@@ -79,8 +79,10 @@ static bool parts_new(linker *l, ctype *t, uint32_t n)
 static bool fields_read(linker *l, reader *r, const scope *s, type *proto, ctype *t)
 {
     static const char *const names[] = {[TYPE_RECORD] = "record field",
-                                        [TYPE_VARIANT] = "variant case", [TYPE_ENUM] = "enum tag",
-                                        [TYPE_FLAGS] = "flag", [TYPE_TUPLE] = "tuple"};
+                                        [TYPE_VARIANT] = "variant case",
+                                        [TYPE_ENUM] = "enum tag",
+                                        [TYPE_FLAGS] = "flag",
+                                        [TYPE_TUPLE] = "tuple"};
     uint32_t n;
     uint8_t zero;
     table keys = {0};
@@ -93,7 +95,8 @@ static bool fields_read(linker *l, reader *r, const scope *s, type *proto, ctype
     if (!parts_new(l, t, has_types ? n : 0))
         return false;
     for (uint32_t i = 0; i < n; i++) {
-        if (proto->kind != TYPE_TUPLE && !label_read(l, r, names[proto->kind], &keys, &fields[i].name))
+        if (proto->kind != TYPE_TUPLE &&
+            !label_read(l, r, names[proto->kind], &keys, &fields[i].name))
             return false;
         if (proto->kind == TYPE_VARIANT) {
             if (!optional_val_type(l, r, s, &fields[i].type, &t->parts[i]) ||
@@ -174,8 +177,11 @@ static bool defined_read(linker *l, reader *r, const scope *s, uint8_t byte, cty
     case 0x6f:
     case 0x6e:
     case 0x6d:
-        proto.kind = byte == 0x72 ? TYPE_RECORD : byte == 0x71 ? TYPE_VARIANT
-                   : byte == 0x6f ? TYPE_TUPLE : byte == 0x6e ? TYPE_FLAGS : TYPE_ENUM;
+        proto.kind = byte == 0x72   ? TYPE_RECORD
+                     : byte == 0x71 ? TYPE_VARIANT
+                     : byte == 0x6f ? TYPE_TUPLE
+                     : byte == 0x6e ? TYPE_FLAGS
+                                    : TYPE_ENUM;
         ok = fields_read(l, r, s, &proto, t);
         break;
     case 0x70:
@@ -188,7 +194,8 @@ static bool defined_read(linker *l, reader *r, const scope *s, uint8_t byte, cty
         ok = parts_new(l, t, 1) && val_type_read(l, r, s, &proto.elem, &t->parts[0]) &&
              reader_u32(r, &proto.length_fixed, l->e);
         if (ok && proto.length_fixed == 0)
-            return link_fail(l, ERR_INVALID, "a fixed-length list must have more than zero elements");
+            return link_fail(l, ERR_INVALID,
+                             "a fixed-length list must have more than zero elements");
         break;
     case 0x6a:
         proto.kind = TYPE_RESULT;
@@ -252,12 +259,14 @@ static bool resource_read(linker *l, reader *r, scope *s, ctype *t)
     uint8_t rep, has_dtor;
     op o = {.kind = OP_RESOURCE, .index = UINT32_MAX};
     if (s->kind != SCOPE_COMPONENT)
-        return link_fail(l, ERR_INVALID, "resources can only be defined within a concrete component");
+        return link_fail(l, ERR_INVALID,
+                         "resources can only be defined within a concrete component");
     if (!reader_u8(r, &rep, l->e) || !reader_u8(r, &has_dtor, l->e))
         return false;
     if (rep == CORE_I64)
-        return link_fail(l, ERR_UNSUPPORTED, "resources with `i64` need 64-bit memories (memory64), "
-                                             "which are not supported");
+        return link_fail(l, ERR_UNSUPPORTED,
+                         "resources with `i64` need 64-bit memories (memory64), "
+                         "which are not supported");
     if (rep != CORE_I32)
         return link_fail(l, ERR_INVALID, "resources can only be represented by `i32`");
     if (has_dtor > 1)
@@ -267,8 +276,8 @@ static bool resource_read(linker *l, reader *r, scope *s, ctype *t)
         if (!reader_u32(r, &o.index, l->e) || !scope_core(l, s, CORE_FUNC, o.index, &f))
             return false;
         if (!core_func_is(l, f->func, &i32, 1, NULL, 0))
-            return link_fail(l, ERR_INVALID, "core function %u has wrong signature for a destructor",
-                             o.index);
+            return link_fail(l, ERR_INVALID,
+                             "core function %u has wrong signature for a destructor", o.index);
     }
     t->resource = rsrc_new(l, s, true);
     if (!t->resource)

@@ -11,10 +11,7 @@ enum { RELATIVE = 1 << 28 }; /* in a heap type while its group is read */
 
 typedef VEC(uint32_t) words;
 
-static bool word(linker *l, words *w, uint32_t v)
-{
-    return vec_push(l->a, w, v) || link_oom(l);
-}
+static bool word(linker *l, words *w, uint32_t v) { return vec_push(l->a, w, v) || link_oom(l); }
 
 /* A type index: canonical, or relative within the group [base, base + n). */
 static bool type_index(linker *l, reader *r, const core_types *types, uint32_t n, int64_t i,
@@ -255,7 +252,9 @@ bool core_func_intern(linker *l, const core_val *params, uint32_t params_count,
 {
     group g = {0};
     core_types types = {0};
-    core_def d = {.kind = 0x60, .super = CORE_NO_TYPE, .params_count = params_count,
+    core_def d = {.kind = 0x60,
+                  .super = CORE_NO_TYPE,
+                  .params_count = params_count,
                   .results_count = results_count};
     bool ok = word(l, &g.w, 1) && word(l, &g.w, 0) && word(l, &g.w, 0) && word(l, &g.w, 0x60) &&
               word(l, &g.w, params_count);

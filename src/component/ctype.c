@@ -201,10 +201,7 @@ void subst_end(subst *s)
     }
 }
 
-rsrc *subst_resource(const subst *s, rsrc *r)
-{
-    return r->subst_stamp == s->stamp ? r->subst : r;
-}
+rsrc *subst_resource(const subst *s, rsrc *r) { return r->subst_stamp == s->stamp ? r->subst : r; }
 
 /* The interned descriptor of a value node whose parts were replaced. */
 static bool value_rebuild(linker *l, const ctype *old, ctype *t)

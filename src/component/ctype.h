@@ -22,12 +22,12 @@ typedef struct scope scope;
 /* An abstract resource type. */
 typedef struct rsrc rsrc;
 struct rsrc {
-    resource_type pub; /* what value types point to; first, so that pointers convert */
-    bool in_component; /* belongs to a component (not bound by a type) */
-    bool is_local;     /* defined here with a representation: resource.new and rep are allowed */
+    resource_type pub;  /* what value types point to; first, so that pointers convert */
+    bool in_component;  /* belongs to a component (not bound by a type) */
+    bool is_local;      /* defined here with a representation: resource.new and rep are allowed */
     const scope *owner; /* the component it belongs to */
-    uint32_t slot;     /* its place among the resources of that component, if it has one */
-    uint32_t mark;     /* of the last walk that found it free */
+    uint32_t slot;      /* its place among the resources of that component, if it has one */
+    uint32_t mark;      /* of the last walk that found it free */
     uint32_t subst_stamp;
     rsrc *subst;
 };
@@ -71,7 +71,13 @@ struct shape {
     binding_list exported; /* every resource exported explicitly, whoever defines it */
 };
 
-typedef enum { CTYPE_VALUE, CTYPE_FUNC, CTYPE_RESOURCE, CTYPE_INSTANCE, CTYPE_COMPONENT } ctype_kind;
+typedef enum {
+    CTYPE_VALUE,
+    CTYPE_FUNC,
+    CTYPE_RESOURCE,
+    CTYPE_INSTANCE,
+    CTYPE_COMPONENT
+} ctype_kind;
 
 struct ctype {
     ctype_kind kind;

@@ -3,7 +3,8 @@
  * it once per instance. Every operation that defines something appends to the index space of its
  * sort; types have none here, since only resources exist at run time.
  *
- * Resources that a definition can name are numbered: `slots` of an instance hold the actual ones. */
+ * Resources that a definition can name are numbered: `slots` of an instance hold the actual ones.
+ */
 #pragma once
 
 #include "component/ctype.h"
@@ -45,8 +46,14 @@ typedef struct {
     const path *at;
 } op_resource;
 
-typedef enum { OPC_LIFT, OPC_LOWER, OPC_RESOURCE_NEW, OPC_RESOURCE_REP, OPC_RESOURCE_DROP,
-               OPC_BUILTIN } op_canon_kind;
+typedef enum {
+    OPC_LIFT,
+    OPC_LOWER,
+    OPC_RESOURCE_NEW,
+    OPC_RESOURCE_REP,
+    OPC_RESOURCE_DROP,
+    OPC_BUILTIN
+} op_canon_kind;
 
 typedef struct {
     op_canon_kind kind;
@@ -55,8 +62,8 @@ typedef struct {
     string_encoding encoding;
     bool async;
     uint32_t memory, realloc, post_return, callback; /* UINT32_MAX: absent */
-    uint32_t table; /* thread.new-indirect */
-    const functype *type; /* abstract */
+    uint32_t table;                                  /* thread.new-indirect */
+    const functype *type;                            /* abstract */
     const type *element;
     const rsrc *resource;
     core_signature signature;

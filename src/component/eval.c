@@ -150,9 +150,10 @@ static bool host_value(eval *v, env *e, str interface, str name, const entity *w
             return link_oom(v->l);
         return host_instance(v, e, inner, want->type->shape, &ret->instance);
     default:
-        return link_fail(v->l, ERR_UNSUPPORTED, "import '%.*s' is a %s: the host offers functions "
-                         "and interfaces only; compose the component first", STR(name),
-                         sort_name(want->kind));
+        return link_fail(v->l, ERR_UNSUPPORTED,
+                         "import '%.*s' is a %s: the host offers functions "
+                         "and interfaces only; compose the component first",
+                         STR(name), sort_name(want->kind));
     }
 }
 
@@ -226,8 +227,8 @@ static bool instantiate(eval *v, env *e, const op *o)
     if (child->depth >= INSTANCE_DEPTH_MAX)
         return link_fail(l, ERR_LIMIT, "component instances are nested more than %d deep",
                          INSTANCE_DEPTH_MAX);
-    child->label = arena_printf(l->a, "%.*s%s%u", STR(e->label), e->label.n ? "." : "",
-                                e->instances.n);
+    child->label =
+        arena_printf(l->a, "%.*s%s%u", STR(e->label), e->label.n ? "." : "", e->instances.n);
     if (!child->label.p)
         return link_oom(l);
     if (!args_make(v, e, o, &args))
@@ -392,8 +393,8 @@ static bool units_finish(eval *v, link_plan *ret)
         for (uint32_t k = 0; k < u->canons.n; k++)
             if (u->targets.p[k])
                 u->canons.p[k].unit = u->targets.p[k]->index;
-        units[i] = (link_unit){u->cores.p,  u->cores.n,  u->canons.p,  u->canons.n,
-                               u->lifts.p,  u->lifts.n,  parent_of(u), u->owner->label};
+        units[i] = (link_unit){u->cores.p, u->cores.n, u->canons.p,  u->canons.n,
+                               u->lifts.p, u->lifts.n, parent_of(u), u->owner->label};
     }
     ret->units = units;
     ret->units_count = v->units.n;

@@ -79,8 +79,7 @@ bool eval_core_instantiate(eval *v, env *e, const op *o)
     }
     c.imports = imports;
     c.imports_count = m->imports.n;
-    return core_add(v, u, &c, &made) &&
-           (vec_push(l->a, &e->core_instances, made) || link_oom(l));
+    return core_add(v, u, &c, &made) && (vec_push(l->a, &e->core_instances, made) || link_oom(l));
 }
 
 bool eval_core_inline(eval *v, env *e, const op *o)
@@ -253,8 +252,8 @@ static bool canon_intern(eval *v, env *e, const link_canon *c, unit *target, uin
         return false;
     buf_init(&b, MIB);
     buf_printf(&b, "%d %d %d %p %p %p %u %u ", (int)c->kind, (int)c->options.encoding,
-               c->options.async, (const void *)c->type, (const void *)c->element,
-               (void *)target, c->lift, c->resource);
+               c->options.async, (const void *)c->type, (const void *)c->element, (void *)target,
+               c->lift, c->resource);
     key_ref(&b, &c->options.memory);
     key_ref(&b, &c->options.realloc);
     buf_printf(&b, "%zu:", c->interface.n);
@@ -293,9 +292,10 @@ static bool lift(eval *v, env *e, const op_canon *c)
 
 bool eval_canon(eval *v, env *e, const op *o)
 {
-    static const canon_kind kinds[] = {
-        [OPC_RESOURCE_NEW] = CANON_RESOURCE_NEW, [OPC_RESOURCE_REP] = CANON_RESOURCE_REP,
-        [OPC_RESOURCE_DROP] = CANON_RESOURCE_DROP, [OPC_BUILTIN] = CANON_BUILTIN};
+    static const canon_kind kinds[] = {[OPC_RESOURCE_NEW] = CANON_RESOURCE_NEW,
+                                       [OPC_RESOURCE_REP] = CANON_RESOURCE_REP,
+                                       [OPC_RESOURCE_DROP] = CANON_RESOURCE_DROP,
+                                       [OPC_BUILTIN] = CANON_BUILTIN};
     const op_canon *c = o->canon;
     link_canon made = {.signature = c->signature};
     link_def d = {.is_canon = true, .core = NO_CORE};
@@ -317,8 +317,10 @@ bool eval_canon(eval *v, env *e, const op *o)
         made.kind = kinds[c->kind];
         made.name = c->name;
         if (str_eq(c->name, S("thread.new-indirect")))
-            return link_fail(v->l, ERR_UNSUPPORTED, "canonical built-in `%.*s` (threads) is not "
-                             "supported", STR(c->name));
+            return link_fail(v->l, ERR_UNSUPPORTED,
+                             "canonical built-in `%.*s` (threads) is not "
+                             "supported",
+                             STR(c->name));
         if (c->resource)
             made.resource = e->slots[c->resource->slot]->index;
     }

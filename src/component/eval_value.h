@@ -9,9 +9,9 @@ typedef struct instance instance;
 
 /* A component-level function: the host's, or lifted by a unit. */
 typedef struct {
-    str interface, name;   /* the host's */
-    const functype *type;  /* concrete */
-    unit *unit;            /* NULL: the host's */
+    str interface, name;  /* the host's */
+    const functype *type; /* concrete */
+    unit *unit;           /* NULL: the host's */
     uint32_t lift;
 } func_value;
 

@@ -17,15 +17,9 @@ static bool preamble_is(bytes b, uint8_t version, uint8_t layer)
     return b.n >= sizeof want && memcmp(b.p, want, sizeof want) == 0;
 }
 
-bool bytes_are_component(bytes b)
-{
-    return preamble_is(b, 0x0d, 1);
-}
+bool bytes_are_component(bytes b) { return preamble_is(b, 0x0d, 1); }
 
-bool bytes_are_core_module(bytes b)
-{
-    return preamble_is(b, 1, 0);
-}
+bool bytes_are_core_module(bytes b) { return preamble_is(b, 1, 0); }
 
 static bool check(linker *l, scope **ret)
 {
@@ -36,7 +30,8 @@ static bool check(linker *l, scope **ret)
     if (bytes_are_core_module(l->file))
         return err_set(l->e, ERR_INVALID, "offset 0x4: this is a core module, not a component");
     if (!bytes_are_component(l->file))
-        return err_set(l->e, ERR_INVALID, "offset 0x0: this is not a component (magic header or "
+        return err_set(l->e, ERR_INVALID,
+                       "offset 0x0: this is not a component (magic header or "
                        "version not detected)");
     scope *s = scope_new(l, SCOPE_COMPONENT, NULL);
     reader r = reader_over(l->file);

@@ -16,7 +16,13 @@
 
 #include "component/type.h"
 
-typedef enum { CORE_FUNC = 0, CORE_TABLE = 1, CORE_MEMORY = 2, CORE_GLOBAL = 3, CORE_TAG = 4 } core_kind;
+typedef enum {
+    CORE_FUNC = 0,
+    CORE_TABLE = 1,
+    CORE_MEMORY = 2,
+    CORE_GLOBAL = 3,
+    CORE_TAG = 4
+} core_kind;
 
 /* The export `name` of core instance `instance` of the unit; instance is -1 for "none". */
 typedef struct {
@@ -33,13 +39,13 @@ typedef struct {
 } canon_options;
 
 typedef enum {
-    CANON_HOST,          /* lower of a function that the component imports */
-    CANON_LIFTED,        /* lower of a function that a unit of this component lifts */
+    CANON_HOST,   /* lower of a function that the component imports */
+    CANON_LIFTED, /* lower of a function that a unit of this component lifts */
     CANON_RESOURCE_NEW,
     CANON_RESOURCE_REP,
     CANON_RESOURCE_DROP,
-    CANON_BUILTIN,       /* any other canonical built-in, named in `name` ("task.return", ...) */
-    CANON_TRAP,          /* lower of a function that always traps here (reason in `name`) */
+    CANON_BUILTIN, /* any other canonical built-in, named in `name` ("task.return", ...) */
+    CANON_TRAP,    /* lower of a function that always traps here (reason in `name`) */
 } canon_kind;
 
 /* A core function made by a canonical definition; identical ones within a unit are one. */
@@ -49,11 +55,11 @@ typedef struct {
     str name;      /* CANON_HOST: "[method]input-stream.read"; CANON_BUILTIN: the built-in with its
                       immediates as text: "task.return", "context.get i32 0",
                       "waitable-set.wait cancellable"; `async` is in the options */
-    const functype *type;    /* CANON_HOST, CANON_LIFTED; task.return: its parameter as a result */
-    const type *element;     /* stream and future built-ins: the element type, or NULL */
-    canon_options options;   /* HOST, LIFTED, some built-ins */
-    uint32_t unit, lift;     /* CANON_LIFTED: units[unit].lifts[lift] */
-    uint32_t resource;       /* RESOURCE_*: index into link_plan.resources */
+    const functype *type;     /* CANON_HOST, CANON_LIFTED; task.return: its parameter as a result */
+    const type *element;      /* stream and future built-ins: the element type, or NULL */
+    canon_options options;    /* HOST, LIFTED, some built-ins */
+    uint32_t unit, lift;      /* CANON_LIFTED: units[unit].lifts[lift] */
+    uint32_t resource;        /* RESOURCE_*: index into link_plan.resources */
     core_signature signature; /* what the core module sees */
 } link_canon;
 
@@ -71,8 +77,8 @@ typedef struct {
 
 /* One instantiation of one core module, in the unit's instantiation order. */
 typedef struct {
-    bytes module; /* the embedded core module: a slice of the component's bytes */
-    uint64_t offset; /* of that slice, for messages */
+    bytes module;               /* the embedded core module: a slice of the component's bytes */
+    uint64_t offset;            /* of that slice, for messages */
     const link_import *imports; /* one per import of the module, in its order */
     uint32_t imports_count;
 } link_core;
@@ -101,8 +107,8 @@ typedef struct {
 
 typedef struct {
     resource_type type;
-    uint32_t unit;   /* the unit that defines it; UINT32_MAX if imported or defined without code */
-    core_ref dtor;   /* of that unit; instance -1: none */
+    uint32_t unit; /* the unit that defines it; UINT32_MAX if imported or defined without code */
+    core_ref dtor; /* of that unit; instance -1: none */
 } link_resource;
 
 /* What the component imports or exports, by name, for worlds and messages. */

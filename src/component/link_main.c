@@ -52,7 +52,7 @@ static void print_options(const canon_options *o)
 
 static void print_canon(arena *a, const link_canon *c, uint32_t i)
 {
-    static const char *const kinds[] = {"host", "lifted", "resource.new", "resource.rep",
+    static const char *const kinds[] = {"host",          "lifted",  "resource.new", "resource.rep",
                                         "resource.drop", "builtin", "trap"};
     printf("  canon %u: %s", i, kinds[c->kind]);
     if (c->kind == CANON_HOST || c->kind == CANON_BUILTIN)
@@ -76,7 +76,8 @@ static void print_unit(arena *a, const link_unit *u, uint32_t i)
         printf("  core %u: module at 0x%llx, %zu bytes\n", k, (unsigned long long)c->offset,
                c->module.n);
         for (uint32_t m = 0; m < c->imports_count; m++) {
-            printf("    import '%.*s' '%.*s' = ", STR(c->imports[m].module), STR(c->imports[m].name));
+            printf("    import '%.*s' '%.*s' = ", STR(c->imports[m].module),
+                   STR(c->imports[m].name));
             print_def(&c->imports[m].def);
             printf("\n");
         }

@@ -28,7 +28,8 @@ bool link_work(linker *l, uint64_t n)
 {
     l->work += n;
     return l->work <= LINK_WORK_MAX ||
-           link_fail(l, ERR_LIMIT, "checking this component takes more than %d steps", LINK_WORK_MAX);
+           link_fail(l, ERR_LIMIT, "checking this component takes more than %d steps",
+                     LINK_WORK_MAX);
 }
 
 bool link_table_at(linker *l, table *t, str key, const void ***ret)

@@ -22,7 +22,7 @@ typedef struct {
     table types, functypes; /* interned descriptors, by hash */
     table core_groups;      /* canonical core types, by their bytes */
     VEC(core_def) core_defs;
-    table modules; /* module_type by address of its bytes */
+    table modules;  /* module_type by address of its bytes */
     uint32_t stamp; /* of the last walk or substitution (ctype.h) */
     uint32_t depth; /* of recursion through types */
     uint32_t core_modules_count;
@@ -30,7 +30,8 @@ typedef struct {
 } linker;
 
 /* "offset 0x..: <fmt>", of the item at hand. Returns false. */
-bool link_fail(linker *l, err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool link_fail(linker *l, err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 bool link_oom(linker *l);
 /* Books n steps of work; false if the budget is spent. */
 bool link_work(linker *l, uint64_t n);

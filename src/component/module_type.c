@@ -67,8 +67,7 @@ static bool table_read(linker *l, reader *r, const core_types *types, core_exter
     ret->kind = CORE_TABLE;
     if (!core_val_read(l, r, types, &ret->val) || !limits_read(l, r, false, &ret->limits))
         return false;
-    return (ret->val & CORE_REF) ||
-           reader_fail(r, l->e, ERR_INVALID, "a table holds references");
+    return (ret->val & CORE_REF) || reader_fail(r, l->e, ERR_INVALID, "a table holds references");
 }
 
 static bool global_read(linker *l, reader *r, const core_types *types, core_extern *ret)
@@ -243,8 +242,8 @@ static bool const_expr_skip(linker *l, reader *r)
             /* fall through */
         default:
             r->at--;
-            return reader_fail(r, l->e, ERR_INVALID,
-                               "constant expression required: opcode 0x%02x", op);
+            return reader_fail(r, l->e, ERR_INVALID, "constant expression required: opcode 0x%02x",
+                               op);
         }
         if (!ok)
             return false;
@@ -342,10 +341,10 @@ static bool sections_read(linker *l, reader r, module_reader *m)
         item_fn *item;
         const char *name;
     } sections[] = {
-        [1] = {item_type, "type"},     [2] = {item_import, "import"},
+        [1] = {item_type, "type"},         [2] = {item_import, "import"},
         [3] = {item_function, "function"}, [4] = {item_table, "table"},
-        [5] = {item_memory, "memory"}, [6] = {item_global, "global"},
-        [7] = {item_export, "export"}, [13] = {item_tag, "tag"},
+        [5] = {item_memory, "memory"},     [6] = {item_global, "global"},
+        [7] = {item_export, "export"},     [13] = {item_tag, "tag"},
     };
     /* By id: the place in the order of core spec 5.5.2; 0 may come anywhere. */
     static const uint8_t order[14] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 12, 13, 11, 6};

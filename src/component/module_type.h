@@ -35,8 +35,8 @@ typedef struct {
 
 typedef struct {
     core_kind kind;
-    uint32_t func;  /* CORE_FUNC, CORE_TAG: canonical type */
-    core_val val;   /* CORE_TABLE: element; CORE_GLOBAL: content */
+    uint32_t func;   /* CORE_FUNC, CORE_TAG: canonical type */
+    core_val val;    /* CORE_TABLE: element; CORE_GLOBAL: content */
     bool is_mutable; /* CORE_GLOBAL */
     core_limits limits;
 } core_extern;

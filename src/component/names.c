@@ -9,20 +9,11 @@
  * Uniqueness is by a key: a string that is equal for two names exactly when they clash. */
 #include "component/names.h"
 
-static bool is_lower(char c)
-{
-    return c >= 'a' && c <= 'z';
-}
+static bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
 
-static bool is_upper(char c)
-{
-    return c >= 'A' && c <= 'Z';
-}
+static bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool label_valid(str s)
 {
@@ -88,10 +79,7 @@ bool semver_valid(str s)
     return true;
 }
 
-static bool is_label_char(char c)
-{
-    return is_lower(c) || is_upper(c) || is_digit(c) || c == '-';
-}
+static bool is_label_char(char c) { return is_lower(c) || is_upper(c) || is_digit(c) || c == '-'; }
 
 static bool take_label(str *s, bool lower_only)
 {

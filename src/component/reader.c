@@ -85,10 +85,7 @@ bool reader_u32(reader *r, uint32_t *ret, err *e)
     return true;
 }
 
-bool reader_u64(reader *r, uint64_t *ret, err *e)
-{
-    return leb(r, 64, false, ret, e);
-}
+bool reader_u64(reader *r, uint64_t *ret, err *e) { return leb(r, 64, false, ret, e); }
 
 static bool leb_signed(reader *r, unsigned bits, int64_t *ret, err *e)
 {
@@ -108,15 +105,9 @@ bool reader_s32(reader *r, int32_t *ret, err *e)
     return true;
 }
 
-bool reader_s33(reader *r, int64_t *ret, err *e)
-{
-    return leb_signed(r, 33, ret, e);
-}
+bool reader_s33(reader *r, int64_t *ret, err *e) { return leb_signed(r, 33, ret, e); }
 
-bool reader_s64(reader *r, int64_t *ret, err *e)
-{
-    return leb_signed(r, 64, ret, e);
-}
+bool reader_s64(reader *r, int64_t *ret, err *e) { return leb_signed(r, 64, ret, e); }
 
 bool reader_skip(reader *r, size_t n, err *e)
 {

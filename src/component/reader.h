@@ -1,8 +1,8 @@
-/* A cursor over untrusted bytes: the primitive values of the wasm binary format (core spec 5.1-5.2),
- * shared by the component decoder and the core module parser.
- * Invariants: at <= end; nothing is read outside [at, end); nothing is copied: names and slices
- * point into the bytes and live as long as they do. LEB128 is strict: at most ceil(bits / 7) bytes
- * and no set bits beyond the width. A failed read describes itself with the absolute offset
+/* A cursor over untrusted bytes: the primitive values of the wasm binary format (core
+ * spec 5.1-5.2), shared by the component decoder and the core module parser. Invariants: at <= end;
+ * nothing is read outside [at, end); nothing is copied: names and slices point into the bytes and
+ * live as long as they do. LEB128 is strict: at most ceil(bits / 7) bytes and no set bits beyond
+ * the width. A failed read describes itself with the absolute offset
  * ("offset 0x1f: ..."), ERR_INVALID, and leaves the cursor where the value began. */
 #pragma once
 
@@ -14,26 +14,14 @@ typedef struct {
     const uint8_t *start; /* of the whole file: offsets in messages count from here */
 } reader;
 
-static inline reader reader_over(bytes b)
-{
-    return (reader){b.p, b.p + b.n, b.p};
-}
+static inline reader reader_over(bytes b) { return (reader){b.p, b.p + b.n, b.p}; }
 
-static inline size_t reader_left(const reader *r)
-{
-    return (size_t)(r->end - r->at);
-}
+static inline size_t reader_left(const reader *r) { return (size_t)(r->end - r->at); }
 
-static inline bool reader_done(const reader *r)
-{
-    return r->at == r->end;
-}
+static inline bool reader_done(const reader *r) { return r->at == r->end; }
 
 /* Offset of the next byte in the whole file. */
-static inline uint64_t reader_offset(const reader *r)
-{
-    return (uint64_t)(r->at - r->start);
-}
+static inline uint64_t reader_offset(const reader *r) { return (uint64_t)(r->at - r->start); }
 
 bool reader_u8(reader *r, uint8_t *ret, err *e);
 /* 4 bytes, little-endian. */

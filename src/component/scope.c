@@ -5,8 +5,9 @@
  * fresh: an import of an instance type that exports `(type (sub resource))` brings a new abstract
  * resource into the component, each time it is imported. Then it checks that every record, variant,
  * enum, flags and resource that the item mentions has a name by an earlier import (for imports) or
- * import or export (for exports): `import_named` and `export_named` are the sets of nodes that have.
- * Last comes the name itself: syntax, uniqueness, and for methods the resource that they belong to.
+ * import or export (for exports): `import_named` and `export_named` are the sets of nodes that
+ * have. Last comes the name itself: syntax, uniqueness, and for methods the resource that they
+ * belong to.
  */
 #include "component/scope.h"
 
@@ -41,7 +42,8 @@ scope *scope_outer(linker *l, scope *s, uint32_t count)
 
 static bool index_check(linker *l, uint32_t i, uint32_t n, const char *what)
 {
-    return i < n || link_fail(l, ERR_INVALID, "unknown %s %u: %s index out of bounds", what, i, what);
+    return i < n ||
+           link_fail(l, ERR_INVALID, "unknown %s %u: %s index out of bounds", what, i, what);
 }
 
 bool scope_type(linker *l, const scope *s, uint32_t i, ctype **ret)
@@ -198,7 +200,8 @@ static bool instance_freshen(linker *l, scope *s, extern_kind kind, str name, ct
     if (!ok)
         return false;
     if (fresh == &unbound) /* nothing mentions them, though they are bound */
-        return link_fail(l, ERR_INTERNAL, "an instance type binds a resource that it does not export");
+        return link_fail(l, ERR_INTERNAL,
+                         "an instance type binds a resource that it does not export");
     *t = fresh;
     return true;
 }
@@ -298,9 +301,10 @@ static const ctype *resource_of(const ctype *t, type_kind handle)
 static const char *member_check(linker *l, const scope *s, extern_kind kind, const extern_name *n,
                                 const entity *e)
 {
-    const table *nodes = !s ? NULL
-                         : kind == EXTERN_IMPORT ? &s->import_resources : &s->export_resources;
-    const table *names = !s ? NULL
+    const table *nodes = !s                      ? NULL
+                         : kind == EXTERN_IMPORT ? &s->import_resources
+                                                 : &s->export_resources;
+    const table *names = !s                      ? NULL
                          : kind == EXTERN_IMPORT ? &s->import_resource_names
                                                  : &s->export_resource_names;
     const ctype *r;
@@ -346,7 +350,8 @@ bool extern_name_check(linker *l, const scope *s, extern_kind kind, const attrib
         return link_fail(l, ERR_INVALID, "%s name '%.*s' is not a valid extern name: %s", what,
                          STR(name->name), why);
     if (n.kind == NAME_DEPENDENCY)
-        return link_fail(l, ERR_UNSUPPORTED, "%s '%.*s' is a dependency to be fetched (locked-dep, "
+        return link_fail(l, ERR_UNSUPPORTED,
+                         "%s '%.*s' is a dependency to be fetched (locked-dep, "
                          "unlocked-dep, url, integrity), which is not supported; bundle it first",
                          what, STR(name->name));
     if (name->implements.p) {
@@ -432,10 +437,11 @@ bool scope_extern(linker *l, scope *s, extern_kind kind, const attributed_name *
     if (s->kind != SCOPE_INSTANCE_TYPE && !entity_named(l, s, kind, e)) {
         if (l->failed)
             return false;
-        return link_fail(l, ERR_INVALID, "%s not valid to be used as %s: '%.*s' mentions a type "
-                         "that is not %s", entity_name(e),
-                         kind == EXTERN_IMPORT ? "import" : "export", STR(name->name),
-                         kind == EXTERN_IMPORT ? "imported" : "exported");
+        return link_fail(l, ERR_INVALID,
+                         "%s not valid to be used as %s: '%.*s' mentions a type "
+                         "that is not %s",
+                         entity_name(e), kind == EXTERN_IMPORT ? "import" : "export",
+                         STR(name->name), kind == EXTERN_IMPORT ? "imported" : "exported");
     }
     return extern_name_check(l, s, kind, name, e,
                              kind == EXTERN_IMPORT ? &s->import_keys : &s->export_keys) &&

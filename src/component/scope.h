@@ -16,21 +16,21 @@ struct scope {
     /* index spaces */
     core_types core_types; /* canonical types; CORE_NO_TYPE where it is a module type: */
     VEC(const module_type *) module_types; /* beside them; NULL where it is none */
-    VEC(core_extern) core[5]; /* by core_kind */
+    VEC(core_extern) core[5];              /* by core_kind */
     VEC(const module_type *) modules;
     VEC(const core_exports *) core_instances;
     ctypes types, funcs, components, instances;
     /* names */
     item_list imports, exports;
-    table import_keys, export_keys;     /* strongly-unique forms */
-    table import_named, export_named;   /* type nodes that imports, exports may mention */
+    table import_keys, export_keys;           /* strongly-unique forms */
+    table import_named, export_named;         /* type nodes that imports, exports may mention */
     table import_resources, export_resources; /* resource node -> its name (str *) */
     table import_resource_names, export_resource_names;
     /* resources */
     binding_list imported, exported;
     VEC(rsrc *) defined;
     uint8_t context_type; /* of context.get and .set so far: 0 or CORE_I32, ... */
-    def *def; /* SCOPE_COMPONENT: what is written */
+    def *def;             /* SCOPE_COMPONENT: what is written */
 };
 
 typedef struct {

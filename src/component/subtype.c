@@ -71,7 +71,8 @@ static bool ctype_subtype(linker *l, const ctype *a, const ctype *b)
     if (a == b)
         return true;
     if (a->kind != b->kind) {
-        entity ea = {.kind = SORT_TYPE, .type = (ctype *)a}, eb = {.kind = SORT_TYPE, .type = (ctype *)b};
+        entity ea = {.kind = SORT_TYPE, .type = (ctype *)a},
+               eb = {.kind = SORT_TYPE, .type = (ctype *)b};
         return link_fail(l, ERR_INVALID, "expected %s, found %s", entity_name(&eb),
                          entity_name(&ea));
     }

@@ -6,14 +6,14 @@
 
 #include "base/arena.h"
 
-#define VEC(T) \
-    struct { \
-        T *p; \
-        uint32_t n, cap; \
+#define VEC(T)                                                                                     \
+    struct {                                                                                       \
+        T *p;                                                                                      \
+        uint32_t n, cap;                                                                           \
     }
 
 /* Room for one more; false if there is no memory. Then: v.p[v.n++] = item. */
-#define vec_grow(a, v) vec_grow_((a), (void **)&(v)->p, (v)->n, &(v)->cap, sizeof *(v)->p)
+#define vec_grow(a, v)       vec_grow_((a), (void **)&(v)->p, (v)->n, &(v)->cap, sizeof *(v)->p)
 #define vec_push(a, v, item) (vec_grow((a), (v)) && ((v)->p[(v)->n++] = (item), true))
 bool vec_grow_(arena *a, void **p, uint32_t n, uint32_t *cap, size_t size);
 

@@ -4,7 +4,8 @@
  * type from its direct parts (CanonicalABI.md "Despecialization", "Alignment", "Element Size",
  * "Flattening"), so that no later step walks a tree that sharing could make exponentially large:
  *
- *     tuple<a, a> where a = tuple<b, b> where b = ...     100 deep, 2^100 leaves: `nodes` forbids it
+ *     tuple<a, a> where a = tuple<b, b> where b = ...     100 deep, 2^100 leaves: `nodes` forbids
+ * it
  *
  * Only the first 16 core types are kept (`flat`): a function with more passes a pointer instead.
  * Sizes are those of 32-bit memories; the ones of 64-bit memories are kept beside them because
@@ -20,37 +21,49 @@
 
 enum { TYPE_BYTES_MAX = 1 << 28, TYPE_NODES_MAX = 1000000, TYPE_TEXT_MAX = 4000 };
 
-#define PRIMITIVE(k, bytes, core) \
-    [k] = {.kind = k, .size = bytes, .align = bytes, .size_i64 = bytes, .align_i64 = bytes, \
-           .flat_count = 1, .flat = {core}, .nodes = 1}
+#define PRIMITIVE(k, bytes, core)                                                                  \
+    [k] = {.kind = k,                                                                              \
+           .size = bytes,                                                                          \
+           .align = bytes,                                                                         \
+           .size_i64 = bytes,                                                                      \
+           .align_i64 = bytes,                                                                     \
+           .flat_count = 1,                                                                        \
+           .flat = {core},                                                                         \
+           .nodes = 1}
 
 const type *type_primitive(type_kind kind)
 {
     static const type types[] = {
-        PRIMITIVE(TYPE_BOOL, 1, CORE_I32), PRIMITIVE(TYPE_S8, 1, CORE_I32),
-        PRIMITIVE(TYPE_U8, 1, CORE_I32),   PRIMITIVE(TYPE_S16, 2, CORE_I32),
-        PRIMITIVE(TYPE_U16, 2, CORE_I32),  PRIMITIVE(TYPE_S32, 4, CORE_I32),
-        PRIMITIVE(TYPE_U32, 4, CORE_I32),  PRIMITIVE(TYPE_S64, 8, CORE_I64),
-        PRIMITIVE(TYPE_U64, 8, CORE_I64),  PRIMITIVE(TYPE_F32, 4, CORE_F32),
-        PRIMITIVE(TYPE_F64, 8, CORE_F64),  PRIMITIVE(TYPE_CHAR, 4, CORE_I32),
-        [TYPE_STRING] = {.kind = TYPE_STRING, .size = 8, .align = 4, .size_i64 = 16,
-                         .align_i64 = 8, .flat_count = 2, .flat = {CORE_I32, CORE_I32},
-                         .nodes = 1, .has_pointer = true},
+        PRIMITIVE(TYPE_BOOL, 1, CORE_I32),
+        PRIMITIVE(TYPE_S8, 1, CORE_I32),
+        PRIMITIVE(TYPE_U8, 1, CORE_I32),
+        PRIMITIVE(TYPE_S16, 2, CORE_I32),
+        PRIMITIVE(TYPE_U16, 2, CORE_I32),
+        PRIMITIVE(TYPE_S32, 4, CORE_I32),
+        PRIMITIVE(TYPE_U32, 4, CORE_I32),
+        PRIMITIVE(TYPE_S64, 8, CORE_I64),
+        PRIMITIVE(TYPE_U64, 8, CORE_I64),
+        PRIMITIVE(TYPE_F32, 4, CORE_F32),
+        PRIMITIVE(TYPE_F64, 8, CORE_F64),
+        PRIMITIVE(TYPE_CHAR, 4, CORE_I32),
+        [TYPE_STRING] = {.kind = TYPE_STRING,
+                         .size = 8,
+                         .align = 4,
+                         .size_i64 = 16,
+                         .align_i64 = 8,
+                         .flat_count = 2,
+                         .flat = {CORE_I32, CORE_I32},
+                         .nodes = 1,
+                         .has_pointer = true},
         PRIMITIVE(TYPE_ERROR_CONTEXT, 4, CORE_I32),
     };
     must((kind >= TYPE_BOOL && kind <= TYPE_STRING) || kind == TYPE_ERROR_CONTEXT);
     return &types[kind];
 }
 
-static uint64_t align_to(uint64_t v, uint64_t align)
-{
-    return (v + align - 1) / align * align;
-}
+static uint64_t align_to(uint64_t v, uint64_t align) { return (v + align - 1) / align * align; }
 
-static uint32_t max_u32(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
+static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 static core_type core_join(core_type a, core_type b)
 {
@@ -90,7 +103,8 @@ static void flat_append(type *t, const type *part)
 static bool size_check(const type *t, uint64_t size, err *e)
 {
     return size < TYPE_BYTES_MAX || t->is_map ||
-           err_set(e, ERR_INVALID, "type exceeds maximum byte size: %llu bytes, less than %d allowed",
+           err_set(e, ERR_INVALID,
+                   "type exceeds maximum byte size: %llu bytes, less than %d allowed",
                    (unsigned long long)size, TYPE_BYTES_MAX);
 }
 
@@ -419,12 +433,15 @@ static void text_elem(buf *b, const type *t, const char *name)
 static void text_type(buf *b, const type *t)
 {
     static const char *const names[] = {
-        [TYPE_BOOL] = "bool", [TYPE_S8] = "s8",     [TYPE_U8] = "u8",     [TYPE_S16] = "s16",
-        [TYPE_U16] = "u16",   [TYPE_S32] = "s32",   [TYPE_U32] = "u32",   [TYPE_S64] = "s64",
-        [TYPE_U64] = "u64",   [TYPE_F32] = "f32",   [TYPE_F64] = "f64",   [TYPE_CHAR] = "char",
+        [TYPE_BOOL] = "bool",     [TYPE_S8] = "s8",
+        [TYPE_U8] = "u8",         [TYPE_S16] = "s16",
+        [TYPE_U16] = "u16",       [TYPE_S32] = "s32",
+        [TYPE_U32] = "u32",       [TYPE_S64] = "s64",
+        [TYPE_U64] = "u64",       [TYPE_F32] = "f32",
+        [TYPE_F64] = "f64",       [TYPE_CHAR] = "char",
         [TYPE_STRING] = "string", [TYPE_ERROR_CONTEXT] = "error-context",
-        [TYPE_OPTION] = "option", [TYPE_STREAM] = "stream", [TYPE_FUTURE] = "future",
-        [TYPE_LIST] = "list",
+        [TYPE_OPTION] = "option", [TYPE_STREAM] = "stream",
+        [TYPE_FUTURE] = "future", [TYPE_LIST] = "list",
     };
     if (b->failed)
         return;

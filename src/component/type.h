@@ -75,7 +75,7 @@ struct type {
     uint32_t flat_count;  /* number of core values; may exceed the ABI's limits */
     uint32_t payload_at;  /* variants, options, results: offset of the payload */
     uint32_t depth;
-    uint32_t nodes; /* of the tree, shared parts counted as often as they occur */
+    uint32_t nodes;    /* of the tree, shared parts counted as often as they occur */
     bool has_pointer;  /* a string or a list is somewhere in it: lifting or lowering needs memory */
     bool has_resource; /* own or borrow of any resource is somewhere in it */
     bool has_borrow;
@@ -96,8 +96,9 @@ typedef struct {
     uint32_t params_count;
     core_type results[ABI_FLAT_RESULTS_MAX];
     uint32_t results_count;
-    bool params_spilled;  /* one pointer instead of the parameters */
-    bool results_spilled; /* lower: a return pointer is the last parameter; lift: a pointer result */
+    bool params_spilled; /* one pointer instead of the parameters */
+    bool
+        results_spilled; /* lower: a return pointer is the last parameter; lift: a pointer result */
 } core_signature;
 
 /* The descriptor of a primitive kind (BOOL..STRING, ERROR_CONTEXT); static. */

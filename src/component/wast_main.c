@@ -71,8 +71,7 @@ static outcome accepted(arena *a, bytes b, bool instantiate, char *why, size_t n
     return PASSED;
 }
 
-static outcome command_run(const char *path, const json_t *c, const char *kind, char *why,
-                           size_t n)
+static outcome command_run(const char *path, const json_t *c, const char *kind, char *why, size_t n)
 {
     const char *name = json_string_value(json_object_get(c, "filename"));
     const char *form = json_string_value(json_object_get(c, "module_type"));
@@ -111,7 +110,8 @@ static void file_run(const char *path)
         totals[FAILED]++;
         return;
     }
-    json_array_foreach(json_object_get(root, "commands"), i, c) {
+    json_array_foreach(json_object_get(root, "commands"), i, c)
+    {
         const char *kind = json_string_value(json_object_get(c, "type"));
         long long line = json_integer_value(json_object_get(c, "line"));
         char why[1200] = "";

@@ -66,7 +66,8 @@ static void instance_twice_is_two_units(void **state)
         assert_int_equal(u->cores[1].imports[1].def.canon, 0);
         assert_int_equal(u->cores[1].imports[2].kind, CORE_MEMORY);
         assert_int_equal(u->cores[1].imports[2].def.core.instance, 0);
-        assert_ptr_equal(u->lifts[0].type->result->resource, p.units[2].canons[i].type->result->resource);
+        assert_ptr_equal(u->lifts[0].type->result->resource,
+                         p.units[2].canons[i].type->result->resource);
         assert_int_equal(p.resources[i].unit, i);
         assert_int_equal(p.resources[i].dtor.instance, 1);
         assert_str(p.resources[i].dtor.name, "drop");
@@ -307,7 +308,8 @@ static void doubling_types(void **state)
     buf_fini(&types);
 }
 
-/* An interface of 4,000 functions, exported 8,000 times as a type that is equal but not the same. */
+/* An interface of 4,000 functions, exported 8,000 times as a type that is equal but not the same.
+ */
 static void too_much_to_compare(void **state)
 {
     enum { FUNCS = 4000, EXPORTS = 8000 };

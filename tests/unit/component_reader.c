@@ -5,10 +5,7 @@
 
 static err e;
 
-static reader over(const char *p, size_t n)
-{
-    return reader_over((bytes){(const uint8_t *)p, n});
-}
+static reader over(const char *p, size_t n) { return reader_over((bytes){(const uint8_t *)p, n}); }
 
 #define R(lit) over(lit, sizeof(lit) - 1)
 

@@ -31,9 +31,10 @@ static const type_field *fields(size_t n, ...)
 
 static void record_layout(void **state)
 {
-    const type *t = of((type){.kind = TYPE_RECORD, .fields_count = 4,
-                              .fields = fields(4, "a", P(U8), "b", P(U64), "c", P(U16), "d",
-                                               P(STRING))});
+    const type *t =
+        of((type){.kind = TYPE_RECORD,
+                  .fields_count = 4,
+                  .fields = fields(4, "a", P(U8), "b", P(U64), "c", P(U16), "d", P(STRING))});
     assert_int_equal(t->align, 8);
     assert_int_equal(t->size, 32);
     assert_int_equal(type_field_offset(t, 0), 0);
@@ -51,8 +52,10 @@ static void record_layout(void **state)
 
 static void variant_layout(void **state)
 {
-    const type *t = of((type){.kind = TYPE_VARIANT, .fields_count = 4,
-                              .fields = fields(4, "x", P(F32), "y", NULL, "z", P(U32), "w", P(F64))});
+    const type *t =
+        of((type){.kind = TYPE_VARIANT,
+                  .fields_count = 4,
+                  .fields = fields(4, "x", P(F32), "y", NULL, "z", P(U32), "w", P(F64))});
     core_type flat[16];
     assert_int_equal(t->size, 16);
     assert_int_equal(t->align, 8);
@@ -60,17 +63,18 @@ static void variant_layout(void **state)
     assert_int_equal(type_flatten(t, flat, 16), 2);
     assert_int_equal(flat[1], CORE_I64); /* f32 joins u32 to i32, and f64 to i64 */
     assert_str(type_text(&a, t), "variant { x(f32), y, z(u32), w(f64) }");
-    t = of((type){.kind = TYPE_VARIANT, .fields_count = 2,
-                  .fields = fields(2, "x", P(F32), "z", P(U32))});
+    t = of((type){
+        .kind = TYPE_VARIANT, .fields_count = 2, .fields = fields(2, "x", P(F32), "z", P(U32))});
     type_flatten(t, flat, 16);
     assert_int_equal(flat[1], CORE_I32);
-    t = of((type){.kind = TYPE_VARIANT, .fields_count = 2,
-                  .fields = fields(2, "x", P(F64), "z", NULL)});
+    t = of((type){
+        .kind = TYPE_VARIANT, .fields_count = 2, .fields = fields(2, "x", P(F64), "z", NULL)});
     type_flatten(t, flat, 16);
     assert_int_equal(flat[1], CORE_F64);
     t = of((type){.kind = TYPE_OPTION, .elem = P(U8)});
     assert_int_equal(t->size, 2);
-    t = of((type){.kind = TYPE_RESULT, .fields_count = 2,
+    t = of((type){.kind = TYPE_RESULT,
+                  .fields_count = 2,
                   .fields = fields(2, "ok", NULL, "error", P(STRING))});
     assert_int_equal(t->size, 12);
     assert_str(type_text(&a, t), "result<_, string>");
@@ -104,7 +108,8 @@ static void limits(void **state)
     assert_int_equal(e.code, ERR_LIMIT);
     const type *wide = P(U8); /* doubles as a tree, not in memory */
     for (int i = 0; i < 17; i++)
-        wide = of((type){.kind = TYPE_TUPLE, .fields_count = 2, .fields = fields(2, "", wide, "", wide)});
+        wide = of(
+            (type){.kind = TYPE_TUPLE, .fields_count = 2, .fields = fields(2, "", wide, "", wide)});
     t = (type){.kind = TYPE_TUPLE, .fields_count = 2, .fields = fields(2, "", wide, "", wide)};
     assert_true(type_finish(&t, &e));
     wide = of(t);
@@ -118,8 +123,8 @@ static void limits(void **state)
 static void signatures(void **state)
 {
     core_signature s;
-    functype f = {.params = fields(2, "a", P(STRING), "b", P(F64)), .params_count = 2,
-                  .result = P(STRING)};
+    functype f = {
+        .params = fields(2, "a", P(STRING), "b", P(F64)), .params_count = 2, .result = P(STRING)};
     assert_true(functype_lower_signature(&f, &s, &e));
     assert_int_equal(s.params_count, 4);
     assert_true(s.results_spilled && !s.params_spilled);
@@ -136,8 +141,10 @@ static void signatures(void **state)
     assert_int_equal(s.params_count, 1);
     assert_int_equal(s.params[0], CORE_I32);
     assert_int_equal(s.results[0], CORE_F32);
-    f = (functype){.params = fields(2, "a", P(STRING), "b", P(U64)), .params_count = 2,
-                   .result = P(U8), .async = true};
+    f = (functype){.params = fields(2, "a", P(STRING), "b", P(U64)),
+                   .params_count = 2,
+                   .result = P(U8),
+                   .async = true};
     functype_signature(&f, false, true, false, &s);
     assert_int_equal(s.params_count, 4); /* three flat and the place of the result */
     assert_true(s.results_spilled);
@@ -161,9 +168,12 @@ static void equality(void **state)
     assert_false(type_equal(t1, of((type){.kind = TYPE_BORROW, .resource = &r1})));
     assert_false(type_equal(of((type){.kind = TYPE_OWN, .resource = &r4}),
                             of((type){.kind = TYPE_OWN, .resource = &r5})));
-    const type *x = of((type){.kind = TYPE_RECORD, .fields_count = 1, .fields = fields(1, "a", P(U8))});
-    const type *y = of((type){.kind = TYPE_RECORD, .fields_count = 1, .fields = fields(1, "a", P(U8))});
-    const type *z = of((type){.kind = TYPE_RECORD, .fields_count = 1, .fields = fields(1, "b", P(U8))});
+    const type *x =
+        of((type){.kind = TYPE_RECORD, .fields_count = 1, .fields = fields(1, "a", P(U8))});
+    const type *y =
+        of((type){.kind = TYPE_RECORD, .fields_count = 1, .fields = fields(1, "a", P(U8))});
+    const type *z =
+        of((type){.kind = TYPE_RECORD, .fields_count = 1, .fields = fields(1, "b", P(U8))});
     assert_true(type_equal(x, y));
     assert_false(type_equal(x, z));
     functype f = {.params = fields(1, "self", t1), .params_count = 1, .result = x};
@@ -187,7 +197,8 @@ static void versions(void **state)
     assert_false(interface_compatible(S("a:b/c@0.0.1"), S("a:b/c@0.0.2")));
     assert_true(interface_compatible(S("a:b/c@0.0.1"), S("a:b/c@0.0.1")));
     assert_false(interface_compatible(S("a:b/c@0.2.0-rc-2023-11-10"), S("a:b/c@0.2.0")));
-    assert_true(interface_compatible(S("a:b/c@0.2.0-rc-2023-11-10"), S("a:b/c@0.2.0-rc-2023-11-10")));
+    assert_true(
+        interface_compatible(S("a:b/c@0.2.0-rc-2023-11-10"), S("a:b/c@0.2.0-rc-2023-11-10")));
     assert_false(interface_compatible(S("a:b/c@0.2.0"), S("a:b/d@0.2.0")));
     assert_false(interface_compatible(S("a:b/c"), S("a:b/c@0.2.0")));
     assert_true(interface_compatible(S("a:b/c"), S("a:b/c")));
