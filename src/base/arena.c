@@ -30,15 +30,9 @@ size_t alloc_fail_after(size_t n)
     return seen;
 }
 
-bool alloc_may(void)
-{
-    return ++count != fail_at;
-}
+bool alloc_may(void) { return ++count != fail_at; }
 
-void arena_init(arena *a, size_t bytes_max)
-{
-    *a = (arena){.used_bytes_max = bytes_max};
-}
+void arena_init(arena *a, size_t bytes_max) { *a = (arena){.used_bytes_max = bytes_max}; }
 
 static void free_chain(arena_block *b)
 {

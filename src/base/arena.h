@@ -33,7 +33,7 @@ void *arena_array(arena *a, size_t count, size_t size);
  * unless it was the last allocation, which then grows in place. */
 void *arena_grow(arena *a, void *old, size_t count_old, size_t count_new, size_t size);
 
-#define ARENA_NEW(a, T) ((T *)arena_zalloc((a), sizeof(T)))
+#define ARENA_NEW(a, T)          ((T *)arena_zalloc((a), sizeof(T)))
 #define ARENA_ARRAY(a, T, count) ((T *)arena_array((a), (count), sizeof(T)))
 
 /* Copies; NUL-terminated as well (the NUL is not counted). p is NULL if there was no memory. */

@@ -1,4 +1,6 @@
-/* See buf.h. Growth doubles, from 64 bytes up to the maximum given at buf_init. */
+/* Growable buffers; buf.h has the invariants. Growth doubles, from 64 bytes up to the maximum given
+ * at buf_init, so that appending n bytes costs a few reallocations and never more than the maximum.
+ * Every allocation asks alloc_may first, so that tests can make each one fail. */
 #include "base/buf.h"
 
 #include "base/arena.h"
@@ -7,10 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void buf_init(buf *b, size_t max)
-{
-    *b = (buf){.max = max};
-}
+void buf_init(buf *b, size_t max) { *b = (buf){.max = max}; }
 
 void buf_fini(buf *b)
 {
@@ -57,15 +56,9 @@ bool buf_put(buf *b, const void *p, size_t n)
     return true;
 }
 
-bool buf_put_str(buf *b, str s)
-{
-    return buf_put(b, s.p, s.n);
-}
+bool buf_put_str(buf *b, str s) { return buf_put(b, s.p, s.n); }
 
-bool buf_put_u8(buf *b, uint8_t v)
-{
-    return buf_put(b, &v, 1);
-}
+bool buf_put_u8(buf *b, uint8_t v) { return buf_put(b, &v, 1); }
 
 bool buf_printf(buf *b, const char *fmt, ...)
 {

@@ -26,12 +26,6 @@ bool buf_printf(buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3
 /* Removes the first n bytes (at most all). */
 void buf_drop(buf *b, size_t n);
 
-static inline bytes buf_bytes(const buf *b)
-{
-    return (bytes){b->p, b->n};
-}
+static inline bytes buf_bytes(const buf *b) { return (bytes){b->p, b->n}; }
 
-static inline str buf_str(const buf *b)
-{
-    return (str){(const char *)b->p, b->n};
-}
+static inline str buf_str(const buf *b) { return (str){(const char *)b->p, b->n}; }

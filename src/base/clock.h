@@ -7,7 +7,7 @@ typedef uint64_t ns;
 
 #define NS_PER_US UINT64_C(1000)
 #define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S  UINT64_C(1000000000)
 
 ns clock_mono(void);       /* CLOCK_MONOTONIC */
 ns clock_wall(void);       /* CLOCK_REALTIME, since 1970 */

@@ -1,4 +1,6 @@
-/* Formatting of errors; see err.h. Long texts are cut at ERR_TEXT_MAX, never refused. */
+/* Formatting of errors; err.h says how they are used. Everything happens in the caller's err: no
+ * allocation, so that out of memory can be reported too. Long texts are cut at ERR_TEXT_MAX, never
+ * refused; context added on the way up pushes the end out, not the beginning. */
 #include "base/err.h"
 
 #include <errno.h>
@@ -32,10 +34,7 @@ bool err_set_errno(err *e, const char *fmt, ...)
     return false;
 }
 
-bool err_no_memory(err *e)
-{
-    return err_set(e, ERR_NO_MEMORY, "out of memory");
-}
+bool err_no_memory(err *e) { return err_set(e, ERR_NO_MEMORY, "out of memory"); }
 
 bool err_wrap(err *e, const char *fmt, ...)
 {
@@ -55,12 +54,18 @@ bool err_wrap(err *e, const char *fmt, ...)
 const char *err_code_name(err_code code)
 {
     static const char *const names[] = {
-        [ERR_NONE] = "none",           [ERR_INVALID] = "invalid",
-        [ERR_UNSUPPORTED] = "unsupported", [ERR_NOT_FOUND] = "not-found",
-        [ERR_LIMIT] = "limit",         [ERR_NO_MEMORY] = "no-memory",
-        [ERR_IO] = "io",               [ERR_DENIED] = "denied",
-        [ERR_TIMEOUT] = "timeout",     [ERR_CLOSED] = "closed",
-        [ERR_CONFLICT] = "conflict",   [ERR_TRAP] = "trap",
+        [ERR_NONE] = "none",
+        [ERR_INVALID] = "invalid",
+        [ERR_UNSUPPORTED] = "unsupported",
+        [ERR_NOT_FOUND] = "not-found",
+        [ERR_LIMIT] = "limit",
+        [ERR_NO_MEMORY] = "no-memory",
+        [ERR_IO] = "io",
+        [ERR_DENIED] = "denied",
+        [ERR_TIMEOUT] = "timeout",
+        [ERR_CLOSED] = "closed",
+        [ERR_CONFLICT] = "conflict",
+        [ERR_TRAP] = "trap",
         [ERR_INTERNAL] = "internal",
     };
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "unknown";

@@ -10,38 +10,38 @@
 #define GIB ((size_t)1 << 30)
 
 /* component/: Wasmtime's own implementation limits, so that what one accepts the other does. */
-#define COMPONENT_BYTES_MAX (256 * MIB)    /* Python components are 38 MB today */
-#define COMPONENT_DEPTH_MAX 32             /* nesting of components; wit-component emits 2 */
-#define COMPONENT_ITEMS_MAX 1000000        /* per index space, as wasmparser */
-#define COMPONENT_INSTANCES_MAX 1000       /* modules, components, instances of one component */
-#define COMPONENT_TYPE_DEPTH_MAX 100       /* as the canonical ABI's implementations */
+#define COMPONENT_BYTES_MAX       (256 * MIB) /* Python components are 38 MB today */
+#define COMPONENT_DEPTH_MAX       32          /* nesting of components; wit-component emits 2 */
+#define COMPONENT_ITEMS_MAX       1000000     /* per index space, as wasmparser */
+#define COMPONENT_INSTANCES_MAX   1000        /* modules, components, instances of one component */
+#define COMPONENT_TYPE_DEPTH_MAX  100         /* as the canonical ABI's implementations */
 #define COMPONENT_ARENA_BYTES_MAX (1 * GIB)
 
 /* http/: what nginx and Node allow, rounded. */
 #define HTTP_HEAD_BYTES_MAX (64 * KIB) /* request line and headers together */
-#define HTTP_HEADERS_MAX 100
-#define HTTP_URI_BYTES_MAX (16 * KIB)
-#define HTTP_BUFFER_BYTES (64 * KIB) /* body bytes held per direction and request */
+#define HTTP_HEADERS_MAX    100
+#define HTTP_URI_BYTES_MAX  (16 * KIB)
+#define HTTP_BUFFER_BYTES   (64 * KIB) /* body bytes held per direction and request */
 
 /* app/ */
-#define TOML_BYTES_MAX (4 * MIB)       /* a manifest of 1,000 components is 200 kB */
-#define TOML_DEPTH_MAX 64              /* of arrays, tables and dotted keys; spin.toml needs 6 */
-#define APP_COMPONENTS_MAX 10000       /* in one manifest, as triggers */
-#define APP_ARENA_BYTES_MAX (256 * MIB)
-#define APP_FILES_MAX 100000           /* files of one component after globbing */
-#define APP_PATH_BYTES_MAX 4096        /* PATH_MAX of Linux */
-#define APP_LOCKED_BYTES_MAX (64 * MIB)
-#define VARIABLE_VALUE_BYTES_MAX (1 * MIB) /* after templates are expanded */
-#define APP_CPU_TIME_MAX_NS (30 * UINT64_C(1000000000))   /* default CPU time of a call */
-#define APP_IDLE_TIME_MAX_NS (600 * UINT64_C(1000000000)) /* as Spin's outbound timeouts */
+#define TOML_BYTES_MAX           (4 * MIB) /* a manifest of 1,000 components is 200 kB */
+#define TOML_DEPTH_MAX           64    /* of arrays, tables and dotted keys; spin.toml needs 6 */
+#define APP_COMPONENTS_MAX       10000 /* in one manifest, as triggers */
+#define APP_ARENA_BYTES_MAX      (256 * MIB)
+#define APP_FILES_MAX            100000 /* files of one component after globbing */
+#define APP_PATH_BYTES_MAX       4096   /* PATH_MAX of Linux */
+#define APP_LOCKED_BYTES_MAX     (64 * MIB)
+#define VARIABLE_VALUE_BYTES_MAX (1 * MIB)                    /* after templates are expanded */
+#define APP_CPU_TIME_MAX_NS      (30 * UINT64_C(1000000000))  /* default CPU time of a call */
+#define APP_IDLE_TIME_MAX_NS     (600 * UINT64_C(1000000000)) /* as Spin's outbound timeouts */
 
 /* host/ */
-#define HOST_GUEST_BYTES_MAX (64 * MIB)       /* host memory that one instance's objects may take */
-#define HOST_HANDLES_MAX (((size_t)1 << 28) - 1) /* Table.MAX_LENGTH of the Canonical ABI */
-#define HOST_FIELDS_BYTES_MAX (128 * KIB)     /* names and values of one wasi:http fields; Spin's */
-#define HOST_EARLY_BODY_BYTES_MAX (1 * MIB)   /* body written before its head is sent */
-#define HOST_READ_BYTES_MAX (64 * KIB)        /* most that one read of a stream returns */
-#define HOST_RANDOM_BYTES_MAX (16 * MIB)      /* of one get-random-bytes */
-#define HOST_FILES_MAX 512                    /* open files and sockets of one instance */
-#define HOST_LINE_BYTES_MAX (64 * KIB)         /* of stdout and stderr, where no other is set */
-#define HOST_WRITE_PERMIT_BYTES (64 * KIB)    /* check-write of files and of standard output */
+#define HOST_GUEST_BYTES_MAX  (64 * MIB) /* host memory that one instance's objects may take */
+#define HOST_HANDLES_MAX      (((size_t)1 << 28) - 1) /* Table.MAX_LENGTH of the Canonical ABI */
+#define HOST_FIELDS_BYTES_MAX (128 * KIB)    /* names and values of one wasi:http fields; Spin's */
+#define HOST_EARLY_BODY_BYTES_MAX (1 * MIB)  /* body written before its head is sent */
+#define HOST_READ_BYTES_MAX       (64 * KIB) /* most that one read of a stream returns */
+#define HOST_RANDOM_BYTES_MAX     (16 * MIB) /* of one get-random-bytes */
+#define HOST_FILES_MAX            512        /* open files and sockets of one instance */
+#define HOST_LINE_BYTES_MAX       (64 * KIB) /* of stdout and stderr, where no other is set */
+#define HOST_WRITE_PERMIT_BYTES   (64 * KIB) /* check-write of files and of standard output */

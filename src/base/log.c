@@ -60,10 +60,7 @@ static void put(const char *p, size_t n)
     g.n += n;
 }
 
-static void put_z(const char *z)
-{
-    put(z, strlen(z));
-}
+static void put_z(const char *z) { put(z, strlen(z)); }
 
 static void put_u64(uint64_t v)
 {

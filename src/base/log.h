@@ -23,5 +23,6 @@ void log_end(void);
 void log_msg(log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A line that a guest wrote to stdout or stderr ("out", "err"), labelled with its component. */
 void log_guest(str component, const char *stream, str request_id, str line);
-/* Writes what is gathered. Never blocks for longer than write(2) does; a short write is repeated. */
+/* Writes what is gathered. Never blocks for longer than write(2) does; a short write is repeated.
+ */
 void log_flush(void);

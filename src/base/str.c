@@ -1,4 +1,5 @@
-/* Plain functions over {pointer, length}. No locale, no allocation. */
+/* Plain functions over {pointer, length}. No locale, no allocation, no NUL: what a function returns
+ * points into what it was given. UTF-8 is checked by the table of the Unicode standard (3-7). */
 #include "base/str.h"
 
 int str_cmp(str a, str b)
@@ -10,10 +11,7 @@ int str_cmp(str a, str b)
     return a.n < b.n ? -1 : a.n > b.n;
 }
 
-static unsigned char lower(char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
-}
+static unsigned char lower(char c) { return (unsigned char)(c >= 'A' && c <= 'Z' ? c + 32 : c); }
 
 bool str_eq_nocase(str a, str b)
 {
@@ -54,15 +52,9 @@ str str_skip(str s, size_t n)
     return (str){s.p + n, s.n - n};
 }
 
-str str_head(str s, size_t n)
-{
-    return (str){s.p, n < s.n ? n : s.n};
-}
+str str_head(str s, size_t n) { return (str){s.p, n < s.n ? n : s.n}; }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 str str_trim(str s)
 {

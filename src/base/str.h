@@ -22,10 +22,7 @@ typedef struct {
 /* The two arguments of "%.*s". */
 #define STR(s) (int)(s).n, (s).p
 
-static inline str str_from(const char *z)
-{
-    return (str){z, z ? strlen(z) : 0};
-}
+static inline str str_from(const char *z) { return (str){z, z ? strlen(z) : 0}; }
 
 static inline bool str_eq(str a, str b)
 {

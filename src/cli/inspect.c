@@ -72,10 +72,7 @@ static void print_text(const inspection *i)
            i->item.made ? "" : " (earlier; from the cache)");
 }
 
-static json_t *json_of(str s)
-{
-    return json_stringn(s.n ? s.p : "", s.n);
-}
+static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
 static json_t *names_json(const inspection *i, const plan_name *names, uint32_t count, bool imports)
 {
@@ -101,20 +98,19 @@ static void print_json(const inspection *i)
     json_object_set_new(j, "file", json_of(i->item.source));
     json_object_set_new(j, "bytes", json_integer((json_int_t)i->item.source_bytes));
     json_object_set_new(j, "sha256", json_of(i->item.digest));
-    json_object_set_new(j, "exports",
-                        names_json(i, i->plan.exports, i->plan.exports_count, false));
+    json_object_set_new(j, "exports", names_json(i, i->plan.exports, i->plan.exports_count, false));
     json_object_set_new(j, "imports", names_json(i, i->plan.imports, i->plan.imports_count, true));
     for (uint32_t k = 0; k < i->plan.units_count; k++) {
         const plan_unit *u = &i->plan.units[k];
-        json_array_append_new(
-            units,
-            json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "core_modules",
-                      (json_int_t)u->core_modules, "functions", (json_int_t)u->core_functions,
-                      "host_functions", (json_int_t)u->imports_count, "shims_removed",
-                      (json_int_t)u->shims_removed, "segments_merged",
-                      (json_int_t)u->segments_merged, "constants_folded",
-                      (json_int_t)u->constants_folded, "module_bytes", (json_int_t)u->module_bytes,
-                      "module_bytes_before", (json_int_t)u->module_bytes_before));
+        json_array_append_new(units, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "core_modules",
+                                               (json_int_t)u->core_modules, "functions",
+                                               (json_int_t)u->core_functions, "host_functions",
+                                               (json_int_t)u->imports_count, "shims_removed",
+                                               (json_int_t)u->shims_removed, "segments_merged",
+                                               (json_int_t)u->segments_merged, "constants_folded",
+                                               (json_int_t)u->constants_folded, "module_bytes",
+                                               (json_int_t)u->module_bytes, "module_bytes_before",
+                                               (json_int_t)u->module_bytes_before));
     }
     json_object_set_new(j, "units", units);
     json_object_set_new(j, "artifact_bytes", json_integer((json_int_t)i->artifact_bytes));
@@ -163,7 +159,9 @@ int cli_inspect(int argc, char **argv)
         {"cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept"},
         {0},
     };
-    options o = {.command = "inspect", .positional = "FILE", .options = rows,
+    options o = {.command = "inspect",
+                 .positional = "FILE",
+                 .options = rows,
                  .summary = "Shows what a component needs and what ebb makes of it."};
     err e;
     _cleanup_(arena_fini) arena a;

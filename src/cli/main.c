@@ -1,4 +1,6 @@
-/* `ebb COMMAND ...`, and `ebb @ROLE` for the processes that ebb starts of itself. */
+/* `ebb COMMAND ...`, and `ebb @ROLE` for the processes that ebb starts of itself. One table says
+ * what there is; a command without help text is not listed. Exit status: 0 done, 1 it failed and
+ * said why, 2 the command line was wrong. */
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "platform/role.h"
@@ -32,8 +34,9 @@ static int help(FILE *out)
     for (const command *c = commands; c->name; c++)
         if (c->help)
             fprintf(out, "  ebb %-10s %s\n", c->name, c->help);
-    fprintf(out, "\n'ebb COMMAND --help' says more. First steps: cd into a folder with a spin.toml, "
-                 "then 'ebb up'.\n");
+    fprintf(out,
+            "\n'ebb COMMAND --help' says more. First steps: cd into a folder with a spin.toml, "
+            "then 'ebb up'.\n");
     return out == stdout ? 0 : 2;
 }
 
@@ -43,7 +46,8 @@ int main(int argc, char **argv)
     size_t n = 0;
     if (argc < 2)
         return help(stderr);
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
         return help(stdout);
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
         return printf("ebb %s\n", EBB_VERSION), 0;

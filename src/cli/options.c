@@ -1,4 +1,6 @@
-/* See options.h. Distance is Levenshtein's over at most 32 characters. */
+/* Parsing of command lines; options.h says how a command describes its options. Results are
+ * written into the rows of the command's own table. What was mistyped is compared with what there
+ * is by Levenshtein's distance, over words of at most 32 characters. */
 #include "cli/options.h"
 
 #include <stdio.h>
@@ -41,10 +43,7 @@ const char *did_you_mean(const char *word, const char *const *candidates)
     return best;
 }
 
-bool cli_colours(int fd)
-{
-    return isatty(fd) && !getenv("NO_COLOR");
-}
+bool cli_colours(int fd) { return isatty(fd) && !getenv("NO_COLOR"); }
 
 int cli_fail(const err *e)
 {

@@ -7,31 +7,32 @@
 typedef enum { OPTION_FLAG, OPTION_VALUE, OPTION_REPEAT } option_kind;
 
 typedef struct {
-    const char *name;    /* without "--" */
-    char letter;         /* 0: none */
+    const char *name; /* without "--" */
+    char letter;      /* 0: none */
     option_kind kind;
-    const char *value;   /* what help calls the value: "ADDR" */
+    const char *value; /* what help calls the value: "ADDR" */
     const char *help;
-    const char *env;     /* environment variable with the default, or NULL */
+    const char *env; /* environment variable with the default, or NULL */
     /* results */
     bool given;
-    const char *got;     /* the last value */
-    const char **all;    /* OPTION_REPEAT: every value */
+    const char *got;  /* the last value */
+    const char **all; /* OPTION_REPEAT: every value */
     size_t count;
 } option;
 
 typedef struct {
-    const char *command; /* "up" */
-    const char *summary; /* one line */
+    const char *command;    /* "up" */
+    const char *summary;    /* one line */
     const char *positional; /* "[DIR|FILE]", or NULL: none is taken */
-    option *options;     /* ends with a row without name */
+    option *options;        /* ends with a row without name */
     /* results */
     const char *positionals[8];
     size_t positionals_count;
-    bool help;           /* --help was given: it has been printed */
+    bool help; /* --help was given: it has been printed */
 } options;
 
-/* Parses argv[1..argc). Errors name the argument and the nearest option. Storage is in the arena. */
+/* Parses argv[1..argc). Errors name the argument and the nearest option. Storage is in the arena.
+ */
 bool options_parse(arena *a, options *o, int argc, char **argv, err *e);
 option *options_get(const options *o, const char *name);
 /* The candidate (NULL-terminated list) nearest to word, or NULL if none is near. */

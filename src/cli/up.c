@@ -63,10 +63,7 @@ static void print_text(const up *u)
     }
 }
 
-static json_t *json_of(str s)
-{
-    return json_stringn(s.n ? s.p : "", s.n);
-}
+static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
 static void print_json(const up *u)
 {
@@ -113,7 +110,9 @@ static bool workers_of(const option *o, unsigned *ret, err *e)
     uint64_t n;
     cpu_set_t mine; /* those this process may use: taskset and containers count */
     int cores = sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : 1;
-    *ret = cores < 1 ? 1 : cores > SUPERVISOR_WORKERS_MAX ? SUPERVISOR_WORKERS_MAX : (unsigned)cores;
+    *ret = cores < 1                        ? 1
+           : cores > SUPERVISOR_WORKERS_MAX ? SUPERVISOR_WORKERS_MAX
+                                            : (unsigned)cores;
     if (!o->given)
         return true;
     if (!str_to_u64(str_from(o->got), SUPERVISOR_WORKERS_MAX, &n) || n == 0)
@@ -137,7 +136,8 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
 {
     const option *listen = options_get(o, "listen"), *from = options_get(o, "from");
     const option *format = options_get(o, "log-format"), *env = options_get(o, "env");
-    const option *variables = options_get(o, "variable"), *memory = options_get(o, "max-instance-memory");
+    const option *variables = options_get(o, "variable"),
+                 *memory = options_get(o, "max-instance-memory");
     up u = {.json = options_get(o, "json")->given, .quiet = options_get(o, "quiet")->given};
     int fds[SUPERVISOR_WORKERS_MAX];
     uint64_t memory_max = 0;
@@ -149,11 +149,15 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         return err_set(e, ERR_INVALID, "--max-instance-memory '%s': give bytes, at most %zu",
                        memory->got, 4 * GIB);
     localapp_options lo = {
-        .from = from->given ? from->got : o->positionals_count ? o->positionals[0] : NULL,
+        .from = from->given            ? from->got
+                : o->positionals_count ? o->positionals[0]
+                                       : NULL,
         .profile = options_get(o, "profile")->got,
         .cache_dir = options_get(o, "cache-dir")->got,
-        .env = env->all, .env_count = env->count,
-        .variables = variables->all, .variables_count = variables->count,
+        .env = env->all,
+        .env_count = env->count,
+        .variables = variables->all,
+        .variables_count = variables->count,
         .allow_transient_write = options_get(o, "allow-transient-write")->given,
         .memory_bytes_max = memory_max,
         .progress = u.quiet ? NULL : stderr,
@@ -170,11 +174,15 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
-    bool ok = listeners_open(str_from(listen->given ? listen->got : "127.0.0.1:3000"), &u, fds, e) &&
-              worker_config_write(&l.config, &config, e);
+    bool ok =
+        listeners_open(str_from(listen->given ? listen->got : "127.0.0.1:3000"), &u, fds, e) &&
+        worker_config_write(&l.config, &config, e);
     if (ok) {
-        supervisor_config sc = {.config = buf_str(&config), .listeners = fds,
-                                .workers = u.workers, .on_ready = on_ready, .user = &u};
+        supervisor_config sc = {.config = buf_str(&config),
+                                .listeners = fds,
+                                .workers = u.workers,
+                                .on_ready = on_ready,
+                                .user = &u};
         *ret_status = supervisor_run(&sc, e);
         ok = *ret_status == 0;
     }
@@ -192,7 +200,8 @@ int cli_up(int argc, char **argv)
         {"env", 'e', OPTION_REPEAT, "K=V", "an environment variable for every component"},
         {"variable", 0, OPTION_REPEAT, "K=V", "an application variable: K=V, K=@file, @file.json"},
         {"profile", 0, OPTION_VALUE, "NAME", "the profile of the manifest to use"},
-        {"allow-transient-write", 0, OPTION_FLAG, NULL, "components may write to their copied files"},
+        {"allow-transient-write", 0, OPTION_FLAG, NULL,
+         "components may write to their copied files"},
         {"max-instance-memory", 0, OPTION_VALUE, "BYTES", "of each linear memory",
          "SPIN_MAX_INSTANCE_MEMORY"},
         {"cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept"},
@@ -201,7 +210,9 @@ int cli_up(int argc, char **argv)
         {"quiet", 'q', OPTION_FLAG, NULL, "print nothing but errors and the log"},
         {0},
     };
-    options o = {.command = "up", .positional = "[PATH]", .options = rows,
+    options o = {.command = "up",
+                 .positional = "[PATH]",
+                 .options = rows,
                  .summary = "Serves an application: every request gets a fresh sandbox."};
     err e;
     int status = 1;

@@ -23,10 +23,10 @@
 
 enum { FRAMES_MAGIC = 0x31626265, UNITS_MAX = 64, BUILDERS_MAX = 64 };
 
-static const spawn_limits decode_limits = {.memory_bytes = 4 * GIB, .cpu_s = 120,
-                                           .file_bytes = 2 * GIB};
-static const spawn_limits compile_limits = {.memory_bytes = 16 * GIB, .cpu_s = 1800,
-                                            .file_bytes = 4 * GIB};
+static const spawn_limits decode_limits = {
+    .memory_bytes = 4 * GIB, .cpu_s = 120, .file_bytes = 2 * GIB};
+static const spawn_limits compile_limits = {
+    .memory_bytes = 16 * GIB, .cpu_s = 1800, .file_bytes = 4 * GIB};
 
 typedef struct {
     uint32_t magic, units;
@@ -336,9 +336,8 @@ static bool artifact_locate(arena *a, str cache_dir, str fingerprint, artifact *
         return false;
     item->source_bytes = map.n;
     item->digest = arena_str(a, str_from(hex));
-    item->dir =
-        arena_printf(a, "%.*s/artifacts/%s-%.*s-%u", STR(cache_dir), hex, STR(fingerprint),
-                     PLAN_VERSION);
+    item->dir = arena_printf(a, "%.*s/artifacts/%s-%.*s-%u", STR(cache_dir), hex, STR(fingerprint),
+                             PLAN_VERSION);
     if (!item->dir.p || !item->digest.p)
         return err_no_memory(e);
     if (item->dir.n >= ARTIFACT_PATH_MAX)

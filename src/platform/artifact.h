@@ -30,7 +30,7 @@ typedef struct {
     str dir;    /* the artifact's folder */
     str digest; /* 64 hexadecimal digits */
     uint64_t source_bytes;
-    bool made;  /* false: it was in the cache */
+    bool made; /* false: it was in the cache */
     ns decode_ns, compile_ns;
 } artifact;
 

@@ -9,7 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef enum { CALL_QUEUED, CALL_STARTING, CALL_HANDLING, CALL_RETURNING, CALL_DRAINING } call_state;
+typedef enum {
+    CALL_QUEUED,
+    CALL_STARTING,
+    CALL_HANDLING,
+    CALL_RETURNING,
+    CALL_DRAINING
+} call_state;
 
 enum { CALL_ARENA_BYTES_MAX = 1 << 20, CALLS_KEPT_MAX = 256 };
 
@@ -21,7 +27,7 @@ struct call {
     engine_instance *in;
     call_state state;
     bool cold, in_ready;
-    unsigned status; /* for the log */
+    unsigned status;  /* for the log */
     call *next;       /* in the queue, the ready list or the free list */
     loop_timer timer; /* while it waits */
     ns begun, last_progress;
@@ -48,10 +54,7 @@ void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES])
         ret_id[i] = digits[p & 31];
 }
 
-static str call_id(const call *c)
-{
-    return (str){c->id, CALL_ID_BYTES};
-}
+static str call_id(const call *c) { return (str){c->id, CALL_ID_BYTES}; }
 
 static void log_request(str id, str component, str method, str path, unsigned status, ns wall,
                         ns cpu, size_t memory, const char *start)
@@ -69,10 +72,7 @@ static void log_request(str id, str component, str method, str path, unsigned st
     log_end();
 }
 
-static str path_of(str target)
-{
-    return str_head(target, str_find(target, '?'));
-}
+static str path_of(str target) { return str_head(target, str_find(target, '?')); }
 
 void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
                  const char *reason)
@@ -292,8 +292,9 @@ static void call_trapped(call *c)
 static void call_over_budget(call *c, const char *what, ns limit)
 {
     char text[160];
-    snprintf(text, sizeof text, "the call used up its %s of %.3f s (set in tool.ebb of its component)",
-             what, (double)limit / 1e9);
+    snprintf(text, sizeof text,
+             "the call used up its %s of %.3f s (set in tool.ebb of its component)", what,
+             (double)limit / 1e9);
     log_failure(c, "stopped", str_from(text), NULL);
     call_end(c, 504);
 }
@@ -522,7 +523,10 @@ static bool ready_turn(void *user)
 
 bool calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed, err *e)
 {
-    *cs = (calls){.en = en, .l = l, .live_max = live_max, .id_prefix = id_seed & 32767,
+    *cs = (calls){.en = en,
+                  .l = l,
+                  .live_max = live_max,
+                  .id_prefix = id_seed & 32767,
                   .id_next = id_seed >> 15};
     return loop_hook_add(l, ready_turn, cs, &cs->hook, e);
 }

@@ -20,12 +20,12 @@ typedef struct call call;
 typedef struct {
     engine *en;
     loop *l;
-    uint32_t live_max;         /* instances at once */
+    uint32_t live_max; /* instances at once */
     uint32_t live;
     call *queue_head, *queue_tail; /* wait for an instance, first come first served */
     uint32_t queued;
     call *ready_head, *ready_tail; /* used their time slice; go on in turn */
-    call *free;                /* kept memory */
+    call *free;                    /* kept memory */
     uint32_t free_count;
     uint64_t id_prefix, id_next;
     call *done_head, *done_tail; /* ended in this turn; their log lines follow its writes */

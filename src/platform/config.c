@@ -1,4 +1,6 @@
-/* See config.h: {"app": <locked app>, "components": [...], settings...}. */
+/* Settings of a worker as JSON: {"app": <locked app>, "components": [...], settings...}. The app is
+ * in the shape that registries hold too; what exists on this machine only (artifacts, folders,
+ * resolved variables) is beside it. Both ends are the same binary, so nothing is versioned. */
 #include "platform/config.h"
 
 #include "app/locked.h"
@@ -7,15 +9,9 @@
 #include <jansson.h>
 
 #define _cleanup_json_ __attribute__((cleanup(json_free)))
-static void json_free(json_t **j)
-{
-    json_decref(*j);
-}
+static void json_free(json_t **j) { json_decref(*j); }
 
-static json_t *json_of(str s)
-{
-    return json_stringn(s.n ? s.p : "", s.n);
-}
+static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
 static json_t *component_json(const config_component *c)
 {
@@ -35,10 +31,7 @@ static json_t *component_json(const config_component *c)
     return j;
 }
 
-static int dump(const char *p, size_t n, void *out)
-{
-    return buf_put(out, p, n) ? 0 : -1;
-}
+static int dump(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
 
 bool worker_config_write(const worker_config *c, buf *out, err *e)
 {
@@ -73,21 +66,19 @@ static bool component_read(arena *a, const json_t *j, config_component *ret)
     json_t *item;
     ret->artifact = str_of(a, json_object_get(j, "artifact"));
     ret->assets = str_of(a, json_object_get(j, "assets"));
-    json_array_foreach(json_object_get(j, "variables"), i, item)
-        if (!app_pairs_add(a, &ret->variables, str_of(a, json_array_get(item, 0)),
-                           str_of(a, json_array_get(item, 1))))
-            return false;
-    json_array_foreach(json_object_get(j, "outbound"), i, item)
-        if (!str_list_add(a, &ret->outbound, str_of(a, item)))
-            return false;
+    json_array_foreach(json_object_get(j, "variables"), i,
+                       item) if (!app_pairs_add(a, &ret->variables,
+                                                str_of(a, json_array_get(item, 0)),
+                                                str_of(a, json_array_get(item, 1)))) return false;
+    json_array_foreach(json_object_get(j, "outbound"), i,
+                       item) if (!str_list_add(a, &ret->outbound, str_of(a, item))) return false;
     return true;
 }
 
 bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
 {
     json_error_t je;
-    _cleanup_json_ json_t *j =
-        json_loadb((const char *)text.p, text.n, JSON_ALLOW_NUL, &je);
+    _cleanup_json_ json_t *j = json_loadb((const char *)text.p, text.n, JSON_ALLOW_NUL, &je);
     if (!j)
         return err_set(e, ERR_INTERNAL, "settings of the worker: %s", je.text);
     char *locked = json_dumps(json_object_get(j, "app"), JSON_COMPACT);

@@ -7,10 +7,10 @@
 
 /* The part of one component that is known only once it was set up. Parallel to app.components. */
 typedef struct {
-    str artifact;       /* folder; empty: the component is not used */
-    str assets;         /* folder that the guest sees as "/"; empty: it has no files */
+    str artifact;        /* folder; empty: the component is not used */
+    str assets;          /* folder that the guest sees as "/"; empty: it has no files */
     app_pairs variables; /* names and resolved values */
-    str_list outbound;  /* allowed_outbound_hosts after expansion */
+    str_list outbound;   /* allowed_outbound_hosts after expansion */
 } config_component;
 
 typedef struct {

@@ -1,4 +1,6 @@
-/* See hosted.h. */
+/* Loading a component into a worker, and letting it go; see hosted.h. Everything but the module is
+ * in one arena, so that a load that fails half-way, or an unload, is one arena_fini. The plan was
+ * written by the decode process and is checked again here, by plan_decode. */
 #include "platform/hosted.h"
 
 #include "base/limits.h"
@@ -14,8 +16,8 @@ enum { HANDLES_MAX = 131072, OUTPUT_LINE_BYTES_MAX = 4096 };
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
                  bool transient_write)
 {
-    *h = (hosted){.app = component, .config = config, .transient_write = transient_write,
-                  .assets_fd = -1};
+    *h = (hosted){
+        .app = component, .config = config, .transient_write = transient_write, .assets_fd = -1};
     arena_init(&h->a, 256 * MIB);
 }
 

@@ -25,10 +25,7 @@ typedef struct {
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
                  bool transient_write);
-static inline bool hosted_is_loaded(const hosted *h)
-{
-    return h->module != NULL;
-}
+static inline bool hosted_is_loaded(const hosted *h) { return h->module != NULL; }
 /* Reads the plan, binds the imports, maps the code. Everything is undone where it fails. */
 bool hosted_load(hosted *h, engine *en, err *e);
 /* Gives all of that back; no call may live. */

@@ -88,8 +88,8 @@ static bool fs_list(void *ctx, arena *a, str path, files_entry **ret, size_t *re
             room = more;
         }
         struct stat st;
-        bool is_link = fstatat(fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                       S_ISLNK(st.st_mode);
+        bool is_link =
+            fstatat(fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
         bool there = fstatat(fd, item->d_name, &st, 0) == 0;
         ok = all != NULL;
         if (ok)
@@ -152,7 +152,8 @@ static bool temp_make(localapp *l, err *e)
     const char *base = getenv("TMPDIR");
     if (l->temp[0])
         return true;
-    int n = snprintf(l->temp, sizeof l->temp, "%s/ebb-XXXXXX", base && *base == '/' ? base : "/tmp");
+    int n =
+        snprintf(l->temp, sizeof l->temp, "%s/ebb-XXXXXX", base && *base == '/' ? base : "/tmp");
     if (n < 0 || (size_t)n >= sizeof l->temp)
         snprintf(l->temp, sizeof l->temp, "/tmp/ebb-XXXXXX");
     if (!mkdtemp(l->temp)) {
@@ -209,7 +210,8 @@ static bool place_find(arena *a, const char *from, place *ret, str *ret_wasm, er
     if (S_ISDIR(st.st_mode)) {
         while (p.n > 1 && p.p[p.n - 1] == '/')
             p.n--;
-        ret->manifest = str_eq(p, S(".")) ? S("spin.toml") : arena_printf(a, "%.*s/spin.toml", STR(p));
+        ret->manifest =
+            str_eq(p, S(".")) ? S("spin.toml") : arena_printf(a, "%.*s/spin.toml", STR(p));
         if (access(ret->manifest.p, R_OK) < 0)
             return err_set(e, ERR_NOT_FOUND,
                            "%s has no spin.toml; give a manifest, a folder with one, or a .wasm "
@@ -263,10 +265,7 @@ static bool read_variable_file(void *ctx, arena *a, str path, str *ret, err *e)
     return true;
 }
 
-static str from_environment(void *ctx, const char *name)
-{
-    return str_from(getenv(name));
-}
+static str from_environment(void *ctx, const char *name) { return str_from(getenv(name)); }
 
 static bool variables_resolve(arena *a, const app *the_app, variable_providers providers,
                               const app_component *c, config_component *out, err *e)
@@ -331,8 +330,9 @@ static bool artifacts_make(arena *a, const localapp_options *o, const localapp *
                            STR(c->id));
         bool absolute = c->source.path.n && c->source.path.p[0] == '/';
         items[n].label = c->id;
-        items[n].source = absolute ? arena_str(a, c->source.path)
-                                   : arena_printf(a, "%.*s/%.*s", STR(at->dir), STR(c->source.path));
+        items[n].source = absolute
+                              ? arena_str(a, c->source.path)
+                              : arena_printf(a, "%.*s/%.*s", STR(at->dir), STR(c->source.path));
         if (!items[n].source.p)
             return err_no_memory(e);
         index[n++] = i;
@@ -343,8 +343,8 @@ static bool artifacts_make(arena *a, const localapp_options *o, const localapp *
     config.compiler = true;
     if (!artifact_cache_dir(a, o->cache_dir, &cache, e) || !engine_new(&config, &en, e))
         return false;
-    bool ok = artifact_ensure_all(a, cache, engine_fingerprint(en), items, n, o->jobs, o->progress,
-                                  e);
+    bool ok =
+        artifact_ensure_all(a, cache, engine_fingerprint(en), items, n, o->jobs, o->progress, e);
     engine_free(en);
     for (size_t i = 0; ok && i < n; i++)
         out[index[i]].artifact = items[i].dir;
@@ -393,12 +393,11 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     variable_providers providers = {list, 2};
     _cleanup_(arena_fini) arena scratch;
     arena_init(&scratch, 64 * MIB);
-    config_component *components =
-        ARENA_ARRAY(a, config_component, l.app->components_count + 1);
+    config_component *components = ARENA_ARRAY(a, config_component, l.app->components_count + 1);
     if (!components)
         return err_no_memory(e);
-    l.config = (worker_config){.app = l.app, .components = components,
-                               .allow_transient_write = o->allow_transient_write};
+    l.config = (worker_config){
+        .app = l.app, .components = components, .allow_transient_write = o->allow_transient_write};
     bool ok = variables_check(l.app, providers, &scratch, e) &&
               components_make(a, o, &l, &at, providers, components, e) &&
               artifacts_make(a, o, &l, &at, components, e);

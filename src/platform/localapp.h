@@ -8,23 +8,23 @@
 #include <stdio.h>
 
 typedef struct {
-    const char *from;      /* spin.toml, a folder with one, or a .wasm; NULL: this folder */
-    const char *profile;   /* NULL: none */
-    const char *cache_dir; /* NULL: the default */
+    const char *from;       /* spin.toml, a folder with one, or a .wasm; NULL: this folder */
+    const char *profile;    /* NULL: none */
+    const char *cache_dir;  /* NULL: the default */
     const char *const *env; /* "K=V" for every component */
     size_t env_count;
     const char *const *variables; /* --variable arguments */
     size_t variables_count;
     bool allow_transient_write;
     uint64_t memory_bytes_max; /* 0: as the manifest says */
-    unsigned jobs;         /* artifacts made at a time */
-    FILE *progress;        /* NULL: silent */
+    unsigned jobs;             /* artifacts made at a time */
+    FILE *progress;            /* NULL: silent */
 } localapp_options;
 
 typedef struct {
     app *app;
     worker_config config;
-    char temp[256];/* folder of the copied files; empty: none */
+    char temp[256]; /* folder of the copied files; empty: none */
 } localapp;
 
 /* Everything is in the arena but the temporary folder. Warnings are in app->warnings. */

@@ -22,17 +22,40 @@
 #define CALL(name) SCMP_SYS(name)
 
 static const int pure_calls[] = {
-    CALL(read), CALL(write), CALL(pread64), CALL(lseek), CALL(fstat), CALL(newfstatat), CALL(close),
-    CALL(mmap), CALL(munmap), CALL(mremap), CALL(mprotect), CALL(madvise), CALL(brk), CALL(futex),
-    CALL(exit), CALL(exit_group), CALL(rt_sigreturn), CALL(rt_sigprocmask), CALL(rt_sigaction),
-    CALL(sigaltstack), CALL(getrandom), CALL(clock_gettime), CALL(gettid), CALL(getpid),
-    CALL(tgkill), CALL(restart_syscall), CALL(sysinfo) /* qsort asks how much memory there is */,
+    CALL(read),
+    CALL(write),
+    CALL(pread64),
+    CALL(lseek),
+    CALL(fstat),
+    CALL(newfstatat),
+    CALL(close),
+    CALL(mmap),
+    CALL(munmap),
+    CALL(mremap),
+    CALL(mprotect),
+    CALL(madvise),
+    CALL(brk),
+    CALL(futex),
+    CALL(exit),
+    CALL(exit_group),
+    CALL(rt_sigreturn),
+    CALL(rt_sigprocmask),
+    CALL(rt_sigaction),
+    CALL(sigaltstack),
+    CALL(getrandom),
+    CALL(clock_gettime),
+    CALL(gettid),
+    CALL(getpid),
+    CALL(tgkill),
+    CALL(restart_syscall),
+    CALL(sysinfo) /* qsort asks how much memory there is */,
 };
 
 static const int compile_calls[] = {
-    CALL(clone), CALL(clone3), CALL(set_robust_list), CALL(rseq), CALL(sched_yield),
-    CALL(sched_getaffinity), CALL(prctl), CALL(membarrier), CALL(memfd_create), CALL(ftruncate),
-    CALL(fcntl),
+    CALL(clone),     CALL(clone3),      CALL(set_robust_list),
+    CALL(rseq),      CALL(sched_yield), CALL(sched_getaffinity),
+    CALL(prctl),     CALL(membarrier),  CALL(memfd_create),
+    CALL(ftruncate), CALL(fcntl),
 };
 
 static bool allow(scmp_filter_ctx f, const int *calls, size_t n)

@@ -22,7 +22,7 @@
 
 #define DELAY_NS_MIN (10 * NS_PER_MS)
 #define DELAY_NS_MAX (5 * NS_PER_S)
-#define YOUNG_NS (1 * NS_PER_S)
+#define YOUNG_NS     (1 * NS_PER_S)
 
 typedef struct {
     const char *role; /* "worker" or "store" */
@@ -208,8 +208,9 @@ static bool start_first(supervisor *s, err *e)
     for (unsigned i = 0; i < s->count; i++) {
         slot_process *p = &s->all[i];
         if (p->listener >= 0 && !process_await_ready(p))
-            return err_set(e, ERR_INTERNAL, "%s %u ended before it was ready; its last lines say why",
-                           p->role, p->index);
+            return err_set(e, ERR_INTERNAL,
+                           "%s %u ended before it was ready; its last lines say why", p->role,
+                           p->index);
     }
     return true;
 }

@@ -11,8 +11,8 @@
 enum { SUPERVISOR_WORKERS_MAX = 64 };
 
 typedef struct {
-    str config;              /* worker_config as JSON; borrowed */
-    const int *listeners;    /* one per worker slot, listening; taken */
+    str config;           /* worker_config as JSON; borrowed */
+    const int *listeners; /* one per worker slot, listening; taken */
     unsigned workers;
     void (*on_ready)(void *user); /* all workers accept connections */
     void *user;

@@ -102,10 +102,7 @@ static bool flush_log(void *user)
     return false;
 }
 
-static void on_drained(void *user)
-{
-    loop_stop(((worker *)user)->l);
-}
+static void on_drained(void *user) { loop_stop(((worker *)user)->l); }
 
 static void on_term(void *user, int signo)
 {
@@ -161,8 +158,7 @@ static bool set_up(worker *w, err *e)
     loop_hook *hook;
     loop_signal *term;
     /* The hooks run in this order: guests' time slices, responses (the server's), log lines. */
-    if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) ||
-        !app_set_up(w, e) ||
+    if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) || !app_set_up(w, e) ||
         !calls_init(&w->calls, w->l, w->en, ec.instances_max, seed, e))
         return false;
     http_server_config hc = {.on_refused = on_refused};
