@@ -86,6 +86,7 @@ void guest_free(guest *g)
     output_flush(g, 2);
     g->pool.closing = true;
     handles_drop_all(g);
+    http_client_free(g);
     http_side_free(g);
     pool memory = g->pool;
     arena scratch = g->scratch;

@@ -39,7 +39,7 @@ struct guest {
 
     output_line output[2];
     http_side *http; /* NULL: it answers no exchange */
-    struct http_client *client; /* outgoing requests; NULL: none yet */
+    struct http_transfer *transfers; /* outgoing requests that are not over */
     guest *next; /* in the list of spare guests */
 };
 

@@ -1,0 +1,345 @@
+/* wasi:http/outgoing-handler against a server on the same loop: heads, bodies both ways with
+ * back-pressure, trailers, errors, and what happens when the guest lets go. */
+#include "host_kit.h"
+
+#include "http/server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#define T "wasi:http/types"
+#define STREAMS "wasi:io/streams"
+
+static http_server *server;
+static uint16_t port;
+static int requests, closed;
+
+/* One answer being made: by path. */
+typedef struct {
+    http_exchange *x;
+    buf body;
+    size_t big;
+} answer;
+
+static void answer_end(answer *a, const http_field *trailers, size_t n)
+{
+    exchange_end(a->x, trailers, n);
+    buf_fini(&a->body);
+    free(a);
+}
+
+static void echo_pump(void *user)
+{
+    answer *a = user;
+    char text[4096];
+    body_state state;
+    size_t n;
+    err e;
+    while ((n = exchange_read(a->x, text, sizeof text, &state)) > 0)
+        assert_true(buf_put(&a->body, text, n));
+    if (state == BODY_OPEN)
+        return;
+    const http_field sum = {S("x-sum"), S("done")};
+    const http_request *r = exchange_request(a->x);
+    http_field f[] = {{S("x-method"), r->method}, {S("x-target"), r->target}};
+    assert_true(exchange_start(a->x, 201, f, 2, -1, &e));
+    bool over;
+    size_t at = exchange_write(a->x, a->body.p, a->body.n < 60000 ? a->body.n : 60000, &over);
+    char length[32];
+    snprintf(length, sizeof length, "+%zu", a->body.n - at);
+    exchange_write(a->x, length, strlen(length), &over);
+    answer_end(a, &sum, 1);
+}
+
+static void big_pump(void *user)
+{
+    answer *a = user;
+    static const char text[8192] = {'b'};
+    size_t n;
+    while (a->big && (n = exchange_room(a->x)) > 0) {
+        bool over;
+        n = n < sizeof text ? n : sizeof text;
+        a->big -= exchange_write(a->x, text, n < a->big ? n : a->big, &over);
+    }
+    if (!a->big)
+        answer_end(a, NULL, 0);
+}
+
+static void on_closed(void *user)
+{
+    answer *a = user;
+    closed++;
+    exchange_free(a->x);
+    buf_fini(&a->body);
+    free(a);
+}
+
+static void on_request(void *user, http_exchange *x)
+{
+    err e;
+    str target = exchange_request(x)->target;
+    answer *a = calloc(1, sizeof *a);
+    a->x = x;
+    buf_init(&a->body, 1 << 22);
+    requests++;
+    if (str_eq(target, S("/big"))) {
+        a->big = 1 << 20;
+        exchange_bind(x, &(exchange_callbacks){.on_writable = big_pump, .on_closed = on_closed}, a);
+        assert_true(exchange_start(x, 200, NULL, 0, -1, &e));
+        big_pump(a);
+    } else if (str_starts(target, S("/never"))) {
+        exchange_bind(x, &(exchange_callbacks){.on_closed = on_closed}, a);
+    } else {
+        exchange_bind(x, &(exchange_callbacks){.on_readable = echo_pump, .on_closed = on_closed}, a);
+        echo_pump(a);
+    }
+}
+
+static bool allowed(void *user, str scheme, str host, uint16_t p)
+{
+    return str_eq(host, S("127.0.0.1")) && str_eq(scheme, S("http"));
+}
+
+static void begin(void)
+{
+    hk.component = (host_component){.handles_max = 1000, .outbound_allowed = allowed};
+    hk_open();
+    requests = closed = 0;
+}
+
+/* Turns the loop until the guest is woken, then runs it on. */
+static engine_status run_on(engine_status s)
+{
+    while (s == ENGINE_WAIT) {
+        int before = hk.wakes;
+        for (int i = 0; i < 1000 && hk.wakes == before; i++)
+            loop_turn(hk.l, 20);
+        assert_true(hk.wakes > before);
+        s = kit_run(hk.in);
+    }
+    return s;
+}
+
+#define call_on(interface, name, ...) \
+    assert_int_equal(run_on(hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__))), ENGINE_DONE)
+
+static uint32_t request(uint32_t method, const char *path, uint16_t to)
+{
+    char authority[32];
+    snprintf(authority, sizeof authority, "127.0.0.1:%u", to);
+    hk_call(T, "[constructor]fields", 0);
+    uint32_t f = hk_slots[0].u32;
+    uint32_t n = hk_put(2000, "x-test"), m = hk_put(3000, "1");
+    hk_call(T, "[method]fields.append", f, 2000, n, 3000, m, 1000);
+    hk_call(T, "[constructor]outgoing-request", f);
+    uint32_t q = hk_slots[0].u32;
+    hk_call(T, "[method]outgoing-request.set-method", q, method, 0, 0);
+    hk_call(T, "[method]outgoing-request.set-scheme", q, 1, 0, 0, 0);
+    hk_call(T, "[method]outgoing-request.set-authority", q, 1, 2000, hk_put(2000, authority));
+    hk_call(T, "[method]outgoing-request.set-path-with-query", q, 1, 2000, hk_put(2000, path));
+    assert_int_equal(hk_slots[0].u32, 0);
+    return q;
+}
+
+static uint32_t ok_handle(const char *name, uint32_t self)
+{
+    hk_call(T, name, self, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    return hk_u32(1004);
+}
+
+static uint32_t send_with(uint32_t q, uint32_t options)
+{
+    hk_call("wasi:http/outgoing-handler", "handle", q, options != 0, options, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    return hk_u32(1008);
+}
+
+/* Waits for the future; the response, or 1000 + error-code. */
+static uint32_t get(uint32_t future)
+{
+    hk_call(T, "[method]future-incoming-response.subscribe", future);
+    uint32_t p = hk_slots[0].u32;
+    call_on("wasi:io/poll", "[method]pollable.block", p);
+    hk_call("wasi:io/poll", "pollable", p);
+    hk_call(T, "[method]future-incoming-response.get", future, 1000);
+    assert_int_equal(hk_u8(1000), 1);
+    assert_int_equal(hk_u8(1008), 0);
+    return hk_u8(1016) ? 1000u + hk_u8(1024) : hk_u32(1024);
+}
+
+/* The rest of a body; its trailers' handle. */
+static uint32_t read_all(uint32_t response, buf *ret)
+{
+    uint32_t body = ok_handle("[method]incoming-response.consume", response);
+    uint32_t in = ok_handle("[method]incoming-body.stream", body);
+    for (;;) {
+        call_on(STREAMS, "[method]input-stream.blocking-read", in, 10000, 1000);
+        if (hk_u8(1000))
+            break;
+        assert_true(buf_put_str(ret, hk_str(1004)));
+    }
+    assert_int_equal(hk_u8(1004), 1);
+    hk_call(STREAMS, "input-stream", in);
+    hk_call(T, "[static]incoming-body.finish", body);
+    return hk_slots[0].u32;
+}
+
+static void a_get(void **state)
+{
+    buf b;
+    begin();
+    buf_init(&b, 1 << 20);
+    uint32_t future = send_with(request(0, "/path?x=1", port), 0), r = get(future);
+    assert_true(r < 1000);
+    hk_call(T, "[method]incoming-response.status", r);
+    assert_int_equal(hk_slots[0].u32, 201);
+    hk_call(T, "[method]incoming-response.headers", r);
+    uint32_t f = hk_slots[0].u32;
+    hk_call(T, "[method]fields.get", f, 2000, hk_put(2000, "x-target"), 1000);
+    hk_assert_str(hk_u32(1000), "/path?x=1");
+    hk_call(T, "[method]fields.has", f, 2000, hk_put(2000, "transfer-encoding"));
+    assert_int_equal(hk_slots[0].u32, 0);
+    uint32_t trailers = read_all(r, &b);
+    assert_str(buf_str(&b), "+0");
+    hk_call(T, "[method]future-trailers.get", trailers, 1000);
+    assert_int_equal(hk_u8(1024), 1);
+    hk_call(T, "[method]fields.get", hk_u32(1028), 2000, hk_put(2000, "x-sum"), 1000);
+    hk_assert_str(hk_u32(1000), "done");
+    buf_fini(&b);
+    hk_close();
+}
+
+/* The body written before handle, and after it, with more than the buffers hold. */
+static void a_post(void **state)
+{
+    char text[4097] = {0};
+    memset(text, 'p', 4096);
+    for (int early = 0; early < 2; early++) {
+        buf b;
+        begin();
+        buf_init(&b, 1 << 20);
+        uint32_t q = request(2, "/echo", port), body = ok_handle("[method]outgoing-request.body", q);
+        uint32_t out = ok_handle("[method]outgoing-body.write", body), future = 0;
+        if (!early)
+            future = send_with(q, 0);
+        for (int i = 0; i < 100; i++) {
+            uint32_t n = hk_put(8000, text);
+            call_on(STREAMS, "[method]output-stream.blocking-write-and-flush", out, 8000, n, 1000);
+            assert_int_equal(hk_u8(1000), 0);
+        }
+        hk_call(STREAMS, "output-stream", out);
+        hk_call(T, "[static]outgoing-body.finish", body, 0, 0, 1000);
+        assert_int_equal(hk_u8(1000), 0);
+        if (early)
+            future = send_with(q, 0);
+        uint32_t r = get(future);
+        assert_true(r < 1000);
+        read_all(r, &b);
+        assert_true(str_ends(buf_str(&b), S("+349600"))); /* 409600 - 60000 */
+        assert_int_equal(b.n, 60000 + 7);
+        buf_fini(&b);
+        hk_close();
+    }
+}
+
+/* A slow guest bounds what is held for it: the server is made to wait. */
+static void back_pressure(void **state)
+{
+    buf b;
+    begin();
+    buf_init(&b, 1 << 22);
+    uint32_t r = get(send_with(request(0, "/big", port), 0));
+    assert_true(r < 1000);
+    for (int i = 0; i < 50; i++)
+        loop_turn(hk.l, 1);
+    read_all(r, &b);
+    assert_int_equal(b.n, 1 << 20);
+    buf_fini(&b);
+    hk_close();
+}
+
+static void errors(void **state)
+{
+    begin();
+    /* Nobody listens there. */
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    getsockname(fd, (struct sockaddr *)&a, &n);
+    assert_int_equal(get(send_with(request(0, "/", ntohs(a.sin_port)), 0)),
+                     1000 + HTTP_CONNECTION_REFUSED);
+    close(fd);
+    /* The server never answers. */
+    hk_call(T, "[constructor]request-options", 0);
+    uint32_t o = hk_slots[0].u32;
+    hk_call(T, "[method]request-options.set-first-byte-timeout", o, 1, 50 * NS_PER_MS);
+    assert_int_equal(get(send_with(request(0, "/never", port), o)), 1000 + HTTP_RESPONSE_TIMEOUT);
+    /* Not allowed: told by the future. */
+    uint32_t q = request(0, "/", port);
+    hk_call(T, "[method]outgoing-request.set-authority", q, 1, 2000, hk_put(2000, "example.com"));
+    assert_int_equal(get(send_with(q, 0)), 1000 + HTTP_REQUEST_DENIED);
+    /* No authority: told at once. */
+    q = request(0, "/", port);
+    hk_call(T, "[method]outgoing-request.set-authority", q, 0, 0, 0);
+    hk_call("wasi:http/outgoing-handler", "handle", q, 0, 0, 1000);
+    assert_int_equal(hk_u8(1000), 1);
+    assert_int_equal(hk_u8(1008), HTTP_REQUEST_URI_INVALID);
+    hk_close();
+}
+
+/* Dropping the future, or the whole guest, cancels: the server sees the connection go. */
+static void letting_go(void **state)
+{
+    begin();
+    uint32_t future = send_with(request(0, "/never", port), 0);
+    for (int i = 0; i < 200 && requests == 0; i++)
+        loop_turn(hk.l, 10);
+    assert_int_equal(requests, 1);
+    hk_call(T, "future-incoming-response", future);
+    for (int i = 0; i < 200 && closed == 0; i++)
+        loop_turn(hk.l, 10);
+    assert_int_equal(closed, 1);
+    send_with(request(0, "/never", port), 0);
+    for (int i = 0; i < 200 && requests == 1; i++)
+        loop_turn(hk.l, 10);
+    hk_close();
+    for (int i = 0; i < 200 && closed == 1; i++)
+        loop_turn(hk.l, 10);
+    assert_int_equal(closed, 2);
+}
+
+static int begin_all(void **state)
+{
+    err e;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    if (hk_begin(state) < 0)
+        return -1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 10) < 0)
+        return -1;
+    getsockname(fd, (struct sockaddr *)&a, &n);
+    port = ntohs(a.sin_port);
+    static http_server_config config = {.half_close_wait = NS_PER_MS};
+    server = http_server_new(hk.l, &config, on_request, NULL);
+    return server && http_server_listen(server, fd, &e) ? 0 : -1;
+}
+
+static int end_all(void **state)
+{
+    host_loop_close(hk.l);
+    http_server_free(server);
+    return hk_end(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_get),  cmocka_unit_test(a_post),     cmocka_unit_test(back_pressure),
+        cmocka_unit_test(errors), cmocka_unit_test(letting_go),
+    };
+    return cmocka_run_group_tests(tests, begin_all, end_all);
+}
