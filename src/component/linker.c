@@ -14,6 +14,9 @@ bool link_fail(linker *l, err_code code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    for (char *p = text; *p; p++) /* names in it may be anything: no control characters */
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
     l->failed = true;
     return err_set(l->e, code, "offset 0x%llx: %s", (unsigned long long)l->at, text);
 }

@@ -133,6 +133,11 @@ bool reader_name(reader *r, str *ret, err *e)
     bytes b;
     if (!reader_u32(r, &n, e))
         return false;
+    if (n > READER_NAME_MAX && n <= reader_left(r)) {
+        *r = begin;
+        return reader_fail(r, e, ERR_LIMIT, "a name of %u bytes; at most %d are allowed", n,
+                           READER_NAME_MAX);
+    }
     if (!reader_bytes(r, n, &b, e)) {
         *r = begin;
         return false;

@@ -9,6 +9,10 @@
 #include "base/err.h"
 #include "base/str.h"
 
+enum {
+    READER_NAME_MAX = 100000
+}; /* as every engine: long names cost wherever they are looked up */
+
 typedef struct {
     const uint8_t *at, *end;
     const uint8_t *start; /* of the whole file: offsets in messages count from here */
@@ -34,7 +38,7 @@ bool reader_s33(reader *r, int64_t *ret, err *e);
 bool reader_s64(reader *r, int64_t *ret, err *e);
 bool reader_skip(reader *r, size_t n, err *e);
 bool reader_bytes(reader *r, size_t n, bytes *ret, err *e);
-/* Length, then UTF-8 (checked). */
+/* Length (at most READER_NAME_MAX), then UTF-8 (checked). */
 bool reader_name(reader *r, str *ret, err *e);
 /* An element count: at most max, and at most as many as bytes are left (each takes at least one),
  * so that an array of that size may be allocated. `what` names the elements in messages. */

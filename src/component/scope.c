@@ -298,8 +298,8 @@ static const ctype *resource_of(const ctype *t, type_kind handle)
     return t && t->kind == CTYPE_VALUE && t->value->kind == handle ? t->parts[0] : NULL;
 }
 
-static const char *member_check(linker *l, const scope *s, extern_kind kind, const extern_name *n,
-                                const entity *e)
+static const char *member_check(const scope *s, extern_kind kind, const extern_name *n,
+                                const entity *e, uint64_t *steps)
 {
     const table *nodes = !s                      ? NULL
                          : kind == EXTERN_IMPORT ? &s->import_resources
@@ -308,12 +308,11 @@ static const char *member_check(linker *l, const scope *s, extern_kind kind, con
                          : kind == EXTERN_IMPORT ? &s->import_resource_names
                                                  : &s->export_resource_names;
     const ctype *r;
-    uint64_t steps = 1;
     if (e->kind != SORT_FUNC)
         return "it is not a func";
     const functype *f = e->type->func;
     if (n->kind == NAME_STATIC)
-        return names && table_get(names, n->resource, &steps)
+        return names && table_get(names, n->resource, steps)
                    ? NULL
                    : "static resource name is not known in this context";
     if (n->kind == NAME_CONSTRUCTOR) {
@@ -333,7 +332,7 @@ static const char *member_check(linker *l, const scope *s, extern_kind kind, con
         if (!r)
             return "function should take a first argument of `(borrow $T)`";
     }
-    const str *name = nodes ? table_get_pointer(nodes, r, &steps) : NULL;
+    const str *name = nodes ? table_get_pointer(nodes, r, steps) : NULL;
     if (!name)
         return "resource used in function does not have a name in this context";
     return str_eq(*name, n->resource) ? NULL : "function does not match expected resource name";
@@ -345,6 +344,7 @@ bool extern_name_check(linker *l, const scope *s, extern_kind kind, const attrib
     const char *what = kind == EXTERN_IMPORT ? "import" : "export";
     extern_name n, other;
     const void **at;
+    uint64_t steps = 1;
     const char *why = extern_name_parse(name->name, name->version_suffix, &n);
     if (why)
         return link_fail(l, ERR_INVALID, "%s name '%.*s' is not a valid extern name: %s", what,
@@ -362,8 +362,10 @@ bool extern_name_check(linker *l, const scope *s, extern_kind kind, const attrib
     }
     if (name->version_suffix.p && e->kind != SORT_INSTANCE)
         return link_fail(l, ERR_INVALID, "only instances can have a version suffix");
-    why = n.kind >= NAME_CONSTRUCTOR && n.kind <= NAME_STATIC ? member_check(l, s, kind, &n, e)
+    why = n.kind >= NAME_CONSTRUCTOR && n.kind <= NAME_STATIC ? member_check(s, kind, &n, e, &steps)
                                                               : NULL;
+    if (!link_work(l, steps))
+        return false;
     if (why)
         return link_fail(l, ERR_INVALID, "%s name '%.*s' is not valid: %s", what, STR(name->name),
                          why);

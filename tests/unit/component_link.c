@@ -422,6 +422,30 @@ static void names_grammar(void **state)
     assert_str(extern_name_key(&a, S("[static]a.A"), &n), "a");
 }
 
+/* What names do to messages and to the budget. */
+static void hostile_names(void **state)
+{
+    buf s;
+    buf_init(&s, 16 * MIB);
+    component_begin();
+    buf_put(&s, "\1\x40\0\1\0", 5);
+    section(7, &s);
+    buf_clear(&s);
+    buf_put(&s, "\1\0\4\x1b[2J\1\0", 9);
+    section(10, &s);
+    assert_false(component_check(&a, buf_bytes(&out), &e));
+    assert_non_null(strstr(e.text, "'?[2J'"));
+    component_begin();
+    buf_clear(&s);
+    leb(&s, 100001);
+    for (int i = 0; i < 100001; i++)
+        buf_put_u8(&s, 'a');
+    section(0, &s);
+    assert_false(component_check(&a, buf_bytes(&out), &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    buf_fini(&s);
+}
+
 static void not_components(void **state)
 {
     link_plan plan;
@@ -462,6 +486,7 @@ int main(void)
         T(doubling_instances),
         T(deep_nesting),
         T(names_grammar),
+        T(hostile_names),
         T(not_components),
     };
     arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
