@@ -71,12 +71,35 @@ static outcome accepted(arena *a, bytes b, bool instantiate, char *why, size_t n
     return PASSED;
 }
 
-static outcome command_run(const char *path, const json_t *c, const char *kind, char *why, size_t n)
+/* The definition that a module_instance command instantiates: the last one of that name. */
+static const json_t *definition_of(const json_t *commands, const json_t *instance)
 {
-    const char *name = json_string_value(json_object_get(c, "filename"));
-    const char *form = json_string_value(json_object_get(c, "module_type"));
+    const char *want = json_string_value(json_object_get(instance, "module"));
+    const json_t *found = NULL;
+    size_t i;
+    json_t *c;
+    json_array_foreach(commands, i, c)
+    {
+        const char *kind = json_string_value(json_object_get(c, "type"));
+        const char *name = json_string_value(json_object_get(c, "name"));
+        if (c == instance)
+            break;
+        if (kind && strcmp(kind, "module_definition") == 0 &&
+            (!want || (name && strcmp(name, want) == 0)))
+            found = c;
+    }
+    return found;
+}
+
+static outcome command_run(const char *path, const json_t *commands, const json_t *c,
+                           const char *kind, char *why, size_t n)
+{
+    bool is_instantiation = strcmp(kind, "module_instance") == 0;
+    const json_t *file = is_instantiation ? definition_of(commands, c) : c;
+    const char *name = json_string_value(json_object_get(file, "filename"));
+    const char *form = json_string_value(json_object_get(file, "module_type"));
     bool is_refusal = strcmp(kind, "assert_invalid") == 0 || strcmp(kind, "assert_malformed") == 0;
-    bool is_instance = strcmp(kind, "module") == 0;
+    bool is_instance = is_instantiation || strcmp(kind, "module") == 0;
     bytes b = {NULL, 0};
     outcome o;
     if (!is_refusal && !is_instance && strcmp(kind, "module_definition") != 0) {
@@ -115,7 +138,8 @@ static void file_run(const char *path)
         const char *kind = json_string_value(json_object_get(c, "type"));
         long long line = json_integer_value(json_object_get(c, "line"));
         char why[1200] = "";
-        outcome o = command_run(path, c, kind ? kind : "", why, sizeof why);
+        outcome o = command_run(path, json_object_get(root, "commands"), c, kind ? kind : "", why,
+                                sizeof why);
         counts[o]++;
         totals[o]++;
         if (o != PASSED || verbose)
