@@ -106,23 +106,46 @@ static bool module_link(linking *l, uint32_t i, link_core *ret)
     return true;
 }
 
-static bool lifts_make(linking *l)
+static const type *number_type(core_type t)
 {
-    const core_module *m = &l->modules[l->n - 1];
+    return type_primitive(t == CORE_I32   ? TYPE_U32
+                          : t == CORE_I64 ? TYPE_U64
+                          : t == CORE_F32 ? TYPE_F32
+                                          : TYPE_F64);
+}
+
+/* A component function whose core signature is s. */
+static const functype *number_functype(arena *a, const core_signature *s)
+{
+    functype *f = ARENA_NEW(a, functype);
+    type_field *params = ARENA_ARRAY(a, type_field, s->params_count);
+    if (!f || !params)
+        return NULL;
+    for (uint32_t i = 0; i < s->params_count; i++)
+        params[i] = (type_field){S("p"), number_type(s->params[i])};
+    f->params = params;
+    f->params_count = s->params_count;
+    f->result = s->results_count ? number_type(s->results[0]) : NULL;
+    return f;
+}
+
+static bool lifts_make(linking *l, uint32_t i)
+{
+    const core_module *m = &l->modules[i];
     core_ref none = {-1, S("")}, memory = none;
-    functype *empty = ARENA_NEW(l->a, functype);
-    if (!empty)
-        return err_no_memory(l->e);
-    for (uint32_t i = m->exports_count; i-- > 0;)
-        if (m->exports[i].kind == CORE_MEMORY)
-            memory = (core_ref){(int32_t)l->n - 1, m->exports[i].name};
-    for (uint32_t i = 0; i < m->exports_count; i++) {
-        const cm_export *x = &m->exports[i];
-        link_lift lift = {.core = {(int32_t)l->n - 1, x->name}, .type = empty, .label = x->name};
+    for (uint32_t k = m->exports_count; k-- > 0;)
+        if (m->exports[k].kind == CORE_MEMORY)
+            memory = (core_ref){(int32_t)i, m->exports[k].name};
+    for (uint32_t k = 0; k < m->exports_count; k++) {
+        const cm_export *x = &m->exports[k];
+        link_lift lift = {.core = {(int32_t)i, x->name}};
         lift.options = (canon_options){ENCODING_UTF8, memory, none, none, none, false};
-        if (x->kind != CORE_FUNC || !signature_read(m, m->func_types[x->index], &lift.signature))
+        if (x->kind != CORE_FUNC || !signature_read(m, m->func_types[x->index], &lift.signature) ||
+            lift.signature.params_count > ABI_FLAT_PARAMS_MAX)
             continue;
-        if (!vec_push(l->a, &l->lifts, lift))
+        lift.type = number_functype(l->a, &lift.signature);
+        lift.label = arena_printf(l->a, "%.*s#%.*s", STR(l->sources[i].name), STR(x->name));
+        if (!lift.type || !lift.label.p || !vec_push(l->a, &l->lifts, lift))
             return err_no_memory(l->e);
     }
     return true;
@@ -137,10 +160,8 @@ bool core_link(arena *a, const core_source *sources, uint32_t n, link_plan *ret,
     if (!cores || !unit || !l.modules)
         return err_no_memory(e);
     for (uint32_t i = 0; i < n; i++)
-        if (!module_link(&l, i, &cores[i]))
+        if (!module_link(&l, i, &cores[i]) || !lifts_make(&l, i))
             return false;
-    if (n && !lifts_make(&l))
-        return false;
     *unit = (link_unit){cores, n, l.canons.p, l.canons.n, l.lifts.p, l.lifts.n, UINT32_MAX, S("")};
     *ret = (link_plan){.units = unit, .units_count = 1, .core_modules_count = n};
     return true;

@@ -3,9 +3,9 @@
  * Functions that no source offers become canons of kind CANON_TRAP, in order of first mention,
  * named as they are imported; other unknown imports are an error.
  *
- * Every function that the last module exports becomes a lift (label: its name) if its signature
- * has only number types and fits a core_signature; the last module's first exported memory is the
- * memory of every lift. */
+ * Every exported function becomes a lift, labelled "<source>#<export>", if its signature has only
+ * number types, at most 16 parameters and one result (its component type: u32 for i32 and so on).
+ * Its memory is the first that its module exports, if any. */
 #pragma once
 
 #include "component/link.h"

@@ -1,0 +1,480 @@
+/* Flattening of core modules in groups (tests/component/flatten.wast, as flatten.txt) and of
+ * components, judged by the structure of what comes out. That it also behaves the same is judged
+ * by comparison with the engine (tests/diff). */
+#include "unit.h"
+
+#include "component/core_link.h"
+#include "component/core_module.h"
+#include "component/flatten.h"
+
+#include "base/limits.h"
+
+#include <stdio.h>
+
+enum { GROUP_MAX = 8 };
+
+static arena a;
+static err e;
+static buf out;
+static plan_unit unit;
+static core_module flat;
+
+static bytes file(const char *name)
+{
+    char path[200];
+    snprintf(path, sizeof path, "tests/component/%s", name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    size_t n = (size_t)ftell(f);
+    rewind(f);
+    uint8_t *p = arena_alloc(&a, n);
+    assert_int_equal(fread(p, 1, n, f), n);
+    fclose(f);
+    return (bytes){p, n};
+}
+
+static unsigned digit(char c)
+{
+    return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
+static bytes unhex(str s)
+{
+    uint8_t *p = arena_alloc(&a, s.n / 2);
+    for (size_t i = 0; i < s.n / 2; i++)
+        p[i] = (uint8_t)(digit(s.p[2 * i]) << 4 | digit(s.p[2 * i + 1]));
+    return (bytes){p, s.n / 2};
+}
+
+static uint32_t group_read(const char *group, core_source *ret)
+{
+    bytes all = file("flatten.txt");
+    str text = {(const char *)all.p, all.n};
+    uint32_t n = 0;
+    while (text.n) {
+        str line = str_cut(&text, '\n');
+        if (!str_eq(str_cut(&line, ' '), str_from(group)))
+            continue;
+        assert_true(n < GROUP_MAX);
+        ret[n].name = str_cut(&line, ' ');
+        ret[n++].module = unhex(line);
+    }
+    assert_true(n > 0);
+    return n;
+}
+
+static bool group_try(const char *group)
+{
+    core_source sources[GROUP_MAX];
+    link_plan l;
+    uint32_t n = group_read(group, sources);
+    buf_clear(&out);
+    return core_link(&a, sources, n, &l, &e) && flatten_unit(&a, &l, 0, &out, &unit, &e);
+}
+
+/* Flattens and takes apart again. */
+static void group_flatten(const char *group)
+{
+    if (!group_try(group))
+        fail_msg("%s: %s", group, e.text);
+    assert_int_equal(unit.module_bytes, out.n);
+    if (!core_module_read(&a, buf_bytes(&out), &flat, &e))
+        fail_msg("%s: what came out: %s", group, e.text);
+}
+
+static const core_module *module_of(const char *group, const char *instance)
+{
+    core_source sources[GROUP_MAX];
+    uint32_t n = group_read(group, sources);
+    for (uint32_t i = 0; i < n; i++)
+        if (str_eq(sources[i].name, str_from(instance))) {
+            core_module *m = ARENA_NEW(&a, core_module);
+            assert_true(core_module_read(&a, sources[i].module, m, &e));
+            return m;
+        }
+    fail_msg("no %s in %s", instance, group);
+    return NULL;
+}
+
+static const cm_export *export_of(const char *name)
+{
+    const cm_export *x = core_module_export(&flat, str_from(name));
+    if (!x)
+        fail_msg("no export %s", name);
+    return x;
+}
+
+/* The lift of that export, as the function that the flattened module exports. */
+static uint32_t lifted(const char *label)
+{
+    char name[16];
+    for (uint32_t i = 0; i < unit.lifts_count; i++)
+        if (str_eq(str_skip(unit.lifts[i].label, str_find(unit.lifts[i].label, '#') + 1),
+                   str_from(label))) {
+            snprintf(name, sizeof name, "f%u", i);
+            assert_int_equal(export_of(name)->kind, CORE_FUNC);
+            return export_of(name)->index;
+        }
+    fail_msg("no lift %s", label);
+    return 0;
+}
+
+static bytes body_of(uint32_t func)
+{
+    assert_true(func >= flat.imported[CORE_FUNC]);
+    return flat.codes[func - flat.imported[CORE_FUNC]];
+}
+
+static void assert_body(uint32_t func, const char *want, size_t n)
+{
+    bytes got = body_of(func);
+    assert_int_equal(got.n, n);
+    assert_memory_equal(got.p, want, n);
+}
+#define ASSERT_BODY(func, lit) assert_body((func), (lit), sizeof(lit) - 1)
+
+static bool contains(bytes b, const char *part, size_t n)
+{
+    return memmem(b.p, b.n, part, n) != NULL;
+}
+#define CONTAINS(b, lit) contains((b), (lit), sizeof(lit) - 1)
+
+static int setup(void **state)
+{
+    arena_fini(&a);
+    arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
+    buf_fini(&out);
+    buf_init(&out, 1 * GIB);
+    e = (err){0};
+    return 0;
+}
+
+static void imports_become_direct(void **state)
+{
+    group_flatten("direct");
+    assert_int_equal(flat.imports_count, 1);
+    assert_str(flat.imports[0].module, "ebb");
+    assert_str(flat.imports[0].name, "0");
+    assert_int_equal(unit.imports_count, 1);
+    assert_int_equal(unit.imports[0].kind, CANON_TRAP);
+    assert_int_equal(flat.count[CORE_MEMORY], 2);
+    assert_int_equal(flat.count[CORE_TABLE], 1);
+    assert_int_equal(flat.count[CORE_GLOBAL], 1);
+    assert_int_equal(flat.count[CORE_TAG], 1);
+    /* bump, f(x), table slot 1, global, a's byte 16, own byte 0 */
+    ASSERT_BODY(lifted("run"), "\0\x10\x02\x20\0\x10\x01\x41\x01\x11\x01\0\x23\0\x6a\x41\x10\x2d\0\0"
+                               "\x6a\x41\0\x28\x42\x01\0\x6a\x0b");
+    assert_int_equal(unit.memories_count, 2);
+    assert_int_equal(export_of("m0")->index, 0);
+    assert_int_equal(export_of("m1")->index, 1);
+    assert_int_equal(unit.globals_count, 1);
+    assert_int_equal(export_of("g0")->kind, CORE_GLOBAL);
+    assert_int_equal(flat.exports_count, unit.lifts_count + 3);
+    assert_false(unit.has_start);
+    assert_false(unit.mutates_tables);
+    assert_false(unit.passive_segments);
+    assert_int_equal(unit.core_modules, 3);
+    assert_int_equal(unit.memory_bytes_min, 65536);
+}
+
+static void thunks_become_what_they_call(void **state)
+{
+    group_flatten("shim");
+    assert_int_equal(unit.shims_removed, 2);
+    assert_int_equal(flat.count[CORE_TABLE], 1); /* main's own */
+    assert_int_equal(flat.codes_count, 1);
+    ASSERT_BODY(lifted("run"), "\0\x41\x04\x42\x05\x10\0\x41\x06\x42\x07\x10\x01\x6a\x0b");
+    assert_int_equal(flat.elems_count, 1);
+    assert_int_equal(flat.elems[0].items.p[0], 1); /* the canon, not its thunk */
+    assert_str(unit.imports[0].name, "zero");
+}
+
+static void thunks_stay_unless_proved(void **state)
+{
+    group_flatten("mutated");
+    assert_int_equal(unit.shims_removed, 0);
+    assert_int_equal(flat.count[CORE_TABLE], 1);
+    assert_true(unit.mutates_tables);
+    group_flatten("early");
+    assert_int_equal(unit.shims_removed, 0);
+    assert_true(unit.has_start);
+    group_flatten("bounds");
+    assert_int_equal(unit.shims_removed, 0);
+    assert_int_equal(flat.elems_count, 1);
+    assert_int_equal(flat.elems[0].count, 2);
+    group_flatten("typed");
+    assert_int_equal(unit.shims_removed, 0);
+    assert_int_equal(flat.codes_count, 1);
+}
+
+static void constants_fold(void **state)
+{
+    group_flatten("fold");
+    /* what stays: the stack pointer, which code sets, and the reference */
+    assert_int_equal(flat.count[CORE_GLOBAL], 2);
+    assert_int_equal(unit.constants_folded, 6);
+    assert_int_equal(unit.globals_count, 1);
+    ASSERT_BODY(lifted("here"), "\0\x41\x88\x08\x0b");
+    assert_true(CONTAINS(body_of(lifted("sum")), "\x42\x7f\xa7\x44\0\0\0\0\0\0\x0a\x40\xaa\x6a\x41"
+                                                 "\x80\x20\x6a"));
+    assert_int_equal(flat.datas_count, 2);
+    assert_memory_equal(flat.datas[0].offset.p, "\x41\x80\x08\x0b", 4);
+    assert_memory_equal(flat.datas[1].offset.p, "\x41\xff\x0f\x0b", 4);
+    assert_int_equal(flat.elems_count, 3); /* 3; 5 and 7, with a null between */
+    for (uint32_t i = 0; i < 3; i++)
+        assert_false(flat.elems[i].is_exprs);
+    assert_memory_equal(flat.elems[0].offset.p, "\x41\x03\x0b", 3);
+    assert_int_equal(flat.elems[0].count, 1);
+}
+
+static void images_are_what_remains(void **state)
+{
+    group_flatten("overlay");
+    assert_int_equal(flat.elems_count, 3);
+    assert_int_equal(flat.elems[0].count, 1); /* x at 2; 3 was nulled */
+    assert_memory_equal(flat.elems[0].offset.p, "\x41\x02\x0b", 3);
+    /* y at 4 was x; 8 is y */
+    assert_int_equal(flat.elems[0].items.p[0] + 1, flat.elems[1].items.p[0]);
+    assert_int_equal(flat.elems[1].items.p[0], flat.elems[2].items.p[0]);
+    assert_int_equal(flat.datas_count, 2);
+    assert_int_equal(flat.datas[0].content.n, 24);
+    assert_memory_equal(flat.datas[0].content.p, "ddddddddddddaabbaa\0\0\0\0cc", 24);
+}
+
+static void later_segments_wait_for_starts(void **state)
+{
+    group_flatten("start");
+    assert_true(unit.has_start);
+    assert_false(flat.has_start);
+    assert_false(unit.passive_segments);
+    assert_false(unit.mutates_tables);
+    uint32_t passive = 0, active = 0;
+    for (uint32_t i = 0; i < flat.datas_count; i++) {
+        passive += flat.datas[i].mode == CM_PASSIVE;
+        active += flat.datas[i].mode == CM_ACTIVE;
+    }
+    assert_int_equal(passive, 2); /* "B" and "grown" */
+    assert_int_equal(active, 2);  /* "A"; "static" in a memory that the first start can't see */
+    assert_int_equal(flat.elems[0].mode, CM_PASSIVE);
+    bytes start = body_of(export_of("start")->index);
+    /* call a's; the elements, both segments, call b's */
+    assert_true(CONTAINS(start, "\0\x10\0\x41\x02\x41\0\x41\x01\xfc\x0c\0\0\xfc\x0d\0"));
+    assert_true(CONTAINS(start, "\xfc\x08\x03\0\xfc\x09\x03\x10\x02\x0b"));
+}
+
+static void references_stay_declared(void **state)
+{
+    group_flatten("refs");
+    assert_int_equal(flat.elems_count, 1);
+    assert_int_equal(flat.elems[0].mode, CM_DECLARATIVE);
+    assert_int_equal(flat.elems[0].count, 2);
+    assert_memory_equal(flat.elems[0].items.p, "\0\x01", 2); /* h and f */
+}
+
+static void mentioned_segments_stay(void **state)
+{
+    group_flatten("mentioned");
+    assert_true(unit.passive_segments);
+    assert_true(unit.mutates_tables);
+    assert_int_equal(flat.datas_count, 3); /* the image, an empty one, the passive one */
+    assert_int_equal(flat.datas[1].mode, CM_PASSIVE);
+    assert_int_equal(flat.datas[1].content.n, 0);
+    assert_int_equal(flat.datas[2].content.n, 7);
+    assert_true(CONTAINS(body_of(lifted("init")), "\xfc\x08\x02\0"));
+    assert_true(CONTAINS(body_of(lifted("init-active")), "\xfc\x08\x01\0"));
+    assert_int_equal(flat.elems_count, 4); /* the image, two empty ones, the passive one */
+    assert_int_equal(flat.elems[0].mode, CM_ACTIVE);
+    assert_int_equal(flat.elems[1].count, 0);
+    assert_int_equal(flat.elems[2].count, 2);
+    assert_int_equal(flat.elems[3].count, 0);
+}
+
+static void equal_types_are_one(void **state)
+{
+    group_flatten("types");
+    /* i32; the pair; self; func of self; open; child; h */
+    assert_int_equal(flat.types_count, 8);
+    assert_int_equal(flat.recs_count, 7);
+    uint32_t g = lifted("g");
+    assert_int_equal(flat.func_types[g], flat.func_types[0]);
+}
+
+static str name_of(uint32_t func)
+{
+    assert_non_null(flat.names);
+    return flat.names[func];
+}
+
+static void names_collide(void **state)
+{
+    group_flatten("names");
+    assert_str(name_of(0), "malloc");
+    assert_str(name_of(1), "only_here");
+    assert_str(name_of(2), "names/app.malloc");
+    assert_str(name_of(3), "exported-name");
+    group_flatten("start");
+    assert_str(name_of(export_of("start")->index), "start (of all core modules)");
+    group_flatten("direct");
+    assert_str(name_of(0), "host#log");
+}
+
+static void every_index_is_renumbered(void **state)
+{
+    group_flatten("insns");
+    const core_module *want = module_of("insns-expected", "all");
+    assert_int_equal(flat.codes_count, want->codes_count);
+    for (uint32_t i = 0; i < want->codes_count; i++) {
+        if (flat.codes[i].n != want->codes[i].n ||
+            memcmp(flat.codes[i].p, want->codes[i].p, want->codes[i].n) != 0)
+            fail_msg("function %u differs", i);
+    }
+    assert_int_equal(flat.types_count, want->types_count);
+    for (uint32_t i = 0; i < want->recs_count; i++) {
+        assert_int_equal(flat.recs[i].raw.n, want->recs[i].raw.n);
+        assert_memory_equal(flat.recs[i].raw.p, want->recs[i].raw.p, want->recs[i].raw.n);
+    }
+    assert_true(unit.mutates_tables);
+    assert_true(unit.passive_segments);
+}
+
+static void features_are_refused_by_name(void **state)
+{
+    assert_false(group_try("threads"));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "shared memory (threads)"));
+    assert_non_null(strstr(e.text, "offset 0x"));
+    assert_false(group_try("atomics"));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "atomic instructions (threads)"));
+    assert_non_null(strstr(e.text, "function 0"));
+}
+
+/* A module that mentions what is not there, in each place, must be refused and not be read wild. */
+static void wild_indices_are_refused(void **state)
+{
+    static const char *const groups[] = {"direct", "shim",  "fold",      "overlay", "start",
+                                         "refs",   "types", "mentioned", "insns"};
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+        core_source sources[GROUP_MAX];
+        uint32_t n = group_read(groups[g], sources), refused = 0;
+        bytes last = sources[n - 1].module;
+        uint8_t *copy = malloc(last.n); /* so that a sanitizer sees its end */
+        for (size_t i = 8; i < last.n; i++) {
+            arena inner;
+            link_plan l;
+            memcpy(copy, last.p, last.n);
+            copy[i] = 0x7f;
+            arena_init(&inner, 64 * MIB);
+            buf_clear(&out);
+            sources[n - 1].module = (bytes){copy, last.n};
+            if (!core_link(&inner, sources, n, &l, &e) ||
+                !flatten_unit(&inner, &l, 0, &out, &unit, &e)) {
+                refused++;
+                assert_true(e.code != ERR_INTERNAL && e.code != ERR_NO_MEMORY && e.text[0]);
+            }
+            arena_fini(&inner);
+        }
+        free(copy);
+        assert_true(refused > 0);
+    }
+}
+
+/* --- components ------------------------------------------------------------------------------- */
+
+static void component_becomes_units(void **state)
+{
+    plan p;
+    buf *modules;
+    if (!flatten_component(&a, file("twice.wasm"), &p, &modules, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(p.units_count, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(core_module_read(&a, buf_bytes(&modules[i]), &flat, &e));
+        assert_int_equal(flat.imports_count, p.units[i].imports_count);
+    }
+    flatten_free(modules, p.units_count);
+}
+
+/* Every allocation in turn fails: an error, no leak, no crash, and the outputs untouched. */
+static void memory_may_fail_anywhere(const char *name)
+{
+    bytes component = file(name);
+    size_t n = 1;
+    for (bool ok = false; !ok; n++) {
+        arena inner;
+        plan p = {.units_count = 77};
+        buf *modules = NULL;
+        arena_init(&inner, COMPONENT_ARENA_BYTES_MAX);
+        alloc_fail_after(n);
+        ok = flatten_component(&inner, component, &p, &modules, &e);
+        alloc_fail_after(0);
+        if (ok) {
+            flatten_free(modules, p.units_count);
+        } else {
+            assert_int_equal(e.code, ERR_NO_MEMORY);
+            assert_int_equal(p.units_count, 77);
+            assert_null(modules);
+        }
+        arena_fini(&inner);
+        assert_true(n < 100000);
+    }
+    assert_true(n > 20);
+}
+
+static void memory_fails_in_components(void **state)
+{
+    memory_may_fail_anywhere("twice.wasm");
+    memory_may_fail_anywhere("shim.wasm");
+}
+
+static void memory_fails_in_groups(void **state)
+{
+    static const char *const groups[] = {"direct", "fold", "overlay", "start", "mentioned", "names",
+                                         "types"};
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+        core_source sources[GROUP_MAX];
+        uint32_t n = group_read(groups[g], sources);
+        bool ok = false;
+        for (size_t k = 1; !ok; k++) {
+            arena inner;
+            link_plan l;
+            buf fresh;
+            arena_init(&inner, 64 * MIB);
+            buf_init(&fresh, 64 * MIB);
+            alloc_fail_after(k);
+            ok = core_link(&inner, sources, n, &l, &e) &&
+                 flatten_unit(&inner, &l, 0, &fresh, &unit, &e);
+            alloc_fail_after(0);
+            assert_true(ok || e.code == ERR_NO_MEMORY);
+            buf_fini(&fresh);
+            arena_fini(&inner);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(imports_become_direct, setup),
+        cmocka_unit_test_setup(thunks_become_what_they_call, setup),
+        cmocka_unit_test_setup(thunks_stay_unless_proved, setup),
+        cmocka_unit_test_setup(constants_fold, setup),
+        cmocka_unit_test_setup(images_are_what_remains, setup),
+        cmocka_unit_test_setup(later_segments_wait_for_starts, setup),
+        cmocka_unit_test_setup(references_stay_declared, setup),
+        cmocka_unit_test_setup(mentioned_segments_stay, setup),
+        cmocka_unit_test_setup(equal_types_are_one, setup),
+        cmocka_unit_test_setup(names_collide, setup),
+        cmocka_unit_test_setup(every_index_is_renumbered, setup),
+        cmocka_unit_test_setup(features_are_refused_by_name, setup),
+        cmocka_unit_test_setup(wild_indices_are_refused, setup),
+        cmocka_unit_test_setup(component_becomes_units, setup),
+        cmocka_unit_test_setup(memory_fails_in_components, setup),
+        cmocka_unit_test_setup(memory_fails_in_groups, setup),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    arena_fini(&a);
+    buf_fini(&out);
+    return failed;
+}
