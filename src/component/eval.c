@@ -312,6 +312,31 @@ static bool op_run(eval *v, env *e, const op *o)
     return false;
 }
 
+/* An error gets its place once, in the innermost instance. */
+static bool op_failed(eval *v, const env *e, const op *o)
+{
+    static const char *const sections[] = {
+        [OP_IMPORT] = "import",
+        [OP_EXPORT] = "export",
+        [OP_CORE_MODULE] = "core module",
+        [OP_CORE_INSTANTIATE] = "core instance",
+        [OP_CORE_INLINE] = "core instance",
+        [OP_COMPONENT] = "component",
+        [OP_INSTANTIATE] = "instance",
+        [OP_INLINE] = "instance",
+        [OP_ALIAS_EXPORT] = "alias",
+        [OP_ALIAS_CORE] = "alias",
+        [OP_ALIAS_OUTER] = "alias",
+        [OP_RESOURCE] = "type",
+        [OP_CANON] = "canonical function",
+    };
+    if (v->is_located)
+        return false;
+    v->is_located = true;
+    err_wrap(v->l->e, "%s section", sections[o->kind]);
+    return e->label.n ? err_wrap(v->l->e, "component instance %.*s", STR(e->label)) : false;
+}
+
 /* Recursion: at most INSTANCE_DEPTH_MAX. */
 static bool component_run(eval *v, env *e)
 {
@@ -323,11 +348,8 @@ static bool component_run(eval *v, env *e)
     if (!e->exports || !e->slots)
         return link_oom(l);
     for (uint32_t i = 0; i < e->def->ops.n; i++)
-        if (!link_work(l, 1) || !op_run(v, e, &e->def->ops.p[i])) {
-            bool inner = v->is_located || e->label.n == 0;
-            v->is_located = true;
-            return inner ? false : err_wrap(l->e, "component instance %.*s", STR(e->label));
-        }
+        if (!link_work(l, 1) || !op_run(v, e, &e->def->ops.p[i]))
+            return op_failed(v, e, &e->def->ops.p[i]);
     unit *u = e->unit;
     if (!u || (u->cores.n == 0 && u->lifts.n == 0))
         return true;

@@ -361,6 +361,7 @@ static void doubling_instances(void **state)
     section(5, &s);
     assert_false(component_link(&a, buf_bytes(&out), &plan, &e));
     assert_int_equal(e.code, ERR_LIMIT);
+    assert_non_null(strstr(e.text, "instance section: offset 0x"));
     assert_non_null(strstr(e.text, "more than 10000 component instances"));
     buf_fini(&inner);
     buf_fini(&s);
