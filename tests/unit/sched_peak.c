@@ -77,6 +77,11 @@ static void promises_are_kept(void **state)
         assert_true(s.violations <= 0.001);
         assert_true(s.predicted >= top * 0.98 && s.predicted <= s.limits);
         assert_true(s.factor > (c ? 1.5 : 3)); /* it does oversubscribe */
+        /* The machine's own sum knows how correlated the apps are; their percentiles do not. */
+        double sigma = peak_predict(p, PEAK_SIGMA, 0.9999);
+        assert_true(sigma >= 0.97 * top);
+        if (c == 0)
+            assert_true(sigma < 0.7 * peak_predict(p, PEAK_RC, 0.9999));
         for (int m = 0; m < PEAK_METHODS; m++)
             assert_true(peak_predict(p, (peak_method)m, 0.9999) <= s.limits + 1e-9);
         assert_true(peak_predict(p, PEAK_SIGMA, 0.9999) >= peak_predict(p, PEAK_SIGMA, 0.99));
