@@ -14,14 +14,17 @@
 #include <math.h>
 
 typedef struct {
-    ledger_usage used;
-    double peak_cpus, window_cpu_s, pending_cpu_s;
+    ledger_usage used, window; /* of the day, of the open 10-second window */
+    bool in_window;
+    double peak_cpus, pending_cpu_s;
     double cpu_s[LEDGER_HOURS], dynamic_j[LEDGER_HOURS];
 } cell_row;
 
 struct ledger {
     cell_row *row;
-    uint32_t *touched, *in_window; /* rows with pending CPU; rows with CPU in this window */
+    uint32_t *touched, *in_window; /* rows with pending CPU; rows with any use in this window */
+    ledger_window_fn *on_window;
+    void *on_window_context;
     size_t rows, touched_count, in_window_count;
     power_model power;
     bool measured;
@@ -115,11 +118,14 @@ static void window_close(ledger *l)
     double sum = 0;
     for (size_t i = 0; i < l->in_window_count; i++) {
         cell_row *r = &l->row[l->in_window[i]];
-        double cpus = r->window_cpu_s / LEDGER_WINDOW_S;
+        double cpus = (double)r->window.cpu_ns / 1e9 / LEDGER_WINDOW_S;
         sum += cpus;
         if (cpus > r->peak_cpus)
             r->peak_cpus = cpus;
-        r->window_cpu_s = 0;
+        if (l->on_window)
+            l->on_window(l->on_window_context, l->in_window[i], l->window_s, &r->window);
+        r->window = (ledger_usage){0};
+        r->in_window = false;
     }
     l->in_window_count = 0;
     l->window_cpus = sum;
@@ -140,6 +146,17 @@ static void advance(ledger *l, int64_t now_s)
         l->now_s = now_s;
 }
 
+static void usage_add(ledger_usage *sum, const ledger_usage *u)
+{
+    sum->calls += u->calls;
+    sum->cpu_ns += u->cpu_ns;
+    sum->wall_ns += u->wall_ns;
+    sum->bytes_in += u->bytes_in;
+    sum->bytes_out += u->bytes_out;
+    if (u->memory_peak_bytes > sum->memory_peak_bytes)
+        sum->memory_peak_bytes = u->memory_peak_bytes;
+}
+
 void ledger_use(ledger *l, size_t row, int64_t now_s, const ledger_usage *u)
 {
     must(row < l->rows);
@@ -149,23 +166,25 @@ void ledger_use(ledger *l, size_t row, int64_t now_s, const ledger_usage *u)
     advance(l, now_s);
     l->used_s = now_s;
     cell_row *r = &l->row[row];
-    double cpu_s = (double)u->cpu_ns / 1e9;
-    r->used.calls += u->calls;
-    r->used.cpu_ns += u->cpu_ns;
-    r->used.wall_ns += u->wall_ns;
-    r->used.bytes_in += u->bytes_in;
-    r->used.bytes_out += u->bytes_out;
-    if (u->memory_peak_bytes > r->used.memory_peak_bytes)
-        r->used.memory_peak_bytes = u->memory_peak_bytes;
+    usage_add(&r->used, u);
+    usage_add(&r->window, u);
+    if (!r->in_window) {
+        r->in_window = true;
+        l->in_window[l->in_window_count++] = (uint32_t)row;
+    }
     if (!u->cpu_ns)
         return;
+    double cpu_s = (double)u->cpu_ns / 1e9;
     if (r->pending_cpu_s == 0)
         l->touched[l->touched_count++] = (uint32_t)row;
-    if (r->window_cpu_s == 0)
-        l->in_window[l->in_window_count++] = (uint32_t)row;
     r->pending_cpu_s += cpu_s;
-    r->window_cpu_s += cpu_s;
     r->cpu_s[hour_at(l, now_s)] += cpu_s;
+}
+
+void ledger_on_window(ledger *l, ledger_window_fn *f, void *context)
+{
+    l->on_window = f;
+    l->on_window_context = context;
 }
 
 void ledger_energy(ledger *l, int64_t now_s, double joules)
@@ -198,6 +217,13 @@ static double node_hour_cpu_s(const ledger *l, size_t h)
 double ledger_hour_cpus(const ledger *l, size_t hour)
 {
     return hour < LEDGER_HOURS ? node_hour_cpu_s(l, hour) / 3600 : 0;
+}
+
+void ledger_hour(const ledger *l, size_t row, size_t hour, double *ret_cpu_s, double *ret_dynamic_j)
+{
+    must(row < l->rows && hour < LEDGER_HOURS);
+    *ret_cpu_s = l->row[row].cpu_s[hour];
+    *ret_dynamic_j = l->row[row].dynamic_j[hour];
 }
 
 double ledger_window_cpus(const ledger *l, int64_t *ret_start_s)

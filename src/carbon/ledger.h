@@ -61,8 +61,18 @@ void ledger_use(ledger *l, size_t row, int64_t now_s, const ledger_usage *u);
  * power source is POWER_RAPL; any other takes the model's energy when a window closes. */
 void ledger_energy(ledger *l, int64_t now_s, double joules);
 
+/* Called for each row with any use when a 10-second window closes: what a time series of metrics
+ * stores. Windows close when a later use arrives, or the day is closed; empty ones are not told. */
+typedef void ledger_window_fn(void *context, size_t row, int64_t start_s, const ledger_usage *u);
+void ledger_on_window(ledger *l, ledger_window_fn *f, void *context);
+
+/* One row's hour so far: CPU seconds, and dynamic joules of windows that are closed. */
+void ledger_hour(const ledger *l, size_t row, size_t hour, double *ret_cpu_s,
+                 double *ret_dynamic_j);
+
 /* Closes the day up to now_s (at most its end) into rows[0..rows). intensity[h] is g/kWh of hour
- * h of this day, the value that really came. */
+ * h of this day, the value that really came. May be called earlier in the day for a provisional
+ * bill (who bears the idle share is not final before midnight); booking then goes on. */
 void ledger_day_close(ledger *l, int64_t now_s, const double intensity[LEDGER_HOURS],
                       ledger_row *ret_rows, ledger_day *ret_day);
 /* Starts the day that holds now_s; days without any use in between are lost to the caller, who

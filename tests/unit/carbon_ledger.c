@@ -141,6 +141,67 @@ static void idle_is_lazy(void **state)
     arena_fini(&a);
 }
 
+typedef struct {
+    ledger_usage sum;
+    int64_t last_s;
+    int windows;
+} sink;
+
+static void window_seen(void *context, size_t row, int64_t start_s, const ledger_usage *u)
+{
+    sink *s = context;
+    assert_true(row == 2 || row == 3);
+    assert_true(start_s >= s->last_s && start_s % LEDGER_WINDOW_S == 0);
+    s->last_s = start_s;
+    s->windows++;
+    s->sum.calls += u->calls;
+    s->sum.cpu_ns += u->cpu_ns;
+    s->sum.bytes_in += u->bytes_in;
+}
+
+/* Windows add up to the day, and a provisional bill in between changes nothing. */
+static void windows_and_snapshots(void **state)
+{
+    arena a[2];
+    double intensity[24];
+    ledger_row rows[2][ROWS];
+    ledger_day d[2];
+    sink s = {.last_s = DAY};
+    for (size_t h = 0; h < 24; h++)
+        intensity[h] = 200 + (double)h;
+    for (int with = 0; with < 2; with++) {
+        ledger *l = make(&a[with], false);
+        if (with)
+            ledger_on_window(l, window_seen, &s);
+        for (int i = 0; i < 3000; i++) {
+            ledger_usage u = {.calls = 1, .cpu_ns = 1000000, .bytes_in = 7};
+            ledger_use(l, 2 + (size_t)(i % 2), DAY + i * 4, &u);
+            if (with && i % 500 == 0) {
+                ledger_day_close(l, DAY + i * 4, intensity, rows[1], &d[1]);
+                check_sums(rows[1], &d[1]);
+            }
+        }
+        double cpu_s, j;
+        ledger_hour(l, 2, 1, &cpu_s, &j);
+        assert_near(cpu_s, 0.45, 1e-9);
+        ledger_day_close(l, DAY + 86400, intensity, rows[with], &d[with]);
+        ledger_hour(l, 2, 1, &cpu_s, &j);
+        assert_near(j, 0.45 * 2.5 * 1.2, 1e-9);
+        check_sums(rows[with], &d[with]);
+    }
+    assert_near(d[0].node_j, d[1].node_j, 1e-6);
+    for (size_t i = 0; i < ROWS; i++) {
+        assert_near(rows[0][i].dynamic_j, rows[1][i].dynamic_j, 1e-9);
+        assert_near(rows[0][i].idle_j, rows[1][i].idle_j, 1e-9);
+    }
+    assert_int_equal(s.sum.calls, 3000);
+    assert_int_equal(s.sum.cpu_ns, 3000000000u);
+    assert_int_equal(s.sum.bytes_in, 21000);
+    assert_true(s.windows >= 2400 && s.windows <= 2412);
+    arena_fini(&a[0]);
+    arena_fini(&a[1]);
+}
+
 /* Work at the peak hour costs more than the same work at night, and moving it lowers the bill. */
 static double idle_bill(int hour_of_mine)
 {
@@ -188,7 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conservation), cmocka_unit_test(symmetry),
         cmocka_unit_test(idle_is_lazy), cmocka_unit_test(deferring_pays),
-        cmocka_unit_test(kernel_time),
+        cmocka_unit_test(kernel_time),  cmocka_unit_test(windows_and_snapshots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
