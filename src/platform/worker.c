@@ -147,6 +147,45 @@ static bool app_set_up(worker *w, err *e)
     return route_table_build(&w->a, served, &w->routes, e) && app_info_write(served, &w->info, e);
 }
 
+/* Files a worker may open: artifacts, the app's copied files, and what looking up names and
+ * checking certificates reads. */
+static bool files_restrict(worker *w, err *e)
+{
+    static const str system_paths[] = {
+        {"/etc/resolv.conf", 16},
+        {"/etc/hosts", 10},
+        {"/etc/nsswitch.conf", 18},
+        {"/etc/gai.conf", 13},
+        {"/etc/host.conf", 14},
+        {"/etc/ssl", 8},
+        {"/usr/share/ca-certificates", 26},
+        {"/usr/lib", 8},
+        {"/lib", 4},
+        {"/etc/ld.so.cache", 16},
+    };
+    size_t n = sizeof system_paths / sizeof *system_paths,
+           components = w->config.app->components_count;
+    sandbox_path *paths = ARENA_ARRAY(&w->a, sandbox_path, n + 2 * components);
+    bool enforced;
+    if (!paths)
+        return err_no_memory(e);
+    for (size_t i = 0; i < n; i++)
+        paths[i].path = system_paths[i];
+    for (size_t i = 0; i < components; i++) {
+        const config_component *c = &w->config.components[i];
+        if (c->artifact.n)
+            paths[n++].path = c->artifact;
+        if (c->assets.n)
+            paths[n++] = (sandbox_path){c->assets, w->config.allow_transient_write};
+    }
+    if (!sandbox_files(paths, n, &enforced, e))
+        return false;
+    if (!enforced)
+        log_msg(LOG_WARN, "this kernel has no landlock: files are protected by their permissions "
+                          "and by openat2 only");
+    return true;
+}
+
 static bool set_up(worker *w, err *e)
 {
     uint64_t seed;
@@ -166,7 +205,7 @@ static bool set_up(worker *w, err *e)
     if (!w->server)
         return err_no_memory(e);
     return calls_log_last(&w->calls, e) && loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
-           loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) &&
+           loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) && files_restrict(w, e) &&
            sandbox_enter(SANDBOX_WORKER, e) && http_server_listen(w->server, FD_LISTEN, e);
 }
 

@@ -51,8 +51,7 @@ def test_which_component_answers(routed, path, component, route, info):
     # The kitchen answers 404 with a body to paths it does not know: the log says who was asked.
     with Connection(routed) as c:
         c.request("GET", path)
-    line = [r for r in routed.wait_log("request", component=component) if r["path"] == path]
-    assert line, f"{path} did not reach {component}"
+    assert routed.wait_log("request", component=component, path=path)
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/users", "/users/7/x", "/exac", "/Exact"])
