@@ -180,6 +180,15 @@ str label_key(arena *a, str label)
     return (str){p, p ? label.n : 0};
 }
 
+/* Without case up to the version. */
+static str path_key(arena *a, str text)
+{
+    size_t at = str_find(text, '@');
+    str path = label_key(a, str_head(text, at));
+    return path.p && at < text.n ? arena_printf(a, "%.*s%.*s", STR(path), STR(str_skip(text, at)))
+                                 : path;
+}
+
 str extern_name_key(arena *a, str text, const extern_name *n)
 {
     switch (n->kind) {
@@ -191,6 +200,8 @@ str extern_name_key(arena *a, str text, const extern_name *n)
         if (str_eq_nocase(n->resource, n->function))
             return label_key(a, n->resource);
         return label_key(a, str_skip(text, (size_t)(n->resource.p - text.p)));
+    case NAME_INTERFACE:
+        return path_key(a, text);
     default:
         return text;
     }

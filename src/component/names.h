@@ -24,7 +24,7 @@ const char *extern_name_parse(str text, str version_suffix, extern_name *ret);
 bool label_valid(str s);
 bool semver_valid(str s);
 /* The form under which names must be unique (Explainer.md "Name Uniqueness", strongly-unique):
- * labels without case, [method] and [static] alike, "[..]l.l" like "l". p is NULL: no memory. */
+ * letters without case, [method] and [static] alike, "[..]l.l" like "l". p is NULL: no memory. */
 str extern_name_key(arena *a, str text, const extern_name *n);
 /* A label without case. */
 str label_key(arena *a, str label);

@@ -50,6 +50,8 @@
 (assert_invalid (component (import "a:b/c@1.0" (func))) "not a semantic version")
 (assert_invalid (component (import "a:b/c@01.0.0" (func))) "not a semantic version")
 (assert_invalid (component (import "a:b/c@1.0.0-01" (func))) "not a semantic version")
+(assert_invalid (component (import "a:b/c@1.0.0-x" (func)) (import "a:b/C@1.0.0-x" (func))) "conflicts with previous name")
+(component definition (import "a:b/c@1.0.0-x" (func)) (import "a:b/c@1.0.0-X" (func)))
 (assert_invalid (component (import "" (func))) "kebab-case")
 (assert_invalid (component (import "url=<https://example.org/x.wasm>" (component))) "is not supported; bundle it")
 (assert_invalid (component (import "locked-dep=<a:b@1.2.3>,integrity=<sha256-YQ==>" (component))) "is not supported; bundle it")
