@@ -233,6 +233,99 @@
   (core type $t (module (alias outer 1 $a (type $x)) (import "a" "b" (func (type $x))))))
 (assert_invalid (component (core rec (type $a (func)) (type $b (sub $a (func))))) "final super type")
 
+;; -- core modules and module types
+(component
+  (core type $s (struct (field i8) (field (mut i32)))) (core type $a (array i16)) (core type (sub (struct)))
+  (core module $M
+    (type $t (struct (field i32)))
+    (import "e" "tag" (tag (param i32)))
+    (import "e" "base" (global $base i32))
+    (memory (export "mem") 1 2)
+    (table (export "tab") 1 2 funcref)
+    (table 1 funcref (ref.func $f))
+    (global (export "i") i32 (i32.add (global.get $base) (i32.const 1)))
+    (global i64 (i64.mul (i64.const -5) (i64.const 3)))
+    (global f32 (f32.const 1.5)) (global f64 (f64.const 2.5))
+    (global v128 (v128.const i64x2 1 2))
+    (global funcref (ref.null func)) (global (ref func) (ref.func $f))
+    (global (ref null $t) (struct.new $t (i32.const 1)))
+    (global (ref i31) (ref.i31 (i32.const 1)))
+    (tag (export "tag2") (param i64))
+    (func $f (export "f")))
+  (core module $E (tag (export "tag") (param i32)) (global (export "base") i32 (i32.const 8)))
+  (core instance $e (instantiate $E))
+  (core instance $m (instantiate $M (with "e" (instance $e))))
+  (alias core export $m "tab" (core table)) (alias core export $m "tag2" (core tag))
+  (alias core export $m "i" (core global)) (alias core export $m "mem" (core memory)))
+(assert_invalid (component
+  (core module $E (tag (export "t") (param i64))) (core instance $e (instantiate $E))
+  (core module $M (import "e" "t" (tag (param i32)))) (core instance (instantiate $M (with "e" (instance $e))))) "tag types differ")
+(assert_invalid (component
+  (core module $E (table (export "t") 1 funcref)) (core instance $e (instantiate $E))
+  (core module $M (import "e" "t" (table 1 2 funcref))) (core instance (instantiate $M (with "e" (instance $e))))) "mismatch in table limits")
+(assert_invalid (component
+  (core module $E (memory (export "t") 1 2 shared)) (core instance $e (instantiate $E))
+  (core module $M (import "e" "t" (memory 1 2))) (core instance (instantiate $M (with "e" (instance $e))))) "mismatch in the shared flag")
+(assert_invalid (component
+  (core module $E (memory (export "t") i64 1)) (core instance $e (instantiate $E))
+  (core module $M (import "e" "t" (memory 1))) (core instance (instantiate $M (with "e" (instance $e))))) "mismatch in index type")
+(assert_invalid (component
+  (core module $E (global (export "t") i64 (i64.const 1))) (core instance $e (instantiate $E))
+  (core module $M (import "e" "t" (global i32))) (core instance (instantiate $M (with "e" (instance $e))))) "global types differ")
+(assert_invalid (component
+  (core module $E (global (export "t") i64 (i64.const 1))) (core instance $e (instantiate $E))
+  (core module $M (import "e" "t" (func))) (core instance (instantiate $M (with "e" (instance $e))))) "expected a function, found a global")
+(assert_invalid (component (core module (import "a" "b" (func)) (import "a" "b" (func)))) "duplicate import name")
+(assert_invalid (component (core type (func)) (core type (sub 0 (func)))) "final super type")
+(component
+  (component $C (import "m" (core module (import "a" "b" (func)) (export "x" (memory 1)))))
+  (core module $M (memory (export "x") 2) (func (export "y")))
+  (instance (instantiate $C (with "m" (core module $M)))))
+(assert_invalid (component
+  (component $C (import "m" (core module (export "x" (memory 1)))))
+  (core module $M (import "a" "b" (func)) (memory (export "x") 2))
+  (instance (instantiate $C (with "m" (core module $M))))) "missing expected import 'a::b'")
+(assert_invalid (component
+  (component $C (import "m" (core module (export "x" (memory 1)))))
+  (core module $M)
+  (instance (instantiate $C (with "m" (core module $M))))) "missing expected export 'x'")
+(assert_invalid (component
+  (component $C (import "m" (core module (import "a" "b" (func)))))
+  (core module $M (import "a" "b" (func (param i32))))
+  (instance (instantiate $C (with "m" (core module $M))))) "import 'a::b'")
+(assert_invalid (component
+  (component $C (import "m" (core module (export "x" (memory 3)))))
+  (core module $M (memory (export "x") 2))
+  (instance (instantiate $C (with "m" (core module $M))))) "export 'x'")
+
+;; -- more of subtyping
+(assert_invalid (component (component $C (import "t" (type (eq 0)))) ) "unknown type 0")
+(assert_invalid (component
+  (component $C (type $t (tuple u8 u8)) (import "t" (type (eq $t))))
+  (type $u (tuple u8 u16)) (instance (instantiate $C (with "t" (type $u))))) "expected tuple<u8, u8>, found tuple<u8, u16>")
+(assert_invalid (component
+  (component $C (type $t (tuple u8 u8)) (import "t" (type (eq $t))))
+  (type $u (func)) (instance (instantiate $C (with "t" (type $u))))) "expected defined type, found func type")
+(assert_invalid (component
+  (component $C (import "i" (instance (export "a" (func (param "x" u8))))))
+  (import "i" (instance $i (export "a" (func (param "x" s8)))))
+  (instance (instantiate $C (with "i" (instance $i))))) "type mismatch in instance export 'a'")
+(component ;; resources inside nested instances, found by their path
+  (component $C
+    (import "i" (instance $i (export "j" (instance (export "r" (type (sub resource)))))))
+    (alias export $i "j" (instance $j)) (alias export $j "r" (type $r))
+    (import "f" (func (param "x" (own $r)))))
+  (import "i" (instance $i (export "j" (instance (export "r" (type (sub resource)))))))
+  (alias export $i "j" (instance $j)) (alias export $j "r" (type $r))
+  (import "f" (func $f (param "x" (own $r))))
+  (instance (instantiate $C (with "i" (instance $i)) (with "f" (func $f)))))
+(component definition ;; a component that is more general than the one wanted
+  (component $C (import "c" (component
+    (import "r" (type $r (sub resource))) (import "more" (func))
+    (export "s" (type (sub resource))))))
+  (component $D (type $t (resource (rep i32))) (export "s" (type $t)) (export "extra" (type $t)))
+  (instance (instantiate $C (with "c" (component $D)))))
+
 ;; -- what is not supported is refused by name
 (assert_malformed (component binary "\00asm" "\0d\00\01\00" "\09\01\00") "start functions")
 (assert_malformed (component binary "\00asm" "\0d\00\01\00" "\0c\01\00") "value definitions")
