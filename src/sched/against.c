@@ -46,17 +46,17 @@ against_config against_defaults(void)
 }
 
 typedef struct {
-    double alive;   /* instances kept */
-    double quiet_s; /* since the last call */
+    double cold, calls; /* so far */
+    double alive;       /* instances kept */
+    double quiet_s;     /* since the last call */
 } kept;
 
 typedef struct {
-    double cpus_peak, memory_peak, reserved_peak, cold;
+    double cpus_peak, memory_peak, reserved_peak;
 } tally;
 
 static void step(const host_params *h, const population_app *app, uint64_t calls, double cpu_s,
-                 kept *k, against_row *row, double *cpus, double *memory, double *reserved,
-                 double *cold)
+                 kept *k, against_row *row, double *cpus, double *memory, double *reserved)
 {
     double busy = calls ? ceil(cpu_s * h->code_factor / STEP_S) : 0;
     double used_cpu = cpu_s * h->code_factor + (double)calls * h->call_cpu_s;
@@ -65,7 +65,7 @@ static void step(const host_params *h, const population_app *app, uint64_t calls
     } else if (h->keep_alive_s == 0) { /* an instance a call: alive for the call alone */
         k->alive = (double)calls * app->call_cpu_s * h->code_factor / STEP_S;
         if (calls && k->quiet_s > 3600) { /* its artifact was evicted */
-            *cold += 1;
+            k->cold += 1;
             used_cpu += h->start_cpu_s;
         }
     } else if (calls) {
@@ -74,7 +74,7 @@ static void step(const host_params *h, const population_app *app, uint64_t calls
         double starts = fmax(0, busy - k->alive);
         if (k->alive > 0 && expected_gap > h->keep_alive_s)
             starts = fmax(starts, 1);
-        *cold += fmin(starts, (double)calls);
+        k->cold += fmin(starts, (double)calls);
         used_cpu += starts * h->start_cpu_s;
         k->alive = fmax(k->alive, busy);
     }
@@ -86,6 +86,7 @@ static void step(const host_params *h, const population_app *app, uint64_t calls
     row->cpu_s += used_cpu;
     row->instance_s += alive * STEP_S;
     row->calls += calls;
+    k->calls += (double)calls;
     *cpus += used_cpu / STEP_S;
     *memory += alive * (app->memory_bytes + h->memory_bytes) + (alive > 0 ? 0 : h->dormant_bytes);
     *reserved += alive * h->cpu_reserved;
@@ -110,7 +111,7 @@ bool against_run(const against_config *c, const population_config *pc, size_t ho
             double cpu_s = population_use(&p, i, at, STEP_S, &calls);
             for (size_t h = 0; h < HOST_KINDS; h++)
                 step(&c->host[h], &p.app[i], calls, cpu_s, &k[i * HOST_KINDS + h], &r.row[h],
-                     &cpus[h], &memory[h], &reserved[h], &t[h].cold);
+                     &cpus[h], &memory[h], &reserved[h]);
         }
         for (size_t h = 0; h < HOST_KINDS; h++) {
             t[h].cpus_peak = fmax(t[h].cpus_peak, cpus[h]);
@@ -124,12 +125,24 @@ bool against_run(const against_config *c, const population_config *pc, size_t ho
         const host_params *x = &c->host[h];
         double need = fmax(t[h].cpus_peak / 0.85, t[h].reserved_peak) / c->server_cpus;
         need = fmax(need, t[h].memory_peak / (0.9 * c->server_memory_bytes));
+        w->need = need;
         w->machines = fmax(1, ceil(need));
         w->joules = w->machines * c->server_idle_w * seconds + w->cpu_s * c->server_busy_w;
         w->operational_g = w->joules / 3.6e6 * c->intensity_g_per_kwh;
         w->embodied_g = w->machines * c->server_embodied_g_per_s * seconds;
         w->utilisation_pct = 100 * w->cpu_s / (w->machines * c->server_cpus * seconds);
-        w->cold_share = w->calls ? t[h].cold / (double)w->calls : 0;
+        double cold = 0, apps = 0;
+        for (size_t i = 0; i < p.n; i++) {
+            const kept *y = &k[i * HOST_KINDS + h];
+            cold += y->cold;
+            apps += y->calls > 0;
+            w->cold_apps += y->cold > 0.01 * y->calls;
+        }
+        w->cold_share = w->calls ? cold / (double)w->calls : 0;
+        w->cold_apps = apps > 0 ? w->cold_apps / apps : 0;
+        w->fleet_g = (w->need * c->server_idle_w * seconds + w->cpu_s * c->server_busy_w) / 3.6e6 *
+                         c->intensity_g_per_kwh +
+                     w->need * c->server_embodied_g_per_s * seconds;
         w->p99_added_s = x->call_cpu_s + (w->cold_share > 0.01 ? x->start_s : 0);
     }
     /* Grams per second of one server: fixed when on, and per CPU-second. */

@@ -36,7 +36,10 @@ typedef struct {
 
 typedef struct {
     double cpu_s, instance_s, joules, operational_g, embodied_g;
-    double machines;        /* whole */
+    double need;            /* servers, exactly: what it takes of a fleet that others fill up */
+    double fleet_g;         /* grams, operational and embodied, of that share */
+    double machines;        /* whole: what it takes alone; joules and grams are theirs */
+    double cold_apps;       /* share of apps of whose calls more than 1 % are cold */
     double cold_share;      /* of calls */
     double p99_added_s;     /* latency beyond the code's own, 99th percentile over calls */
     double utilisation_pct; /* of the machines */

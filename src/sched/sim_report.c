@@ -189,18 +189,20 @@ bool sim_svg(const sim_config *c, const sim_result *r, size_t hours, buf *b)
 
 bool against_table(const against_config *c, const against_result *r, unsigned hosts, buf *b)
 {
-    buf_printf(b, "%-10s %9s %10s %12s %12s %9s %8s %9s %10s\n", "host", "machines", "kWh",
-               "operat. kg", "embodied kg", "total kg", "util %", "cold %", "p99 + ms");
+    buf_printf(b, "%-10s %8s %8s %9s %10s %10s %9s %8s %9s %10s\n", "host", "servers", "fleet kg",
+               "machines", "kWh", "operat. kg", "embod. kg", "util %", "cold apps", "p99 + ms");
     for (size_t h = 0; h < HOST_KINDS; h++) {
         const against_row *w = &r->row[h];
         if (!(hosts & 1u << h))
             continue;
-        buf_printf(b, "%-10s %9.0f %10.4g %12.4g %12.4g %9.4g %8.2f %9.3f %10.3g\n",
-                   host_kind_name((host_kind)h), w->machines, w->joules / 3.6e6,
-                   w->operational_g / 1000, w->embodied_g / 1000,
-                   (w->operational_g + w->embodied_g) / 1000, w->utilisation_pct,
-                   100 * w->cold_share, 1000 * w->p99_added_s);
+        buf_printf(b, "%-10s %8.2f %8.4g %9.0f %10.4g %10.4g %9.4g %8.2f %8.1f%% %10.3g\n",
+                   host_kind_name((host_kind)h), w->need, w->fleet_g / 1000, w->machines,
+                   w->joules / 3.6e6, w->operational_g / 1000, w->embodied_g / 1000,
+                   w->utilisation_pct, 100 * w->cold_apps, 1000 * w->p99_added_s);
     }
+    buf_put_str(
+        b, S("servers: of a shared fleet, exactly, with its grams; machines: whole ones, alone, "
+             "with theirs\n"));
     if (r->break_even <= 1)
         buf_printf(b,
                    "break-even: an app that keeps a whole server more than %.0f %% busy, all "
@@ -224,6 +226,8 @@ bool against_json(const against_config *c, const against_result *r, unsigned hos
             continue;
         buf_printf(b, "%s{\"host\":\"%s\",\"calls\":%llu", first ? "" : ",",
                    host_kind_name((host_kind)h), (unsigned long long)w->calls);
+        num(b, "need", w->need);
+        num(b, "fleet_g", w->fleet_g);
         num(b, "machines", w->machines);
         num(b, "joules", w->joules);
         num(b, "operational_g", w->operational_g);
@@ -232,6 +236,7 @@ bool against_json(const against_config *c, const against_result *r, unsigned hos
         num(b, "instance_s", w->instance_s);
         num(b, "utilisation_pct", w->utilisation_pct);
         num(b, "cold_share", w->cold_share);
+        num(b, "cold_apps", w->cold_apps);
         num(b, "p99_added_s", w->p99_added_s);
         buf_put_u8(b, '}');
         first = false;
