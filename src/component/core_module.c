@@ -368,6 +368,14 @@ static bool names(parse *p)
     return true;
 }
 
+static const char *section_name(uint8_t id)
+{
+    static const char *const all[] = {"custom",   "type",   "import", "function", "table",
+                                      "memory",   "global", "export", "start",    "element",
+                                      "code",     "data",   "data count", "tag"};
+    return id < sizeof all / sizeof *all ? all[id] : "unknown";
+}
+
 static bool section(parse *p, uint8_t id, reader *r)
 {
     str name;
@@ -467,13 +475,16 @@ bool core_module_read(arena *a, bytes module, core_module *ret, err *e)
             return false;
         if (id > 0 && id < sizeof order) {
             if (order[id] <= last)
-                return reader_fail(&body, e, ERR_INVALID, "section %u is out of order", id);
+                return reader_fail(&body, e, ERR_INVALID, "the %s section is out of order",
+                                   section_name(id));
             last = order[id];
         }
         if (!section(&p, id, &body))
-            return err_wrap(e, "section %u", id);
-        if (id != 0 && !reader_done(&body))
-            return reader_fail(&body, e, ERR_INVALID, "section %u: bytes follow its end", id);
+            return err_wrap(e, "%s section", section_name(id));
+        if (id != 0 && !reader_done(&body)) {
+            reader_fail(&body, e, ERR_INVALID, "bytes follow the last item");
+            return err_wrap(e, "%s section", section_name(id));
+        }
     }
     return spaces(&p, &r) && names(&p);
 }

@@ -377,7 +377,7 @@ static bool put_body(emitter *m, const flat_func *fn)
     size_t hole = m->out->n, width = leb_width((uint32_t)body.n);
     buf_put(m->out, "\0\0\0\0", width);
     if (!code_walk_body(&r, &c->maps, m->out, NULL, f->e)) {
-        err_wrap(f->e, "function %u", c->m.imported[CORE_FUNC] + fn->body);
+        err_wrap(f->e, "code section: function %u", c->m.imported[CORE_FUNC] + fn->body);
         return flat_in_core(f, fn->core);
     }
     if (m->out->failed)

@@ -72,7 +72,7 @@ static bool facts_walk(flat *f, code_facts *facts)
             continue;
         reader r = flat_reader(c, c->m.codes[f->funcs[i].body]);
         if (!code_walk_body(&r, &c->maps, NULL, facts, f->e)) {
-            err_wrap(f->e, "function %u", c->m.imported[CORE_FUNC] + f->funcs[i].body);
+            err_wrap(f->e, "code section: function %u", c->m.imported[CORE_FUNC] + f->funcs[i].body);
             return flat_in_core(f, f->funcs[i].core);
         }
     }

@@ -363,7 +363,7 @@
     i32.const 4 ref.i31 i31.get_s i32.add
     local.get $y array.len i32.add)
   (func (export "legacy") (param (ref null $t)) (result (ref null $t))
-    (block (param (ref null $t)) (result (ref null $t)) nop)))
+    local.get 0 (block (param (ref null $t)) (result (ref null $t)) nop)))
 ;; What is to come out of it: the second module, renumbered by hand.
 (module $insns-expected/all
   (type $shift (func (param i64 i64 i64)))
@@ -453,7 +453,7 @@
     i32.const 4 ref.i31 i31.get_s i32.add
     local.get $y array.len i32.add)
   (func (export "legacy") (param (ref null $t)) (result (ref null $t))
-    (block (param (ref null $t)) (result (ref null $t)) nop)))
+    local.get 0 (block (param (ref null $t)) (result (ref null $t)) nop)))
 
 ;; Refused by name.
 (module $threads/a (memory 1 1 shared))
