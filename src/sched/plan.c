@@ -11,16 +11,18 @@
 #include "base/must.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct {
-    double price;
-    uint32_t slot;
-    double size;
+    double price, size;
+    uint32_t slot, place;
 } step;
 
 static bool step_before(const step *a, const step *b)
 {
-    return a->price < b->price || (a->price == b->price && a->slot < b->slot);
+    if (a->price != b->price)
+        return a->price < b->price;
+    return a->slot < b->slot || (a->slot == b->slot && a->place < b->place);
 }
 
 static void steps_sort(step *v, size_t n)
@@ -74,7 +76,7 @@ static double served(const plan_demand *d, size_t n, const double *y, size_t slo
     return sum;
 }
 
-static size_t steps_make(const plan_input *in, double all, step *ret)
+static size_t steps_make(const plan_input *in, uint32_t place, double all, step *ret)
 {
     size_t n = 0;
     unsigned steps = in->headroom_weight > 0 && isfinite(in->capacity) ? in->steps : 1;
@@ -90,18 +92,30 @@ static size_t steps_make(const plan_input *in, double all, step *ret)
             double size = room * (2 * s + 1) / (steps * steps);
             double load = (in->reserved[k] + from + size / 2) / in->capacity;
             double crowd = steps > 1 ? 1 + in->headroom_weight * load * load : 1;
-            ret[n++] = (step){in->intensity[k] * crowd, (uint32_t)k, size};
+            ret[n++] = (step){in->intensity[k] * crowd, size, (uint32_t)k, place};
         }
     }
     return n;
 }
 
-bool plan_make(const plan_input *in, plan_demand *d, size_t n, plan *ret, err *e)
+static bool inputs_check(const plan_input *in, size_t places, size_t n, err *e)
 {
-    if (!in->slots || in->slots > PLAN_SLOTS_MAX || n > PLAN_DEMANDS_MAX || !in->steps ||
-        in->steps > PLAN_STEPS_MAX)
-        return err_set(e, ERR_LIMIT, "a plan has at most %d slots, %d steps and %d demands",
-                       PLAN_SLOTS_MAX, PLAN_STEPS_MAX, PLAN_DEMANDS_MAX);
+    bool ok = places > 0 && places <= PLAN_PLACES_MAX && n <= PLAN_DEMANDS_MAX;
+    for (size_t z = 0; ok && z < places; z++)
+        ok = in[z].slots > 0 && in[z].slots <= PLAN_SLOTS_MAX && in[z].slots == in->slots &&
+             in[z].steps > 0 && in[z].steps <= PLAN_STEPS_MAX;
+    return ok ? true
+              : err_set(e, ERR_LIMIT,
+                        "a plan has at most %d slots, %d steps, %d places and %d "
+                        "demands",
+                        PLAN_SLOTS_MAX, PLAN_STEPS_MAX, PLAN_PLACES_MAX, PLAN_DEMANDS_MAX);
+}
+
+bool plan_make_places(const plan_input *in, size_t places, plan_demand *d, size_t n,
+                      double (*ret_run)[PLAN_SLOTS_MAX], double *ret_unplaced, err *e)
+{
+    if (!inputs_check(in, places, n, e))
+        return false;
     double all = 0, left[PLAN_DEMANDS_MAX], placed = 0;
     for (size_t i = 0; i < n; i++) {
         must(d[i].work >= 0 && d[i].first <= d[i].last);
@@ -112,22 +126,36 @@ bool plan_make(const plan_input *in, plan_demand *d, size_t n, plan *ret, err *e
             d[i].first = (uint32_t)in->slots - 1;
     }
     demands_sort(d, n);
-    step steps[PLAN_SLOTS_MAX * PLAN_STEPS_MAX];
-    size_t count = steps_make(in, all, steps);
+    step steps[PLAN_SLOTS_MAX * PLAN_STEPS_MAX * PLAN_PLACES_MAX];
+    size_t count = 0;
+    for (size_t z = 0; z < places; z++) {
+        count += steps_make(&in[z], (uint32_t)z, all, steps + count);
+        memset(ret_run[z], 0, sizeof ret_run[z]);
+    }
     steps_sort(steps, count);
-    plan p = {0};
-    double tiny = all * 1e-12;
+    double offer[PLAN_SLOTS_MAX] = {0}, tiny = all * 1e-12;
     for (size_t i = 0; i < count && placed < all - tiny; i++) {
-        double *y = &p.run[steps[i].slot], before = *y;
+        double *y = &offer[steps[i].slot], before = *y;
         *y = before + steps[i].size;
-        double now = served(d, n, p.run, in->slots, left), gain = now - placed;
+        double gain = served(d, n, offer, in->slots, left) - placed;
         if (gain < tiny)
             gain = 0;
-        *y = before + (gain < steps[i].size ? gain : steps[i].size);
+        if (gain > steps[i].size)
+            gain = steps[i].size;
+        *y = before + gain;
+        ret_run[steps[i].place][steps[i].slot] += gain;
         placed += gain;
     }
-    p.unplaced = all - placed > tiny ? all - placed : 0;
-    *ret = p;
+    *ret_unplaced = all - placed > tiny ? all - placed : 0;
+    return true;
+}
+
+bool plan_make(const plan_input *in, plan_demand *d, size_t n, plan *ret, err *e)
+{
+    double unplaced;
+    if (!plan_make_places(in, 1, d, n, &ret->run, &unplaced, e))
+        return false;
+    ret->unplaced = unplaced;
     return true;
 }
 

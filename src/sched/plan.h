@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PLAN_SLOTS_MAX = 96, PLAN_STEPS_MAX = 16, PLAN_DEMANDS_MAX = 512 };
+enum { PLAN_SLOTS_MAX = 96, PLAN_STEPS_MAX = 16, PLAN_DEMANDS_MAX = 512, PLAN_PLACES_MAX = 4 };
 
 /* Defaults of the platform and of the simulator alike. */
 #define PLAN_HEADROOM_WEIGHT 0.5 /* a full node is worth half as much carbon again */
@@ -49,6 +49,13 @@ typedef struct {
 
 /* Demands are sorted in place by last slot. ERR_LIMIT beyond the maxima above. */
 bool plan_make(const plan_input *in, plan_demand *d, size_t n, plan *ret, err *e);
+
+/* The same over several places: nodes in other zones that would take the work. in[z] describes
+ * place z (the same number of slots everywhere); ret_run[z] what runs there and when. What moving
+ * work costs belongs into the intensity of the place it moves to: (J on the wire / J of work) x
+ * g/kWh. Still the optimum: places are only more steps to choose from. */
+bool plan_make_places(const plan_input *in, size_t places, plan_demand *d, size_t n,
+                      double (*ret_run)[PLAN_SLOTS_MAX], double *ret_unplaced, err *e);
 
 /* ---- work that was accepted and has not run, by the slot of its deadline ---- */
 

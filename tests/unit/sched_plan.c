@@ -19,7 +19,8 @@ static double uniform(void) { return rng_uniform(&r); }
 /* Minimum cost of sending as much work as possible: nodes are source, jobs, slots, sink; Bellman
  * and Ford's algorithm finds each cheapest augmenting path. Slow, simple, and shares nothing with
  * plan.c. Prices per slot are flat here (headroom_weight 0). */
-#define NODES (2 + JOBS + SLOTS)
+#define PLACES 2
+#define NODES  (2 + JOBS + SLOTS * PLACES)
 static double flow_cost(const plan_demand *d, size_t n, const double *room, const double *price,
                         double *ret_flow)
 {
@@ -28,9 +29,10 @@ static double flow_cost(const plan_demand *d, size_t n, const double *room, cons
     for (size_t i = 0; i < n; i++) {
         cap[0][1 + i] = d[i].work;
         for (size_t k = d[i].first; k <= d[i].last; k++)
-            cap[1 + i][1 + JOBS + k] = INFINITY;
+            for (size_t z = 0; z < PLACES; z++)
+                cap[1 + i][1 + JOBS + z * SLOTS + k] = INFINITY;
     }
-    for (size_t k = 0; k < SLOTS; k++) {
+    for (size_t k = 0; k < SLOTS * PLACES; k++) {
         cap[1 + JOBS + k][sink] = room[k];
         cost[1 + JOBS + k][sink] = price[k];
         cost[sink][1 + JOBS + k] = -price[k];
@@ -83,15 +85,17 @@ static void optimal(void **state)
     int short_of_room = 0;
     for (int round = 0; round < 400; round++) {
         plan_demand d[JOBS];
-        double price[SLOTS], reserved[SLOTS], room[SLOTS], sent;
+        double price[SLOTS], reserved[SLOTS], room[SLOTS * PLACES] = {0}, sent;
+        double prices[SLOTS * PLACES] = {0};
         size_t n = demands(d, JOBS);
         double capacity = 2 + uniform() * 20;
         for (size_t k = 0; k < SLOTS; k++) {
             price[k] = 50 + 400 * uniform();
             reserved[k] = uniform() < 0.1 ? capacity : uniform() * capacity;
             room[k] = fmax(0, capacity * 0.9 - reserved[k]);
+            prices[k] = price[k];
         }
-        double want = flow_cost(d, n, room, price, &sent), all = 0, placed = 0, cost = 0;
+        double want = flow_cost(d, n, room, prices, &sent), all = 0, placed = 0, cost = 0;
         plan_input in = {SLOTS, price, reserved, capacity, 0.9, 0, 4};
         plan p;
         for (size_t i = 0; i < n; i++)
@@ -108,6 +112,35 @@ static void optimal(void **state)
         short_of_room += p.unplaced > 1e-6;
     }
     assert_true(short_of_room > 20 && short_of_room < 380); /* both kinds were met */
+}
+
+/* Two zones: the same solver, twice the slots. */
+static void places_optimal(void **state)
+{
+    rng_init(&r, 2);
+    for (int round = 0; round < 150; round++) {
+        plan_demand d[JOBS];
+        double price[SLOTS * PLACES], room[SLOTS * PLACES], none[SLOTS] = {0}, sent;
+        double capacity[PLACES] = {1 + uniform() * 10, 1 + uniform() * 10};
+        size_t n = demands(d, JOBS);
+        for (size_t k = 0; k < SLOTS * PLACES; k++) {
+            price[k] = 50 + 400 * uniform();
+            room[k] = capacity[k / SLOTS] * 0.9;
+        }
+        double want = flow_cost(d, n, room, price, &sent), placed = 0, cost = 0, unplaced;
+        plan_input in[PLACES] = {{SLOTS, price, none, capacity[0], 0.9, 0, 1},
+                                 {SLOTS, price + SLOTS, none, capacity[1], 0.9, 0, 1}};
+        double run[PLACES][PLAN_SLOTS_MAX];
+        assert_true(plan_make_places(in, PLACES, d, n, run, &unplaced, NULL));
+        for (size_t k = 0; k < SLOTS * PLACES; k++) {
+            double v = run[k / SLOTS][k % SLOTS];
+            assert_true(v >= 0 && v <= room[k] + 1e-9);
+            placed += v;
+            cost += v * price[k];
+        }
+        assert_near(placed, sent, 1e-5);
+        assert_near(cost, want, 1e-5 * (1 + want));
+    }
 }
 
 static void crowding_spreads(void **state)
@@ -275,9 +308,13 @@ static void calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(optimal), cmocka_unit_test(crowding_spreads),
-        cmocka_unit_test(rolling), cmocka_unit_test(late_only_without_room),
-        cmocka_unit_test(limits),  cmocka_unit_test(calls),
+        cmocka_unit_test(optimal),
+        cmocka_unit_test(places_optimal),
+        cmocka_unit_test(crowding_spreads),
+        cmocka_unit_test(rolling),
+        cmocka_unit_test(late_only_without_room),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
