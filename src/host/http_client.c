@@ -13,6 +13,7 @@
  * Proxies and credentials of the environment are never used, redirects are the guest's business,
  * and connections are pooled for the whole process: a request carries no identity but its own. */
 #include "host/http_side.h"
+#include "host/sockets.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -809,6 +810,7 @@ void http_client_free(guest *g)
 void host_loop_close(struct loop *l)
 {
     http_client *c = client;
+    names_close(l);
     if (!c || c->l != l)
         return;
     while (c->all) {

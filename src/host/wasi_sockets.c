@@ -1,64 +1,309 @@
-/* wasi:sockets@0.2: so far the types, so that guests link; making a socket or looking up a name is
- * answered with access-denied, and no socket exists that the other functions could be called on. */
-#include "host/streams.h"
+/* wasi:sockets@0.2: the network, addresses and errors, what TCP and UDP share, and the tables. */
+#include "host/sockets.h"
 
-enum { ACCESS_DENIED = 1 };
+#include "base/limits.h"
 
-static const host_resource network_resource = {"network", NULL};
-static const host_resource resolve_address_stream_resource = {"resolve-address-stream", NULL};
-static const host_resource tcp_socket_resource = {"tcp-socket", NULL};
-static const host_resource udp_socket_resource = {"udp-socket", NULL};
-static const host_resource incoming_datagram_stream_resource = {"incoming-datagram-stream", NULL};
-static const host_resource outgoing_datagram_stream_resource = {"outgoing-datagram-stream", NULL};
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+
+const host_resource network_resource = {"network", NULL};
+
+net_code net_code_of(int n)
+{
+    switch (n) {
+    case EACCES:
+    case EPERM:
+        return NET_ACCESS_DENIED;
+    case EOPNOTSUPP:
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+        return NET_NOT_SUPPORTED;
+    case EINVAL:
+    case EDESTADDRREQ:
+        return NET_INVALID_ARGUMENT;
+    case ENOMEM:
+    case ENOBUFS:
+        return NET_OUT_OF_MEMORY;
+    case ETIMEDOUT:
+        return NET_TIMEOUT;
+    case EALREADY:
+        return NET_CONCURRENCY_CONFLICT;
+    case EAGAIN:
+        return NET_WOULD_BLOCK;
+    case EISCONN:
+    case ENOTCONN:
+        return NET_INVALID_STATE;
+    case EMFILE:
+    case ENFILE:
+        return NET_NEW_SOCKET_LIMIT;
+    case EADDRNOTAVAIL:
+        return NET_ADDRESS_NOT_BINDABLE;
+    case EADDRINUSE:
+        return NET_ADDRESS_IN_USE;
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case EHOSTDOWN:
+        return NET_REMOTE_UNREACHABLE;
+    case ECONNREFUSED:
+        return NET_CONNECTION_REFUSED;
+    case ECONNRESET:
+    case EPIPE:
+        return NET_CONNECTION_RESET;
+    case ECONNABORTED:
+        return NET_CONNECTION_ABORTED;
+    case EMSGSIZE:
+        return NET_DATAGRAM_TOO_LARGE;
+    default:
+        return NET_UNKNOWN;
+    }
+}
+
+/* --- descriptors --------------------------------------------------------------------------- */
+
+net_socket *net_socket_new(guest *g, int family, int kind, net_code *ret_code)
+{
+    if (g->files >= HOST_FILES_MAX)
+        return *ret_code = NET_NEW_SOCKET_LIMIT, NULL;
+    int fd = socket(family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return *ret_code = net_code_of(errno), NULL;
+    int yes = 1;
+    net_socket *s = pool_take(&g->pool, sizeof *s);
+    if (!s || (family == AF_INET6 &&
+               setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) < 0)) {
+        close(fd);
+        pool_give(&g->pool, s, sizeof *s);
+        return *ret_code = NET_OUT_OF_MEMORY, NULL;
+    }
+    *s = (net_socket){.refs = 1, .fd = fd, .family = family, .g = g};
+    g->files++;
+    return s;
+}
+
+void net_socket_unref(guest *g, net_socket *s)
+{
+    if (--s->refs > 0)
+        return;
+    if (s->watch)
+        loop_watch_close(s->watch);
+    close(s->fd);
+    g->files--;
+    pool_give(&g->pool, s, sizeof *s);
+}
+
+static void on_ready(void *user, unsigned events)
+{
+    net_socket *s = user;
+    s->wanted = 0;
+    loop_watch_set(s->watch, 0);
+    guest_woken(s->g);
+}
+
+void net_socket_want(net_socket *s, unsigned events)
+{
+    err e;
+    if (!s->watch && !loop_watch_open(s->g->l, s->fd, on_ready, s, &s->watch, &e)) {
+        guest_wake_by(s->g, clock_mono() + 10 * NS_PER_MS); /* no memory: look again later */
+        return;
+    }
+    s->wanted |= events;
+    loop_watch_set(s->watch, s->wanted);
+}
+
+bool net_socket_is(const net_socket *s, unsigned events)
+{
+    short what = (short)((events & LOOP_READABLE ? POLLIN : 0) |
+                         (events & LOOP_WRITABLE ? POLLOUT : 0));
+    struct pollfd p = {.fd = s->fd, .events = what};
+    return poll(&p, 1, 0) > 0;
+}
+
+/* --- addresses ----------------------------------------------------------------------------- */
+
+socklen_t net_address_bytes(const net_address *a)
+{
+    return a->any.sa_family == AF_INET ? sizeof a->v4 : sizeof a->v6;
+}
+
+uint16_t net_address_port(const net_address *a)
+{
+    return ntohs(a->any.sa_family == AF_INET ? a->v4.sin_port : a->v6.sin6_port);
+}
+
+bool net_address_is_unspecified(const net_address *a)
+{
+    return a->any.sa_family == AF_INET ? a->v4.sin_addr.s_addr == INADDR_ANY
+                                       : IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
+}
+
+bool net_address_equal(const net_address *a, const net_address *b)
+{
+    if (a->any.sa_family != b->any.sa_family)
+        return false;
+    if (a->any.sa_family == AF_INET)
+        return a->v4.sin_port == b->v4.sin_port && a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+    return a->v6.sin6_port == b->v6.sin6_port &&
+           memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
+}
+
+bool arg_address(host_call *c, unsigned i, net_address *ret)
+{
+    uint32_t is_v6;
+    const slot *s = &c->slots[i + 1];
+    if (!arg_case(c, i, 2, &is_v6))
+        return false;
+    memset(ret, 0, sizeof *ret);
+    if (!is_v6) {
+        uint8_t a[4];
+        for (unsigned k = 0; k < 4; k++)
+            a[k] = (uint8_t)s[1 + k].u32;
+        ret->v4.sin_family = AF_INET;
+        ret->v4.sin_port = htons((uint16_t)s[0].u32);
+        memcpy(&ret->v4.sin_addr, a, sizeof a);
+        return true;
+    }
+    ret->v6.sin6_family = AF_INET6;
+    ret->v6.sin6_port = htons((uint16_t)s[0].u32);
+    ret->v6.sin6_flowinfo = htonl(s[1].u32);
+    for (unsigned k = 0; k < 8; k++)
+        ret->v6.sin6_addr.s6_addr16[k] = htons((uint16_t)s[2 + k].u32);
+    ret->v6.sin6_scope_id = s[10].u32;
+    return true;
+}
+
+void put_address(host_call *c, place p, const net_address *a)
+{
+    bool v6 = a->any.sa_family == AF_INET6;
+    place r = put_case(c, p, v6);
+    put_int(c, place_field(r, 0), net_address_port(a));
+    if (!v6) {
+        for (uint32_t k = 0; k < 4; k++)
+            put_int(c, place_field(place_field(r, 1), k),
+                    ((const uint8_t *)&a->v4.sin_addr)[k]);
+        return;
+    }
+    put_int(c, place_field(r, 1), ntohl(a->v6.sin6_flowinfo));
+    for (uint32_t k = 0; k < 8; k++)
+        put_int(c, place_field(place_field(r, 2), k), ntohs(a->v6.sin6_addr.s6_addr16[k]));
+    put_int(c, place_field(r, 3), a->v6.sin6_scope_id);
+}
+
+bool net_allowed(const guest *g, const char *scheme, const net_address *a)
+{
+    char text[INET6_ADDRSTRLEN];
+    const host_component *h = g->component;
+    const void *at = a->any.sa_family == AF_INET ? (const void *)&a->v4.sin_addr
+                                                 : (const void *)&a->v6.sin6_addr;
+    return h->outbound_allowed && inet_ntop(a->any.sa_family, at, text, sizeof text) &&
+           h->outbound_allowed(h->outbound_user, str_from(scheme), str_from(text),
+                               net_address_port(a));
+}
+
+/* --- results and options ------------------------------------------------------------------- */
+
+host_status return_net(host_call *c, place r, net_code code)
+{
+    if (code == NET_OK)
+        put_case(c, r, 0);
+    else
+        put_case(c, put_case(c, r, 1), code);
+    return HOST_DONE;
+}
+
+host_status return_net_errno(host_call *c, place r, int result)
+{
+    return return_net(c, r, result < 0 ? net_code_of(errno) : NET_OK);
+}
+
+host_status net_get_hop_limit(host_call *c, net_socket *s)
+{
+    bool v6 = s->family == AF_INET6;
+    int v = 0;
+    socklen_t n = sizeof v;
+    place r;
+    if (!result_place(c, &r))
+        return HOST_TRAP;
+    if (getsockopt(s->fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_UNICAST_HOPS : IP_TTL, &v,
+                   &n) < 0)
+        return return_net_errno(c, r, -1);
+    put_int(c, put_case(c, r, 0), (uint64_t)v);
+    return HOST_DONE;
+}
+
+host_status net_set_hop_limit(host_call *c, net_socket *s)
+{
+    bool v6 = s->family == AF_INET6;
+    int v = c->slots[1].u32 & 0xff;
+    place r;
+    if (!result_place(c, &r))
+        return HOST_TRAP;
+    if (v == 0)
+        return return_net(c, r, NET_INVALID_ARGUMENT);
+    return return_net_errno(c, r, setsockopt(s->fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                                             v6 ? IPV6_UNICAST_HOPS : IP_TTL, &v, sizeof v));
+}
+
+/* Linux doubles what is set and tells the double. */
+host_status net_get_buffer(host_call *c, net_socket *s, int option)
+{
+    int v = 0;
+    socklen_t n = sizeof v;
+    place r;
+    if (!result_place(c, &r))
+        return HOST_TRAP;
+    if (getsockopt(s->fd, SOL_SOCKET, option, &v, &n) < 0)
+        return return_net_errno(c, r, -1);
+    put_int(c, put_case(c, r, 0), (uint64_t)(v / 2));
+    return HOST_DONE;
+}
+
+host_status net_set_buffer(host_call *c, net_socket *s, int option)
+{
+    uint64_t want = c->slots[1].u64;
+    place r;
+    if (!result_place(c, &r))
+        return HOST_TRAP;
+    if (want == 0)
+        return return_net(c, r, NET_INVALID_ARGUMENT);
+    int v = want < INT32_MAX / 2 ? (int)want : INT32_MAX / 2;
+    return return_net_errno(c, r, setsockopt(s->fd, SOL_SOCKET, option, &v, sizeof v));
+}
+
+static host_status return_address(host_call *c, int result, const net_address *a)
+{
+    place r;
+    int number = errno;
+    if (!result_place(c, &r))
+        return HOST_TRAP;
+    if (result < 0)
+        return return_net(c, r, net_code_of(number));
+    put_address(c, put_case(c, r, 0), a);
+    return HOST_DONE;
+}
+
+host_status net_local_address(host_call *c, net_socket *s)
+{
+    net_address a = {0};
+    socklen_t n = sizeof a;
+    return return_address(c, getsockname(s->fd, &a.any, &n), &a);
+}
+
+host_status net_remote_address(host_call *c, net_socket *s)
+{
+    net_address a = {0};
+    socklen_t n = sizeof a;
+    return return_address(c, getpeername(s->fd, &a.any, &n), &a);
+}
+
+/* --- network ------------------------------------------------------------------------------- */
 
 static host_status instance_network(host_call *c)
 {
     return return_handle(c, object_new(c->g, &network_resource, sizeof(object), NULL));
-}
-
-static host_status denied(host_call *c)
-{
-    place r;
-    if (!result_place(c, &r))
-        return HOST_TRAP;
-    put_case(c, put_case(c, r, 1), ACCESS_DENIED);
-    return HOST_DONE;
-}
-
-static host_status resolve_addresses(host_call *c)
-{
-    object *network;
-    str name;
-    if (!ARG_BORROW(c, 0, network_resource, &network) || !arg_string(c, 1, &name))
-        return HOST_TRAP;
-    return denied(c);
-}
-
-/* Methods of sockets: there is no socket, so the handle is wrong. */
-static host_status tcp_method(host_call *c)
-{
-    object *o;
-    return ARG_BORROW(c, 0, tcp_socket_resource, &o) ? denied(c) : HOST_TRAP;
-}
-static host_status udp_method(host_call *c)
-{
-    object *o;
-    return ARG_BORROW(c, 0, udp_socket_resource, &o) ? denied(c) : HOST_TRAP;
-}
-static host_status in_method(host_call *c)
-{
-    object *o;
-    return ARG_BORROW(c, 0, incoming_datagram_stream_resource, &o) ? denied(c) : HOST_TRAP;
-}
-static host_status out_method(host_call *c)
-{
-    object *o;
-    return ARG_BORROW(c, 0, outgoing_datagram_stream_resource, &o) ? denied(c) : HOST_TRAP;
-}
-static host_status resolve_method(host_call *c)
-{
-    object *o;
-    return ARG_BORROW(c, 0, resolve_address_stream_resource, &o) ? denied(c) : HOST_TRAP;
 }
 
 static host_status network_error_code(host_call *c)
@@ -103,157 +348,4 @@ const host_interface wasi_sockets_instance_network = {
     .name = "wasi:sockets/instance-network@0.2.0",
     .types = "use wasi:sockets/network@0.2.0.{network};",
     .funcs = (const host_func[]){{"instance-network", "func() -> network", instance_network}, {0}},
-};
-
-#define SELF "func(self: borrow<tcp-socket>"
-#define ADDRESS "ip-socket-address"
-#define DONE ") -> result<_, error-code>"
-
-static const host_func tcp_funcs[] = {
-    {"[method]tcp-socket.start-bind",
-     SELF ", network: borrow<network>, local-address: " ADDRESS DONE, tcp_method},
-    {"[method]tcp-socket.finish-bind", SELF DONE, tcp_method},
-    {"[method]tcp-socket.start-connect",
-     SELF ", network: borrow<network>, remote-address: " ADDRESS DONE, tcp_method},
-    {"[method]tcp-socket.finish-connect",
-     SELF ") -> result<tuple<input-stream, output-stream>, error-code>", tcp_method},
-    {"[method]tcp-socket.start-listen", SELF DONE, tcp_method},
-    {"[method]tcp-socket.finish-listen", SELF DONE, tcp_method},
-    {"[method]tcp-socket.accept",
-     SELF ") -> result<tuple<tcp-socket, input-stream, output-stream>, error-code>", tcp_method},
-    {"[method]tcp-socket.local-address", SELF ") -> result<" ADDRESS ", error-code>", tcp_method},
-    {"[method]tcp-socket.remote-address", SELF ") -> result<" ADDRESS ", error-code>", tcp_method},
-    {"[method]tcp-socket.is-listening", SELF ") -> bool", tcp_method},
-    {"[method]tcp-socket.address-family", SELF ") -> ip-address-family", tcp_method},
-    {"[method]tcp-socket.set-listen-backlog-size", SELF ", value: u64" DONE, tcp_method},
-    {"[method]tcp-socket.keep-alive-enabled", SELF ") -> result<bool, error-code>", tcp_method},
-    {"[method]tcp-socket.set-keep-alive-enabled", SELF ", value: bool" DONE, tcp_method},
-    {"[method]tcp-socket.keep-alive-idle-time", SELF ") -> result<duration, error-code>",
-     tcp_method},
-    {"[method]tcp-socket.set-keep-alive-idle-time", SELF ", value: duration" DONE, tcp_method},
-    {"[method]tcp-socket.keep-alive-interval", SELF ") -> result<duration, error-code>",
-     tcp_method},
-    {"[method]tcp-socket.set-keep-alive-interval", SELF ", value: duration" DONE, tcp_method},
-    {"[method]tcp-socket.keep-alive-count", SELF ") -> result<u32, error-code>", tcp_method},
-    {"[method]tcp-socket.set-keep-alive-count", SELF ", value: u32" DONE, tcp_method},
-    {"[method]tcp-socket.hop-limit", SELF ") -> result<u8, error-code>", tcp_method},
-    {"[method]tcp-socket.set-hop-limit", SELF ", value: u8" DONE, tcp_method},
-    {"[method]tcp-socket.receive-buffer-size", SELF ") -> result<u64, error-code>", tcp_method},
-    {"[method]tcp-socket.set-receive-buffer-size", SELF ", value: u64" DONE, tcp_method},
-    {"[method]tcp-socket.send-buffer-size", SELF ") -> result<u64, error-code>", tcp_method},
-    {"[method]tcp-socket.set-send-buffer-size", SELF ", value: u64" DONE, tcp_method},
-    {"[method]tcp-socket.subscribe", SELF ") -> pollable", tcp_method},
-    {"[method]tcp-socket.shutdown", SELF ", shutdown-type: shutdown-type" DONE, tcp_method},
-    {0},
-};
-
-const host_interface wasi_sockets_tcp = {
-    .name = "wasi:sockets/tcp@0.2.0",
-    .types = "use wasi:io/streams@0.2.0.{input-stream, output-stream};\n"
-             "use wasi:io/poll@0.2.0.{pollable};\n"
-             "use wasi:clocks/monotonic-clock@0.2.0.{duration};\n"
-             "use wasi:sockets/network@0.2.0.{network, error-code, ip-socket-address,\n"
-             "    ip-address-family};\n"
-             "enum shutdown-type { receive, send, both }\n"
-             "resource tcp-socket;",
-    .funcs = tcp_funcs,
-    .resources = (const host_resource *const[]){&tcp_socket_resource, NULL},
-};
-
-const host_interface wasi_sockets_tcp_create = {
-    .name = "wasi:sockets/tcp-create-socket@0.2.0",
-    .types = "use wasi:sockets/network@0.2.0.{network, error-code, ip-address-family};\n"
-             "use wasi:sockets/tcp@0.2.0.{tcp-socket};",
-    .funcs = (const host_func[]){{"create-tcp-socket",
-                                  "func(address-family: ip-address-family) -> "
-                                  "result<tcp-socket, error-code>",
-                                  denied},
-                                 {0}},
-};
-
-#undef SELF
-#define SELF "func(self: borrow<udp-socket>"
-
-static const host_func udp_funcs[] = {
-    {"[method]udp-socket.start-bind",
-     SELF ", network: borrow<network>, local-address: " ADDRESS DONE, udp_method},
-    {"[method]udp-socket.finish-bind", SELF DONE, udp_method},
-    {"[method]udp-socket.stream",
-     SELF ", remote-address: option<" ADDRESS ">) -> "
-          "result<tuple<incoming-datagram-stream, outgoing-datagram-stream>, error-code>",
-     udp_method},
-    {"[method]udp-socket.local-address", SELF ") -> result<" ADDRESS ", error-code>", udp_method},
-    {"[method]udp-socket.remote-address", SELF ") -> result<" ADDRESS ", error-code>", udp_method},
-    {"[method]udp-socket.address-family", SELF ") -> ip-address-family", udp_method},
-    {"[method]udp-socket.unicast-hop-limit", SELF ") -> result<u8, error-code>", udp_method},
-    {"[method]udp-socket.set-unicast-hop-limit", SELF ", value: u8" DONE, udp_method},
-    {"[method]udp-socket.receive-buffer-size", SELF ") -> result<u64, error-code>", udp_method},
-    {"[method]udp-socket.set-receive-buffer-size", SELF ", value: u64" DONE, udp_method},
-    {"[method]udp-socket.send-buffer-size", SELF ") -> result<u64, error-code>", udp_method},
-    {"[method]udp-socket.set-send-buffer-size", SELF ", value: u64" DONE, udp_method},
-    {"[method]udp-socket.subscribe", SELF ") -> pollable", udp_method},
-    {"[method]incoming-datagram-stream.receive",
-     "func(self: borrow<incoming-datagram-stream>, max-results: u64) -> "
-     "result<list<incoming-datagram>, error-code>",
-     in_method},
-    {"[method]incoming-datagram-stream.subscribe",
-     "func(self: borrow<incoming-datagram-stream>) -> pollable", in_method},
-    {"[method]outgoing-datagram-stream.check-send",
-     "func(self: borrow<outgoing-datagram-stream>) -> result<u64, error-code>", out_method},
-    {"[method]outgoing-datagram-stream.send",
-     "func(self: borrow<outgoing-datagram-stream>, datagrams: list<outgoing-datagram>) -> "
-     "result<u64, error-code>",
-     out_method},
-    {"[method]outgoing-datagram-stream.subscribe",
-     "func(self: borrow<outgoing-datagram-stream>) -> pollable", out_method},
-    {0},
-};
-
-const host_interface wasi_sockets_udp = {
-    .name = "wasi:sockets/udp@0.2.0",
-    .types = "use wasi:io/poll@0.2.0.{pollable};\n"
-             "use wasi:sockets/network@0.2.0.{network, error-code, ip-socket-address,\n"
-             "    ip-address-family};\n"
-             "record incoming-datagram { data: list<u8>, remote-address: ip-socket-address }\n"
-             "record outgoing-datagram { data: list<u8>,\n"
-             "    remote-address: option<ip-socket-address> }\n"
-             "resource udp-socket;\n"
-             "resource incoming-datagram-stream;\n"
-             "resource outgoing-datagram-stream;",
-    .funcs = udp_funcs,
-    .resources = (const host_resource *const[]){&udp_socket_resource,
-                                                &incoming_datagram_stream_resource,
-                                                &outgoing_datagram_stream_resource, NULL},
-};
-
-const host_interface wasi_sockets_udp_create = {
-    .name = "wasi:sockets/udp-create-socket@0.2.0",
-    .types = "use wasi:sockets/network@0.2.0.{network, error-code, ip-address-family};\n"
-             "use wasi:sockets/udp@0.2.0.{udp-socket};",
-    .funcs = (const host_func[]){{"create-udp-socket",
-                                  "func(address-family: ip-address-family) -> "
-                                  "result<udp-socket, error-code>",
-                                  denied},
-                                 {0}},
-};
-
-static const host_func lookup_funcs[] = {
-    {"resolve-addresses",
-     "func(network: borrow<network>, name: string) -> result<resolve-address-stream, error-code>",
-     resolve_addresses},
-    {"[method]resolve-address-stream.resolve-next-address",
-     "func(self: borrow<resolve-address-stream>) -> result<option<ip-address>, error-code>",
-     resolve_method},
-    {"[method]resolve-address-stream.subscribe",
-     "func(self: borrow<resolve-address-stream>) -> pollable", resolve_method},
-    {0},
-};
-
-const host_interface wasi_sockets_ip_name_lookup = {
-    .name = "wasi:sockets/ip-name-lookup@0.2.0",
-    .types = "use wasi:io/poll@0.2.0.{pollable};\n"
-             "use wasi:sockets/network@0.2.0.{network, error-code, ip-address};\n"
-             "resource resolve-address-stream;",
-    .funcs = lookup_funcs,
-    .resources = (const host_resource *const[]){&resolve_address_stream_resource, NULL},
 };

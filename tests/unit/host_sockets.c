@@ -1,0 +1,418 @@
+/* wasi:sockets: TCP, UDP and name look-up against sockets of the test's own, and what is denied. */
+#include "host_kit.h"
+
+#include "host/sockets.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+
+#define TCP "wasi:sockets/tcp"
+#define UDP "wasi:sockets/udp"
+#define LOOKUP "wasi:sockets/ip-name-lookup"
+#define STREAMS "wasi:io/streams"
+#define M(name) "[method]tcp-socket." name
+#define U(name) "[method]udp-socket." name
+
+static uint16_t allowed_port;
+static char asked[64]; /* the last question */
+
+static bool allowed(void *user, str scheme, str host, uint16_t port)
+{
+    snprintf(asked, sizeof asked, "%.*s://%.*s:%u", STR(scheme), STR(host), port);
+    return str_eq(host, S("localhost")) || (str_eq(host, S("127.0.0.1")) && port == allowed_port) ||
+           (str_eq(scheme, S("udp")) && str_eq(host, S("127.0.0.1")) && port == 0);
+}
+
+static uint32_t network;
+
+static void begin(uint16_t port)
+{
+    allowed_port = port;
+    hk.component = (host_component){.handles_max = 600, .outbound_allowed = allowed};
+    hk_open();
+    hk_call("wasi:sockets/instance-network", "instance-network", 0);
+    network = hk_slots[0].u32;
+}
+
+static int listener(int kind, uint16_t *ret_port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, kind | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    if (kind == SOCK_STREAM)
+        assert_int_equal(listen(fd, 5), 0);
+    getsockname(fd, (struct sockaddr *)&a, &n);
+    *ret_port = ntohs(a.sin_port);
+    return fd;
+}
+
+static engine_status run_on(engine_status s)
+{
+    while (s == ENGINE_WAIT) {
+        int before = hk.wakes;
+        for (int i = 0; i < 500 && hk.wakes == before; i++)
+            loop_turn(hk.l, 20);
+        assert_true(hk.wakes > before);
+        s = kit_run(hk.in);
+    }
+    return s;
+}
+
+#define call_on(interface, name, ...) \
+    assert_int_equal(run_on(hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__))), ENGINE_DONE)
+
+/* result<_, error-code> at 1000 */
+static uint32_t code(void)
+{
+    return hk_u8(1000) ? hk_u8(1001) : (uint32_t)NET_OK;
+}
+
+static uint32_t new_socket(const char *interface, const char *name, uint32_t family)
+{
+    hk_call(interface, name, family, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    return hk_u32(1004);
+}
+
+static uint32_t tcp(void)
+{
+    return new_socket("wasi:sockets/tcp-create-socket", "create-tcp-socket", 0);
+}
+
+/* The 12 slots of an IPv4 address, after what comes first. */
+#define V4(port, a, b, c, d) 0, port, a, b, c, d, 0, 0, 0, 0, 0, 0
+
+static uint32_t start_connect(uint32_t s, uint16_t port)
+{
+    hk_call(TCP, M("start-connect"), s, network, V4(port, 127, 0, 0, 1), 1000);
+    return code();
+}
+
+static void block_on(const char *interface, const char *subscribe, uint32_t self)
+{
+    hk_call(interface, subscribe, self);
+    uint32_t p = hk_slots[0].u32;
+    call_on("wasi:io/poll", "[method]pollable.block", p);
+    hk_call("wasi:io/poll", "pollable", p);
+}
+
+static void tcp_echo(void **state)
+{
+    uint16_t port;
+    int listening = listener(SOCK_STREAM, &port);
+    begin(port);
+    uint32_t s = tcp();
+    hk_call(TCP, M("finish-connect"), s, 1000);
+    assert_int_equal(hk_u8(1004), NET_NOT_IN_PROGRESS);
+    assert_int_equal(start_connect(s, port), NET_OK);
+    char want[64];
+    snprintf(want, sizeof want, "tcp://127.0.0.1:%u", port);
+    assert_string_equal(asked, want);
+    assert_int_equal(start_connect(s, port), NET_CONCURRENCY_CONFLICT);
+    block_on(TCP, M("subscribe"), s);
+    hk_call(TCP, M("finish-connect"), s, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    uint32_t in = hk_u32(1004), out = hk_u32(1008);
+    int peer = accept(listening, NULL, NULL);
+    hk_call(STREAMS, "[method]output-stream.blocking-write-and-flush", out, 2000,
+            hk_put(2000, "So rested he"), 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    char text[100];
+    assert_int_equal(read(peer, text, sizeof text), 12);
+    hk_wait(STREAMS, "[method]input-stream.blocking-read", in, 100, 1000);
+    assert_int_equal(write(peer, "by the Tumtum tree", 18), 18);
+    assert_int_equal(run_on(ENGINE_WAIT), ENGINE_DONE);
+    hk_assert_str(1004, "by the Tumtum tree");
+    /* addresses */
+    hk_call(TCP, M("remote-address"), s, 1000);
+    assert_true(hk_u8(1000) == 0 && hk_u8(1004) == 0);
+    uint16_t got;
+    memcpy(&got, hk_memory() + 1008, 2);
+    assert_int_equal(got, port);
+    assert_memory_equal(hk_memory() + 1010, "\x7f\0\0\x01", 4);
+    hk_call(TCP, M("local-address"), s, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    /* A full pipe makes the guest wait; a drained one lets it go on. */
+    hk_call(TCP, M("set-send-buffer-size"), s, 4096, 1000);
+    int waits = 0;
+    size_t drained = 0;
+    for (int i = 0; i < 2000 && !waits; i++) {
+        engine_status st = hk_start(
+            hk_find(STREAMS, "[method]output-stream.blocking-write-zeroes-and-flush"),
+            HK_ARGS(out, 4096, 1000));
+        waits += st == ENGINE_WAIT;
+    }
+    assert_int_equal(waits, 1);
+    static char sink[1 << 16];
+    for (int i = 0; i < 2000 && hk.wakes < 3; i++) {
+        ssize_t n = recv(peer, sink, sizeof sink, MSG_DONTWAIT);
+        drained += n > 0 ? (size_t)n : 0;
+        loop_turn(hk.l, 1);
+        if (kit_run(hk.in) == ENGINE_DONE)
+            break;
+    }
+    assert_true(drained > 4096);
+    /* The peer ends: closed. */
+    hk_call(TCP, M("shutdown"), s, 1, 1000);
+    assert_int_equal(code(), NET_OK);
+    hk_call(STREAMS, "[method]output-stream.check-write", out, 1000);
+    close(peer);
+    call_on(STREAMS, "[method]input-stream.blocking-read", in, 100, 1000);
+    assert_int_equal(hk_u8(1000), 1);
+    hk_trap("resource has children", TCP, "tcp-socket", s);
+    hk_close();
+    close(listening);
+}
+
+static void tcp_denied(void **state)
+{
+    uint16_t port;
+    int listening = listener(SOCK_STREAM, &port);
+    begin(port);
+    uint32_t s = tcp();
+    assert_int_equal(start_connect(s, (uint16_t)(port + 1)), NET_ACCESS_DENIED);
+    hk_call(TCP, M("start-connect"), s, network, V4(port, 127, 0, 0, 2), 1000);
+    assert_int_equal(code(), NET_ACCESS_DENIED);
+    assert_int_equal(start_connect(s, 0), NET_INVALID_ARGUMENT);
+    hk_call(TCP, M("start-connect"), s, network, V4(port, 0, 0, 0, 0), 1000);
+    assert_int_equal(code(), NET_INVALID_ARGUMENT);
+    hk_call(TCP, M("start-connect"), s, network, 1, port, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1000);
+    assert_int_equal(code(), NET_INVALID_ARGUMENT); /* the other family */
+    hk_call(TCP, M("start-bind"), s, network, V4(0, 127, 0, 0, 1), 1000);
+    assert_int_equal(code(), NET_ACCESS_DENIED);
+    hk_call(TCP, M("finish-bind"), s, 1000);
+    assert_int_equal(code(), NET_NOT_IN_PROGRESS);
+    hk_call(TCP, M("start-listen"), s, 1000);
+    assert_int_equal(code(), NET_INVALID_STATE);
+    hk_call(TCP, M("finish-listen"), s, 1000);
+    assert_int_equal(code(), NET_NOT_IN_PROGRESS);
+    hk_call(TCP, M("accept"), s, 1000);
+    assert_int_equal(hk_u8(1004), NET_INVALID_STATE);
+    hk_call(TCP, M("is-listening"), s);
+    assert_int_equal(hk_slots[0].u32, 0);
+    hk_call(TCP, M("local-address"), s, 1000);
+    assert_int_equal(hk_u8(1004), NET_INVALID_STATE);
+    hk_call(TCP, M("remote-address"), s, 1000);
+    assert_int_equal(hk_u8(1004), NET_INVALID_STATE);
+    hk_call(TCP, M("shutdown"), s, 2, 1000);
+    assert_int_equal(code(), NET_INVALID_STATE);
+    /* Refused: told by finish-connect. */
+    close(listening);
+    assert_int_equal(start_connect(s, port), NET_OK);
+    block_on(TCP, M("subscribe"), s);
+    hk_call(TCP, M("finish-connect"), s, 1000);
+    assert_int_equal(hk_u8(1004), NET_CONNECTION_REFUSED);
+    assert_int_equal(start_connect(s, port), NET_INVALID_STATE);
+    hk_close();
+}
+
+/* get and set of an option; a value of zero is invalid. */
+static void option(const char *interface, uint32_t s, const char *get, const char *set, uint64_t v,
+                   unsigned size)
+{
+    hk_call(interface, set, s, v, 1000);
+    assert_int_equal(code(), NET_OK);
+    hk_call(interface, get, s, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    uint64_t got = size == 8   ? hk_u64(1008)
+                   : size == 4 ? hk_u32(1004)
+                               : hk_u8(1001);
+    if (got != v)
+        fail_msg("%s: %llu", get, (unsigned long long)got);
+    hk_call(interface, set, s, 0, 1000);
+    assert_int_equal(code(), strcmp(set, M("set-keep-alive-enabled")) ? NET_INVALID_ARGUMENT : NET_OK);
+}
+
+static void options(void **state)
+{
+    begin(1);
+    uint32_t s = tcp(), six = new_socket("wasi:sockets/tcp-create-socket", "create-tcp-socket", 1);
+    option(TCP, s, M("keep-alive-enabled"), M("set-keep-alive-enabled"), 1, 1);
+    option(TCP, s, M("keep-alive-idle-time"), M("set-keep-alive-idle-time"), 7 * NS_PER_S, 8);
+    option(TCP, s, M("keep-alive-interval"), M("set-keep-alive-interval"), 8 * NS_PER_S, 8);
+    option(TCP, s, M("keep-alive-count"), M("set-keep-alive-count"), 9, 4);
+    option(TCP, s, M("hop-limit"), M("set-hop-limit"), 33, 1);
+    option(TCP, six, M("hop-limit"), M("set-hop-limit"), 34, 1);
+    option(TCP, s, M("receive-buffer-size"), M("set-receive-buffer-size"), 8192, 8);
+    option(TCP, s, M("send-buffer-size"), M("set-send-buffer-size"), 8192, 8);
+    hk_call(TCP, M("set-listen-backlog-size"), s, 5, 1000);
+    assert_int_equal(code(), NET_OK);
+    hk_call(TCP, M("set-listen-backlog-size"), s, 0, 1000);
+    assert_int_equal(code(), NET_INVALID_ARGUMENT);
+    hk_call(TCP, M("address-family"), six);
+    assert_int_equal(hk_slots[0].u32, 1);
+    uint32_t u = new_socket("wasi:sockets/udp-create-socket", "create-udp-socket", 0);
+    option(UDP, u, U("unicast-hop-limit"), U("set-unicast-hop-limit"), 35, 1);
+    option(UDP, u, U("receive-buffer-size"), U("set-receive-buffer-size"), 8192, 8);
+    option(UDP, u, U("send-buffer-size"), U("set-send-buffer-size"), 8192, 8);
+    hk_call(UDP, U("address-family"), u);
+    assert_int_equal(hk_slots[0].u32, 0);
+    hk_close();
+}
+
+/* One outgoing-datagram at 4000: data at 2000, remote address 127.0.0.1:port if there is one. */
+static void datagram_at(const char *text, uint16_t port)
+{
+    memset(hk_memory() + 4000, 0, 64);
+    hk_put_u32(4000, 2000);
+    hk_put_u32(4004, hk_put(2000, text));
+    if (!port)
+        return;
+    hk_memory()[4008] = 1;
+    memcpy(hk_memory() + 4016, &port, 2);
+    memcpy(hk_memory() + 4018, "\x7f\0\0\x01", 4);
+}
+
+static void udp_both_ways(void **state)
+{
+    uint16_t port;
+    int peer = listener(SOCK_DGRAM, &port);
+    begin(port);
+    uint32_t u = new_socket("wasi:sockets/udp-create-socket", "create-udp-socket", 0);
+    hk_call(UDP, U("local-address"), u, 1000);
+    assert_int_equal(hk_u8(1004), NET_INVALID_STATE);
+    hk_call(UDP, U("stream"), u, 0, V4(0, 0, 0, 0, 0), 1000);
+    assert_int_equal(hk_u8(1004), NET_INVALID_STATE);
+    hk_call(UDP, U("start-bind"), u, network, V4(0, 127, 0, 0, 9), 1000);
+    assert_int_equal(code(), NET_ACCESS_DENIED);
+    hk_call(UDP, U("finish-bind"), u, 1000);
+    assert_int_equal(code(), NET_NOT_IN_PROGRESS);
+    hk_call(UDP, U("start-bind"), u, network, V4(0, 127, 0, 0, 1), 1000);
+    assert_int_equal(code(), NET_OK);
+    block_on(UDP, U("subscribe"), u);
+    hk_call(UDP, U("finish-bind"), u, 1000);
+    assert_int_equal(code(), NET_OK);
+    hk_call(UDP, U("local-address"), u, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    hk_call(UDP, U("remote-address"), u, 1000);
+    assert_int_equal(hk_u8(1004), NET_INVALID_STATE);
+    hk_call(UDP, U("stream"), u, 1, V4((uint64_t)port + 1, 127, 0, 0, 1), 1000);
+    assert_int_equal(hk_u8(1004), NET_ACCESS_DENIED);
+    hk_call(UDP, U("stream"), u, 0, V4(0, 0, 0, 0, 0), 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    uint32_t in = hk_u32(1004), out = hk_u32(1008);
+    block_on(UDP, "[method]outgoing-datagram-stream.subscribe", out);
+    hk_call(UDP, "[method]outgoing-datagram-stream.check-send", out, 1000);
+    assert_true(hk_u64(1008) > 0);
+    datagram_at("ping", port);
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    assert_int_equal(hk_u64(1008), 1);
+    datagram_at("ping", (uint16_t)(port + 1));
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1008) == NET_ACCESS_DENIED);
+    datagram_at("ping", 0);
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    assert_int_equal(hk_u8(1008), NET_INVALID_ARGUMENT);
+    char text[100];
+    struct sockaddr_in from;
+    socklen_t n = sizeof from;
+    assert_int_equal(recvfrom(peer, text, sizeof text, 0, (struct sockaddr *)&from, &n), 4);
+    hk_call(UDP, "[method]incoming-datagram-stream.receive", in, 10, 1000);
+    assert_true(hk_u8(1000) == 0 && hk_u32(1008) == 0);
+    assert_int_equal(sendto(peer, "pong!", 5, 0, (struct sockaddr *)&from, n), 5);
+    block_on(UDP, "[method]incoming-datagram-stream.subscribe", in);
+    hk_call(UDP, "[method]incoming-datagram-stream.receive", in, 10, 1000);
+    assert_int_equal(hk_u32(1008), 1);
+    hk_assert_str(hk_u32(1004), "pong!");
+    uint16_t got;
+    memcpy(&got, hk_memory() + hk_u32(1004) + 12, 2);
+    assert_int_equal(got, port);
+    /* A fixed remote address. */
+    hk_call(UDP, "incoming-datagram-stream", in);
+    hk_call(UDP, "outgoing-datagram-stream", out);
+    hk_call(UDP, U("stream"), u, 1, V4(port, 127, 0, 0, 1), 1000);
+    out = hk_u32(1008);
+    hk_call(UDP, U("remote-address"), u, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    hk_call(UDP, "[method]outgoing-datagram-stream.check-send", out, 1000);
+    datagram_at("fixed", 0);
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    assert_int_equal(hk_u64(1008), 1);
+    assert_int_equal(recv(peer, text, sizeof text, 0), 5);
+    hk_trap("still alive", UDP, U("stream"), u, 0, V4(0, 0, 0, 0, 0), 1000);
+    hk_close();
+    close(peer);
+}
+
+static uint32_t resolve(const char *name)
+{
+    hk_call(LOOKUP, "resolve-addresses", network, 2000, hk_put(2000, name), 1000);
+    return hk_u8(1000) ? 10000u + hk_u8(1004) : hk_u32(1004);
+}
+
+static void names_are_looked_up(void **state)
+{
+    const char *next = "[method]resolve-address-stream.resolve-next-address";
+    const char *subscribe = "[method]resolve-address-stream.subscribe";
+    begin(1);
+    assert_int_equal(resolve("example.com"), 10000 + NET_ACCESS_DENIED);
+    assert_int_equal(resolve("a b"), 10000 + NET_INVALID_ARGUMENT);
+    assert_int_equal(resolve(""), 10000 + NET_INVALID_ARGUMENT);
+    uint32_t s = resolve("192.0.2.7");
+    hk_call(LOOKUP, next, s, 1000);
+    assert_true(hk_u8(1000) == 0 && hk_u8(1002) == 1 && hk_u8(1004) == 0);
+    assert_memory_equal(hk_memory() + 1006, "\xc0\0\x02\x07", 4);
+    hk_call(LOOKUP, next, s, 1000);
+    assert_int_equal(hk_u8(1002), 0);
+    s = resolve("2001:db8::9");
+    hk_call(LOOKUP, next, s, 1000);
+    assert_int_equal(hk_u8(1004), 1);
+    /* localhost is in every hosts file. */
+    s = resolve("localhost");
+    hk_call(LOOKUP, next, s, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1002) == NET_WOULD_BLOCK);
+    block_on(LOOKUP, subscribe, s);
+    hk_call(LOOKUP, next, s, 1000);
+    assert_true(hk_u8(1000) == 0 && hk_u8(1002) == 1);
+    hk_call(LOOKUP, "resolve-address-stream", s);
+    /* Dropped before the answer, and with the guest. */
+    s = resolve("localhost");
+    hk_call(LOOKUP, "resolve-address-stream", s);
+    resolve("localhost");
+    hk_close();
+    for (int i = 0; i < 20; i++)
+        loop_turn(hk.l, 1);
+}
+
+static void network_errors(void **state)
+{
+    uint16_t port;
+    int listening = listener(SOCK_STREAM, &port);
+    begin(port);
+    uint32_t s = tcp();
+    start_connect(s, port);
+    block_on(TCP, M("subscribe"), s);
+    hk_call(TCP, M("finish-connect"), s, 1000);
+    uint32_t in = hk_u32(1004);
+    int peer = accept(listening, NULL, NULL);
+    struct linger l = {1, 0};
+    setsockopt(peer, SOL_SOCKET, SO_LINGER, &l, sizeof l);
+    close(peer);
+    call_on(STREAMS, "[method]input-stream.blocking-read", in, 100, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == 0);
+    uint32_t e = hk_u32(1008);
+    hk_call("wasi:sockets/network", "network-error-code", e, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1001) == NET_CONNECTION_RESET);
+    hk_call("wasi:filesystem/types", "filesystem-error-code", e, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    hk_close();
+    close(listening);
+}
+
+static int end_all(void **state)
+{
+    host_loop_close(hk.l);
+    return hk_end(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tcp_echo),      cmocka_unit_test(tcp_denied),
+        cmocka_unit_test(options),       cmocka_unit_test(udp_both_ways),
+        cmocka_unit_test(names_are_looked_up), cmocka_unit_test(network_errors),
+    };
+    return cmocka_run_group_tests(tests, hk_begin, end_all);
+}
