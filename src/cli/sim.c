@@ -4,8 +4,8 @@
 #include "cli/sim.h"
 
 #include "base/limits.h"
-#include "carbon/when.h"
 #include "cli/carbon_data.h"
+#include "cli/trace.h"
 #include "sched/sim_report.h"
 
 #include <math.h>
@@ -15,7 +15,10 @@
 static const char usage[] =
     "ebb sim: load and carbon in virtual time, through the platform's own scheduler\n\n"
     "  --load apps|uniform|xfaas|FILE   1,000 synthetic apps (default), one deferrable CPU-second\n"
-    "                     an hour, XFaaS's day, or a trace: CSV time,app,calls,cpu_s,deferrable\n"
+    "                     an hour, XFaaS's day, or a trace: CSV time,app,calls,cpu_s,deferrable, "
+    "or\n"
+    "                     a day of Azure Functions 2019 (invocations per minute), its calls of\n"
+    "                     --call-ms N, or --durations FILE of the same data set\n"
     "  --days N           to simulate (default 7), of which --warm N do not count in ratios\n"
     "  --intensity FILE   grid carbon intensity (CSV or a provider's JSON); may be repeated\n"
     "  --fit FILE         history that the forecaster is fitted on, before the others; repeated\n"
@@ -44,7 +47,7 @@ typedef struct {
     sim_config c;
     const char *fit[FILES_MAX], *intensity[FILES_MAX];
     size_t fit_count, intensity_count;
-    const char *load, *policies, *json, *svg, *forecasts, *against;
+    const char *load, *durations, *policies, *json, *svg, *forecasts, *against;
     double days, warm, seed, apps, shuffle, shuffle_told, grid, code_factor, slack, call_ms,
         tick_ms;
     bool check, queue;
@@ -71,8 +74,10 @@ static bool parse(int argc, char **argv, options *o, err *e)
     const struct {
         const char *name;
         const char **to;
-    } texts[] = {{"--load", &o->load}, {"--policy", &o->policies},     {"--json", &o->json},
-                 {"--svg", &o->svg},   {"--forecasts", &o->forecasts}, {"--against", &o->against}};
+    } texts[] = {{"--load", &o->load},       {"--durations", &o->durations},
+                 {"--policy", &o->policies}, {"--json", &o->json},
+                 {"--svg", &o->svg},         {"--forecasts", &o->forecasts},
+                 {"--against", &o->against}};
     const struct {
         const char *name;
         double min, max, *to;
@@ -192,68 +197,6 @@ static bool intensity_set(options *o, arena *a, err *e)
     return true;
 }
 
-static int by_time(const void *a, const void *b)
-{
-    const sim_event *x = a, *y = b;
-    return (x->t_s > y->t_s) - (x->t_s < y->t_s);
-}
-
-/* time,app,calls,cpu_s,deferrable(0|1); apps are numbered in order of appearance. */
-static bool trace_read(options *o, arena *a, err *e)
-{
-    enum { APPS_MAX = 100000 };
-    bytes text;
-    if (!file_read(o->load, 1 * GIB, a, &text, e))
-        return false;
-    str rest = {(const char *)text.p, text.n};
-    size_t lines = 1, n = 0, apps = 0, number = 0;
-    for (size_t i = 0; i < text.n; i++)
-        lines += text.p[i] == '\n';
-    sim_event *v = ARENA_ARRAY(a, sim_event, lines);
-    str *names = ARENA_ARRAY(a, str, APPS_MAX);
-    bool *deferrable = ARENA_ARRAY(a, bool, APPS_MAX);
-    if (!v || !names || !deferrable)
-        return err_no_memory(e);
-    while (rest.n) {
-        str line = str_trim(str_cut(&rest, '\n')), cell[5];
-        number++;
-        if (!line.n || line.p[0] == '#' || (number == 1 && str_starts(line, S("time"))))
-            continue;
-        for (int i = 0; i < 5; i++)
-            cell[i] = str_trim(str_cut(&line, ','));
-        char cpu[64] = {0}, *end;
-        memcpy(cpu, cell[3].p ? cell[3].p : "", cell[3].n < 63 ? cell[3].n : 63);
-        sim_event x = {.cpu_s = strtod(cpu, &end)};
-        if (!when_parse(cell[0], &x.t_s, e) || !str_to_u64(cell[2], UINT32_MAX, &x.calls) ||
-            !*cpu || *end || !(x.cpu_s >= 0))
-            return err_set(e, ERR_INVALID, "%s:%zu: not time,app,calls,cpu_s,deferrable", o->load,
-                           number);
-        size_t k = n && str_eq(names[v[n - 1].app], cell[1]) ? v[n - 1].app : 0;
-        while (k < apps && !str_eq(names[k], cell[1]))
-            k++;
-        if (k == apps) {
-            if (apps == APPS_MAX)
-                return err_set(e, ERR_LIMIT, "%s: more than %d apps", o->load, APPS_MAX);
-            names[apps++] = cell[1];
-            deferrable[k] = str_eq(cell[4], S("1"));
-        }
-        x.app = (uint32_t)k;
-        v[n++] = x;
-    }
-    if (!n)
-        return err_set(e, ERR_INVALID, "%s: no events", o->load);
-    qsort(v, n, sizeof *v, by_time);
-    /* The trace is laid onto the simulated days: its first day onto the first. */
-    int64_t shift = o->c.start_s - v[0].t_s / 86400 * 86400;
-    for (size_t i = 0; i < n; i++)
-        v[i].t_s += shift;
-    o->c.events = v;
-    o->c.events_count = n;
-    o->c.trace_apps = apps;
-    o->c.trace_deferrable = deferrable;
-    return true;
-}
-
 static bool load_set(options *o, arena *a, err *e)
 {
     sim_config *c = &o->c;
@@ -264,8 +207,16 @@ static bool load_set(options *o, arena *a, err *e)
               : strcmp(o->load, "uniform") == 0 ? SIM_UNIFORM
               : strcmp(o->load, "xfaas") == 0   ? SIM_XFAAS
                                                 : SIM_TRACE;
-    if (c->load == SIM_TRACE && !trace_read(o, a, e))
-        return false;
+    if (c->load == SIM_TRACE) {
+        trace t;
+        if (!trace_read(o->load, o->durations, o->call_ms / 1000, a, &t, e))
+            return false;
+        trace_shift(&t, c->start_s); /* its first day is the first that is simulated */
+        c->events = t.events;
+        c->events_count = t.events_count;
+        c->trace_apps = t.apps;
+        c->trace_deferrable = t.deferrable;
+    }
     if (isfinite(c->cpus))
         c->power = power_model_specpower((unsigned)ceil(c->cpus));
     return true;

@@ -130,6 +130,24 @@ def test_trace(tmp_path):
     assert "trace.csv:2" in run(*args, fail=True)
 
 
+def test_azure_trace(tmp_path):
+    """The public data set's shape: a row a function, a column a minute, durations beside."""
+    head = "HashOwner,HashApp,HashFunction,Trigger," + ",".join(map(str, range(1, 1441)))
+    web = "o,a,f1,http," + ",".join("2" if m % 2 else "0" for m in range(1440))
+    batch = "o,a,f2,queue," + ",".join("60" if m == 100 else "0" for m in range(1440))
+    (tmp_path / "d.csv").write_text("\n".join([head, web, batch]) + "\n")
+    (tmp_path / "t.csv").write_text("HashOwner,HashApp,HashFunction,Average,Count,Minimum,Maximum\n"
+                                    "o,a,f2,500,60,1,2\n")
+    p = policies(run("sim", "--load", tmp_path / "d.csv", "--durations", tmp_path / "t.csv",
+                     "--call-ms", 10, "--days", 2, "--policy", "now,ours", "--json", "-"))
+    for row in p.values():
+        assert row["apps"] == 2 and row["calls"] == 1440 + 60
+        assert row["deferrable_cpu_s"] == pytest.approx(30)
+        assert row["cpu_s"] == pytest.approx(30 + 14.4)
+    (tmp_path / "d.csv").write_text(f"{head}\n{web}\no,a,f3,http,x\n")
+    assert "d.csv:3: minute 1" in run("sim", "--load", tmp_path / "d.csv", fail=True)
+
+
 def test_against():
     result = json.loads(run("sim", "--apps", 300, "--days", 2, "--against",
                             "always-on,container,microvm", "--json", "-"))
