@@ -32,14 +32,17 @@ static bool module_map(int argc, char **argv, bytes *ret, err *e)
 static bool compile(int argc, char **argv, err *e)
 {
     bytes module;
-    engine *en;
+    engine *en = NULL;
     engine_config config = engine_config_default();
     config.compiler = true;
     _cleanup_(buf_fini) buf out;
     buf_init(&out, 4 * GIB);
-    return module_map(argc, argv, &module, e) && engine_new(&config, &en, e) &&
-           sandbox_enter(SANDBOX_COMPILE, e) && engine_compile(en, module, &out, e) &&
-           fd_write_all(4, out.p, out.n, e);
+    bool ok = module_map(argc, argv, &module, e) && engine_new(&config, &en, e) &&
+              sandbox_enter(SANDBOX_COMPILE, e) && engine_compile(en, module, &out, e) &&
+              fd_write_all(4, out.p, out.n, e);
+    if (en)
+        engine_free(en);
+    return ok;
 }
 
 int role_compile(int argc, char **argv)
