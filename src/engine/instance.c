@@ -48,17 +48,19 @@ static void instance_give(engine *en, engine_instance *in)
     en->spare_count++;
 }
 
-/* A tick found this guest running. Its own call yields, so that others have their turn. A function
- * that the host called (an allocation, a destructor) can't: the host function above it is not done;
- * it may go on for a while and is then stopped. */
+/* A tick found this guest running: it yields, so that others have their turn. Only a function that
+ * a waiting host function called (an allocation, a destructor) can't: Wasmtime polls that host
+ * function as a future, inside which the fiber must not be left. It may go on for a while and is
+ * then stopped. */
 static wasmtime_error_t *tick_came(const wasmtime_context_t *ctx, void *data, uint64_t *delta,
                                    wasmtime_update_deadline_kind_t *kind)
 {
     (void)ctx;
     engine_instance *in = data;
     *delta = 1;
-    *kind = in->nest ? WASMTIME_UPDATE_DEADLINE_CONTINUE : WASMTIME_UPDATE_DEADLINE_YIELD;
-    if (!in->nest || ++in->nest_ticks < ENGINE_NEST_TICKS_MAX)
+    bool stuck = in->nest && in->frames_count; /* its future is being polled: no second yield */
+    *kind = stuck ? WASMTIME_UPDATE_DEADLINE_CONTINUE : WASMTIME_UPDATE_DEADLINE_YIELD;
+    if (!stuck || ++in->nest_ticks < ENGINE_NEST_TICKS_MAX)
         return NULL;
     return wasmtime_error_new("an allocation or clean-up function of the guest ran too long");
 }
