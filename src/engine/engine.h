@@ -70,10 +70,11 @@ typedef enum {
     HOST_DONE, /* results are in the slots */
     HOST_TRAP, /* engine_trap_set was called */
     HOST_WAIT, /* call me again after engine_wake: only where may_wait was declared */
+    HOST_YIELD, /* as HOST_WAIT, but only for others to have their turn: engine_poll says YIELD */
 } host_status;
 
 /* A host function of a module. Arguments come in `slots`, results go there. A function that
- * returned HOST_WAIT is called again, with the same `slots` and env, at each later engine_poll,
+ * returned HOST_WAIT or HOST_YIELD is called again, with the same `slots` and env, at each later engine_poll,
  * until it returns something else: it must be written so that it may be tried again. */
 typedef host_status (*engine_host_fn)(void *env, engine_instance *in, slot *slots);
 
@@ -81,6 +82,7 @@ typedef struct {
     engine_host_fn fn; /* NULL: calling it traps, naming the import */
     void *env;         /* borrowed; outlives the module */
     bool may_wait;     /* costs some 100 ns a call more */
+    bool inside;       /* does not leave the instance: allocations and post-return may call it */
 } engine_import;
 
 /* Maps an artifact and links it: imports[k] is "ebb" "<k>". The file is checked (owner, length,
@@ -114,11 +116,23 @@ typedef enum {
 } engine_status;
 
 /* Begin an operation; engine_poll then drives it. `slots` must stay where they are until it ends;
- * they hold the arguments, then the results. A post-return takes the results of its lift. */
+ * they hold the arguments, then the results. A post-return takes the results of its lift.
+ *
+ * From a host function of another instance these work too, and engine_poll runs this instance on a
+ * fiber of its own below that host function's. They even work for an instance that is in the middle
+ * of an operation, as long as its fiber stands in a host function below us (a component instance
+ * that wraps another is called back by it): the new operation is driven to its end, or the instance
+ * freed, before the older one goes on. */
 void engine_start(engine_instance *in);                            /* instantiate, run "start" */
 void engine_call(engine_instance *in, uint32_t lift, slot *slots); /* "f<lift>" */
 void engine_post_return(engine_instance *in, uint32_t lift, slot *slots); /* "p<lift>" */
+/* "r<k>" with four slots; the result in the first. It may call no import. */
+void engine_call_realloc(engine_instance *in, int32_t k, slot *slots);
+/* "d<resource>" with the representation. */
+void engine_call_destroy(engine_instance *in, uint32_t resource, slot *slots);
 engine_status engine_poll(engine_instance *in);
+/* Instantiated, and its start function, if any, has run. */
+bool engine_instance_ready(const engine_instance *in);
 
 /* From host functions, on the fiber. `k` is the canonical options' index, PLAN_NONE never. */
 /* Base and size of memory k now. */
@@ -131,6 +145,8 @@ bool engine_destroy(engine_instance *in, uint32_t resource, uint32_t representat
 /* Makes the next HOST_TRAP say this. Always returns HOST_TRAP. */
 host_status engine_trap_set(engine_instance *in, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Makes the next HOST_TRAP of `in` say what ended `from`, frames included. Returns HOST_TRAP. */
+host_status engine_trap_pass(engine_instance *in, const engine_instance *from);
 /* proc_exit and wasi:cli/exit: ends the operation as ENGINE_TRAP with exited set. */
 host_status engine_exit_set(engine_instance *in, int status);
 

@@ -71,7 +71,7 @@ static wasm_trap_t *host_trap(engine_instance *in)
 /* Reasons not to call at all. */
 static bool host_refuses(engine_instance *in, const link_entry *link)
 {
-    if (!in->may_leave)
+    if (!in->may_leave && !link->im.inside)
         trap_say(in,
                  "cannot leave component instance: '%.*s' '%.*s' was called during an "
                  "allocation or clean-up",
@@ -95,7 +95,7 @@ static wasm_trap_t *plain_call(void *env, wasmtime_caller_t *caller, wasmtime_va
         return host_trap(in);
     static_assert(sizeof(slot) == sizeof(wasmtime_val_raw_t), "slots are Wasmtime's raw values");
     host_status status = link->im.fn(link->im.env, in, (slot *)(void *)raw);
-    must(status != HOST_WAIT); /* may_wait was not declared */
+    must(status == HOST_DONE || status == HOST_TRAP); /* may_wait was not declared */
     return status == HOST_DONE ? NULL : host_trap(in);
 }
 
@@ -115,13 +115,15 @@ static bool async_again(void *env)
 {
     wait_frame *f = env;
     engine_instance *in = f->in;
-    host_status status = HOST_WAIT;
-    if (f->fresh)
+    host_status status;
+    if (f->fresh) {
         f->fresh = false; /* it has just been tried */
-    else
+        status = f->yields ? HOST_YIELD : HOST_WAIT;
+    } else {
         status = f->link->im.fn(f->link->im.env, in, f->slots);
-    if (status == HOST_WAIT) {
-        in->waiting = true;
+    }
+    if (status == HOST_WAIT || status == HOST_YIELD) {
+        in->waiting = status == HOST_WAIT;
         return false;
     }
     if (status == HOST_DONE)
@@ -165,8 +167,9 @@ static void async_call(void *env, wasmtime_caller_t *caller, const wasmtime_val_
     f->trap = trap;
     vals_to_slots(args, args_count, f->slots);
     host_status status = link->im.fn(link->im.env, in, f->slots);
-    if (status == HOST_WAIT) {
+    if (status == HOST_WAIT || status == HOST_YIELD) {
         f->fresh = true;
+        f->yields = status == HOST_YIELD;
         *ret = (wasmtime_async_continuation_t){async_again, f, frame_pop};
         return;
     }

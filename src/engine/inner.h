@@ -73,11 +73,29 @@ typedef struct {
     const link_entry *link;
     wasmtime_val_t *results;
     wasm_trap_t **trap;
-    bool fresh;
+    bool fresh, yields;
     slot slots[ENGINE_SLOTS_MAX];
 } wait_frame;
 
-typedef enum { OP_NONE, OP_INSTANTIATE, OP_START, OP_LIFT, OP_POST_RETURN } engine_op;
+typedef enum {
+    OP_NONE,
+    OP_INSTANTIATE,
+    OP_START,
+    OP_LIFT,
+    OP_POST_RETURN,
+    OP_REALLOC,
+    OP_DESTROY
+} engine_op;
+
+/* An operation that is not the current one of its instance. */
+typedef struct {
+    wasmtime_call_future_t *future;
+    engine_op op;
+    uint32_t lift, nest, nest_ticks;
+    slot *slots;
+    bool may_leave;
+    wasmtime_func_t func;
+} engine_saved;
 
 struct engine_instance {
     engine *en;
@@ -91,8 +109,13 @@ struct engine_instance {
     wasm_trap_t *trap;       /* written by the future */
     wasmtime_error_t *error; /* likewise */
     engine_op op;
-    uint32_t lift;
+    uint32_t lift; /* or realloc, or resource */
     slot *slots;   /* of the operation */
+    /* An instance that is called back has several operations. Outside of engine_poll the fields
+     * above are the outermost; inside, the one of the innermost engine_poll. */
+    uint32_t polling;                  /* engine_poll is on the native stack so many times */
+    uint32_t outer_count, inner_count; /* how many are put aside */
+    bool begun;                        /* a nested one was begun and not polled yet */
     bool started;  /* instantiated: exports may be looked up */
     bool dead;     /* trapped: may only be freed */
     bool dropping; /* the fiber is being unwound: guest code runs no more */
@@ -100,6 +123,7 @@ struct engine_instance {
     bool
         may_leave; /* false while the guest allocates or cleans up for us (may_leave of the spec) */
     bool trap_ready, wasm_trap;
+    bool trap_passed; /* `backtrace` begins with another instance's frames */
     bool sampled; /* not populated: shows which pages the guest writes itself */
     uint32_t nest, nest_ticks, frames_count;
     uint32_t memories_known, reallocs_known; /* bit k < ENGINE_CACHED */
@@ -112,6 +136,8 @@ struct engine_instance {
     wasmtime_memory_t memories[ENGINE_CACHED];
     wasmtime_func_t reallocs[ENGINE_CACHED];
     wasmtime_val_t args[ENGINE_SLOTS_MAX], results[ABI_FLAT_RESULTS_MAX];
+    engine_saved outer[ENGINE_NEST_MAX]; /* their fibers stand in host functions below us */
+    engine_saved inner[ENGINE_NEST_MAX]; /* suspended; the innermost first */
     wait_frame frames[ENGINE_NEST_MAX];
     char trap_text[ENGINE_TRAP_TEXT_MAX];
 };

@@ -178,9 +178,12 @@ void engine_instance_free(engine_instance *in)
         const uint8_t *base = instance_memory0(in, &size);
         pages_sample(in->module, base, size);
     }
+    must(in->polling == 0);
     if (in->future) {
         engine_instance *outer = slice_enter(in);
         in->dropping = true;
+        for (uint32_t i = 0; i < in->inner_count; i++)
+            wasmtime_call_future_delete(in->inner[i].future);
         wasmtime_call_future_delete(in->future);
         slice_leave(in, outer);
         must(in->frames_count == 0);
@@ -198,9 +201,51 @@ void engine_instance_free(engine_instance *in)
 
 void *engine_user(const engine_instance *in) { return in->user; }
 
+static engine_saved operation_get(const engine_instance *in)
+{
+    return (engine_saved){in->future,     in->op,    in->lift,      in->nest,
+                          in->nest_ticks, in->slots, in->may_leave, in->func};
+}
+
+static void operation_put(engine_instance *in, const engine_saved *s)
+{
+    in->future = s->future;
+    in->op = s->op;
+    in->lift = s->lift;
+    in->nest = s->nest;
+    in->nest_ticks = s->nest_ticks;
+    in->slots = s->slots;
+    in->may_leave = s->may_leave;
+    in->func = s->func;
+}
+
+/* The current operation's fiber stands in a host function below us: another one takes its place.
+ * Each that is put aside has a wait_frame, so there is room. */
+static void operation_nest(engine_instance *in, const engine_saved *s)
+{
+    must(in->polling > 0 && in->outer_count < ENGINE_NEST_MAX);
+    in->outer[in->outer_count++] = operation_get(in);
+    operation_put(in, s);
+}
+
+/* Back to the one below; if the nested one is not over, it waits for its next poll. */
+static void operation_unnest(engine_instance *in)
+{
+    if (in->op != OP_NONE) {
+        must(in->inner_count < ENGINE_NEST_MAX);
+        in->inner[in->inner_count++] = operation_get(in);
+    }
+    operation_put(in, &in->outer[--in->outer_count]);
+}
+
 static void operation_begin(engine_instance *in, engine_op op, uint32_t lift, slot *slots)
 {
-    must(in->op == OP_NONE && !in->dead);
+    must(!in->dead && !in->begun);
+    if (in->polling > 0) {
+        operation_nest(in, &(engine_saved){.may_leave = true});
+        in->begun = true;
+    }
+    must(in->op == OP_NONE);
     in->trap_ready = in->wasm_trap = false; /* said, but not meant, in an operation before */
     in->op = op;
     in->lift = lift;
@@ -225,27 +270,73 @@ void engine_post_return(engine_instance *in, uint32_t lift, slot *slots)
     operation_begin(in, OP_POST_RETURN, lift, slots);
 }
 
+void engine_call_realloc(engine_instance *in, int32_t k, slot *slots)
+{
+    must(in->started && k >= 0 && (uint32_t)k < in->module->unit->reallocs_count);
+    operation_begin(in, OP_REALLOC, (uint32_t)k, slots);
+}
+
+void engine_call_destroy(engine_instance *in, uint32_t resource, slot *slots)
+{
+    must(in->started);
+    operation_begin(in, OP_DESTROY, resource, slots);
+}
+
+bool engine_instance_ready(const engine_instance *in)
+{
+    return in->started && in->op != OP_START && !in->dead;
+}
+
+static const wasmtime_func_t *instance_realloc(engine_instance *in, uint32_t k,
+                                               wasmtime_func_t *scratch);
+
 /* Finds the function of the current operation and starts it on a fiber. */
 static bool future_call(engine_instance *in)
 {
-    const core_signature *s =
-        in->op == OP_START ? NULL : &in->module->unit->lifts[in->lift].signature;
+    static const core_type words[4] = {CORE_I32, CORE_I32, CORE_I32, CORE_I32};
+    const plan_lift *lifts = in->module->unit->lifts;
+    const core_signature *s;
+    const wasmtime_func_t *func;
     uint32_t args = 0, results = 0;
-    wasmtime_extern_t item;
-    bool found;
-    if (in->op == OP_START) {
+    wasmtime_extern_t item = {0};
+    bool found = false;
+    switch (in->op) {
+    case OP_START:
         found = wasmtime_instance_export_get(in->ctx, &in->instance, "start", 5, &item) &&
                 item.kind == WASMTIME_EXTERN_FUNC;
-    } else if (in->op == OP_LIFT) {
+        break;
+    case OP_LIFT:
+        s = &lifts[in->lift].signature;
         found = instance_export(in, 'f', in->lift, WASMTIME_EXTERN_FUNC, &item);
         args = s->params_count;
         results = s->results_count;
         slots_to_vals(s->params, args, in->slots, in->args);
-    } else {
+        break;
+    case OP_POST_RETURN:
+        s = &lifts[in->lift].signature;
         found = instance_export(in, 'p', in->lift, WASMTIME_EXTERN_FUNC, &item);
         args = s->results_count; /* post-return takes what the function returned */
         slots_to_vals(s->results, args, in->slots, in->args);
         in->may_leave = false;
+        break;
+    case OP_REALLOC:
+        func = instance_realloc(in, in->lift, &item.of.func);
+        found = func != NULL;
+        if (found)
+            item.of.func = *func;
+        args = 4;
+        results = 1;
+        slots_to_vals(words, args, in->slots, in->args);
+        in->may_leave = false;
+        break;
+    case OP_DESTROY:
+        found = instance_export(in, 'd', in->lift, WASMTIME_EXTERN_FUNC, &item);
+        args = 1;
+        slots_to_vals(words, args, in->slots, in->args);
+        break;
+    case OP_NONE:
+    case OP_INSTANTIATE:
+        must(false);
     }
     if (!found) {
         trap_say(in, "the compiled module lacks an export that its plan names; deploy it again");
@@ -294,6 +385,8 @@ static bool future_end(engine_instance *in)
     } else if (in->op == OP_LIFT) {
         const core_signature *s = &in->module->unit->lifts[in->lift].signature;
         vals_to_slots(in->results, s->results_count, in->slots);
+    } else if (in->op == OP_REALLOC) {
+        vals_to_slots(in->results, 1, in->slots);
     }
     in->may_leave = true;
     in->op = OP_NONE;
@@ -325,16 +418,25 @@ static void instance_memory_full(engine_instance *in)
 
 engine_status engine_poll(engine_instance *in)
 {
-    must(in->op != OP_NONE && !in->dead && in->en->current != in);
+    if (in->polling > 0 && !in->begun) { /* goes on with a nested operation that was suspended */
+        must(in->inner_count > 0);
+        operation_nest(in, &in->inner[--in->inner_count]);
+    }
+    must(in->op != OP_NONE && !in->dead);
     engine_instance *outer = slice_enter(in);
+    in->begun = false;
+    in->polling++;
     tick_enter();
     engine_status status = operation_run(in);
     tick_leave();
+    in->polling--;
     slice_leave(in, outer);
     if (status == ENGINE_TRAP) {
         in->op = OP_NONE;
         instance_memory_full(in);
     }
+    if (in->polling > 0)
+        operation_unnest(in);
     return status;
 }
 

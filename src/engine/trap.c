@@ -82,6 +82,23 @@ host_status engine_trap_set(engine_instance *in, const char *fmt, ...)
     return HOST_TRAP;
 }
 
+host_status engine_trap_pass(engine_instance *in, const engine_instance *from)
+{
+    const engine_trap *t = &from->trap_info;
+    if (in->trap_ready)
+        return HOST_TRAP;
+    trap_say(in, "%s", t->text);
+    in->trap_info.exited = t->exited;
+    in->trap_info.exit_status = t->exit_status;
+    in->trap_info.out_of_stack = t->out_of_stack;
+    in->trap_info.out_of_memory = t->out_of_memory;
+    if (t->backtrace[0] && !in->backtrace && (in->backtrace = strdup(t->backtrace))) {
+        in->trap_info.backtrace = in->backtrace;
+        in->trap_passed = true;
+    }
+    return HOST_TRAP;
+}
+
 host_status engine_exit_set(engine_instance *in, int status)
 {
     if (!in->trap_ready) {
@@ -96,12 +113,19 @@ host_status engine_exit_set(engine_instance *in, int status)
 static void backtrace_take(engine_instance *in, str text)
 {
     static const char head[] = "wasm backtrace:\n";
-    if (in->backtrace)
+    if (in->backtrace && !in->trap_passed)
         return;
+    in->trap_passed = false;
     const char *at = memmem(text.p, text.n, head, sizeof head - 1);
     str rest = at ? str_skip(text, (size_t)(at - text.p) + sizeof head - 1) : (str){NULL, 0};
     buf out;
     buf_init(&out, ENGINE_BACKTRACE_BYTES_MAX);
+    if (in->backtrace) {
+        buf_put_str(&out, str_from(in->backtrace));
+        free(in->backtrace);
+        in->backtrace = NULL;
+        in->trap_info.backtrace = "";
+    }
     while (rest.n > 0) {
         str line = str_trim(str_cut(&rest, '\n'));
         if (line.n == 0)

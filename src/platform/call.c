@@ -27,6 +27,7 @@ struct call {
     engine_instance *in;
     call_state state;
     bool cold, in_ready;
+    uint32_t instances; /* that it may have at once: the component's units */
     unsigned status;  /* for the log */
     call *next;       /* in the queue, the ready list or the free list */
     loop_timer timer; /* while it waits */
@@ -162,18 +163,24 @@ static void call_recycle(call *c)
     }
 }
 
+/* Is there no room for all instances of one more request to h? One always runs if it is alone. */
+static bool is_crowded(const calls *cs, const hosted *h)
+{
+    return cs->live && cs->live + h->plan.units_count > cs->live_max;
+}
+
 /* Everything but the memory is gone; the next queued call gets the instance. `status` is what the
  * log will say, at the end of this turn: by then the response's bytes were written. */
 static void call_gone(call *c, unsigned status)
 {
     calls *cs = c->all;
     if (c->state != CALL_QUEUED) {
-        cs->live--;
+        cs->live -= c->instances;
         c->h->calls--;
     }
     c->status = status;
     list_push(&cs->done_head, &cs->done_tail, c);
-    while (cs->queue_head && cs->live < cs->live_max) {
+    while (cs->queue_head && !is_crowded(cs, cs->queue_head->h)) {
         call *next = list_pop(&cs->queue_head, &cs->queue_tail);
         cs->queued--;
         call_start(next);
@@ -184,9 +191,11 @@ static void instance_drop(call *c)
 {
     if (!c->in)
         return;
-    c->cpu_ns = engine_cpu_ns(c->in);
-    c->memory_bytes = engine_memory_bytes(c->in);
+    c->cpu_ns = guest_cpu_ns(c->g);
+    c->memory_bytes = guest_memory_bytes(c->g);
     engine_instance_free(c->in);
+    guest_attach(c->g, NULL);
+    guest_instances_free(c->g);
     c->in = NULL;
 }
 
@@ -327,7 +336,7 @@ static void timer_arm(call *c)
 static bool budget_spent(call *c)
 {
     const app_settings *s = &c->h->app->settings;
-    if (s->cpu_time_max_ns && engine_cpu_ns(c->in) > s->cpu_time_max_ns) {
+    if (s->cpu_time_max_ns && guest_cpu_ns(c->g) > s->cpu_time_max_ns) {
         call_over_budget(c, "CPU time", s->cpu_time_max_ns);
         return true;
     }
@@ -347,7 +356,7 @@ static void call_failed(call *c, const char *text)
 static void call_run(call *c)
 {
     for (;;) {
-        switch (engine_poll(c->in)) {
+        switch (c->state == CALL_STARTING ? guest_start(c->g) : engine_poll(c->in)) {
         case ENGINE_WAIT:
             timer_arm(c);
             return;
@@ -370,6 +379,7 @@ static void call_run(call *c)
                 call_failed(c, e.text);
                 return;
             }
+            guest_enter(c->g, c->h->unit);
             engine_call(c->in, c->h->lift, c->slots);
         } else if (c->state == CALL_HANDLING &&
                    c->h->plan.units[c->h->unit].lifts[c->h->lift].has_post_return) {
@@ -421,10 +431,13 @@ static void call_start(call *c)
     engine_limits limits = {.memory_bytes_max = memory ? memory : SIZE_MAX,
                             .table_elements_max = 1000000};
     c->state = CALL_STARTING;
-    cs->live++;
+    c->instances = c->h->plan.units_count;
+    cs->live += c->instances;
     c->h->calls++;
     exchange_bind(c->x, &closed, c);
     if (!guest_new(&c->h->host, cs->l, &guest_cb, c, &c->g, &e) ||
+        (c->instances > 1 &&
+         !guest_compose(c->g, c->h->binding, c->h->modules, &limits, c->h->unit, &e)) ||
         !engine_instance_new(c->h->module, &limits, c->g, &c->in, &e)) {
         call_failed(c, e.text);
         return;
@@ -490,7 +503,7 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
     c->cold = cold;
     c->begun = exchange_request(x)->begun_mono;
     memcpy(c->id, id, sizeof id);
-    bool crowded = cs->live >= cs->live_max;
+    bool crowded = is_crowded(cs, h);
     if (!head_make(c, m, &e) || (crowded && cs->queued >= CALLS_QUEUED_MAX)) {
         call_refuse(x, id, crowded ? 503 : 500,
                     crowded ? "too many requests wait for a sandbox already" : e.text);

@@ -72,15 +72,19 @@ static bool load(hosted *h, engine *en, err *e)
         !host_bind(&h->a, &h->plan, &h->binding, NULL, NULL, e) ||
         !host_http_handler(&h->plan, &h->unit, &h->lift, e) || !host_component_make(h, e))
         return false;
-    if (h->plan.units_count != 1)
-        return err_set(e, ERR_UNSUPPORTED,
-                       "it is composed of %u component instances with code; ebb runs one for now",
-                       h->plan.units_count);
-    str path = artifact_module_path(&h->a, h->config->artifact, h->unit);
-    if (!path.p)
+    h->modules = ARENA_ARRAY(&h->a, engine_module *, h->plan.units_count);
+    if (!h->modules)
         return err_no_memory(e);
-    return engine_module_open(en, path.p, &h->plan.units[h->unit],
-                              host_binding_imports(h->binding, h->unit), &h->module, e);
+    for (uint32_t k = 0; k < h->plan.units_count; k++) {
+        str path = artifact_module_path(&h->a, h->config->artifact, k);
+        if (!path.p)
+            return err_no_memory(e);
+        if (!engine_module_open(en, path.p, &h->plan.units[k],
+                                host_binding_imports(h->binding, k), &h->modules[k], e))
+            return false;
+    }
+    h->module = h->modules[h->unit];
+    return true;
 }
 
 bool hosted_load(hosted *h, engine *en, err *e)
@@ -96,7 +100,9 @@ bool hosted_load(hosted *h, engine *en, err *e)
 void hosted_unload(hosted *h)
 {
     must(h->calls == 0);
-    engine_module_close(h->module);
+    for (uint32_t k = 0; h->modules && k < h->plan.units_count; k++)
+        engine_module_close(h->modules[k]);
+    h->modules = NULL;
     h->module = NULL;
     fd_close(&h->assets_fd);
     arena_fini(&h->a);

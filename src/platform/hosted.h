@@ -1,6 +1,6 @@
 /* A component as a worker holds it: nothing but its settings until the first request, then its
  * plan, its bound imports and its mapped code.
- * Invariant: `module` is NULL or everything else is valid; `calls` instances of it live. */
+ * Invariant: `module` is NULL or everything else is valid; `calls` requests are in it. */
 #pragma once
 
 #include "app/outbound.h"
@@ -15,7 +15,8 @@ typedef struct {
     arena a; /* plan, binding, host_component: while loaded */
     plan plan;
     host_binding *binding;
-    engine_module *module;
+    engine_module *module; /* of the handler's unit */
+    engine_module **modules; /* of each unit */
     uint32_t unit, lift; /* of the handler */
     host_component host;
     outbound_rules outbound;
