@@ -3,31 +3,21 @@
  * Every import gets a `bound`: what the engine passes back as env. A call then costs one indirect
  * call more than the host function itself. What the host does not offer becomes a trap and a
  * sentence; the sentences say what was wanted, what there is, and what to do. */
-#include "host/host.h"
+#include "host/bind.h"
 
 #include "base/limits.h"
 #include "base/must.h"
 #include "host/call.h"
+#include "host/compose.h"
+#include "host/resources.h"
 #include "host/tables.h"
 
 #include <stdio.h>
 
 typedef struct {
-    const plan_import *import;
-    host_fn fn;
-    const host_resource *resource; /* resource.drop of a host resource */
-    uint32_t guest_resource;       /* resource.*: index into plan.resources */
-    bool has_dtor;
-} bound;
-
-struct host_binding {
-    engine_import **units;
-    uint32_t units_count;
-};
-
-typedef struct {
     arena *a;
     const plan *p;
+    host_binding *binding;
     host_missing *missing;
     size_t missing_count, missing_cap;
     err *e;
@@ -38,8 +28,9 @@ typedef struct {
 static host_status call_row(void *env, engine_instance *in, slot *slots)
 {
     const bound *b = env;
-    guest *g = engine_user(in);
-    host_call c = {.g = g, .in = in, .import = b->import, .slots = slots};
+    const guest_unit *u = engine_user(in);
+    guest *g = u->g;
+    host_call c = {.g = g, .in = in, .handles = u->handles, .import = b->import, .slots = slots};
     if (g->in_realloc)
         return call_trap(&c, "cannot leave component instance: realloc called an import");
     host_status s = b->fn(&c);
@@ -50,76 +41,36 @@ static host_status call_row(void *env, engine_instance *in, slot *slots)
     return s;
 }
 
-static host_status call_drop(void *env, engine_instance *in, slot *slots)
+/* canon context.get, context.set, backpressure.inc, backpressure.dec: state of the instance. */
+static host_status call_context_get(void *env, engine_instance *in, slot *slots)
 {
-    const bound *b = env;
-    guest *g = engine_user(in);
-    host_call c = {.g = g, .in = in, .import = b->import, .slots = slots};
-    object *o;
-    if (g->in_realloc)
-        return call_trap(&c, "cannot leave component instance: realloc called an import");
-    if (!call_take(&c, slots[0].u32, b->resource, &o))
-        return HOST_TRAP;
-    object_free(g, o);
+    const guest_unit *u = engine_user(in);
+    slots[0].u64 = u->context[((const bound *)env)->number];
     return HOST_DONE;
 }
 
-/* The handle of a resource that the component defines itself. */
-static handle *guest_handle(host_call *c, const bound *b, uint32_t index)
+static host_status call_context_set(void *env, engine_instance *in, slot *slots)
 {
-    handle *h = handles_get(&c->g->handles, index);
-    if (!h) {
-        call_trap(c, "unknown handle index %u", index);
-        return NULL;
-    }
-    if (h->kind == HANDLE_HOST || h->resource != b->guest_resource) {
-        call_trap(c, "handle index %u used with the wrong type", index);
-        return NULL;
-    }
-    return h;
+    guest_unit *u = engine_user(in);
+    u->context[((const bound *)env)->number] = slots[0].u32;
+    return HOST_DONE;
 }
 
-static host_status call_guest_new(void *env, engine_instance *in, slot *slots)
+static host_status call_backpressure_inc(void *env, engine_instance *in, slot *slots)
 {
-    const bound *b = env;
-    guest *g = engine_user(in);
-    host_call c = {.g = g, .in = in, .import = b->import, .slots = slots};
-    if (g->in_realloc)
-        return call_trap(&c, "cannot leave component instance: realloc called an import");
-    handle h = {.kind = HANDLE_GUEST_OWN, .resource = b->guest_resource, .rep = slots[0].u32};
-    uint32_t i = handles_add(&g->handles, &g->pool, h);
-    if (!i)
-        return call_trap(&c, "the instance holds more than %u handles; drop some or raise the "
-                             "limit", g->handles.live_max);
-    return return_u32(&c, i);
+    guest_unit *u = engine_user(in);
+    if (u->backpressure == UINT16_MAX)
+        return engine_trap_set(in, "backpressure counter overflow");
+    u->backpressure++;
+    return HOST_DONE;
 }
 
-static host_status call_guest_rep(void *env, engine_instance *in, slot *slots)
+static host_status call_backpressure_dec(void *env, engine_instance *in, slot *slots)
 {
-    const bound *b = env;
-    host_call c = {.g = engine_user(in), .in = in, .import = b->import, .slots = slots};
-    handle *h = guest_handle(&c, b, slots[0].u32);
-    return h ? return_u32(&c, h->rep) : HOST_TRAP;
-}
-
-static host_status call_guest_drop(void *env, engine_instance *in, slot *slots)
-{
-    const bound *b = env;
-    guest *g = engine_user(in);
-    host_call c = {.g = g, .in = in, .import = b->import, .slots = slots};
-    uint32_t index = slots[0].u32;
-    if (g->in_realloc)
-        return call_trap(&c, "cannot leave component instance: realloc called an import");
-    handle *h = guest_handle(&c, b, index);
-    if (!h)
-        return HOST_TRAP;
-    if (h->lends)
-        return call_trap(&c, "cannot remove owned resource while borrowed");
-    bool destroy = h->kind == HANDLE_GUEST_OWN && b->has_dtor;
-    uint32_t rep = h->rep;
-    handles_remove(&g->handles, index);
-    if (destroy && !engine_destroy(in, b->guest_resource, rep))
-        return HOST_TRAP;
+    guest_unit *u = engine_user(in);
+    if (!u->backpressure)
+        return engine_trap_set(in, "backpressure counter underflow");
+    u->backpressure--;
     return HOST_DONE;
 }
 
@@ -241,52 +192,91 @@ static bool bind_host(binder *b, const plan_import *i, bound *ret, engine_import
         return missing_add(b, i->interface, i->name,
                            S("its canonical options name no memory or no realloc"));
     ret->fn = t->rows[k]->fn;
-    *ret_import = (engine_import){call_row, ret, t->rows[k]->may_wait};
+    *ret_import =
+        (engine_import){.fn = call_row, .env = ret, .may_wait = t->rows[k]->may_wait};
     return true;
 }
 
-static bool bind_resource(binder *b, const plan_import *i, bound *ret, engine_import *ret_import)
+static bool bind_resource(binder *b, uint32_t unit, const plan_import *i, bound *ret,
+                          engine_import *ret_import)
 {
     must(i->resource < b->p->resources_count);
     const plan_resource *r = &b->p->resources[i->resource];
     ret->guest_resource = i->resource;
-    ret->has_dtor = r->has_dtor;
-    if (!r->imported) {
-        ret_import->fn = i->kind == CANON_RESOURCE_NEW   ? call_guest_new
-                         : i->kind == CANON_RESOURCE_REP ? call_guest_rep
-                                                         : call_guest_drop;
-        ret_import->env = ret;
+    ret->resource = b->binding->resources[i->resource];
+    /* A destructor in another instance may wait. */
+    bool far = !r->imported && r->has_dtor && r->unit != unit;
+    if (i->kind == CANON_RESOURCE_DROP) {
+        if (r->imported && !ret->resource)
+            return missing_add(b, r->interface, r->name, reason_no_interface(b->a, r->interface));
+        *ret_import = (engine_import){.fn = resource_drop, .env = ret, .may_wait = far};
         return true;
     }
-    ret->resource = host_tables_resource(r->interface, r->name);
-    if (!ret->resource)
-        return missing_add(b, r->interface, r->name, reason_no_interface(b->a, r->interface));
-    if (i->kind != CANON_RESOURCE_DROP)
+    if (r->imported)
         return missing_add(b, r->interface, r->name,
                            S("only the host can make or look into its own resources"));
-    *ret_import = (engine_import){call_drop, ret, false};
+    *ret_import = i->kind == CANON_RESOURCE_NEW
+                      ? (engine_import){.fn = resource_new, .env = ret}
+                      : (engine_import){.fn = resource_rep, .env = ret, .inside = true};
     return true;
 }
 
-static bool bind_import(binder *b, const plan_import *i, bound *ret, engine_import *ret_import)
+/* A call to another component instance of the same plan. The plan is checked as a whole where it
+ * is read; that the two sides agree is checked here. */
+static bool bind_lifted(binder *b, const plan_import *i, bound *ret, engine_import *ret_import)
 {
-    ret->import = i;
+    const plan_lift *f = &b->p->units[i->unit].lifts[i->lift];
+    if (!functype_equal(i->type, f->type))
+        return missing_add(b, i->interface, f->label,
+                           S("the two sides of a call between its component instances differ"));
+    if (i->options.async || f->options.async)
+        return missing_add(b, i->interface, f->label,
+                           S("an asynchronous call between component instances, which ebb does not "
+                             "do yet; build with an SDK that targets WASI 0.2"));
+    *ret_import = (engine_import){.fn = compose_call, .env = ret, .may_wait = true};
+    return true;
+}
+
+static bool bind_builtin(binder *b, const plan_import *i, bound *ret, engine_import *ret_import)
+{
+    static const struct {
+        const char *name;
+        engine_host_fn fn;
+        uint32_t number;
+    } rows[] = {{"context.get i32 0", call_context_get, 0},
+                {"context.get i32 1", call_context_get, 1},
+                {"context.set i32 0", call_context_set, 0},
+                {"context.set i32 1", call_context_set, 1},
+                {"backpressure.inc", call_backpressure_inc, 0},
+                {"backpressure.dec", call_backpressure_dec, 0}};
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++)
+        if (str_eq(i->name, str_from(rows[k].name))) {
+            ret->number = rows[k].number;
+            *ret_import = (engine_import){.fn = rows[k].fn, .env = ret, .inside = true};
+            return true;
+        }
+    return missing_add(b, i->interface, i->name,
+                       S("canonical built-ins of the async ABI are not supported yet; use an "
+                         "SDK version that targets WASI 0.2"));
+}
+
+static bool bind_import(binder *b, uint32_t unit, const plan_import *i, bound *ret,
+                        engine_import *ret_import)
+{
+    *ret = (bound){.import = i, .plan = b->p, .binding = b->binding};
     switch (i->kind) {
     case CANON_HOST:
         return bind_host(b, i, ret, ret_import);
     case CANON_RESOURCE_NEW:
     case CANON_RESOURCE_REP:
     case CANON_RESOURCE_DROP:
-        return bind_resource(b, i, ret, ret_import);
+        return bind_resource(b, unit, i, ret, ret_import);
     case CANON_TRAP:
         return true; /* the engine's own trap */
     case CANON_LIFTED:
-        return missing_add(b, i->interface, i->name,
-                           S("calls between composed components are not supported yet"));
+        return bind_lifted(b, i, ret, ret_import);
     case CANON_BUILTIN:
-        return missing_add(b, i->interface, i->name,
-                           S("canonical built-ins of the async ABI are not supported yet; use an "
-                             "SDK version that targets WASI 0.2"));
+        return bind_builtin(b, i, ret, ret_import);
     }
     return missing_add(b, i->interface, i->name, S("unknown kind of import"));
 }
@@ -300,7 +290,7 @@ static bool bind_unit(binder *b, uint32_t u, host_binding *ret)
     if (!imports || !bounds)
         return err_no_memory(b->e);
     for (uint32_t i = 0; i < n; i++)
-        if (!bind_import(b, &unit->imports[i], &bounds[i], &imports[i]))
+        if (!bind_import(b, u, &unit->imports[i], &bounds[i], &imports[i]))
             return false;
     ret->units[u] = imports;
     return true;
@@ -326,7 +316,17 @@ bool host_bind(arena *a, const plan *p, host_binding **ret, const host_missing *
     host_binding *h = ARENA_NEW(a, host_binding);
     if (!h || !(h->units = ARENA_ARRAY(a, engine_import *, p->units_count ? p->units_count : 1)))
         return err_no_memory(e);
+    b.binding = h;
+    h->plan = p;
     h->units_count = p->units_count;
+    h->resources = ARENA_ARRAY(a, const host_resource *, p->resources_count + 1);
+    if (!h->resources)
+        return err_no_memory(e);
+    for (uint32_t i = 0; i < p->resources_count; i++)
+        h->resources[i] = p->resources[i].imported
+                              ? host_tables_resource(p->resources[i].interface,
+                                                     p->resources[i].name)
+                              : NULL;
     for (uint32_t u = 0; u < p->units_count; u++)
         if (!bind_unit(&b, u, h))
             return false;

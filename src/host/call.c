@@ -144,12 +144,12 @@ bool arg_option_string(host_call *c, unsigned i, str *ret)
 
 static handle *handle_find(host_call *c, uint32_t index, const host_resource *r)
 {
-    handle *h = handles_get(&c->g->handles, index);
+    handle *h = handles_get(c->handles, index);
     if (!h) {
         call_trap(c, "unknown handle index %u", index);
         return NULL;
     }
-    if (h->kind != HANDLE_HOST || h->o->resource != r) {
+    if (!handle_is_host(h) || h->o->resource != r) {
         call_trap(c, "handle index %u used with the wrong type, expected %s", index, r->name);
         return NULL;
     }
@@ -172,11 +172,13 @@ bool call_take(host_call *c, uint32_t index, const host_resource *r, object **re
         return false;
     if (h->lends)
         return call_trap(c, "cannot remove owned resource while borrowed"), false;
+    if (!handle_is_own(h))
+        return call_trap(c, "cannot lift own resource from a borrow"), false;
     if (h->o->children)
         return call_trap(c, "resource has children: drop what was made from this %s first",
                          r->name), false;
     *ret = h->o;
-    handles_remove(&c->g->handles, index);
+    handles_remove(c->handles, index);
     return true;
 }
 
@@ -184,11 +186,11 @@ bool call_handle(host_call *c, object *o, uint32_t *ret_index)
 {
     if (!o)
         return call_no_memory(c), false;
-    uint32_t i = handles_add(&c->g->handles, &c->g->pool, (handle){.kind = HANDLE_HOST, .o = o});
+    uint32_t i = handles_add(c->handles, &c->g->pool, (handle){.kind = HANDLE_HOST, .o = o});
     if (!i) {
         object_free(c->g, o);
         return call_trap(c, "the instance holds more than %u handles; drop some or raise the limit",
-                         c->g->handles.live_max), false;
+                         c->handles->live_max), false;
     }
     *ret_index = i;
     return true;

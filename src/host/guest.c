@@ -53,13 +53,13 @@ bool guest_new(const host_component *c, struct loop *l, const guest_callbacks *c
     g->user = user;
     g->wake_at = UINT64_MAX;
     handles_init(&g->handles, c->handles_max);
+    g->entry = (guest_unit){.g = g, .handles = &g->handles};
     *ret = g;
     return true;
 }
 
-static void handles_drop_all(guest *g)
+void guest_handles_drop(guest *g, const handle_table *t)
 {
-    handle_table *t = &g->handles;
     for (uint32_t i = 1; i < t->n; i++) {
         handle *h = &t->at[i];
         if (h->kind == HANDLE_HOST && h->o->resource->drop)
@@ -85,7 +85,8 @@ void guest_free(guest *g)
     output_flush(g, 1);
     output_flush(g, 2);
     g->pool.closing = true;
-    handles_drop_all(g);
+    guest_handles_drop(g, &g->handles);
+    guest_group_free(g);
     http_client_free(g);
     http_side_free(g);
     pool memory = g->pool;
@@ -105,7 +106,7 @@ void guest_free(guest *g)
 void guest_attach(guest *g, engine_instance *in)
 {
     must(!in || engine_user(in) == g);
-    g->in = in;
+    g->in = g->entry.in = in;
 }
 
 object *object_new(guest *g, const host_resource *r, size_t size, object *parent)

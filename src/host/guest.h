@@ -20,7 +20,24 @@ typedef struct {
     queue partial;
 } output_line;
 
+typedef struct guest_call guest_call;   /* compose.h */
+typedef struct guest_group guest_group; /* compose.c */
+
+/* One component instance of a guest; the user pointer of its engine_instance. */
+typedef struct {
+    guest *g;
+    engine_instance *in;   /* NULL: not made yet */
+    handle_table *handles;
+    guest_call *call;      /* the call it is making to another one */
+    uint32_t index;        /* in the plan's units */
+    bool entered;          /* the opposite of may_enter (CanonicalABI.md "Component Instances") */
+    uint64_t context[2];   /* context.get and set of the task in it */
+    uint32_t backpressure;
+} guest_unit;
+
 struct guest {
+    guest_unit entry;   /* the one with the handler; first, so that g is a unit's address too */
+    guest_group *group; /* NULL: there is only that one */
     const host_component *component;
     struct loop *l;
     const guest_callbacks *callbacks;
@@ -28,7 +45,7 @@ struct guest {
     engine_instance *in;
     pool pool;
     arena scratch; /* of one host call */
-    handle_table handles;
+    handle_table handles; /* of the entry */
     uint32_t files; /* open descriptors, at most HOST_FILES_MAX */
 
     bool waiting;  /* a host function returned HOST_WAIT and was not woken */
@@ -42,6 +59,11 @@ struct guest {
     struct http_transfer *transfers; /* outgoing requests that are not over */
     guest *next; /* in the list of spare guests */
 };
+
+/* Drops the objects that the handles of a table own. */
+void guest_handles_drop(guest *g, const handle_table *t);
+/* compose.c: drops the other component instances and their handles. */
+void guest_group_free(guest *g);
 
 /* Objects. NULL: the guest has no memory left. */
 object *object_new(guest *g, const host_resource *r, size_t size, object *parent);

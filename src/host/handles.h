@@ -31,7 +31,16 @@ struct object {
     uint32_t bytes; /* of the whole object, for object_free */
 };
 
-typedef enum { HANDLE_FREE, HANDLE_HOST, HANDLE_GUEST_OWN, HANDLE_GUEST_BORROW } handle_kind;
+/* HANDLE_HOST owns its object; a borrow was lent to one call by another component instance. */
+typedef enum {
+    HANDLE_FREE,
+    HANDLE_HOST,
+    HANDLE_HOST_BORROW,
+    HANDLE_GUEST_OWN,
+    HANDLE_GUEST_BORROW
+} handle_kind;
+
+struct guest_call;
 
 typedef struct {
     handle_kind kind;
@@ -40,9 +49,19 @@ typedef struct {
     uint32_t resource; /* HANDLE_GUEST_*: index into plan.resources */
     uint32_t rep;      /* HANDLE_GUEST_*: the representation */
     object *o;         /* HANDLE_HOST: owned by the handle */
+    struct guest_call *scope; /* HANDLE_*_BORROW: the call it was lent to */
 } handle;
 
-typedef struct {
+static inline bool handle_is_host(const handle *h)
+{
+    return h->kind == HANDLE_HOST || h->kind == HANDLE_HOST_BORROW;
+}
+static inline bool handle_is_own(const handle *h)
+{
+    return h->kind == HANDLE_HOST || h->kind == HANDLE_GUEST_OWN;
+}
+
+typedef struct handle_table {
     handle *at; /* pool memory; at[0] is never used */
     uint32_t n, cap;
     uint32_t free_first, live, live_max;

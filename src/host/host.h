@@ -20,6 +20,7 @@ typedef struct host_resource host_resource; /* host/handles.h */
 typedef struct {
     guest *g;
     engine_instance *in;
+    struct handle_table *handles; /* of the calling component instance */
     const plan_import *import; /* its canonical options: memory, realloc, encoding */
     slot *slots;               /* arguments, then results */
     uint8_t *memory;           /* the import's memory; NULL until call_memory, moves by realloc */
@@ -104,6 +105,27 @@ void host_loop_close(struct loop *l);
 void guest_free(guest *g);
 /* The instance whose user pointer this guest is. */
 void guest_attach(guest *g, engine_instance *in);
+
+/* For components of several units (component instances with code): the guest makes an instance of
+ * modules[k] for unit k when it is needed, each with these limits and a handle table of its own.
+ * The entry's instance is the caller's, as for other guests; the rest is the guest's. Binding (and
+ * its plan) and modules are borrowed. Before guest_attach; ERR_NO_MEMORY. */
+bool guest_compose(guest *g, const host_binding *b, engine_module *const *modules,
+                   const engine_limits *l, uint32_t entry, err *e);
+/* engine_poll of the entry's instantiation, and of the others' where they have start functions, in
+ * the plan's order. ENGINE_TRAP: the entry's instance says why. */
+engine_status guest_start(guest *g);
+/* Frees the instances that the guest made; the caller's own is freed before. NULL is allowed. */
+void guest_instances_free(guest *g);
+/* Of all instances, the entry's included. */
+ns guest_cpu_ns(const guest *g);
+size_t guest_memory_bytes(const guest *g);
+/* For calls into several units from outside: marks the unit and those around it as entered; false
+ * if one is. The handler's unit need not be entered for a guest that is called once. */
+bool guest_enter(guest *g, uint32_t unit);
+void guest_leave(guest *g, uint32_t unit);
+/* The unit's instance, made and begun to start if there was none. NULL: *e says why. */
+engine_instance *guest_instance(guest *g, uint32_t unit, err *e);
 
 /* Makes the two handles that wasi:http/incoming-handler.handle takes. `head` is what the guest
  * sees: the exchange's own request, with the platform's spin-* fields put in place of the client's;
