@@ -68,6 +68,10 @@ void code_put_constant(buf *out, code_constant c)
         leb_s64(out, c.bits);
         return;
     }
+    if (c.op == 0xd0 || c.op == 0xd2) {
+        leb_u64(out, (uint64_t)c.bits);
+        return;
+    }
     for (int i = 0; i < 8; i++)
         b[i] = (uint8_t)((uint64_t)c.bits >> (8 * i));
     buf_put(out, b, c.op == 0x43 ? 4 : 8);

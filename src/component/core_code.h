@@ -13,8 +13,8 @@ typedef struct {
     uint32_t count;
 } index_map;
 
-/* A number constant: the opcode of its instruction (0x41 i32 .. 0x44 f64) and its bits; an i32 is
- * sign-extended. */
+/* A constant: the opcode of its instruction and the immediate. 0x41 i32.const (sign-extended) to
+ * 0x44 f64.const (bits); 0xd0 ref.null (the byte of an abstract heap type); 0xd2 ref.func. */
 typedef struct {
     uint8_t op;
     int64_t bits;

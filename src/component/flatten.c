@@ -199,12 +199,14 @@ static bool const_push(const flat *f, const flat_core *c, reader *r, uint8_t op,
         return g->known && !g->def->is_mutable;
     }
     case 0xd0:
-        *ret = (flat_value){FLAT_FUNCREF, -1};
-        return reader_u8(r, &heap, NULL) && heap == 0x70;
+        if (!reader_u8(r, &heap, NULL) || heap < 0x69 || heap > 0x74)
+            return false;
+        *ret = (flat_value){heap, -1};
+        return true;
     case 0xd2:
         if (!reader_u32(r, &index, NULL) || index >= c->m.count[CORE_FUNC])
             return false;
-        *ret = (flat_value){FLAT_FUNCREF, c->space[CORE_FUNC][index]};
+        *ret = (flat_value){FLAT_FUNC, c->space[CORE_FUNC][index]};
         return true;
     default:
         return false;
@@ -289,10 +291,11 @@ static void define_functions(flat *f, uint32_t index)
     }
 }
 
-static bool is_funcref(bytes raw)
+/* Is that value type (ref null heap) with an abstract heap type? */
+static bool is_nullable(bytes raw, uint8_t heap)
 {
-    return (raw.n == 1 && raw.p[0] == 0x70) ||
-           (raw.n == 2 && raw.p[0] == 0x63 && raw.p[1] == 0x70);
+    return (raw.n == 1 && raw.p[0] == heap) ||
+           (raw.n == 2 && raw.p[0] == 0x63 && raw.p[1] == heap);
 }
 
 /* Flags, minimum, maximum, page size (core specification 5.3.12); read before, so well-formed. */
@@ -327,7 +330,7 @@ static void define_tables(flat *f, uint32_t index)
         index_map any = {NULL, UINT32_MAX};
         code_walk_valtype(&r, &any, NULL, NULL);
         bytes element = {t.def->type.p, (size_t)(r.at - t.def->type.p)};
-        t.is_plain = is_funcref(element) && !t.def->init.n;
+        t.is_plain = is_nullable(element, FLAT_FUNC) && !t.def->init.n;
         limits_read(&r, &t.min, &max, &t.is_64);
         f->tables[f->tables_count] = t;
         c->space[CORE_TABLE][i] = f->tables_count++;
@@ -354,8 +357,8 @@ static void define_memories(flat *f, uint32_t index)
 static bool global_fits(const cm_global *g, flat_value v)
 {
     bytes content = {g->type.p, g->type.n - 1}; /* without mutability */
-    return v.type == FLAT_FUNCREF ? is_funcref(content)
-                                  : content.n == 1 && content.p[0] == v.type;
+    return flat_is_number(v) ? content.n == 1 && content.p[0] == v.type
+                             : is_nullable(content, v.type);
 }
 
 static void define_others(flat *f, uint32_t index)
@@ -504,20 +507,25 @@ static void funcs_finalise(flat *f)
             f->funcs[i].final = flat_func_final(f, f->funcs[i].target);
 }
 
-/* A global that always has the same number is not needed: who reads it gets the constant. */
+static code_constant constant_of(const flat *f, flat_value v)
+{
+    if (flat_is_number(v)) /* their opcodes are in the order of the types: 0x7f i32 is 0x41 */
+        return (code_constant){(uint8_t)(0x41 + (CORE_I32 - v.type)), v.bits};
+    if (v.bits < 0)
+        return (code_constant){0xd0, v.type};
+    return (code_constant){0xd2, flat_func_final(f, (uint32_t)v.bits)};
+}
+
 static void globals_finalise(flat *f)
 {
     uint32_t next = 0;
     for (uint32_t i = 0; i < f->globals_count; i++) {
         flat_global *g = &f->globals[i];
-        bool folds = g->known && g->value.type != FLAT_FUNCREF && !g->set_by_code;
-        if (folds) {
-            /* the opcodes of constants are in the order of the types: 0x7f i32 is 0x41 */
-            f->constants[i] = (code_constant){(uint8_t)(0x41 + (CORE_I32 - g->value.type)),
-                                              g->value.bits};
+        if (g->folds) {
+            f->constants[i] = constant_of(f, g->value);
             f->constants_folded++;
         }
-        g->final = folds ? CODE_CONSTANT | i : next++;
+        g->final = g->folds ? CODE_CONSTANT | i : next++;
     }
 }
 

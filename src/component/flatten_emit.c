@@ -110,6 +110,21 @@ static void section_functions(emitter *m)
     flat_length_end(m->out, at);
 }
 
+/* Tables come before globals: their initialisers can read only what has folded. */
+static bool put_table_init(emitter *m, const flat_core *c, bytes init)
+{
+    static const index_map any = {NULL, UINT32_MAX}, none = {NULL, 0};
+    static const code_maps folded = {any, any, any, any, none, any, any, any, NULL};
+    size_t at = m->out->n;
+    if (!flat_put_expr(m->f, c, init, true, m->out))
+        return false;
+    reader r = reader_over((bytes){m->out->p + at, m->out->n - at});
+    if (!code_walk(&r, &folded, NULL, NULL, NULL))
+        return err_set(m->f->e, ERR_UNSUPPORTED, "table section: an initialiser that reads a global "
+                                                 "computed at instantiation is not supported");
+    return true;
+}
+
 static bool section_tables(emitter *m)
 {
     flat *f = m->f;
@@ -131,7 +146,7 @@ static bool section_tables(emitter *m)
         if (!code_walk_valtype(&r, &c->maps.types, m->out, f->e))
             return flat_in_core(f, t->core);
         buf_put(m->out, r.at, reader_left(&r));
-        if (t->def->init.n && !flat_put_expr(f, c, t->def->init, true, m->out))
+        if (t->def->init.n && !put_table_init(m, c, t->def->init))
             return flat_in_core(f, t->core);
     }
     flat_length_end(m->out, at);
@@ -178,7 +193,7 @@ static bool put_global(emitter *m, const flat_global *g)
     if (!code_walk_valtype(&r, &c->maps.types, m->out, f->e))
         return flat_in_core(f, g->core);
     buf_put(m->out, r.at, reader_left(&r));
-    if (g->known && g->value.type != FLAT_FUNCREF) {
+    if (g->known && flat_is_number(g->value)) {
         flat_put_number(m->out, g->value);
         buf_put_u8(m->out, 0x0b);
         return true;

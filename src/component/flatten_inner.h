@@ -61,12 +61,18 @@ typedef struct {
     bool opaque; /* an active segment is not static */
 } flat_memory;
 
-/* Value types that constants have here: core_type, or funcref with a merged function or -1. */
-enum { FLAT_FUNCREF = 0x70 };
+/* A constant that can be known. Its type is a core_type, or the byte of an abstract heap type:
+ * then it is null (-1), or of 0x70 "func" also a merged function. */
+enum { FLAT_FUNC = 0x70, FLAT_NOFUNC = 0x73 };
 typedef struct {
     uint8_t type;
     int64_t bits; /* i32: sign-extended */
 } flat_value;
+
+static inline bool flat_is_number(flat_value v)
+{
+    return v.type >= CORE_F64;
+}
 
 typedef struct {
     uint32_t core;
@@ -74,6 +80,7 @@ typedef struct {
     bool known; /* it begins with `value` */
     flat_value value;
     bool set_by_code;
+    bool folds;     /* known and never set: who reads it gets the constant */
     uint32_t final; /* CODE_CONSTANT | merged number: folded away */
 } flat_global;
 

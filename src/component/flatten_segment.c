@@ -30,7 +30,7 @@ bool flat_elem_next(const flat *f, const flat_core *c, const cm_elem *x, reader 
         flat_value v;
         if (!code_walk(r, &c->maps, NULL, NULL, NULL) ||
             !flat_const(f, c, (bytes){from, (size_t)(r->at - from)}, &v) ||
-            v.type != FLAT_FUNCREF)
+            (v.type != FLAT_FUNC && v.type != FLAT_NOFUNC))
             return false;
         *ret = (uint32_t)(v.bits + 1);
         return true;
@@ -296,7 +296,7 @@ bool flat_segments_plan(flat *f)
 
 static bool put_offset(flat *f, const flat_core *c, bool known, flat_value v, bytes expr, buf *out)
 {
-    if (!known || v.type == FLAT_FUNCREF)
+    if (!known || !flat_is_number(v))
         return flat_put_expr(f, c, expr, true, out);
     flat_put_number(out, v);
     buf_put_u8(out, 0x0b);
@@ -446,7 +446,7 @@ bool flat_put_datas(flat *f, buf *out)
 static bool put_destination(flat *f, const flat_core *c, bool known, flat_value v, bytes expr,
                             uint64_t count, buf *out)
 {
-    if (known && v.type != FLAT_FUNCREF)
+    if (known && flat_is_number(v))
         flat_put_number(out, v);
     else if (!flat_put_expr(f, c, expr, false, out))
         return false;

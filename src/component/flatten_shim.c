@@ -79,6 +79,24 @@ static bool facts_walk(flat *f, code_facts *facts)
     return true;
 }
 
+/* Which globals fold. A function that takes the place of one is referenced by code from then on. */
+static void globals_judge(flat *f, const uint8_t *set)
+{
+    uint32_t canons = f->unit->canons_count;
+    for (uint32_t i = 0; i < f->globals_count; i++) {
+        flat_global *g = &f->globals[i];
+        g->set_by_code = set[i];
+        g->folds = g->known && !set[i];
+        if (!g->folds || g->value.type != FLAT_FUNC || g->value.bits < 0)
+            continue;
+        uint32_t func = (uint32_t)g->value.bits;
+        if (func < canons)
+            f->canons_referenced[func] = 1;
+        else
+            f->funcs[func - canons].referenced = true;
+    }
+}
+
 static bool facts_gather(flat *f)
 {
     uint32_t canons = f->unit->canons_count;
@@ -95,8 +113,6 @@ static bool facts_gather(flat *f)
         return false;
     for (uint32_t i = 0; i < f->tables_count; i++)
         f->tables[i].facts = facts.tables[i];
-    for (uint32_t i = 0; i < f->globals_count; i++)
-        f->globals[i].set_by_code = facts.globals[i];
     for (uint32_t i = 0; i < f->elems_count; i++)
         f->elems[i].mentioned = facts.elems[i];
     for (uint32_t i = 0; i < f->datas_count; i++)
@@ -104,6 +120,7 @@ static bool facts_gather(flat *f)
     for (uint32_t i = 0; i < f->funcs_count; i++)
         f->funcs[i].referenced = facts.funcs[canons + i];
     f->canons_referenced = facts.funcs;
+    globals_judge(f, facts.globals);
     f->segments_used = facts.segments;
     f->mutates_tables = facts.mutates_tables;
     return true;

@@ -455,6 +455,26 @@
   (func (export "legacy") (param (ref null $t)) (result (ref null $t))
     local.get 0 (block (param (ref null $t)) (result (ref null $t)) nop)))
 
+;; Table initialisers come before globals: they can read what folds, and nothing else.
+(module $tableinit/a
+  (global (export "f") funcref (ref.func $f))
+  (global (export "null") externref (ref.null extern))
+  (func $f (result i32) i32.const 3))
+(module $tableinit/b
+  (import "a" "f" (global $f funcref))
+  (import "a" "null" (global $null externref))
+  (table $t 2 funcref (global.get $f))
+  (table $x 2 externref (global.get $null))
+  (elem (i32.const 0) func)
+  (func (export "call") (param i32) (result i32) local.get 0 call_indirect $t (result i32))
+  (func (export "is-null") (result i32)
+    i32.const 0 table.get $x ref.is_null global.get $f ref.is_null i32.add))
+(module $tablelate/a
+  (type $s (struct)) (global (export "s") (ref null $s) (struct.new $s)))
+(module $tablelate/b
+  (type $s (struct)) (import "a" "s" (global (ref null $s)))
+  (table 1 (ref null $s) (global.get 0)))
+
 ;; Refused by name.
 (module $threads/a (memory 1 1 shared))
 (module $atomics/a (memory 1) (func i32.const 0 i32.const 0 memory.atomic.notify drop))

@@ -211,9 +211,9 @@ static void thunks_stay_unless_proved(void **state)
 static void constants_fold(void **state)
 {
     group_flatten("fold");
-    /* what stays: the stack pointer, which code sets, and the reference */
-    assert_int_equal(flat.count[CORE_GLOBAL], 2);
-    assert_int_equal(unit.constants_folded, 6);
+    /* what stays: the stack pointer, which code sets */
+    assert_int_equal(flat.count[CORE_GLOBAL], 1);
+    assert_int_equal(unit.constants_folded, 7);
     assert_int_equal(unit.globals_count, 1);
     ASSERT_BODY(lifted("here"), "\0\x41\x88\x08\x0b");
     assert_true(CONTAINS(body_of(lifted("sum")), "\x42\x7f\xa7\x44\0\0\0\0\0\0\x0a\x40\xaa\x6a\x41"
@@ -221,7 +221,9 @@ static void constants_fold(void **state)
     assert_int_equal(flat.datas_count, 2);
     assert_memory_equal(flat.datas[0].offset.p, "\x41\x80\x08\x0b", 4);
     assert_memory_equal(flat.datas[1].offset.p, "\x41\xff\x0f\x0b", 4);
-    assert_int_equal(flat.elems_count, 3); /* 3; 5 and 7, with a null between */
+    /* 3; 5 and 7, with a null between; the declaration of what replaced the reference */
+    assert_int_equal(flat.elems_count, 4);
+    assert_int_equal(flat.elems[3].mode, CM_DECLARATIVE);
     for (uint32_t i = 0; i < 3; i++)
         assert_false(flat.elems[i].is_exprs);
     assert_memory_equal(flat.elems[0].offset.p, "\x41\x03\x0b", 3);
@@ -336,6 +338,17 @@ static void every_index_is_renumbered(void **state)
     }
     assert_true(unit.mutates_tables);
     assert_true(unit.passive_segments);
+}
+
+static void table_initialisers_read_constants(void **state)
+{
+    group_flatten("tableinit");
+    assert_int_equal(flat.count[CORE_GLOBAL], 0);
+    assert_memory_equal(flat.tables[0].init.p, "\xd2\0\x0b", 3);
+    assert_memory_equal(flat.tables[1].init.p, "\xd0\x6f\x0b", 3);
+    assert_false(group_try("tablelate"));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "table section: an initialiser"));
 }
 
 static void features_are_refused_by_name(void **state)
@@ -467,6 +480,7 @@ int main(void)
         cmocka_unit_test_setup(equal_types_are_one, setup),
         cmocka_unit_test_setup(names_collide, setup),
         cmocka_unit_test_setup(every_index_is_renumbered, setup),
+        cmocka_unit_test_setup(table_initialisers_read_constants, setup),
         cmocka_unit_test_setup(features_are_refused_by_name, setup),
         cmocka_unit_test_setup(wild_indices_are_refused, setup),
         cmocka_unit_test_setup(component_becomes_units, setup),
