@@ -161,7 +161,7 @@ class Ebb(Server):
         self.port = int(self.ready["base_url"].rstrip("/").rpartition(":")[2])
 
     def settings(self):
-        return f"{super().settings()}  {json.dumps(self.ready)}"
+        return f"{super().settings()}  (workers: {self.ready['workers']}, log to a file)"
 
 
 class Wasmtime(Server):
