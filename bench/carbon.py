@@ -13,6 +13,7 @@ linear programme only). Writes bench/results/carbon.json and carbon.svg.
             every hour with the same forecasts
   xfaas     a day with 4.3 x peak to trough, 60 % of compute deferrable
   peaks     violations of peak predictions on synthetic months
+  neighbour correlation of one tenant's visible figures with another's load (needs --tests)
   year      a year of 1,000 apps: seconds
   against   always-on, containers, microVMs and ebb over one trace
 """
@@ -21,6 +22,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -183,6 +185,19 @@ def peaks(args, out, found):
                       0.1, 0.05))
 
 
+def neighbour(args, out, found):
+    """tests/unit/carbon_visible.c prints them: 10,000 windows, five seeds, both signs."""
+    if not args.tests:
+        print("neighbour: skipped, no --tests")
+        return
+    done = subprocess.run([args.tests / "test_carbon_visible"], check=True, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    seen = [abs(float(v)) for line in done.stdout.splitlines() if "seed" in line
+            for v in re.findall(r"(?:CPU-s|J) ([-+][.0-9]+)", line)]
+    out["neighbour"] = {"largest_correlation": max(seen), "runs": len(seen)}
+    found.append(("neighbour: largest correlation of 20", max(seen), 0.05, 0.05 / 1.5))
+
+
 def year(args, out, found):
     best = None
     for _ in range(2):
@@ -206,13 +221,14 @@ def against(args, out, found):
                                    "--grid", intensity)
 
 
-PARTS = {f.__name__: f for f in (saved, capacity, xfaas, peaks, year, against)}
+PARTS = {f.__name__: f for f in (saved, capacity, xfaas, peaks, neighbour, year, against)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", required=True)
     parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--tests", type=pathlib.Path, help="folder of the built unit tests")
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--zones", type=lambda s: s.split(","))
     parser.add_argument("--work", default="/tmp")

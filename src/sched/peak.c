@@ -243,6 +243,55 @@ double peak_correlation(const peak *p, size_t app_a, size_t app_b)
     return vx > 0 && vy > 0 ? (xy - sx * sy / 24) / sqrt(vx * vy) : (double)NAN;
 }
 
+static double mean_use(const app_history *h)
+{
+    double sum = 0;
+    for (size_t i = 0; i < 24; i++)
+        sum += h->shape[i];
+    return sum / 24;
+}
+
+/* Keeps ret sorted by cpus, largest first. */
+static void pair_keep(peak_pair *ret, size_t *n, size_t room, peak_pair x)
+{
+    size_t i = *n < room ? (*n)++ : room;
+    if (i == room && (room == 0 || ret[room - 1].cpus >= x.cpus))
+        return;
+    i = i == room ? room - 1 : i;
+    for (; i > 0 && ret[i - 1].cpus < x.cpus; i--)
+        ret[i] = ret[i - 1];
+    ret[i] = x;
+}
+
+size_t peak_pairs(const peak *p, double least, peak_pair *ret, size_t room)
+{
+    enum { LARGEST = 1000 };
+    uint32_t app[LARGEST];
+    double use[LARGEST];
+    size_t n = 0, kept = 0, found = 0;
+    for (size_t i = 0; i < p->apps; i++) { /* insertion into the largest so far */
+        double u = p->app[i].samples >= PEAK_WARM ? mean_use(&p->app[i]) : 0;
+        if (!(u > 0) || (n == LARGEST && u <= use[n - 1]))
+            continue;
+        size_t at = n < LARGEST ? n++ : LARGEST - 1;
+        for (; at > 0 && use[at - 1] < u; at--) {
+            use[at] = use[at - 1];
+            app[at] = app[at - 1];
+        }
+        use[at] = u;
+        app[at] = (uint32_t)i;
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = i + 1; j < n; j++) {
+            double c = peak_correlation(p, app[i], app[j]);
+            if (!(c >= least))
+                continue;
+            found++;
+            pair_keep(ret, &kept, room, (peak_pair){app[i], app[j], c, use[j]});
+        }
+    return found;
+}
+
 /* Upper tail of the gamma distribution with shape k at x (scale 1): 1 - P(k, x), by the series
  * below the mean and Lentz's continued fraction above (Numerical analysis' standard pair). */
 static double gamma_tail(double k, double x)

@@ -56,6 +56,15 @@ peak_state peak_now(const peak *p, double compliance);
  * week, kept per app. NaN if either is constant. */
 double peak_correlation(const peak *p, size_t app_a, size_t app_b);
 
+/* The warm pairs whose correlation is at least `least`, the largest by common use first: tenants
+ * that come together count as one. Returns how many there are; ret holds the first `room`. Looks at
+ * the 1,000 largest apps at most. */
+typedef struct {
+    size_t a, b;
+    double correlation, cpus; /* the smaller app's mean */
+} peak_pair;
+size_t peak_pairs(const peak *p, double least, peak_pair *ret, size_t room);
+
 /* ---- the capacity question ---- */
 
 typedef struct {

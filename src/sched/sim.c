@@ -367,6 +367,7 @@ static void summarise(sim *s, arena *a)
     if (!s->peaks)
         return;
     s->r.peaks = peak_now(s->peaks, 0.999);
+    s->r.pairs_count = peak_pairs(s->peaks, 0.9, s->r.pairs, 5);
     for (int m = 0; m < PEAK_METHODS; m++)
         s->r.predicted[m] = peak_predict(s->peaks, (peak_method)m, 0.999);
 }

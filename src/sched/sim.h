@@ -97,6 +97,8 @@ typedef struct {
     double conservation; /* largest relative gap of a day between rows and node */
     double mape_pct;     /* of the forecast in the fit */
     peak_state peaks;
+    peak_pair pairs[5];             /* the largest that are correlated by 0.9 or more */
+    size_t pairs_count;             /* how many there are in all */
     double predicted[PEAK_METHODS]; /* CPUs at 99.9 %, at the end */
     sim_step *steps;                /* hours * SIM_STEPS */
     size_t steps_count;

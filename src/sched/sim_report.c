@@ -49,6 +49,9 @@ bool sim_table(const sim_config *c, const sim_result *r, size_t n, buf *b)
                    "%.2f, violations %.3f %%\n",
                    r[0].peaks.predicted, r[0].peaks.limits, r[0].peaks.factor, r[0].peaks.gain,
                    100 * r[0].peaks.violations);
+    for (size_t k = 0; n && k < 5 && k < r[0].pairs_count; k++)
+        buf_printf(b, "  apps %zu and %zu come together (correlation %.2f, %.3g CPUs)\n",
+                   r[0].pairs[k].a, r[0].pairs[k].b, r[0].pairs[k].correlation, r[0].pairs[k].cpus);
     return !b->failed;
 }
 
@@ -112,7 +115,11 @@ bool sim_json(const sim_config *c, const sim_result *r, size_t n, const day_resu
         for (int m = 0; m < PEAK_METHODS; m++)
             buf_printf(b, "%s\"%s\":%.8g", m ? "," : "", peak_method_name((peak_method)m),
                        x->predicted[m]);
-        buf_put_str(b, S("}}}"));
+        buf_printf(b, "},\"correlated_pairs\":%zu,\"largest_pairs\":[", x->pairs_count);
+        for (size_t k = 0; k < 5 && k < x->pairs_count; k++)
+            buf_printf(b, "%s{\"apps\":[%zu,%zu],\"correlation\":%.3f,\"cpus\":%.4g}", k ? "," : "",
+                       x->pairs[k].a, x->pairs[k].b, x->pairs[k].correlation, x->pairs[k].cpus);
+        buf_put_str(b, S("]}}"));
     }
     buf_put_u8(b, ']');
     if (days) {

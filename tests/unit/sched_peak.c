@@ -87,8 +87,17 @@ static void promises_are_kept(void **state)
         assert_true(peak_predict(p, PEAK_SIGMA, 0.9999) >= peak_predict(p, PEAK_SIGMA, 0.99));
         assert_true(peak_predict(p, PEAK_RC, 0.9999) >= peak_predict(p, PEAK_RC, 0.99));
         assert_true(s.gain >= 1);
-        if (c == 2)
+        peak_pair pair[3];
+        size_t pairs = peak_pairs(p, 0.8, pair, 3);
+        if (c == 2) { /* everybody with everybody, the largest first */
             assert_true(peak_correlation(p, 0, 1) > 0.8);
+            assert_true((double)pairs > APPS * (APPS - 1) / 2 * 0.9);
+            assert_true(pair[0].cpus >= pair[1].cpus && pair[1].cpus >= pair[2].cpus);
+            assert_true(pair[0].correlation >= 0.8 && pair[0].a != pair[0].b);
+        } else if (c == 0) { /* phases by chance: some share an hour */
+            assert_true((double)pairs < APPS * (APPS - 1) / 2 * 0.4);
+        }
+        assert_int_equal(peak_pairs(p, 1.1, NULL, 0), 0);
     }
 }
 
