@@ -142,7 +142,7 @@ def capacity(args, out, found):
 
 
 def xfaas(args, out, found):
-    """Capacity is 1.25 x the mean: what the flattened day needs, with a tenth for what is missed."""
+    """Capacity is 1.25 x the mean: what the flattened day needs, and some for what is missed."""
     r = sim(args, "--load", "xfaas", "--mean-cpus", 10, "--cpus", 12.5, "--days", 15, "--warm", 1,
             "--policy", "now,ours", "--queue")
     p, q = by_policy(r)["ours"], r["reserved_class"]

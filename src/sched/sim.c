@@ -31,10 +31,10 @@ typedef struct {
     peak *peaks;
     ledger *books;
     ledger_row *rows;
-    double *use;         /* of this step, per app */
-    double *by_app_hour; /* deferrable work accepted this hour, per app */
-    double **pending;    /* [deadline slot % PLAN_SLOTS_MAX][app] */
-    double taken[PLAN_SLOTS_MAX];
+    double *use;                                 /* of this step, per app */
+    double **pending;                            /* [deadline slot % PLAN_SLOTS_MAX][app] */
+    double *overdue;                             /* per app: its deadline is over */
+    double taken[PLAN_SLOTS_MAX], taken_overdue; /* of this hour */
     sim_result r;
 } sim;
 
@@ -115,7 +115,6 @@ static void accept(sim *s, size_t app, int64_t accepted_s, double cpu_s)
     int64_t deadline = accepted_s - accepted_s % 3600 + (int64_t)s->c->slack_hours * 3600;
     backlog_add(&s->todo, deadline, cpu_s);
     s->pending[(size_t)(deadline / 3600 - 1) % PLAN_SLOTS_MAX][app] += cpu_s;
-    s->by_app_hour[app] += cpu_s;
     s->r.deferrable_cpu_s += cpu_s;
 }
 
@@ -182,37 +181,60 @@ static void book_reserved(sim *s, int64_t t)
         }
 }
 
-/* What ran of each deadline slot goes to the apps that had work there, in proportion. */
+/* `ran` CPU-seconds of what `owed` holds per app, in proportion. */
+static void book_part(sim *s, double *owed, double ran, int64_t hour_s)
+{
+    double sum = 0;
+    for (size_t i = 0; i < s->apps; i++)
+        sum += owed[i];
+    double part = sum > 0 ? fmin(ran / sum, 1) : 0;
+    for (size_t i = 0; i < s->apps; i++) {
+        if (!(owed[i] > 0))
+            continue;
+        ledger_usage u = {.calls = 1, .cpu_ns = (uint64_t)(owed[i] * part * 1e9)};
+        if (s->c->ledger)
+            ledger_use(s->books, LEDGER_APPS + i, hour_s + 3599, &u);
+        owed[i] -= owed[i] * part;
+    }
+}
+
+/* What ran of each deadline slot goes to the apps that had work there. Of overdue work the time of
+ * acceptance is no longer known: the latest possible. */
 static void book_deferred(sim *s, int64_t hour_s)
 {
+    double j_per_cpu_s = s->c->power.busy_w * s->c->power.pue;
+    int64_t slack_s = (int64_t)s->c->slack_hours * 3600;
+    if (s->taken_overdue > 0) {
+        saving_add(&s->r.saved, &s->really, s->taken_overdue * j_per_cpu_s, hour_s - slack_s,
+                   hour_s);
+        book_part(s, s->overdue, s->taken_overdue, hour_s);
+    }
     for (size_t k = 0; k < PLAN_SLOTS_MAX; k++) {
-        double taken = s->taken[k];
-        if (!(taken > 0))
+        if (!(s->taken[k] > 0))
             continue;
         int64_t slot = hour_s / 3600 + (int64_t)k;
-        int64_t accepted = (slot + 1 - (int64_t)s->c->slack_hours) * 3600;
-        saving_add(&s->r.saved, &s->really, taken * s->c->power.busy_w * s->c->power.pue, accepted,
+        saving_add(&s->r.saved, &s->really, s->taken[k] * j_per_cpu_s, (slot + 1) * 3600 - slack_s,
                    hour_s);
-        if (!s->c->ledger)
-            continue;
-        double *app = s->pending[(size_t)slot % PLAN_SLOTS_MAX], sum = 0;
-        for (size_t i = 0; i < s->apps; i++)
-            sum += app[i];
-        double part = sum > 0 ? fmin(taken / sum, 1) : 0;
-        for (size_t i = 0; i < s->apps; i++) {
-            if (!(app[i] > 0))
-                continue;
-            ledger_usage u = {.calls = 1, .cpu_ns = (uint64_t)(app[i] * part * 1e9)};
-            ledger_use(s->books, LEDGER_APPS + i, hour_s + 3599, &u);
-            app[i] -= app[i] * part;
-        }
+        book_part(s, s->pending[(size_t)slot % PLAN_SLOTS_MAX], s->taken[k], hour_s);
+    }
+}
+
+/* What the last hour should have run and did not. */
+static void overdue_collect(sim *s, int64_t hour_s)
+{
+    double *last = s->pending[(size_t)(hour_s / 3600 - 1) % PLAN_SLOTS_MAX];
+    for (size_t i = 0; i < s->apps; i++) {
+        s->overdue[i] += last[i];
+        last[i] = 0;
     }
 }
 
 static void run_deferred(sim *s, double work, double *ret_done)
 {
     double by_slot[PLAN_SLOTS_MAX];
+    double before = s->todo.late;
     *ret_done = backlog_take(&s->todo, work, by_slot);
+    s->taken_overdue += before - s->todo.late;
     for (size_t k = 0; k < PLAN_SLOTS_MAX; k++)
         s->taken[k] += by_slot[k];
 }
@@ -252,16 +274,16 @@ static bool hour(sim *s, int64_t t, size_t index, err *e)
 {
     const sim_config *c = s->c;
     double reserved_hour = 0, arrivals_before = s->r.deferrable_cpu_s, done_hour = 0;
-    double late_before, received, step_cap = c->cpus * SIM_STEP_S;
+    double received, step_cap = c->cpus * SIM_STEP_S;
     plan p;
     bool all_now = false;
+    double late = s->todo.late;
     backlog_advance(&s->todo, t);
-    late_before = s->todo.late;
-    s->r.late_cpu_s += late_before; /* counted once: what is late runs first, below */
+    s->r.late_cpu_s += s->todo.late - late; /* what has become late */
+    overdue_collect(s, t);
+    s->taken_overdue = 0;
     for (size_t k = 0; k < PLAN_SLOTS_MAX; k++)
         s->taken[k] = 0;
-    for (size_t i = 0; i < s->apps; i++)
-        s->by_app_hour[i] = 0;
     for (size_t step = 0; step < SIM_STEPS; step++) {
         int64_t at = t + (int64_t)step * SIM_STEP_S;
         double reserved = step_load(s, at, step, &received), done;
@@ -430,12 +452,12 @@ static bool start(sim *s, arena *a, err *e)
     }
     s->r.apps = s->apps;
     s->use = ARENA_ARRAY(a, double, s->apps);
-    s->by_app_hour = ARENA_ARRAY(a, double, s->apps);
+    s->overdue = ARENA_ARRAY(a, double, s->apps);
     s->pending = ARENA_ARRAY(a, double *, PLAN_SLOTS_MAX);
     s->r.steps_count = c->hours * SIM_STEPS;
     s->r.steps = ARENA_ARRAY(a, sim_step, s->r.steps_count);
     s->rows = ARENA_ARRAY(a, ledger_row, s->apps + LEDGER_APPS);
-    if (!s->use || !s->by_app_hour || !s->pending || !s->r.steps || !s->rows)
+    if (!s->use || !s->overdue || !s->pending || !s->r.steps || !s->rows)
         return err_no_memory(e);
     for (size_t k = 0; k < PLAN_SLOTS_MAX; k++)
         if (!(s->pending[k] = ARENA_ARRAY(a, double, s->apps)))

@@ -95,8 +95,8 @@ def test_seed_and_pictures(tmp_path):
 
 
 def test_xfaas_day():
-    result = json.loads(run("sim", "--load", "xfaas", "--mean-cpus", 10, "--cpus", 12.5, "--days", 8,
-                            "--warm", 1, "--policy", "ours", "--queue", "--json", "-"))
+    result = json.loads(run("sim", "--load", "xfaas", "--mean-cpus", 10, "--cpus", 12.5, "--days",
+                            8, "--warm", 1, "--policy", "ours", "--queue", "--json", "-"))
     row = result["policies"][0]
     assert 4 < row["received_peak_to_trough"] < 4.4
     assert row["executed_peak_to_trough"] <= 1.2
@@ -223,7 +223,7 @@ def test_report_forms(grid, usage):
     assert "&lt;b&gt;&amp;night" in page and "<b>&night" not in page
     assert "Boundary" in page and "unallocated" in page
     for line in run(*args, "prometheus").splitlines():
-        assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|\w+(\{(\w+="[^"\n]*",?)+\})? [-+.e\d]+', line), line
+        assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|\w+(\{(\w+="[^"\n]*",?)+\})? [-+.e\d]+', line)
     manifest = run(*args, "manifest")
     for word in ("initialize:", "tree:", "functional-unit: requests", "timestamp:", "duration:"):
         assert word in manifest

@@ -194,6 +194,22 @@ static void xfaas_day(void **state)
     assert_true(with.utilisation_pct > alone.utilisation_pct + 20);
 }
 
+/* A node that is too small: work is late, says so, is not lost, and is billed all the same. */
+static void shortage(void **state)
+{
+    sim_config c = config(SIM_XFAAS);
+    c.cpus = 9; /* of 10 that come on average */
+    c.hours = 10 * 24;
+    sim_result r = run(&c, SIM_OURS);
+    assert_true(r.late_cpu_s > 0.01 * r.deferrable_cpu_s);
+    double received = 0;
+    for (size_t i = 0; i < r.steps_count; i++)
+        received += r.steps[i].received * SIM_STEP_S;
+    assert_near(r.cpu_s + r.left_cpu_s, received, 1e-6 * received);
+    assert_near(r.node_j, power_j(&c.power, 10 * 86400, r.cpu_s), 1e-6 * r.node_j);
+    assert_true(r.conservation < 1e-9);
+}
+
 static void hosts_compared(void **state)
 {
     against_config c = against_defaults();
@@ -228,6 +244,7 @@ int main(void)
         cmocka_unit_test_setup(future_is_unknown, setup),
         cmocka_unit_test_setup(books_balance, setup),
         cmocka_unit_test_setup(xfaas_day, setup),
+        cmocka_unit_test_setup(shortage, setup),
         cmocka_unit_test_setup(hosts_compared, setup),
     };
     arena_init(&a, 512 << 20);
