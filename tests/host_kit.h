@@ -333,7 +333,8 @@ static size_t hkx_read(http_exchange *x, void *p, size_t n, body_state *ret_stat
     hk_exchange *h = (hk_exchange *)x;
     if (n > h->body.n)
         n = h->body.n;
-    memcpy(p, h->body.p, n);
+    if (n)
+        memcpy(p, h->body.p, n);
     buf_drop(&h->body, n);
     *ret_state = h->body.n ? BODY_OPEN : h->state;
     return n;

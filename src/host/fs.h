@@ -84,3 +84,34 @@ void fs_parent_close(fs_parent *p);
 object *fs_input_new(guest *g, fs_file *f, uint64_t offset);
 enum { FS_APPEND = -1 };
 object *fs_output_new(guest *g, fs_file *f, int64_t offset);
+
+/* --- descriptors --------------------------------------------------------------------------- */
+
+typedef struct {
+    object o;
+    fs_file *f;
+    bool is_directory, writable;
+    uint32_t flags; /* descriptor-flags as opened */
+} descriptor;
+
+enum { FLAG_READ = 1, FLAG_WRITE = 2, FLAG_MUTATE = 32, FLAGS_ALL = 63 };
+enum { OPEN_CREATE = 1, OPEN_DIRECTORY = 2, OPEN_EXCLUSIVE = 4, OPEN_TRUNCATE = 8 };
+enum { SYMLINK_FOLLOW = 1 };
+
+extern const host_resource descriptor_resource, directory_entry_stream_resource;
+
+/* Takes over f; NULL without memory (and for f == NULL). */
+object *fs_descriptor_new(guest *g, fs_file *f, bool is_directory, bool writable, uint32_t flags);
+/* Self in slot 0, and where the result goes. */
+bool fs_begin(host_call *c, descriptor **ret, place *ret_place);
+/* result<_, error-code> */
+host_status fs_return(host_call *c, place r, fs_code code);
+host_status fs_return_errno(host_call *c, place r, int result);
+/* result<resource, error-code>; NULL: not enough memory or files. */
+host_status fs_return_object(host_call *c, place r, object *o);
+/* The path in slots i, i + 1, relative to d. False: trap. */
+bool fs_arg_path(host_call *c, const descriptor *d, unsigned i, fs_path *ret, fs_code *ret_code);
+/* descriptor-type */
+uint32_t fs_type_of(mode_t mode);
+
+extern const host_func fs_directory_funcs[];

@@ -231,7 +231,8 @@ void random_fill(void *p, size_t n)
 {
     static random_page *page;
     if (!page) {
-        void *m = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *m = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                       -1, 0);
         if (m != MAP_FAILED && madvise(m, sizeof *page, MADV_WIPEONFORK) == 0)
             page = m;
         else if (m != MAP_FAILED)

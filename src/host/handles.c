@@ -1,4 +1,5 @@
-/* A dense array in the guest's pool with the free list inside the free entries. */
+/* A dense array in the guest's pool with the free list inside the free entries: adding, finding
+ * and removing cost the same however many handles there are. */
 #include "host/handles.h"
 
 #include "base/limits.h"

@@ -311,7 +311,8 @@ bool guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot
     http_side *s = pool_take(&g->pool, sizeof *s);
     if (!s)
         return err_no_memory(e);
-    *s = (http_side){.x = x, .head = head, .request = {&request_ops}, .request_live = head->has_body};
+    *s = (http_side){
+        .x = x, .head = head, .request = {&request_ops}, .request_live = head->has_body};
     object *request = incoming_request_new(g, head, &s->request);
     object *param = response_outparam_new(g);
     if (!request || !param)

@@ -6,7 +6,7 @@
  *                                   +--failed--> CLOSED <---------+ (both)
  *
  * What a stream has written and the kernel did not take waits in a queue; it is sent when the
- * guest next looks (check-write, flush, a blocking write), and the stream takes nothing until then. */
+ * guest next looks (check-write, flush, a blocking write); the stream takes nothing until then. */
 #include "host/sockets.h"
 
 #include "base/limits.h"

@@ -32,7 +32,8 @@ typedef struct input_stream input_stream;
 typedef struct {
     /* How much can be read now, at most max (> 0). OPEN with 0: nothing yet. What was promised
      * stays there until take. */
-    stream_state (*peek)(guest *g, input_stream *s, size_t max, size_t *ret_n, error_info *ret_error);
+    stream_state (*peek)(guest *g, input_stream *s, size_t max, size_t *ret_n,
+                         error_info *ret_error);
     /* Removes n bytes that peek promised; to p unless NULL. */
     void (*take)(guest *g, input_stream *s, void *p, size_t n);
     void (*want)(guest *g, input_stream *s); /* NULL: the source wakes by itself */

@@ -15,26 +15,15 @@
 #include <stdio.h>
 #include <unistd.h>
 
-typedef struct {
-    object o;
-    fs_file *f;
-    bool is_directory, writable;
-    uint32_t flags; /* descriptor-flags as opened */
-} descriptor;
-
-enum { FLAG_READ = 1, FLAG_WRITE = 2, FLAG_MUTATE = 32, FLAGS_ALL = 63 };
-enum { OPEN_CREATE = 1, OPEN_DIRECTORY = 2, OPEN_EXCLUSIVE = 4, OPEN_TRUNCATE = 8 };
-enum { SYMLINK_FOLLOW = 1 };
-
 static void descriptor_drop(guest *g, object *o)
 {
     fs_file_unref(g, ((descriptor *)o)->f);
 }
 
-static const host_resource descriptor_resource = {"descriptor", descriptor_drop};
+const host_resource descriptor_resource = {"descriptor", descriptor_drop};
 
 /* Takes over f. */
-static object *descriptor_new(guest *g, fs_file *f, bool is_directory, bool writable,
+object *fs_descriptor_new(guest *g, fs_file *f, bool is_directory, bool writable,
                               uint32_t flags)
 {
     descriptor *d = f ? OBJECT_NEW(g, descriptor, descriptor_resource, NULL) : NULL;
@@ -51,13 +40,13 @@ static object *descriptor_new(guest *g, fs_file *f, bool is_directory, bool writ
 
 /* --- what most functions begin and end with ------------------------------------------------ */
 
-static bool begin(host_call *c, descriptor **ret, place *ret_place)
+bool fs_begin(host_call *c, descriptor **ret, place *ret_place)
 {
     return ARG_BORROW(c, 0, descriptor_resource, ret) && result_place(c, ret_place);
 }
 
 /* result<_, error-code> */
-static host_status return_code(host_call *c, place r, fs_code code)
+host_status fs_return(host_call *c, place r, fs_code code)
 {
     if (code == FS_OK)
         put_case(c, r, 0);
@@ -66,16 +55,16 @@ static host_status return_code(host_call *c, place r, fs_code code)
     return HOST_DONE;
 }
 
-static host_status return_errno(host_call *c, place r, int result)
+host_status fs_return_errno(host_call *c, place r, int result)
 {
-    return return_code(c, r, result < 0 ? fs_code_of(errno) : FS_OK);
+    return fs_return(c, r, result < 0 ? fs_code_of(errno) : FS_OK);
 }
 
 /* result<resource, error-code>; NULL: not enough memory or files. */
-static host_status return_object(host_call *c, place r, object *o)
+host_status fs_return_object(host_call *c, place r, object *o)
 {
     if (!o)
-        return return_code(c, r, FS_INSUFFICIENT_MEMORY);
+        return fs_return(c, r, FS_INSUFFICIENT_MEMORY);
     return put_handle(c, put_case(c, r, 0), o) ? HOST_DONE : HOST_TRAP;
 }
 
@@ -87,7 +76,7 @@ static fs_code file_check(const descriptor *d, uint32_t flag)
 }
 
 /* The path in slots i, i + 1, relative to d. */
-static bool arg_path(host_call *c, const descriptor *d, unsigned i, fs_path *ret,
+bool fs_arg_path(host_call *c, const descriptor *d, unsigned i, fs_path *ret,
                      fs_code *ret_code)
 {
     str s;
@@ -103,38 +92,38 @@ static host_status read_via_stream(host_call *c)
 {
     descriptor *d;
     place r;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
     fs_code code = file_check(d, FLAG_READ);
     if (code != FS_OK)
-        return return_code(c, r, code);
-    return return_object(c, r, fs_input_new(c->g, d->f, c->slots[1].u64));
+        return fs_return(c, r, code);
+    return fs_return_object(c, r, fs_input_new(c->g, d->f, c->slots[1].u64));
 }
 
 static host_status write_via_stream(host_call *c)
 {
     descriptor *d;
     place r;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
     fs_code code = file_check(d, FLAG_WRITE);
     if (code == FS_OK && c->slots[1].u64 > INT64_MAX)
         code = FS_INVALID;
     if (code != FS_OK)
-        return return_code(c, r, code);
-    return return_object(c, r, fs_output_new(c->g, d->f, c->slots[1].i64));
+        return fs_return(c, r, code);
+    return fs_return_object(c, r, fs_output_new(c->g, d->f, c->slots[1].i64));
 }
 
 static host_status append_via_stream(host_call *c)
 {
     descriptor *d;
     place r;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
     fs_code code = file_check(d, FLAG_WRITE);
     if (code != FS_OK)
-        return return_code(c, r, code);
-    return return_object(c, r, fs_output_new(c->g, d->f, FS_APPEND));
+        return fs_return(c, r, code);
+    return fs_return_object(c, r, fs_output_new(c->g, d->f, FS_APPEND));
 }
 
 /* --- the open file ------------------------------------------------------------------------- */
@@ -146,34 +135,34 @@ static host_status advise(host_call *c)
     descriptor *d;
     place r;
     uint32_t k;
-    if (!begin(c, &d, &r) || !arg_case(c, 3, 6, &k))
+    if (!fs_begin(c, &d, &r) || !arg_case(c, 3, 6, &k))
         return HOST_TRAP;
     uint64_t offset = c->slots[1].u64, length = c->slots[2].u64;
     if (d->is_directory || offset > INT64_MAX || length > INT64_MAX)
-        return return_code(c, r, d->is_directory ? FS_BAD_DESCRIPTOR : FS_INVALID);
+        return fs_return(c, r, d->is_directory ? FS_BAD_DESCRIPTOR : FS_INVALID);
     int n = posix_fadvise(d->f->fd, (off_t)offset, (off_t)length, advices[k]);
-    return return_code(c, r, n ? fs_code_of(n) : FS_OK);
+    return fs_return(c, r, n ? fs_code_of(n) : FS_OK);
 }
 
 static host_status sync_file(host_call *c)
 {
     descriptor *d;
     place r;
-    return begin(c, &d, &r) ? return_code(c, r, FS_OK) : HOST_TRAP;
+    return fs_begin(c, &d, &r) ? fs_return(c, r, FS_OK) : HOST_TRAP;
 }
 
 static host_status get_flags(host_call *c)
 {
     descriptor *d;
     place r;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
     put_int(c, put_case(c, r, 0), d->flags);
     return HOST_DONE;
 }
 
 /* descriptor-type */
-static uint32_t type_of(mode_t mode)
+uint32_t fs_type_of(mode_t mode)
 {
     switch (mode & S_IFMT) {
     case S_IFBLK:
@@ -200,11 +189,11 @@ static host_status get_type(host_call *c)
     descriptor *d;
     place r;
     struct stat st;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
     if (fstat(d->f->fd, &st) < 0)
-        return return_errno(c, r, -1);
-    put_case(c, put_case(c, r, 0), type_of(st.st_mode));
+        return fs_return_errno(c, r, -1);
+    put_case(c, put_case(c, r, 0), fs_type_of(st.st_mode));
     return HOST_DONE;
 }
 
@@ -212,14 +201,14 @@ static host_status set_size(host_call *c)
 {
     descriptor *d;
     place r;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
     fs_code code = file_check(d, FLAG_WRITE);
     if (code == FS_OK && c->slots[1].u64 > INT64_MAX)
         code = FS_INVALID;
     if (code != FS_OK)
-        return return_code(c, r, code);
-    return return_errno(c, r, ftruncate(d->f->fd, (off_t)c->slots[1].u64));
+        return fs_return(c, r, code);
+    return fs_return_errno(c, r, ftruncate(d->f->fd, (off_t)c->slots[1].u64));
 }
 
 /* new-timestamp in slots i (case), i + 1 (seconds), i + 2 (nanoseconds). */
@@ -246,14 +235,14 @@ static host_status set_times(host_call *c)
     place r;
     struct timespec t[2];
     fs_code code = FS_OK;
-    if (!begin(c, &d, &r) || !arg_timestamp(c, 1, &t[0], &code) ||
+    if (!fs_begin(c, &d, &r) || !arg_timestamp(c, 1, &t[0], &code) ||
         !arg_timestamp(c, 4, &t[1], &code))
         return HOST_TRAP;
     if (!d->writable)
         code = FS_NOT_PERMITTED;
     if (code != FS_OK)
-        return return_code(c, r, code);
-    return return_errno(c, r, utimensat(d->f->fd, "", t, AT_EMPTY_PATH));
+        return fs_return(c, r, code);
+    return fs_return_errno(c, r, utimensat(d->f->fd, "", t, AT_EMPTY_PATH));
 }
 
 static host_status read_file(host_call *c)
@@ -262,19 +251,19 @@ static host_status read_file(host_call *c)
     place r;
     uint64_t length = c->slots[1].u64, offset = c->slots[2].u64;
     size_t max = length < HOST_READ_BYTES_MAX ? (size_t)length : HOST_READ_BYTES_MAX;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
     fs_code code = file_check(d, FLAG_READ);
     if (code == FS_OK && offset > INT64_MAX)
         code = FS_INVALID;
     if (code != FS_OK)
-        return return_code(c, r, code);
+        return fs_return(c, r, code);
     uint8_t *p = arena_alloc(&c->g->scratch, max);
     if (!p)
         return call_no_memory(c);
     ssize_t n = pread(d->f->fd, p, max, (off_t)offset);
     if (n < 0)
-        return return_errno(c, r, -1);
+        return fs_return_errno(c, r, -1);
     place pair = put_case(c, r, 0);
     if (!put_bytes(c, place_field(pair, 0), (bytes){p, (size_t)n}))
         return HOST_TRAP;
@@ -288,16 +277,16 @@ static host_status write_file(host_call *c)
     place r;
     bytes b;
     uint64_t offset = c->slots[3].u64;
-    if (!begin(c, &d, &r) || !arg_bytes(c, 1, &b))
+    if (!fs_begin(c, &d, &r) || !arg_bytes(c, 1, &b))
         return HOST_TRAP;
     fs_code code = file_check(d, FLAG_WRITE);
     if (code == FS_OK && offset > INT64_MAX)
         code = FS_INVALID;
     if (code != FS_OK)
-        return return_code(c, r, code);
+        return fs_return(c, r, code);
     ssize_t n = pwrite(d->f->fd, b.p, b.n, (off_t)offset);
     if (n < 0)
-        return return_errno(c, r, -1);
+        return fs_return_errno(c, r, -1);
     put_int(c, put_case(c, r, 0), (uint64_t)n);
     return HOST_DONE;
 }
@@ -318,7 +307,7 @@ static void put_time(host_call *c, place option, struct timespec t)
 static host_status return_stat(host_call *c, place r, const struct stat *st)
 {
     place p = put_case(c, r, 0);
-    put_case(c, place_field(p, 0), type_of(st->st_mode));
+    put_case(c, place_field(p, 0), fs_type_of(st->st_mode));
     put_int(c, place_field(p, 1), st->st_nlink);
     put_int(c, place_field(p, 2), (uint64_t)st->st_size);
     put_time(c, place_field(p, 3), st->st_atim);
@@ -334,7 +323,7 @@ static bool arg_look_up(host_call *c, const descriptor *d, unsigned flags_slot, 
     fs_path path;
     uint32_t follow = c->slots[flags_slot].u32 & SYMLINK_FOLLOW;
     *ret_fd = -1;
-    if (!arg_path(c, d, flags_slot + 1, &path, ret_code))
+    if (!fs_arg_path(c, d, flags_slot + 1, &path, ret_code))
         return false;
     if (*ret_code == FS_OK)
         *ret_fd = fs_open_beneath(d->f->fd, path.text, O_PATH | (follow ? 0 : O_NOFOLLOW),
@@ -347,9 +336,9 @@ static host_status stat_self(host_call *c)
     descriptor *d;
     place r;
     struct stat st;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
-    return fstat(d->f->fd, &st) < 0 ? return_errno(c, r, -1) : return_stat(c, r, &st);
+    return fstat(d->f->fd, &st) < 0 ? fs_return_errno(c, r, -1) : return_stat(c, r, &st);
 }
 
 /* stat of a path; false: *ret_status is to be returned. */
@@ -359,15 +348,15 @@ static bool stat_path(host_call *c, place *ret_r, struct stat *ret, host_status 
     int fd;
     fs_code code;
     *ret_status = HOST_TRAP;
-    if (!begin(c, &d, ret_r) || !arg_look_up(c, d, 1, &fd, &code))
+    if (!fs_begin(c, &d, ret_r) || !arg_look_up(c, d, 1, &fd, &code))
         return false;
     if (fd < 0) {
-        *ret_status = return_code(c, *ret_r, code);
+        *ret_status = fs_return(c, *ret_r, code);
         return false;
     }
     int n = fstat(fd, ret);
     if (n < 0)
-        *ret_status = return_errno(c, *ret_r, n);
+        *ret_status = fs_return_errno(c, *ret_r, n);
     close(fd);
     return n == 0;
 }
@@ -387,17 +376,17 @@ static host_status set_times_at(host_call *c)
     struct timespec t[2];
     int fd;
     fs_code code = FS_OK, times = FS_OK;
-    if (!begin(c, &d, &r) || !arg_timestamp(c, 4, &t[0], &times) ||
+    if (!fs_begin(c, &d, &r) || !arg_timestamp(c, 4, &t[0], &times) ||
         !arg_timestamp(c, 7, &t[1], &times))
         return HOST_TRAP;
     if (!d->writable || times != FS_OK)
-        return return_code(c, r, d->writable ? times : FS_NOT_PERMITTED);
+        return fs_return(c, r, d->writable ? times : FS_NOT_PERMITTED);
     if (!arg_look_up(c, d, 1, &fd, &code))
         return HOST_TRAP;
     if (fd < 0)
-        return return_code(c, r, code);
+        return fs_return(c, r, code);
     int n = utimensat(fd, "", t, AT_EMPTY_PATH);
-    host_status s = return_errno(c, r, n);
+    host_status s = fs_return_errno(c, r, n);
     close(fd);
     return s;
 }
@@ -427,9 +416,9 @@ static host_status metadata_hash(host_call *c)
     descriptor *d;
     place r;
     struct stat st;
-    if (!begin(c, &d, &r))
+    if (!fs_begin(c, &d, &r))
         return HOST_TRAP;
-    return fstat(d->f->fd, &st) < 0 ? return_errno(c, r, -1) : return_hash(c, r, &st);
+    return fstat(d->f->fd, &st) < 0 ? fs_return_errno(c, r, -1) : return_hash(c, r, &st);
 }
 
 static host_status metadata_hash_at(host_call *c)
@@ -449,287 +438,6 @@ static host_status is_same_object(host_call *c)
     bool same = fstat(a->f->fd, &sa) == 0 && fstat(b->f->fd, &sb) == 0 &&
                 sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
     return return_u32(c, same);
-}
-
-/* --- directories --------------------------------------------------------------------------- */
-
-typedef struct {
-    object o;
-    DIR *dir;
-} entry_stream;
-
-static void entry_stream_drop(guest *g, object *o)
-{
-    closedir(((entry_stream *)o)->dir);
-    g->files--;
-}
-
-static const host_resource entry_stream_resource = {"directory-entry-stream", entry_stream_drop};
-
-static host_status read_directory(host_call *c)
-{
-    descriptor *d;
-    place r;
-    fs_code code = FS_OK;
-    if (!begin(c, &d, &r))
-        return HOST_TRAP;
-    if (!d->is_directory || c->g->files >= HOST_FILES_MAX)
-        return return_code(c, r, d->is_directory ? FS_QUOTA : FS_NOT_DIRECTORY);
-    int fd = fs_open_beneath(d->f->fd, ".", O_RDONLY | O_DIRECTORY, &code);
-    if (fd < 0)
-        return return_code(c, r, code);
-    DIR *dir = fdopendir(fd);
-    if (!dir) {
-        close(fd);
-        return return_code(c, r, FS_INSUFFICIENT_MEMORY);
-    }
-    c->g->files++;
-    entry_stream *s = pool_take(&c->g->pool, sizeof *s);
-    if (!s) {
-        closedir(dir);
-        c->g->files--;
-        return call_no_memory(c);
-    }
-    *s = (entry_stream){.o = {.resource = &entry_stream_resource, .bytes = sizeof *s}, .dir = dir};
-    return return_object(c, r, &s->o);
-}
-
-static uint32_t entry_type(const entry_stream *s, const struct dirent *d)
-{
-    struct stat st;
-    if (d->d_type != DT_UNKNOWN)
-        return type_of(DTTOIF(d->d_type));
-    if (fstatat(dirfd(s->dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return 0;
-    return type_of(st.st_mode);
-}
-
-static host_status read_directory_entry(host_call *c)
-{
-    entry_stream *s;
-    place r;
-    struct dirent *d;
-    if (!ARG_BORROW(c, 0, entry_stream_resource, &s) || !result_place(c, &r))
-        return HOST_TRAP;
-    do {
-        errno = 0;
-        d = readdir(s->dir);
-    } while (d && (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0));
-    if (!d && errno)
-        return return_errno(c, r, -1);
-    if (d && !str_is_utf8(str_from(d->d_name)))
-        return return_code(c, r, FS_ILLEGAL_BYTE_SEQUENCE);
-    place option = put_case(c, r, 0);
-    if (!d) {
-        put_case(c, option, 0);
-        return HOST_DONE;
-    }
-    place entry = put_case(c, option, 1);
-    put_case(c, place_field(entry, 0), entry_type(s, d));
-    return put_string(c, place_field(entry, 1), str_from(d->d_name)) ? HOST_DONE : HOST_TRAP;
-}
-
-static int open_flags(uint32_t path_flags, uint32_t how, uint32_t flags)
-{
-    int f = O_NONBLOCK | O_NOCTTY;
-    f |= flags & FLAG_WRITE ? (flags & FLAG_READ ? O_RDWR : O_WRONLY) : O_RDONLY;
-    f |= path_flags & SYMLINK_FOLLOW ? 0 : O_NOFOLLOW;
-    f |= how & OPEN_CREATE ? O_CREAT : 0;
-    f |= how & OPEN_DIRECTORY ? O_DIRECTORY : 0;
-    f |= how & OPEN_EXCLUSIVE ? O_EXCL : 0;
-    f |= how & OPEN_TRUNCATE ? O_TRUNC : 0;
-    return f;
-}
-
-/* What open-at refuses before the kernel is asked. */
-static fs_code open_check(const host_call *c, const descriptor *d, uint32_t how, uint32_t flags)
-{
-    if (!d->writable && ((how & (OPEN_CREATE | OPEN_TRUNCATE)) || (flags & FLAG_WRITE)))
-        return FS_NOT_PERMITTED;
-    if ((how & OPEN_DIRECTORY) && (how & (OPEN_CREATE | OPEN_EXCLUSIVE | OPEN_TRUNCATE)))
-        return FS_INVALID;
-    if ((how & OPEN_TRUNCATE) && !(flags & FLAG_WRITE))
-        return FS_INVALID;
-    return c->g->files < HOST_FILES_MAX ? FS_OK : FS_QUOTA;
-}
-
-static host_status open_at(host_call *c)
-{
-    descriptor *d;
-    place r;
-    fs_path path;
-    fs_code code;
-    struct stat st;
-    uint32_t path_flags = c->slots[1].u32, how = c->slots[4].u32;
-    uint32_t flags = c->slots[5].u32 & FLAGS_ALL;
-    if (!begin(c, &d, &r) || !arg_path(c, d, 2, &path, &code))
-        return HOST_TRAP;
-    if (code == FS_OK)
-        code = open_check(c, d, how, flags);
-    if (code != FS_OK)
-        return return_code(c, r, code);
-    int fd = fs_open_beneath(d->f->fd, path.text, open_flags(path_flags, how, flags), &code);
-    if (fd < 0)
-        return return_code(c, r, code);
-    if (fstat(fd, &st) < 0) {
-        code = fs_code_of(errno);
-        close(fd);
-        return return_code(c, r, code);
-    }
-    fs_file *f = fs_file_new(c->g, fd, false);
-    if (!d->writable)
-        flags &= ~(uint32_t)FLAG_MUTATE;
-    return return_object(c, r, descriptor_new(c->g, f, S_ISDIR(st.st_mode), d->writable, flags));
-}
-
-static host_status readlink_at(host_call *c)
-{
-    descriptor *d;
-    place r;
-    fs_path path;
-    fs_code code;
-    char target[4096];
-    if (!begin(c, &d, &r) || !arg_path(c, d, 1, &path, &code))
-        return HOST_TRAP;
-    int fd = code == FS_OK ? fs_open_beneath(d->f->fd, path.text, O_PATH | O_NOFOLLOW, &code) : -1;
-    if (fd < 0)
-        return return_code(c, r, code);
-    ssize_t n = readlinkat(fd, "", target, sizeof target);
-    int number = n < 0 && errno == ENOENT ? EINVAL : errno; /* ENOENT: it is no link */
-    close(fd);
-    if (n < 0)
-        return return_code(c, r, fs_code_of(number));
-    str s = {target, (size_t)n};
-    if (n > 0 && target[0] == '/')
-        return return_code(c, r, FS_NOT_PERMITTED); /* would tell about the machine */
-    if (!str_is_utf8(s))
-        return return_code(c, r, FS_ILLEGAL_BYTE_SEQUENCE);
-    return put_string(c, put_case(c, r, 0), s) ? HOST_DONE : HOST_TRAP;
-}
-
-/* Opens the parent of the path in slots i, i + 1 for a change. False: trap. */
-static bool arg_parent(host_call *c, const descriptor *d, unsigned i, fs_path *path,
-                       fs_parent *ret, fs_code *ret_code)
-{
-    *ret = (fs_parent){.fd = -1};
-    if (!arg_path(c, d, i, path, ret_code))
-        return false;
-    if (*ret_code == FS_OK && !d->writable)
-        *ret_code = FS_NOT_PERMITTED;
-    if (*ret_code == FS_OK)
-        *ret_code = fs_parent_open(d->f->fd, path, ret);
-    return true;
-}
-
-/* A change of one directory entry named in slots 1 and 2. */
-static host_status change(host_call *c, int (*f)(int fd, const char *base))
-{
-    descriptor *d;
-    place r;
-    fs_path path;
-    fs_parent parent;
-    fs_code code;
-    if (!begin(c, &d, &r) || !arg_parent(c, d, 1, &path, &parent, &code))
-        return HOST_TRAP;
-    if (code != FS_OK)
-        return return_code(c, r, code);
-    host_status s = return_errno(c, r, f(parent.fd, parent.base));
-    fs_parent_close(&parent);
-    return s;
-}
-
-static int make_directory(int fd, const char *base)
-{
-    return mkdirat(fd, base, 0777);
-}
-static int remove_directory(int fd, const char *base)
-{
-    return unlinkat(fd, base, AT_REMOVEDIR);
-}
-static int unlink_file(int fd, const char *base)
-{
-    return unlinkat(fd, base, 0);
-}
-
-static host_status create_directory_at(host_call *c)
-{
-    return change(c, make_directory);
-}
-static host_status remove_directory_at(host_call *c)
-{
-    return change(c, remove_directory);
-}
-static host_status unlink_file_at(host_call *c)
-{
-    return change(c, unlink_file);
-}
-
-/* rename and link: from slots i, i + 1 of d to slots i + 3, i + 4 of the descriptor in i + 2. */
-static host_status change_two(host_call *c, unsigned i, int (*f)(int, const char *, int, const char *))
-{
-    descriptor *d, *to;
-    place r;
-    fs_path old_path, new_path;
-    fs_parent from, into;
-    fs_code code;
-    if (!begin(c, &d, &r) || !ARG_BORROW(c, i + 2, descriptor_resource, &to) ||
-        !arg_parent(c, d, i, &old_path, &from, &code))
-        return HOST_TRAP;
-    if (code != FS_OK)
-        return return_code(c, r, code);
-    if (!arg_parent(c, to, i + 3, &new_path, &into, &code)) {
-        fs_parent_close(&from);
-        return HOST_TRAP;
-    }
-    host_status s = code != FS_OK ? return_code(c, r, code)
-                                  : return_errno(c, r, f(from.fd, from.base, into.fd, into.base));
-    fs_parent_close(&from);
-    fs_parent_close(&into);
-    return s;
-}
-
-static int hard_link(int from, const char *old, int to, const char *new)
-{
-    size_t n = strlen(old);
-    if (n && old[n - 1] == '/')
-        return errno = ENOTDIR, -1; /* would follow a link */
-    return linkat(from, old, to, new, 0);
-}
-
-static host_status link_at(host_call *c)
-{
-    descriptor *d;
-    place r;
-    if (!begin(c, &d, &r))
-        return HOST_TRAP;
-    if (c->slots[1].u32 & SYMLINK_FOLLOW)
-        return return_code(c, r, FS_INVALID);
-    return change_two(c, 2, hard_link);
-}
-
-static host_status rename_at(host_call *c)
-{
-    return change_two(c, 1, renameat);
-}
-
-static host_status symlink_at(host_call *c)
-{
-    descriptor *d;
-    place r;
-    fs_path target, path;
-    fs_parent parent;
-    fs_code code;
-    if (!begin(c, &d, &r) || !arg_path(c, d, 1, &target, &code))
-        return HOST_TRAP;
-    if (code != FS_OK)
-        return return_code(c, r, code);
-    if (!arg_parent(c, d, 3, &path, &parent, &code))
-        return HOST_TRAP;
-    if (code != FS_OK)
-        return return_code(c, r, code);
-    host_status s = return_errno(c, r, symlinkat(target.text, parent.fd, parent.base));
-    fs_parent_close(&parent);
-    return s;
 }
 
 static host_status filesystem_error_code(host_call *c)
@@ -769,33 +477,13 @@ static const host_func types_funcs[] = {
      read_file},
     {"[method]descriptor.write",
      SELF ", buffer: list<u8>, offset: filesize) -> result<filesize, error-code>", write_file},
-    {"[method]descriptor.read-directory",
-     SELF ") -> result<directory-entry-stream, error-code>", read_directory},
     {"[method]descriptor.sync", SELF ")" DONE, sync_file},
-    {"[method]descriptor.create-directory-at", SELF ", path: string)" DONE, create_directory_at},
     {"[method]descriptor.stat", SELF ") -> result<descriptor-stat, error-code>", stat_self},
     {"[method]descriptor.stat-at",
      SELF ", path-flags: path-flags, path: string) -> result<descriptor-stat, error-code>",
      stat_at},
     {"[method]descriptor.set-times-at",
      SELF ", path-flags: path-flags, path: string, " NEW_TIMES DONE, set_times_at},
-    {"[method]descriptor.link-at",
-     SELF ", old-path-flags: path-flags, old-path: string, new-descriptor: borrow<descriptor>, "
-          "new-path: string)" DONE,
-     link_at},
-    {"[method]descriptor.open-at",
-     SELF ", path-flags: path-flags, path: string, open-flags: open-flags, "
-          "%flags: descriptor-flags) -> result<descriptor, error-code>",
-     open_at},
-    {"[method]descriptor.readlink-at", SELF ", path: string) -> result<string, error-code>",
-     readlink_at},
-    {"[method]descriptor.remove-directory-at", SELF ", path: string)" DONE, remove_directory_at},
-    {"[method]descriptor.rename-at",
-     SELF ", old-path: string, new-descriptor: borrow<descriptor>, new-path: string)" DONE,
-     rename_at},
-    {"[method]descriptor.symlink-at", SELF ", old-path: string, new-path: string)" DONE,
-     symlink_at},
-    {"[method]descriptor.unlink-file-at", SELF ", path: string)" DONE, unlink_file_at},
     {"[method]descriptor.is-same-object", SELF ", other: borrow<descriptor>) -> bool",
      is_same_object},
     {"[method]descriptor.metadata-hash", SELF ") -> result<metadata-hash-value, error-code>",
@@ -803,9 +491,6 @@ static const host_func types_funcs[] = {
     {"[method]descriptor.metadata-hash-at",
      SELF ", path-flags: path-flags, path: string) -> result<metadata-hash-value, error-code>",
      metadata_hash_at},
-    {"[method]directory-entry-stream.read-directory-entry",
-     "func(self: borrow<directory-entry-stream>) -> result<option<directory-entry>, error-code>",
-     read_directory_entry},
     {"filesystem-error-code", "func(err: borrow<error>) -> option<error-code>",
      filesystem_error_code},
     {0},
@@ -841,8 +526,9 @@ const host_interface wasi_filesystem_types = {
         "resource descriptor;\n"
         "resource directory-entry-stream;\n",
     .funcs = types_funcs,
+    .groups = (const host_func *const[]){fs_directory_funcs, NULL},
     .resources =
-        (const host_resource *const[]){&descriptor_resource, &entry_stream_resource, NULL},
+        (const host_resource *const[]){&descriptor_resource, &directory_entry_stream_resource, NULL},
 };
 
 /* --- preopens ------------------------------------------------------------------------------ */
@@ -857,7 +543,7 @@ static host_status get_directories(host_call *c)
         place pair = place_element(first, i);
         bool writable = h->preopens[i].writable;
         fs_file *f = fs_file_new(c->g, h->preopens[i].dir_fd, true);
-        object *d = descriptor_new(c->g, f, true, writable,
+        object *d = fs_descriptor_new(c->g, f, true, writable,
                                    FLAG_READ | (writable ? FLAG_MUTATE : 0u));
         if (!put_handle(c, place_field(pair, 0), d) ||
             !put_string(c, place_field(pair, 1), h->preopens[i].guest_path))

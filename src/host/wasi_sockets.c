@@ -1,4 +1,5 @@
-/* wasi:sockets@0.2: the network, addresses and errors, what TCP and UDP share, and the tables. */
+/* wasi:sockets@0.2: the network, addresses and errors, and what TCP and UDP share (sockets.h).
+ * TCP is in sockets_tcp.c, UDP in sockets_udp.c, look-ups are in sockets_names.c. */
 #include "host/sockets.h"
 
 #include "base/limits.h"

@@ -91,7 +91,8 @@ static void on_request(void *user, http_exchange *x)
     } else if (str_starts(target, S("/never"))) {
         exchange_bind(x, &(exchange_callbacks){.on_closed = on_closed}, a);
     } else {
-        exchange_bind(x, &(exchange_callbacks){.on_readable = echo_pump, .on_closed = on_closed}, a);
+        exchange_bind(x, &(exchange_callbacks){.on_readable = echo_pump, .on_closed = on_closed},
+                      a);
         echo_pump(a);
     }
 }
@@ -220,7 +221,8 @@ static void a_post(void **state)
         buf b;
         begin();
         buf_init(&b, 1 << 20);
-        uint32_t q = request(2, "/echo", port), body = ok_handle("[method]outgoing-request.body", q);
+        uint32_t q = request(2, "/echo", port);
+        uint32_t body = ok_handle("[method]outgoing-request.body", q);
         uint32_t out = ok_handle("[method]outgoing-body.write", body), future = 0;
         if (!early)
             future = send_with(q, 0);

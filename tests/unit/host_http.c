@@ -176,6 +176,35 @@ static void fields_are_checked(void **state)
     hk_close();
 }
 
+/* Getters of outgoing-response; statuses out of range; informational responses are refused. */
+static void responses_are_looked_at(void **state)
+{
+    begin();
+    uint32_t f = new_fields();
+    append(f, "x-a", "1");
+    uint32_t r = response(f, 404);
+    hk_call(T, "[method]outgoing-response.status-code", r);
+    assert_int_equal(hk_slots[0].u32, 404);
+    static const uint32_t bad[] = {0, 99, 1000, 65535};
+    for (int i = 0; i < 4; i++) {
+        hk_call(T, "[method]outgoing-response.set-status-code", r, bad[i]);
+        assert_int_equal(hk_slots[0].u32, 1);
+    }
+    hk_call(T, "[method]outgoing-response.headers", r);
+    uint32_t view = hk_slots[0].u32;
+    hk_call(T, "[method]fields.has", view, 2000, hk_put(2000, "x-a"));
+    assert_int_equal(hk_slots[0].u32, 1);
+    assert_int_equal(append(view, "x-b", "1"), 1 + 2);
+    hk_call(T, "[method]response-outparam.send-informational", args[1].u32, 103, new_fields(),
+            1000);
+    assert_int_equal(hk_u8(1000), 1);
+    assert_int_equal(hk_u8(1008), HTTP_INTERNAL_ERROR);
+    hk_trap("resource has children", T, "[static]response-outparam.set", args[1].u32, 0, r, 0, 0, 0,
+            0, 0, 0);
+    hkx_fini(&x);
+    hk_close();
+}
+
 static void hello(void **state)
 {
     begin();
@@ -559,7 +588,8 @@ static void outgoing_requests(void **state)
     }
     hk_call(T, "[method]outgoing-request.authority", q, 1000);
     hk_assert_str(1004, "[::1]");
-    hk_call(T, "[method]outgoing-request.set-authority", q, 1, 2000, hk_put(2000, "localhost:1234"));
+    hk_call(T, "[method]outgoing-request.set-authority", q, 1, 2000,
+            hk_put(2000, "localhost:1234"));
     hk_call(T, "[method]outgoing-request.set-path-with-query", q, 1, 2000, hk_put(2000, "/a b"));
     assert_int_equal(hk_slots[0].u32, 1);
     hk_call(T, "[method]outgoing-request.set-path-with-query", q, 1, 2000, hk_put(2000, "/a?b=c"));
@@ -573,8 +603,27 @@ static void outgoing_requests(void **state)
     hk_call(T, "[method]outgoing-request.scheme", q, 1000);
     assert_int_equal(hk_u8(1000), 1);
     assert_int_equal(hk_u8(1004), 0);
+    hk_call(T, "[method]outgoing-request.path-with-query", q, 1000);
+    hk_assert_str(1004, "/a?b=c");
+    hk_call(T, "[method]outgoing-request.headers", q);
+    uint32_t view = hk_slots[0].u32;
+    assert_int_equal(append(view, "a", "b"), 1 + 2);
+    hk_call(T, "fields", view);
     hk_call(T, "[constructor]request-options", 0);
     uint32_t o = hk_slots[0].u32;
+    static const char *const timeouts[][2] = {
+        {"[method]request-options.first-byte-timeout",
+         "[method]request-options.set-first-byte-timeout"},
+        {"[method]request-options.between-bytes-timeout",
+         "[method]request-options.set-between-bytes-timeout"}};
+    for (int i = 0; i < 2; i++) {
+        hk_call(T, timeouts[i][0], o, 1000);
+        assert_int_equal(hk_u8(1000), 0);
+        hk_call(T, timeouts[i][1], o, 1, 70 + (uint64_t)i);
+        assert_int_equal(hk_slots[0].u32, 0);
+        hk_call(T, timeouts[i][0], o, 1000);
+        assert_true(hk_u8(1000) == 1 && hk_u64(1008) == 70u + (unsigned)i);
+    }
     hk_call(T, "[method]request-options.set-connect-timeout", o, 1, 5);
     hk_call(T, "[method]request-options.connect-timeout", o, 1000);
     assert_true(hk_u8(1000) == 1 && hk_u64(1008) == 5);
@@ -596,6 +645,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_request_is_seen),
         cmocka_unit_test(fields_are_checked),
+        cmocka_unit_test(responses_are_looked_at),
         cmocka_unit_test(hello),
         cmocka_unit_test(empty_bodies),
         cmocka_unit_test(the_body_may_come_first),
