@@ -10,8 +10,9 @@
 #include <stdlib.h>
 
 typedef struct {
-    double limit, top; /* top: highest use since it is here */
-    uint32_t samples;
+    double limit, top;         /* top: highest use since it is here */
+    double weight;             /* sum of the buckets */
+    uint32_t samples, highest; /* highest bucket ever used */
     float bucket[PEAK_BUCKETS];
     float shape[24]; /* running mean of use by hour of day */
 } app_history;
@@ -70,17 +71,16 @@ static double bucket_top(size_t b)
     return edge * edge;
 }
 
+/* From above: the percentiles asked for are high, and most buckets up there are empty. */
 static double percentile(const app_history *h, double share)
 {
-    double all = 0, below = 0;
-    for (size_t b = 0; b < PEAK_BUCKETS; b++)
-        all += h->bucket[b];
-    for (size_t b = 0; b < PEAK_BUCKETS; b++) {
-        below += h->bucket[b];
-        if (below >= share * all)
+    double above = 0, most = (1 - share) * h->weight;
+    for (size_t b = h->highest + 1u; b-- > 0;) {
+        above += h->bucket[b];
+        if (above > most)
             return bucket_top(b);
     }
-    return 1;
+    return bucket_top(0);
 }
 
 /* Deviations on top of the mean. Not the normal's quantiles (2.3, 3.1, 3.7): load has longer tails
@@ -174,11 +174,17 @@ void peak_push(peak *p, const double *use)
         double u = use[i] < h->limit ? use[i] : h->limit;
         u = u > 0 ? u : 0;
         sum += u;
-        h->bucket[bucket_of(u / h->limit)] += 1;
+        size_t bucket = bucket_of(u / h->limit);
+        h->bucket[bucket] += 1;
+        h->weight += 1;
+        if (bucket > h->highest)
+            h->highest = (uint32_t)bucket;
         h->shape[hour] += (float)(u - (double)h->shape[hour]) * 0.02f;
-        if (++h->samples % PEAK_HISTORY == 0)
+        if (++h->samples % PEAK_HISTORY == 0) { /* a week ago counts half */
             for (size_t b = 0; b < PEAK_BUCKETS; b++)
-                h->bucket[b] *= 0.5f; /* a week ago counts half */
+                h->bucket[b] *= 0.5f;
+            h->weight *= 0.5;
+        }
         if (u > h->top)
             h->top = u;
     }

@@ -34,6 +34,8 @@ static void draw(population_app *a, const population_config *c, uint64_t number)
     a->left_s = 600 + 7200 * rng_uniform(r);
     a->on = rng_uniform(r) < a->on_share;
     a->level_hour = -1;
+    a->peak_cos = cos(a->peak_hour * M_PI / 12);
+    a->peak_sin = sin(a->peak_hour * M_PI / 12);
 }
 
 bool population_new(const population_config *c, arena *a, population *ret, err *e)
@@ -43,10 +45,14 @@ bool population_new(const population_config *c, arena *a, population *ret, err *
         return err_set(e, ERR_INVALID,
                        "population: 1 to 1000000 apps, a positive speed-up and a "
                        "correlation between 0 and 1");
-    population p = {ARENA_ARRAY(a, population_app, c->apps), c->apps, c->correlation};
+    population p = {.app = ARENA_ARRAY(a, population_app, c->apps), .n = c->apps};
     if (!p.app)
         return err_no_memory(e);
     double sum = 0;
+    for (int h = 0; h < 24; h++) { /* the middle of the hour */
+        p.hour_cos[h] = cos((h + 0.5) * M_PI / 12);
+        p.hour_sin[h] = sin((h + 0.5) * M_PI / 12);
+    }
     for (size_t i = 0; i < p.n; i++) {
         population_app *x = &p.app[i];
         draw(x, c, i);
@@ -67,14 +73,26 @@ bool population_new(const population_config *c, arena *a, population *ret, err *
 }
 
 /* Once an hour: a year of a thousand apps has a hundred million steps. */
-static void level_set(population_app *a, int64_t t_s, double step_s)
+static void level_set(const population *p, population_app *a, int64_t t_s)
 {
-    double hour = (double)(t_s % 86400 / 3600) + 0.5;
-    double sun = 1 + cos((hour - a->peak_hour) * M_PI / 12);
+    size_t hour = (size_t)(t_s % 86400 / 3600);
+    double sun = 1 + p->hour_cos[hour] * a->peak_cos + p->hour_sin[hour] * a->peak_sin;
     bool weekend = (t_s / 86400 + 3) % 7 >= 5;
     a->level = (0.5 + 0.5 * sun) * (weekend ? WEEKEND : 1) / WEEK_MEAN;
-    a->none = exp(-a->calls_per_s * step_s * a->level);
     a->level_hour = t_s / 3600;
+}
+
+/* Poisson. Most apps are nearly always silent, and 1 - exp(-mean) < mean: one comparison settles
+ * that without an exponential. */
+static uint64_t calls_drawn(rng *r, double mean)
+{
+    if (mean >= 1)
+        return rng_poisson(r, mean);
+    double u = rng_uniform(r);
+    if (u >= mean)
+        return 0;
+    double none = exp(-mean);
+    return u >= 1 - none ? 0 : rng_poisson_some(r, mean, none);
 }
 
 /* How much of the step a bursty app is on; moves its state along. */
@@ -109,15 +127,9 @@ double population_use(population *p, size_t app, int64_t t_s, double step_s, uin
         calls = (uint64_t)(floor(from + step_s * a->calls_per_s) - floor(from));
     } else {
         if (a->level_hour != t_s / 3600)
-            level_set(a, t_s, step_s);
+            level_set(p, a, t_s);
         double seconds = a->arrivals == APP_BURSTY ? on_time(a, step_s) : step_s;
-        if (seconds == step_s && rng_uniform(&a->random) < a->none) {
-            *ret_calls = 0;
-            return 0;
-        }
-        double mean = a->calls_per_s * seconds * a->level;
-        calls = seconds == step_s ? rng_poisson_some(&a->random, mean, a->none)
-                                  : rng_poisson(&a->random, mean);
+        calls = calls_drawn(&a->random, a->calls_per_s * seconds * a->level);
     }
     *ret_calls = calls;
     if (!calls)

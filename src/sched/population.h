@@ -28,15 +28,15 @@ typedef struct {
     bool deferrable;
     bool on;            /* state of the bursty */
     double left_s;      /* until it changes */
-    int64_t level_hour; /* the hour that level and none were computed for */
-    double level, none; /* the hour's factor; chance of no call in a step of a Poisson app */
+    int64_t level_hour; /* the hour that level was computed for */
+    double level, peak_cos, peak_sin;
     rng random;
 } population_app;
 
 typedef struct {
     population_app *app;
     size_t n;
-    double correlation; /* 0: every app has its own peak hour; 1: all the same */
+    double hour_cos[24], hour_sin[24];
 } population;
 
 typedef struct {
