@@ -302,6 +302,11 @@ static void pointers(void **state)
     hk_trap("string is too long", v, "get", 1, UINT32_MAX, 1000);
     hk_trap("list pointer is not aligned", "wasi:io/poll", "poll", 1001, 1, 2000);
     hk_trap("list is too long", "wasi:io/poll", "poll", 1000, 0x40000000, 2000);
+    hk_trap("list pointer/length out of bounds", "wasi:io/poll", "poll", 64 * 65536 - 4, 2, 2000);
+    hk_trap("list pointer/length out of bounds", "wasi:io/poll", "poll", 0xfffffffc, 1, 2000);
+    hk_trap("list pointer/length out of bounds", STREAMS,
+            "[method]output-stream.blocking-write-and-flush", one("wasi:cli/stdout", "get-stdout"),
+            64 * 65536 - 1, 2, 1000);
     hk_memory()[2000] = 0xff;
     hk_trap("invalid utf-8", v, "get", 2000, 1, 1000);
     hk_call(v, "get", 64 * 65536, 0, 1000);
