@@ -18,7 +18,10 @@
 
 #include <stdlib.h>
 
-enum { GAP_MERGED_MAX = 16 }; /* about what the header of another segment takes */
+/* Gaps up to the first are always filled: another segment's header takes as much. Larger ones only
+ * while there are more stretches than are wanted, for the engine has a limit and each costs it time
+ * (Go's linker leaves out every run of zeros: tens of thousands of segments). */
+enum { GAP_BYTES_MIN = 16, GAP_BYTES_MAX = 256, STRETCHES_WANTED = 4096 };
 
 /* --- where segments go ------------------------------------------------------------------------ */
 
@@ -211,6 +214,38 @@ static int data_order_cmp(const void *a, const void *b)
     return *(const flat_data *const *)a < *(const flat_data *const *)b ? -1 : 1;
 }
 
+/* The end of the stretch that begins at all[i], as an index and as an offset. */
+static uint32_t stretch_end(const flat_data **all, uint32_t i, uint32_t n, uint64_t gap,
+                            uint64_t *ret_to, bool *ret_overlap)
+{
+    uint64_t to = flat_offset(all[i]->offset) + all[i]->def->content.n;
+    uint32_t next = i + 1;
+    *ret_overlap = false;
+    for (; next < n && all[next]->target == all[i]->target; next++) {
+        uint64_t at = flat_offset(all[next]->offset), end = at + all[next]->def->content.n;
+        if (at > to && at - to > gap)
+            break;
+        *ret_overlap |= at < to;
+        to = end > to ? end : to;
+    }
+    *ret_to = to;
+    return next;
+}
+
+static uint64_t gap_choose(const flat_data **all, uint32_t n)
+{
+    uint64_t gap = GAP_BYTES_MIN, to;
+    for (; gap < GAP_BYTES_MAX; gap *= 2) {
+        uint32_t stretches = 0;
+        bool overlap;
+        for (uint32_t i = 0; i < n; i = stretch_end(all, i, n, gap, &to, &overlap))
+            stretches++;
+        if (stretches <= STRETCHES_WANTED)
+            break;
+    }
+    return gap;
+}
+
 static bool memories_image(flat *f)
 {
     const flat_data **all = ARENA_ARRAY(f->a, const flat_data *, f->datas_count);
@@ -223,16 +258,11 @@ static bool memories_image(flat *f)
     if (n)
         qsort(all, n, sizeof *all, data_cmp);
     f->image = all;
+    uint64_t gap = gap_choose(all, n);
     for (uint32_t i = 0, next; i < n; i = next) {
-        uint64_t from = flat_offset(all[i]->offset), to = from + all[i]->def->content.n;
-        bool overlap = false;
-        for (next = i + 1; next < n && all[next]->target == all[i]->target; next++) {
-            uint64_t at = flat_offset(all[next]->offset), end = at + all[next]->def->content.n;
-            if (at > to && at - to > GAP_MERGED_MAX)
-                break;
-            overlap |= at < to;
-            to = end > to ? end : to;
-        }
+        uint64_t from = flat_offset(all[i]->offset), to;
+        bool overlap;
+        next = stretch_end(all, i, n, gap, &to, &overlap);
         if (to - from > UINT32_MAX)
             return err_set(f->e, ERR_LIMIT, "more than 4 GiB of data in a row");
         flat_cluster cluster = {all[i]->target, i, next - i, from, to - from};
