@@ -259,3 +259,26 @@ forecast_method forecast_make(const forecast_model *m, const forecast_history *h
     }
     return fitted ? FORECAST_MODEL : FORECAST_PROFILE;
 }
+
+size_t forecast_prefer(const intensity_series *published, int64_t from_s, size_t hours,
+                       double *g_per_kwh)
+{
+    double theirs = 0, ours = 0;
+    size_t taken = 0;
+    for (size_t k = 0; k < hours; k++) {
+        double v = intensity_at(published, from_s + (int64_t)k * 3600);
+        if (isnan(v))
+            continue;
+        taken++;
+        if (g_per_kwh[k] > 0) { /* NaN where we had no forecast */
+            theirs += v;
+            ours += g_per_kwh[k];
+        }
+    }
+    double scale = ours > 0 && theirs > 0 ? theirs / ours : 1;
+    for (size_t k = 0; taken && k < hours; k++) {
+        double v = intensity_at(published, from_s + (int64_t)k * 3600);
+        g_per_kwh[k] = isnan(v) ? g_per_kwh[k] * scale : v;
+    }
+    return taken;
+}

@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "carbon/intensity.h"
 
 enum {
     FORECAST_HOURS = 24,
@@ -55,3 +56,10 @@ bool forecast_fit(const double *g_per_kwh, size_t n, int64_t first_s, arena *scr
  * or less than two weeks of history, gives the profile; less than a day gives NaN. */
 forecast_method forecast_make(const forecast_model *m, const forecast_history *h, size_t hours,
                               double *ret_g_per_kwh);
+
+/* Puts a provider's own forecast over ours where it has one (published knows the weather). Hours
+ * that it does not reach keep ours, scaled so that the two agree on average where they overlap: a
+ * planner compares hours, and two levels would look like a step in the grid. Returns how many were
+ * taken. */
+size_t forecast_prefer(const intensity_series *published, int64_t from_s, size_t hours,
+                       double *g_per_kwh);

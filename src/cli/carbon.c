@@ -21,7 +21,7 @@ static const char usage[] =
     "  --intensity FILE   CSV or a provider's JSON; may be repeated\n"
     "  --table FILE --zone Z   co2.js's yearly table, used where there is nothing better\n"
     "  --at TIME          instead of the present: 2024-05-01T13:00:00Z\n"
-    "forecast: --hours N (24)\n"
+    "forecast: --hours N (24)   --published FILE   a provider's forecast, used where it reaches\n"
     "report: --use FILE   CSV time,app,calls,cpu_s,wall_s,bytes_in,bytes_out,memory_bytes\n"
     "        (app '-' is the platform itself)\n"
     "        --threads N --idle-w N --max-w N --pue N   the node's power (default SPECpower)\n"
@@ -32,7 +32,7 @@ static const char usage[] =
 enum { CARBON_FILES_MAX = 64, CARBON_APPS_MAX = 10000 };
 
 typedef struct {
-    const char *files[CARBON_FILES_MAX], *table, *zone, *at, *use, *format, *node;
+    const char *files[CARBON_FILES_MAX], *published, *table, *zone, *at, *use, *format, *node;
     size_t files_count;
     double hours, threads, idle_w, max_w, pue, server_kg, life_years, cpus;
     bool json;
@@ -44,8 +44,10 @@ static bool parse(int argc, char **argv, carbon_options *o, err *e)
     const struct {
         const char *name;
         const char **to;
-    } texts[] = {{"--table", &o->table}, {"--zone", &o->zone},     {"--at", &o->at},
-                 {"--use", &o->use},     {"--format", &o->format}, {"--node", &o->node}};
+    } texts[] = {{"--table", &o->table}, {"--published", &o->published},
+                 {"--zone", &o->zone},   {"--at", &o->at},
+                 {"--use", &o->use},     {"--format", &o->format},
+                 {"--node", &o->node}};
     const struct {
         const char *name;
         double min, max, *to;
@@ -167,13 +169,21 @@ static bool forecast(const carbon_options *o, arena *a, buf *out, err *e)
     forecast_method method = forecast_make(fitted ? m : NULL, &h, hours, v);
     if (method == FORECAST_NONE)
         return err_set(e, ERR_INVALID, "less than a day of history before the forecast");
+    size_t taken = 0;
+    if (o->published) {
+        carbon_data ahead;
+        if (!carbon_data_read(&o->published, 1, a, &ahead, e))
+            return false;
+        intensity_series s = {ahead.start_s, 3600, ahead.hours, ahead.hourly, ahead.hours};
+        taken = forecast_prefer(&s, h.next_s, hours, v);
+    }
     for (size_t i = 0; i < hours; i++)
         best = v[i] < v[best] ? i : best;
     if (o->json)
         buf_printf(out,
                    "{\"method\":\"%s\",\"history_hours\":%zu,\"filled_hours\":%zu,"
-                   "\"fit_error_pct\":%.4g,\"forecastData\":[",
-                   forecast_method_name(method), n, h.filled, fitted ? m->mape_pct : 0.0);
+                   "\"fit_error_pct\":%.4g,\"published_hours\":%zu,\"forecastData\":[",
+                   forecast_method_name(method), n, h.filled, fitted ? m->mape_pct : 0.0, taken);
     for (size_t i = 0; i < hours; i++) {
         /* The Carbon Aware SDK's shape, so that its users can read it. */
         buf_put_str(out, o->json ? (i ? S(",{\"timestamp\":\"") : S("{\"timestamp\":\"")) : S(""));

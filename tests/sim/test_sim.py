@@ -249,6 +249,11 @@ def test_now_and_forecast(grid, tmp_path):
     for i, point in enumerate(f["forecastData"]):
         assert point["timestamp"] == stamp(60 * 24 + i)
         assert point["value"] == pytest.approx(solar(60 * 24 + i), rel=0.05)
+    ahead = {"zone": "X", "forecast": [{"carbonIntensity": 7, "datetime": stamp(60 * 24 + 3)}]}
+    (tmp_path / "ahead.json").write_text(json.dumps(ahead))
+    with_it = json.loads(run("carbon", "forecast", "--json", "--intensity", grid / "fit.csv",
+                             "--published", tmp_path / "ahead.json"))
+    assert with_it["published_hours"] == 1 and with_it["forecastData"][3]["value"] == 7
     early = json.loads(run("carbon", "forecast", "--json", "--intensity", grid / "fit.csv", "--at",
                            stamp(72)))
     assert early["method"] == "profile"

@@ -132,6 +132,21 @@ static void gaps_and_cold_start(void **state)
     assert_true(error_pct(0) < 1.15 * whole);
 }
 
+static void published_forecasts_win(void **state)
+{
+    double theirs[4] = {200, 300, (double)NAN, (double)NAN}, ours[5] = {90, 100, 110, 100, 50};
+    intensity_series s = {START + 3600, 3600, 4, theirs, 2};
+    assert_int_equal(forecast_prefer(&s, START, 5, ours), 2);
+    assert_near(ours[1], 200, 0);
+    assert_near(ours[2], 300, 0);
+    double scale = 500.0 / 210; /* ours are brought to their level */
+    assert_near(ours[0], 90 * scale, 1e-9);
+    assert_near(ours[4], 50 * scale, 1e-9);
+    double alone[2] = {5, 6};
+    assert_int_equal(forecast_prefer(&s, START + 86400, 2, alone), 0);
+    assert_near(alone[0], 5, 0);
+}
+
 static int teardown(void **state)
 {
     arena_fini(&scratch);
@@ -142,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(learns),
+        cmocka_unit_test(published_forecasts_win),
         cmocka_unit_test(no_memory_no_advantage),
         cmocka_unit_test(blind_to_the_future),
         cmocka_unit_test(gaps_and_cold_start),
