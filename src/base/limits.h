@@ -45,3 +45,14 @@
 #define HOST_FILES_MAX            512        /* open files and sockets of one instance */
 #define HOST_LINE_BYTES_MAX       (64 * KIB) /* of stdout and stderr, where no other is set */
 #define HOST_WRITE_PERMIT_BYTES   (64 * KIB) /* check-write of files and of standard output */
+
+/* store/ */
+#define STORE_KEY_BYTES_MAX     (64 * KIB)  /* of a key-value key; SQLite indexes it whole */
+#define STORE_MESSAGE_BYTES_MAX (128 * MIB) /* keys and values of one request or answer; Spin's */
+#define STORE_INLINE_BYTES_MAX  (16 * KIB)  /* of a message in its datagram; more: a memfd */
+#define STORE_IN_FLIGHT_MAX     200 /* requests of a worker: 200 x 16 KiB fit a channel's queue */
+#define STORE_HELD_BYTES_MAX    (64 * MIB) /* answers that wait for one commit, about */
+#define STORE_GROUP_MAX         1024       /* requests that share one commit */
+#define STORE_OPEN_MAX          256        /* stores that one instance has open; Spin's */
+#define STORE_IDLE_NS           (10 * UINT64_C(1000000000)) /* then an unused file is closed */
+#define STORE_ABSENT_NS         (10 * UINT64_C(1000000000)) /* wait for a new store process */

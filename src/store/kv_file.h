@@ -1,0 +1,32 @@
+/* Key-value in a SQLite file of Spin's own shape: the table spin_key_value(store, key, value), so
+ * that an app can move from Spin and back with its file.
+ *
+ * Invariants
+ * - Requests run inside a transaction (kv_file_begin ... kv_file_commit); after commit returned true
+ *   everything is fsynced (WAL, synchronous=FULL: one fsync of the log a commit).
+ * - A request is all or nothing, also inside a transaction of many.
+ * - Failures of a request (a key too long, a value that is no number) are its answer, and the
+ *   transaction goes on. Failures of the file (full, damaged, unreadable) come back as false: the
+ *   caller rolls back, and nothing of the transaction has happened.
+ * One thread. Calls block: for the store process only. */
+#pragma once
+
+#include "store/kv_message.h"
+
+typedef struct kv_file kv_file;
+
+/* Makes the file and its table if they are missing. NULL: in memory. ERR_IO. */
+bool kv_file_open(const char *path, kv_file **ret, err *e);
+/* Rolls back what was not committed. NULL is allowed. */
+void kv_file_close(kv_file *f);
+/* The file was renamed or deleted under us: close it and open the path again. */
+bool kv_file_moved(kv_file *f);
+
+bool kv_file_begin(kv_file *f, err *e);
+/* False: as after kv_file_rollback. */
+bool kv_file_commit(kv_file *f, err *e);
+void kv_file_rollback(kv_file *f);
+
+/* Carries out one request on the rows of `store`; its answer, a whole message with the request's
+ * id, goes to out (emptied first). A damaged or too long request is answered KV_FAILED. */
+bool kv_file_apply(kv_file *f, str store, kv_message request, buf *out, err *e);

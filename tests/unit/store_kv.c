@@ -1,0 +1,414 @@
+/* Key-value requests against a file and in memory, without processes. */
+#include "unit.h"
+
+#include "base/limits.h"
+#include "store/kv_file.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/ebb-store-XXXXXX";
+static char path[64];
+static kv_file *f;
+static buf request, answer;
+static err e;
+
+static int begin(void **state)
+{
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(path, sizeof path, "%s/kv.db", dir);
+    buf_init(&request, STORE_MESSAGE_BYTES_MAX);
+    buf_init(&answer, STORE_MESSAGE_BYTES_MAX);
+    return 0;
+}
+
+static int end(void **state)
+{
+    buf_fini(&request);
+    buf_fini(&answer);
+    return rmdir(dir);
+}
+
+static void reopen(void)
+{
+    kv_file_close(f);
+    f = NULL;
+    if (!kv_file_open(path, &f, &e))
+        fail_msg("%s", e.text);
+}
+
+static int test_open(void **state)
+{
+    reopen();
+    return 0;
+}
+
+static int test_close(void **state)
+{
+    kv_file_close(f);
+    f = NULL;
+    return unlink(path);
+}
+
+static void ask(kv_kind kind)
+{
+    buf_clear(&request);
+    kv_message_begin(&request, 7, kind, 3);
+}
+
+static void item(const char *key, const char *value)
+{
+    bytes v = {(const uint8_t *)value, value ? strlen(value) : 0};
+    kv_message_item(&request, str_from(key), value ? &v : NULL);
+}
+
+/* Sends what was asked; checks the kind of the answer and gives its items. */
+static kv_message get_answer(kv_kind want)
+{
+    kv_message m, a;
+    kv_message_end(&request);
+    assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+    if (!kv_file_apply(f, S("default"), m, &answer, &e))
+        fail_msg("%s", e.text);
+    assert_true(kv_message_read(buf_bytes(&answer), false, &a, &e));
+    assert_int_equal(a.id, 7);
+    assert_int_equal(a.store, 3);
+    assert_int_equal(a.kind, want);
+    return a;
+}
+
+static void put(const char *key, const char *value)
+{
+    ask(KV_SET);
+    item(key, value);
+    assert_int_equal(get_answer(KV_OK).count, 0);
+}
+
+static void has(const char *key, const char *value)
+{
+    kv_item i;
+    ask(KV_GET);
+    item(key, NULL);
+    kv_message a = get_answer(KV_OK);
+    assert_true(kv_message_next(&a, &i));
+    assert_true(str_eq(i.key, str_from(key)));
+    assert_int_equal(i.has_value, value != NULL);
+    if (value)
+        assert_true(str_eq((str){(const char *)i.value.p, i.value.n}, str_from(value)));
+}
+
+static int64_t add(const char *key, int64_t delta)
+{
+    kv_item i;
+    int64_t sum;
+    bytes d = {(const uint8_t *)&delta, sizeof delta};
+    ask(KV_INCREMENT);
+    kv_message_item(&request, str_from(key), &d);
+    kv_message a = get_answer(KV_OK);
+    assert_true(kv_message_next(&a, &i) && i.value.n == sizeof sum);
+    memcpy(&sum, i.value.p, sizeof sum);
+    return sum;
+}
+
+static void begins(void) { assert_true(kv_file_begin(f, &e)); }
+static void commits(void)
+{
+    if (!kv_file_commit(f, &e))
+        fail_msg("%s", e.text);
+}
+
+static void test_get_set_delete(void **state)
+{
+    begins();
+    has("a", NULL);
+    put("a", "1");
+    put("", "empty key");
+    put("b", "");
+    has("a", "1");
+    has("", "empty key");
+    has("b", "");
+    put("a", "22");
+    has("a", "22");
+    ask(KV_DELETE);
+    item("a", NULL);
+    item("never", NULL);
+    get_answer(KV_OK);
+    has("a", NULL);
+    commits();
+}
+
+static void test_exists(void **state)
+{
+    kv_item i;
+    begins();
+    put("here", "x");
+    for (int k = 0; k < 2; k++) {
+        ask(KV_EXISTS);
+        item(k ? "gone" : "here", NULL);
+        kv_message a = get_answer(KV_OK);
+        assert_true(kv_message_next(&a, &i));
+        assert_int_equal(i.has_value, k == 0);
+    }
+    commits();
+}
+
+static void test_keys_are_of_one_store(void **state)
+{
+    kv_item i;
+    kv_message m;
+    begins();
+    put("one", "1");
+    put("two", "2");
+    ask(KV_SET);
+    item("three", "3");
+    kv_message_end(&request);
+    assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+    assert_true(kv_file_apply(f, S("other"), m, &answer, &e));
+    ask(KV_KEYS);
+    kv_message a = get_answer(KV_OK);
+    unsigned seen = 0;
+    while (kv_message_next(&a, &i))
+        seen |= str_eq(i.key, S("one")) ? 1u : str_eq(i.key, S("two")) ? 2u : 4u;
+    assert_int_equal(a.count, 0);
+    assert_int_equal(seen, 3);
+    has("three", NULL);
+    commits();
+}
+
+static void test_increment(void **state)
+{
+    begins();
+    assert_int_equal(add("n", 5), 5);
+    assert_int_equal(add("n", -7), -2);
+    assert_int_equal(add("max", INT64_MAX), INT64_MAX);
+    int64_t one = 1;
+    bytes d = {(const uint8_t *)&one, sizeof one};
+    ask(KV_INCREMENT);
+    kv_message_item(&request, S("max"), &d);
+    get_answer(KV_FAILED);
+    assert_int_equal(add("max", 0), INT64_MAX);
+    put("text", "no number");
+    ask(KV_INCREMENT);
+    kv_message_item(&request, S("text"), &d);
+    get_answer(KV_FAILED);
+    has("text", "no number");
+    commits();
+}
+
+static void swap(const char *key, const char *old, const char *new, kv_kind want, const char *now)
+{
+    kv_item i;
+    ask(KV_SWAP);
+    item(key, new);
+    item("", old);
+    kv_message a = get_answer(want);
+    if (want != KV_CHANGED)
+        return;
+    assert_true(kv_message_next(&a, &i));
+    assert_int_equal(i.has_value, now != NULL);
+    if (now)
+        assert_true(str_eq((str){(const char *)i.value.p, i.value.n}, str_from(now)));
+}
+
+static void test_swap(void **state)
+{
+    begins();
+    swap("k", "old", "new", KV_CHANGED, NULL);
+    swap("k", NULL, "first", KV_OK, NULL);
+    swap("k", NULL, "second", KV_CHANGED, "first");
+    swap("k", "firs", "second", KV_CHANGED, "first");
+    swap("k", "first", "second", KV_OK, NULL);
+    has("k", "second");
+    put("empty", "");
+    swap("empty", NULL, "x", KV_CHANGED, "");
+    swap("empty", "", "x", KV_OK, NULL);
+    commits();
+}
+
+static void test_committed_is_there_after_reopening_and_the_rest_is_not(void **state)
+{
+    begins();
+    put("kept", "1");
+    commits();
+    begins();
+    put("lost", "1");
+    reopen(); /* closes without commit */
+    has("kept", "1");
+    has("lost", NULL);
+    begins();
+    put("back", "1");
+    kv_file_rollback(f);
+    has("back", NULL);
+    assert_int_equal(access(path, R_OK), 0);
+}
+
+/* Spin opens the file with this schema and default settings. */
+static void test_file_is_spins(void **state)
+{
+    sqlite3 *db;
+    sqlite3_stmt *s;
+    begins();
+    put("k", "v");
+    commits();
+    kv_file_close(f);
+    f = NULL;
+    char wal[80];
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    assert_int_not_equal(access(wal, F_OK), 0);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db,
+                                        "SELECT typeof(store), store, typeof(key), key, "
+                                        "typeof(value), value FROM spin_key_value",
+                                        -1, &s, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    const char *want[] = {"text", "default", "text", "k", "blob", "v"};
+    for (int i = 0; i < 6; i++)
+        assert_string_equal((const char *)sqlite3_column_text(s, i), want[i]);
+    sqlite3_finalize(s);
+    assert_int_equal(sqlite3_exec(db, "INSERT INTO spin_key_value VALUES('default','by','spin')",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    reopen();
+    has("by", "spin");
+}
+
+static void test_limits(void **state)
+{
+    static char long_key[STORE_KEY_BYTES_MAX + 2];
+    begins();
+    memset(long_key, 'k', STORE_KEY_BYTES_MAX);
+    put(long_key, "fits");
+    has(long_key, "fits");
+    long_key[STORE_KEY_BYTES_MAX] = 'k';
+    ask(KV_SET);
+    item(long_key, "x");
+    get_answer(KV_FAILED);
+    ask(KV_SET);
+    item("\xff", "x");
+    get_answer(KV_FAILED);
+    ask(KV_SET); /* all or nothing */
+    item("good", "x");
+    item("bad\xff", "x");
+    get_answer(KV_FAILED);
+    has("good", NULL);
+    ask(KV_SET);
+    item("no value", NULL);
+    get_answer(KV_FAILED);
+    buf small;
+    buf_init(&small, 200);
+    put("big", "0123456789012345678901234567890123456789012345678901234567890123456789"
+               "0123456789012345678901234567890123456789012345678901234567890123456789"
+               "0123456789012345678901234567890123456789012345678901234567890123456789");
+    kv_message m, a;
+    ask(KV_GET);
+    item("big", NULL);
+    kv_message_end(&request);
+    assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+    assert_true(kv_file_apply(f, S("default"), m, &small, &e));
+    assert_true(kv_message_read(buf_bytes(&small), false, &a, &e));
+    assert_int_equal(a.kind, KV_FAILED);
+    buf_fini(&small);
+    commits();
+}
+
+static void test_damaged_messages(void **state)
+{
+    kv_message m;
+    begins();
+    ask(KV_SET);
+    item("key", "value");
+    kv_message_end(&request);
+    for (size_t n = 0; n < request.n; n++)
+        assert_false(kv_message_read((bytes){request.p, n}, false, &m, &e));
+    for (size_t at = KV_HEAD_BYTES; at < KV_HEAD_BYTES + 4; at++) { /* the key's length */
+        request.p[at] ^= 0x55;
+        assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+        assert_true(kv_file_apply(f, S("default"), m, &answer, &e));
+        assert_true(kv_message_read(buf_bytes(&answer), false, &m, &e));
+        assert_int_equal(m.kind, KV_FAILED);
+        request.p[at] ^= 0x55;
+    }
+    request.p[8] = 99;
+    assert_false(kv_message_read(buf_bytes(&request), false, &m, &e));
+    commits();
+}
+
+/* The largest value, rolled back. */
+static void test_largest_value(void **state)
+{
+    kv_message m;
+    begins();
+    put("before", "1");
+    commits();
+    reopen();
+    buf_clear(&request);
+    kv_message_begin(&request, 7, KV_SET, 3);
+    assert_true(buf_reserve(&request, 127 * MIB));
+    bytes huge = {calloc(1, 127 * MIB), 127 * MIB};
+    kv_message_item(&request, S("huge"), &huge);
+    free((void *)(uintptr_t)huge.p);
+    kv_message_end(&request);
+    begins();
+    assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+    assert_true(kv_file_apply(f, S("default"), m, &answer, &e));
+    kv_file_rollback(f);
+    has("huge", NULL);
+    has("before", "1");
+}
+
+static void test_not_a_database(void **state)
+{
+    kv_file *other = NULL;
+    char name[80];
+    snprintf(name, sizeof name, "%s/text", dir);
+    FILE *t = fopen(name, "w");
+    for (int i = 0; i < 1000; i++)
+        fputs("this is no database, as anybody can see\n", t);
+    fclose(t);
+    assert_false(kv_file_open(name, &other, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_non_null(strstr(e.text, name));
+    assert_non_null(strstr(e.text, "backup"));
+    assert_null(other);
+    unlink(name);
+    assert_false(kv_file_open("/nowhere/at/all.db", &other, &e));
+    assert_int_equal(e.code, ERR_IO);
+}
+
+static void test_moved(void **state)
+{
+    assert_false(kv_file_moved(f));
+    unlink(path);
+    assert_true(kv_file_moved(f));
+    reopen();
+    assert_false(kv_file_moved(f));
+}
+
+static void test_memory(void **state)
+{
+    kv_file_close(f);
+    f = NULL;
+    assert_true(kv_file_open(NULL, &f, &e));
+    begins();
+    put("a", "1");
+    commits();
+    has("a", "1");
+    assert_false(kv_file_moved(f));
+}
+
+int main(void)
+{
+#define T(t) cmocka_unit_test_setup_teardown(t, test_open, test_close)
+    const struct CMUnitTest tests[] = {
+        T(test_get_set_delete), T(test_exists), T(test_keys_are_of_one_store), T(test_increment),
+        T(test_swap), T(test_committed_is_there_after_reopening_and_the_rest_is_not),
+        T(test_file_is_spins), T(test_limits), T(test_damaged_messages), T(test_largest_value),
+        T(test_not_a_database), T(test_moved), T(test_memory),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
