@@ -198,6 +198,12 @@ void engine_free(engine *en)
 
 str engine_fingerprint(const engine *en) { return str_from(en->fingerprint); }
 
+bool engine_validate(engine *en, bytes module, err *e)
+{
+    wasmtime_error_t *error = wasmtime_module_validate(en->wasm, module.p, module.n);
+    return error ? engine_error(e, ERR_INVALID, error) : true;
+}
+
 bool engine_compile(engine *en, bytes module, buf *ret_cwasm, err *e)
 {
     wasmtime_module_t *m = NULL;

@@ -52,6 +52,8 @@ void engine_free(engine *en);
  * artifact's file name, so that one made by another engine is simply not found. Static. */
 str engine_fingerprint(const engine *en);
 
+/* Validates one core module. ERR_INVALID carries the validator's message. */
+bool engine_validate(engine *en, bytes module, err *e);
 /* Validates and compiles one core module. ERR_INVALID carries the validator's message. */
 bool engine_compile(engine *en, bytes module, buf *ret_cwasm, err *e);
 
