@@ -234,6 +234,11 @@ static bool aware(point_list *l, json_t *root, err *e)
 static json_t *load(bytes text, size_t flags, err *e)
 {
     json_error_t je;
+    if (text.n > SOURCE_JSON_BYTES_MAX) {
+        err_set(e, ERR_LIMIT, "intensity data in JSON has %zu bytes, more than %u", text.n,
+                SOURCE_JSON_BYTES_MAX);
+        return NULL;
+    }
     json_t *root = json_loadb((const char *)text.p, text.n, flags | JSON_REJECT_DUPLICATES, &je);
     if (!root)
         err_set(e, ERR_INVALID, "intensity data is no JSON: line %d: %s", je.line, je.text);

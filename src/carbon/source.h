@@ -21,7 +21,8 @@
 
 #include "carbon/intensity.h"
 
-#define SOURCE_BYTES_MAX (64u << 20) /* a century of hourly CSV is 30 MB */
+#define SOURCE_BYTES_MAX      (64u << 20) /* a century of hourly CSV is 30 MB */
+#define SOURCE_JSON_BYTES_MAX (16u << 20) /* a month of 5-minute points is 1 MB; parsed, 20 x */
 /* A measurement may be this far ahead of our clock before it is nonsense. */
 #define SOURCE_SKEW_S_MAX 3600
 

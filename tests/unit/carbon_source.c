@@ -239,6 +239,18 @@ static void nonsense(void **state)
         }
 }
 
+static void too_large(void **state)
+{
+    intensity_reading r;
+    char *text = malloc(SOURCE_JSON_BYTES_MAX + 1);
+    assert_non_null(text);
+    memset(text, ' ', SOURCE_JSON_BYTES_MAX + 1);
+    bytes b = {(const uint8_t *)text, SOURCE_JSON_BYTES_MAX + 1};
+    assert_false(source_parse(SOURCE_UK, b, INT64_MAX, &a, &r, &e));
+    assert_int_equal(e.code, ERR_LIMIT);
+    free(text);
+}
+
 static void yearly(void **state)
 {
     bytes js = {
@@ -306,6 +318,7 @@ int main(void)
         cmocka_unit_test(csv),
         cmocka_unit_test(nonsense),
         cmocka_unit_test(yearly),
+        cmocka_unit_test(too_large),
         cmocka_unit_test(series),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
