@@ -180,7 +180,41 @@ static bool ref_func(walk *w)
         return false;
     if (w->facts && w->facts->funcs)
         w->facts->funcs[func] = 1;
+    if (w->facts && w->facts->on_func)
+        w->facts->on_func(w->facts->ctx, func);
     return true;
+}
+
+static bool call_func(walk *w)
+{
+    uint32_t func;
+    if (!index_next(w, &w->m->funcs, "function", &func))
+        return false;
+    if (w->facts && w->facts->on_func)
+        w->facts->on_func(w->facts->ctx, func);
+    return true;
+}
+
+static void note_memory(walk *w, uint32_t memory)
+{
+    if (w->facts && w->facts->memories)
+        w->facts->memories[memory] = 1;
+}
+
+/* A memory whose content an instruction of its own reads or writes. */
+static bool memory_next(walk *w)
+{
+    uint32_t memory;
+    if (!index_next(w, &w->m->memories, "memory", &memory))
+        return false;
+    note_memory(w, memory);
+    return true;
+}
+
+static void note_any_call(walk *w)
+{
+    if (w->facts)
+        w->facts->calls_any = true;
 }
 
 static bool table_next(walk *w, uint8_t what)
@@ -189,6 +223,8 @@ static bool table_next(walk *w, uint8_t what)
     if (!index_next(w, &w->m->tables, "table", &table))
         return false;
     note_table(w, table, what);
+    if (what == TABLE_CALLED)
+        note_any_call(w);
     return true;
 }
 
@@ -211,6 +247,7 @@ static bool memarg(walk *w)
     const uint8_t *rest = w->r->at;
     if (!mapped(w, &w->m->memories, memory, "memory", &now) || !reader_u64(w->r, &offset, w->e))
         return false;
+    note_memory(w, now);
     if (w->out && now != memory) {
         copy_until(w, before);
         leb_u32(w->out, (align & ~0x40u) | (now ? 0x40 : 0));
@@ -302,14 +339,13 @@ static bool op_bulk(walk *w)
         return true;
     switch (op) {
     case 8:
-        return segment_next(w, false) && index_next(w, &w->m->memories, "memory", NULL);
+        return segment_next(w, false) && memory_next(w);
     case 9:
         return segment_next(w, false);
     case 10:
-        return index_next(w, &w->m->memories, "memory", NULL) &&
-               index_next(w, &w->m->memories, "memory", NULL);
+        return memory_next(w) && memory_next(w);
     case 11:
-        return index_next(w, &w->m->memories, "memory", NULL);
+        return memory_next(w);
     case 12:
         return segment_next(w, true) && table_next(w, TABLE_MUTATED);
     case 13:
@@ -372,12 +408,13 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
     case 0x0e:
         return labels(w);
     case 0x10: case 0x12:
-        return index_next(w, &w->m->funcs, "function", NULL);
+        return call_func(w);
     case 0xd2:
         return ref_func(w);
     case 0x11: case 0x13:
         return type_next(w) && table_next(w, TABLE_CALLED);
     case 0x14: case 0x15:
+        note_any_call(w);
         return type_next(w);
     case 0x1c:
         return select_types(w);

@@ -557,7 +557,7 @@ bool flatten_unit(arena *a, const link_plan *l, uint32_t unit, buf *out, plan_un
     flat f = {.a = a, .e = e, .link = l, .unit = &l->units[unit], .unit_index = unit,
               .cores_count = l->units[unit].cores_count};
     buf_init(&f.types, 256 * MIB);
-    bool ok = cores_read(&f) && cores_number(&f) && flat_segments_place(&f) && flat_shims(&f) &&
+    bool ok = cores_read(&f) && cores_number(&f) && flat_reach(&f) && flat_segments_place(&f) && flat_shims(&f) &&
               flat_segments_plan(&f);
     if (ok) {
         finalise(&f);

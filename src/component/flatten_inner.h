@@ -1,6 +1,7 @@
 /* What the parts of the flattener share; private to component/flatten*.c.
  *
  *     flatten.c          reads the modules, resolves imports, numbers everything
+ *     flatten_reach.c    finds what start functions can have seen of memories and tables
  *     flatten_segment.c  decides which segments are static, which are copied by "start"
  *     flatten_shim.c     finds thunks through tables and what they really call
  *     flatten_emit.c     writes the module; flatten_names.c its name section
@@ -46,6 +47,7 @@ typedef struct {
     bool is_64;
     bool is_plain; /* funcref, null at first */
     bool opaque;   /* an active segment is not static */
+    int64_t touched_from; /* the first start function (core) that may touch it; INT64_MAX: none */
     uint8_t facts; /* TABLE_* of code other than thunks that are replaced */
     bool dropped;
     uint32_t *slots; /* merged function + 1 by slot, where thunks use it */
@@ -59,6 +61,7 @@ typedef struct {
     uint64_t bytes_min, bytes_max; /* UINT64_MAX: none declared */
     bool is_64;
     bool opaque; /* an active segment is not static */
+    int64_t touched_from; /* the first start function (core) that may read or write it */
 } flat_memory;
 
 /* A constant that can be known. Its type is a core_type, or the byte of an abstract heap type:
@@ -187,6 +190,9 @@ bool flat_ref(flat *f, core_ref ref, core_kind kind, uint32_t *ret);
 uint32_t flat_func_final(const flat *f, uint32_t merged);
 /* Functions that are written, imports not counted. */
 uint32_t flat_funcs_kept(const flat *f);
+
+/* Sets touched_from of every memory and table. */
+bool flat_reach(flat *f);
 
 /* flatten_segment.c, in the order of use. Place: merged numbering, before thunks are looked for.
  * Plan: when the facts about code are known. */

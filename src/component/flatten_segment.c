@@ -7,8 +7,8 @@
  *
  * Segments of an instance that follows a start function can't all be active, because all active
  * ones run before any start. They may, if the start can't have seen their target: it belongs to a
- * later instance. The others become passive, and the synthesised function "start" copies them at
- * their turn.
+ * later instance, or no code that the start reaches touches it (flatten_reach.c). The others become
+ * passive, and the synthesised function "start" copies them at their turn.
  *
  * A segment that code mentions (table.init, data.drop) but that was active or declared is empty by
  * the time code runs; an empty passive one takes its place. */
@@ -54,11 +54,12 @@ static bool items_are_functions(const flat *f, const flat_core *c, const cm_elem
     return true;
 }
 
-/* Of an active segment of core c into a target of core `owner`: can it not be known, and was there
- * a start function that may have seen the target without it? */
-static flat_place place_active(const flat_core *c, uint32_t owner, bool simple)
+/* Of an active segment of core c into a target of core `owner`: is all known of it (simple), and is
+ * there a start function before it that may have seen the target without it? */
+static flat_place place_active(const flat_core *c, uint32_t owner, int64_t touched_from,
+                               bool simple)
 {
-    bool seen = c->start_before >= (int64_t)owner;
+    bool seen = c->start_before >= (int64_t)owner && c->start_before >= touched_from;
     if (simple && !seen)
         return PLACE_STATIC;
     return c->start_before >= 0 ? PLACE_LATE : PLACE_ACTIVE;
@@ -86,7 +87,7 @@ static bool elem_place(flat *f, flat_elem *x)
     bool simple = t->is_plain && !t->opaque && x->known &&
                   offset_fits(&x->offset, t->is_64, x->def->count, t->min) &&
                   items_are_functions(f, c, x->def);
-    x->place = place_active(c, t->core, simple);
+    x->place = place_active(c, t->core, t->touched_from, simple);
     t->opaque |= x->place != PLACE_STATIC;
     return true;
 }
@@ -106,7 +107,7 @@ static bool data_place(flat *f, flat_data *d)
     d->known = flat_const(f, c, d->def->offset, &d->offset);
     bool simple = !m->opaque && d->known &&
                   offset_fits(&d->offset, m->is_64, d->def->content.n, m->bytes_min);
-    d->place = place_active(c, m->core, simple);
+    d->place = place_active(c, m->core, m->touched_from, simple);
     m->opaque |= d->place != PLACE_STATIC;
     return true;
 }

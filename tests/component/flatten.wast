@@ -88,17 +88,54 @@
   (import "host" "zero" (func $zero (param i32 i64) (result i32)))
   (elem (i32.const 0) $zero))
 
-;; The same, but a start function runs before the table is filled.
+;; The same, but a start function that may call the thunk runs before the table is filled.
 (module $early/shim
   (table (export "$imports") 1 1 funcref)
   (func (export "0") i32.const 0 call_indirect))
 (module $early/main
   (import "shim" "0" (func $zero))
   (memory (export "memory") 1)
-  (func $start i32.const 0 i32.const 1 i32.store)
+  (global $go (mut i32) (i32.const 0))
+  (func $start i32.const 0 i32.const 1 i32.store global.get $go if call $zero end)
+  (start $start)
+  (func (export "run") i32.const 1 global.set $go call $zero))
+(module $early/fixup
+  (import "shim" "$imports" (table 1 1 funcref))
+  (import "host" "zero" (func $zero))
+  (elem (i32.const 0) $zero))
+
+;; The same, but what runs before can't tell: it neither calls the thunk nor touches the table.
+(module $unseen/shim
+  (table (export "$imports") 1 1 funcref)
+  (func (export "0") i32.const 0 call_indirect))
+(module $unseen/main
+  (import "shim" "0" (func $zero))
+  (memory (export "memory") 1)
+  (memory (export "other") 1)
+  (func $start call $grow drop)
+  (func $grow (result i32) i32.const 1 memory.grow)
   (start $start)
   (func (export "run") call $zero))
-(module $early/fixup
+(module $unseen/fixup
+  (import "shim" "$imports" (table 1 1 funcref))
+  (import "main" "memory" (memory 1))
+  (import "host" "zero" (func $zero))
+  (data (i32.const 0) "static")
+  (elem (i32.const 0) $zero))
+
+;; The same, but it may: a call through a table may go anywhere.
+(module $indirect/shim
+  (table (export "$imports") 1 1 funcref)
+  (func (export "0") i32.const 0 call_indirect))
+(module $indirect/main
+  (import "shim" "0" (func $zero))
+  (table 1 funcref)
+  (elem (i32.const 0) $zero)
+  (global $go (mut i32) (i32.const 0))
+  (func $start global.get $go if i32.const 0 call_indirect end)
+  (start $start)
+  (func (export "run") i32.const 1 global.set $go call $zero))
+(module $indirect/fixup
   (import "shim" "$imports" (table 1 1 funcref))
   (import "host" "zero" (func $zero))
   (elem (i32.const 0) $zero))
@@ -187,6 +224,7 @@
   (func $start
     i32.const 1 i32.const 0 i32.load8_u i32.store8
     i32.const 1 memory.grow drop
+    i32.const 0 table.get 0 drop
     global.get $n i32.const 1 i32.add global.set $n)
   (start $start))
 (module $start/b

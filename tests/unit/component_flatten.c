@@ -190,6 +190,17 @@ static void thunks_become_what_they_call(void **state)
     assert_str(unit.imports[0].name, "zero");
 }
 
+static void thunks_go_where_no_start_can_tell(void **state)
+{
+    group_flatten("unseen");
+    assert_true(unit.has_start);
+    assert_int_equal(unit.shims_removed, 1);
+    assert_int_equal(flat.count[CORE_TABLE], 0);
+    assert_int_equal(flat.datas_count, 1);
+    assert_int_equal(flat.datas[0].mode, CM_ACTIVE);
+    ASSERT_BODY(export_of("start")->index, "\0\x10\x01\x0b");
+}
+
 static void thunks_stay_unless_proved(void **state)
 {
     group_flatten("mutated");
@@ -199,6 +210,8 @@ static void thunks_stay_unless_proved(void **state)
     group_flatten("early");
     assert_int_equal(unit.shims_removed, 0);
     assert_true(unit.has_start);
+    group_flatten("indirect");
+    assert_int_equal(unit.shims_removed, 0);
     group_flatten("bounds");
     assert_int_equal(unit.shims_removed, 0);
     assert_int_equal(flat.elems_count, 1);
@@ -471,6 +484,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(imports_become_direct, setup),
         cmocka_unit_test_setup(thunks_become_what_they_call, setup),
+        cmocka_unit_test_setup(thunks_go_where_no_start_can_tell, setup),
         cmocka_unit_test_setup(thunks_stay_unless_proved, setup),
         cmocka_unit_test_setup(constants_fold, setup),
         cmocka_unit_test_setup(images_are_what_remains, setup),
