@@ -1,8 +1,10 @@
 """The stages of `./dev soak`; see run.py for what a stage is."""
 import os
+import shutil
 import socket
 from pathlib import Path
 
+import wast
 from harness import guest, serving, write_app
 
 APP = """
@@ -83,4 +85,35 @@ def million_requests(state, work, arguments):
     yield "done"
 
 
-STAGES = {"requests": million_requests}
+WAST_FOLDERS = ("values", "resources", "linking", "binary", "validation")
+
+
+def wast_suite(state, work, arguments):
+    """The specification's component suite (folder test/ of its repository, --suite PATH)."""
+    assert arguments.suite, "give --suite PATH: a checkout of the component model's repository"
+    root = Path(arguments.suite)
+    root = root / "test" if (root / "test").is_dir() else root
+    files, skipped = {}, []
+    for folder in WAST_FOLDERS:
+        suites = sorted((root / folder).glob("*.wast"))
+        assert suites, f"no suites in {root / folder}"
+        for suite in suites:
+            into = work / folder / suite.stem
+            shutil.rmtree(into, ignore_errors=True)
+            wast.convert(suite, into)
+            (report,) = wast.run(into)
+            name = f"{folder}/{suite.name}"
+            files[name] = {k: report[k] for k in ("passed", "failed", "skipped")}
+            skipped += [f"{name}:{x['line']}: {x['why']}" for x in report["lines"]
+                        if x["outcome"] == "skipped"]
+            failed = [f"{name}:{x['line']}: {x['why']}" for x in report["lines"]
+                      if x["outcome"] == "failed"]
+            assert not failed, "\n".join(failed)
+            yield name
+    state["result"] = {"commands_" + k: sum(f[k] for f in files.values())
+                       for k in ("passed", "failed", "skipped")}
+    state["result"] |= {"files": files, "skipped_lines": skipped}
+    yield "done"
+
+
+STAGES = {"requests": million_requests, "wast": wast_suite}
