@@ -71,7 +71,7 @@ unit_asan() {
 }
 
 integration() {
-    EBB_BIN=$PWD/$1/ebb "$(venv_dir test)/bin/pytest" -q tests/integration \
+    EBB_BIN=$PWD/$1/ebb "$(venv_dir test)/bin/pytest" -q tests/integration tests/sim \
         --junitxml="$1/integration.xml" -p no:cacheprovider "${@:2}" >&2
 }
 integration_asan() {

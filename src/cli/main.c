@@ -1,8 +1,11 @@
 /* `ebb COMMAND ...`, and `ebb @ROLE` for the processes that ebb starts of itself. One table says
  * what there is; a command without help text is not listed. Exit status: 0 done, 1 it failed and
  * said why, 2 the command line was wrong. */
+#include "cli/capacity.h"
+#include "cli/carbon.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/sim.h"
 #include "platform/role.h"
 
 #include <stdio.h>
@@ -20,6 +23,9 @@ typedef struct {
 static const command commands[] = {
     {"up", cli_up, "serve the application in this folder"},
     {"inspect", cli_inspect, "show what a component needs and what ebb makes of it"},
+    {"carbon", cli_carbon, "carbon intensity now, its forecast, and the bill of an app"},
+    {"capacity", cli_capacity, "how many more apps of a kind fit, at what risk"},
+    {"sim", cli_sim, "days to years in virtual time: policies, power, carbon"},
     {"@worker", role_worker, NULL},
     {"@decode", role_decode, NULL},
     {"@compile", role_compile, NULL},
