@@ -110,7 +110,8 @@ def build_c(source, out):
         run(generator, "c", "--world", world, "--out-dir", tmp, tmp / "wit")
         run("clang-22", "--target=wasm32-wasi", "-mexec-model=reactor", "-std=gnu17", "-Oz", "-g0",
             "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-Wno-deprecated",
-            "-fuse-ld=lld", "-I", tmp, source, tmp / f"{world}.c", tmp / f"{world}_component_type.o", "-Wl,--strip-debug",
+            "-fuse-ld=lld", "-I", tmp, source, tmp / f"{world}.c",
+             tmp / f"{world}_component_type.o", "-Wl,--strip-debug",
             "-o", tmp / "core.wasm")
         component_new(tmp / "core.wasm", out)
 
@@ -171,7 +172,8 @@ def build_rust(package, out):
     shutil.copytree(GUESTS / "rust", work)
     (work / "Cargo.lock").write_text(cargo_lock(work))
     run("/usr/bin/cargo", "build", "--release", "--locked", "-p", package,
-        "--target", "wasm32-wasip1", "-Zbuild-std=std,panic_abort", cwd=work, RUSTC_BOOTSTRAP="1", CARGO_TARGET_DIR=str(target),
+        "--target", "wasm32-wasip1", "-Zbuild-std=std,panic_abort",
+         cwd=work, RUSTC_BOOTSTRAP="1", CARGO_TARGET_DIR=str(target),
         RUSTC=str(sysroot / "bin" / "rustc"), RUSTUP_TOOLCHAIN="",
         CARGO_TARGET_WASM32_WASIP1_LINKER=str(sysroot / "bin" / "wasm-ld"))
     component_new(target / "wasm32-wasip1" / "release" / f"{package.replace('-', '_')}.wasm", out)
@@ -221,7 +223,8 @@ def targets():
     rust_tools = bin_("/usr/bin/rustc --version", "wasm-tools --version")
     for name, source in (("hello", ROOT / "examples/hello/hello.c"),
                          ("c-kitchen", GUESTS / "c/kitchen.c"),
-                         ("no-variables", GUESTS / "c/novariables.c")):
+                         ("no-variables", GUESTS / "c/novariables.c"),
+                         ("c-keyvalue", GUESTS / "c/keyvalue.c")):
         yield name, [source, source.with_suffix(".wit")], c_tools, build_c, source
     for name in ("kitchen", "hello-spin", "hello-wasi"):
         yield f"rust-{name}", [GUESTS / "rust"], rust_tools, build_rust, name

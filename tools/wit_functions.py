@@ -53,7 +53,8 @@ def wanted(wit_dir):
     for path in sorted(wit_dir.rglob("*.wit")):
         files.setdefault(path.parent, []).append(strip(path.read_text()))
     for texts in files.values():
-        package = next((m for t in texts for m in [re.search(r"package\s+(wasi:[\w-]+)@([\w.-]+);", t)]
+        pattern = r"package\s+(wasi:[\w-]+)@([\w.-]+);"
+        package = next((m for t in texts for m in [re.search(pattern, t)]
                         if m), None)
         if not package or not re.fullmatch(r"0\.2\.\d+", package.group(2)):
             continue

@@ -5,7 +5,8 @@ import json, pathlib, subprocess, sys, tempfile
 here = pathlib.Path(__file__).parent
 with tempfile.TemporaryDirectory() as d:
     out = pathlib.Path(d, "rules.json")
-    subprocess.run(["wasm-tools", "json-from-wast", here / "rules.wast", "--wasm-dir", d, "-o", out],
+    subprocess.run(["wasm-tools", "json-from-wast", here / "rules.wast", "--wasm-dir", d,
+                    "-o", out],
                    check=True)
     lines = []
     for c in json.loads(out.read_text())["commands"]:

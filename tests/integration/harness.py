@@ -142,7 +142,8 @@ def ebb(*args, status=0, env=None, cwd=None):
     """Runs a command to its end; returns (stdout, stderr)."""
     done = subprocess.run([EBB, *map(str, args)], capture_output=True, text=True, cwd=cwd,
                           env=environment() | (env or {}), timeout=PATIENCE_S * 4)
-    assert done.returncode == status, f"{args}: status {done.returncode}\n{done.stdout}{done.stderr}"
+    said = done.stdout + done.stderr
+    assert done.returncode == status, f"{args}: status {done.returncode}\n{said}"
     return done.stdout, done.stderr
 
 

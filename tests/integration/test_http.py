@@ -20,7 +20,8 @@ def test_pipelined_requests_are_answered_in_order(kitchens):
     for _ in range(30):  # so often that time slices end in every place
         with Connection(kitchens) as c:
             c.send(b"".join(f"GET {p} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for p in paths))
-            assert [c.response().text for _ in paths] == [f"status {p.split('?')[1]}" for p in paths]
+            answers = [c.response().text for _ in paths]
+            assert answers == [f"status {p.split('?')[1]}" for p in paths]
 
 
 def test_http_1_0(kitchens):

@@ -1,5 +1,6 @@
 """Where requests begin and end, over real connections: the corpus of tests/data/http1_framing.txt
-(its decisions are proved of the parser by tests/unit/http_framing.c) sent to `ebb up`, and to nginx.
+(its decisions are proved of the parser by tests/unit/http_framing.c) sent to `ebb up` and to
+nginx.
 
 Two servers that accept the same bytes but see different requests in them are how requests are
 smuggled. So where ebb and nginx both accept, they must see the same number of requests; where only

@@ -16,7 +16,8 @@ REQUESTS = [
     ("GET", "/x/stream?20", None), ("GET", "/x/status?200", None), ("GET", "/x/status?404", None),
     ("GET", "/x/status?299", None), ("GET", "/x/count", None), ("GET", "/x/unknown", None),
     ("POST", "/x/echo", b""), ("POST", "/x/echo", b"body"), ("POST", "/x/echo", bytes(65536)),
-    ("POST", "/x/drain", b"y" * 100_000), ("PUT", "/x/echo", b"put"), ("HEAD", "/x/status?200", None),
+    ("POST", "/x/drain", b"y" * 100_000), ("PUT", "/x/echo", b"put"),
+    ("HEAD", "/x/status?200", None),
 ]
 
 

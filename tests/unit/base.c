@@ -110,7 +110,8 @@ static void log_lines(void **state)
     log_end();
     log_flush();
     assert_true(read(fd[0], got, sizeof got - 1) > 0);
-    assert_non_null(strstr(got, "\"path\":\"/a\\\"\\u001b[31m\\n\",\"status\":200,\"cpu_us\":12.3}\n"));
+    assert_non_null(
+        strstr(got, "\"path\":\"/a\\\"\\u001b[31m\\n\",\"status\":200,\"cpu_us\":12.3}\n"));
     log_init(STDERR_FILENO, LOG_TEXT, "test");
     close(fd[0]);
     close(fd[1]);
