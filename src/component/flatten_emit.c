@@ -14,8 +14,9 @@ typedef struct {
     flat *f;
     buf *out;
     plan_unit *unit;
-    VEC(uint32_t) memories; /* exported as m<k>: merged numbers */
-    VEC(uint32_t) reallocs; /* exported as r<k>: final function numbers */
+    uint32_t *memories; /* by number: k + 1 of its export m<k>, or 0 */
+    uint32_t *reallocs; /* by final function number: k + 1 of its export r<k>, or 0 */
+    uint32_t memories_count, reallocs_count;
     uint32_t exports;
     buf export_section;
     uint32_t start_type;
@@ -240,19 +241,12 @@ static bool option_number(emitter *m, core_ref ref, core_kind kind, int32_t *ret
     if (!flat_ref(m->f, ref, kind, &index))
         return false;
     bool memory = kind == CORE_MEMORY;
-    uint32_t n = memory ? m->memories.n : m->reallocs.n;
-    const uint32_t *all = memory ? m->memories.p : m->reallocs.p;
-    for (uint32_t i = 0; i < n; i++)
-        if (all[i] == index) {
-            *ret = (int32_t)i;
-            return true;
-        }
-    bool ok = memory ? vec_push(m->f->a, &m->memories, index)
-                     : vec_push(m->f->a, &m->reallocs, index);
-    if (!ok)
-        return flat_oom(m->f);
-    export_put(m, memory ? 'm' : 'r', n, kind, index);
-    *ret = (int32_t)n;
+    uint32_t *at = memory ? &m->memories[index] : &m->reallocs[index];
+    if (!*at) {
+        *at = memory ? ++m->memories_count : ++m->reallocs_count;
+        export_put(m, memory ? 'm' : 'r', *at - 1, kind, index);
+    }
+    *ret = (int32_t)*at - 1;
     return true;
 }
 
@@ -320,6 +314,10 @@ static bool plan_lifts(emitter *m)
 static bool exports_make(emitter *m)
 {
     flat *f = m->f;
+    m->memories = ARENA_ARRAY(f->a, uint32_t, f->memories_count);
+    m->reallocs = ARENA_ARRAY(f->a, uint32_t, (size_t)f->unit->canons_count + f->funcs_count);
+    if (!m->memories || !m->reallocs)
+        return flat_oom(f);
     if (!plan_imports(m) || !plan_lifts(m))
         return false;
     for (uint32_t i = 0; i < f->link->resources_count; i++) {
@@ -333,8 +331,8 @@ static bool exports_make(emitter *m)
         if (f->globals[i].def->is_mutable && f->globals[i].set_by_code)
             export_put(m, 'g', k++, CORE_GLOBAL, f->globals[i].final);
     m->unit->globals_count = k;
-    m->unit->memories_count = m->memories.n;
-    m->unit->reallocs_count = m->reallocs.n;
+    m->unit->memories_count = m->memories_count;
+    m->unit->reallocs_count = m->reallocs_count;
     if (f->has_start) {
         flat_put_name(&m->export_section, S("start"));
         buf_put_u8(&m->export_section, CORE_FUNC);
