@@ -13,6 +13,7 @@
 
 #include "base/limits.h"
 #include "component/link.h"
+#include "loop/loop.h"
 
 #include <ftw.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ struct named {
 
 static struct {
     engine *en;
+    loop *l;
     char dir[40];
     size_t totals[3];
     bool verbose, as_json;
@@ -158,7 +160,7 @@ static outcome define(const json_t *c, bytes b, bool link)
             named_add(&wast.instances, n->name)->unsupported = n->unsupported;
         return say_error(&e);
     }
-    bool made = wast_component_new(wast.en, wast.dir, b, &n->component, &e);
+    bool made = wast_component_new(wast.en, wast.l, wast.dir, b, &n->component, &e);
     if (!made)
         n->unsupported = e.code == ERR_UNSUPPORTED;
     if (!link) /* a valid definition need not be one that can run alone */
@@ -174,7 +176,7 @@ static outcome cannot_link(bytes b)
 {
     err e;
     wast_component *c;
-    if (!wast_component_new(wast.en, wast.dir, b, &c, &e))
+    if (!wast_component_new(wast.en, wast.l, wast.dir, b, &c, &e))
         return say(PASSED, "refused: %s", e.text);
     bool missing = c->missing_count > 0;
     wast_component_free(c);
@@ -187,7 +189,7 @@ static outcome instance_traps(const json_t *c, bytes b)
     wast_component *made;
     wast_instance *i = NULL;
     const char *text = json_string_value(json_object_get(c, "text"));
-    if (!wast_component_new(wast.en, wast.dir, b, &made, &e))
+    if (!wast_component_new(wast.en, wast.l, wast.dir, b, &made, &e))
         return say_error(&e);
     wast_status s = wast_instance_new(made, &i, &e);
     outcome o = s == WAST_DONE                           ? say(FAILED, "it instantiates")
@@ -370,7 +372,7 @@ int main(int argc, char **argv)
     snprintf(wast.dir, sizeof wast.dir, "/tmp/ebb-wast-XXXXXX");
     if (!mkdtemp(wast.dir))
         return perror(wast.dir), 2;
-    if (!engine_new(&config, &wast.en, &e) || !host_init(&e))
+    if (!engine_new(&config, &wast.en, &e) || !host_init(&e) || !loop_new(&wast.l, &e))
         return fprintf(stderr, "ebb-wast: %s\n", e.text), 2;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "-v") == 0)
@@ -379,6 +381,8 @@ int main(int argc, char **argv)
             wast.as_json = true;
         else if (++files && nftw(argv[i], visit, 16, FTW_PHYS) != 0)
             return perror(argv[i]), 2;
+    host_loop_close(wast.l);
+    loop_free(wast.l);
     engine_free(wast.en);
     rmdir(wast.dir);
     if (!files)

@@ -64,7 +64,7 @@ static bool component_make(wast_component *c, const char *dir, const plan *made,
     return true;
 }
 
-bool wast_component_new(engine *en, const char *scratch_dir, bytes component,
+bool wast_component_new(engine *en, struct loop *l, const char *scratch_dir, bytes component,
                         wast_component **ret, err *e)
 {
     wast_component *c = calloc(1, sizeof *c);
@@ -73,6 +73,7 @@ bool wast_component_new(engine *en, const char *scratch_dir, bytes component,
     buf *modules;
     must(c);
     c->en = en;
+    c->l = l;
     arena_init(&c->a, COMPONENT_ARENA_BYTES_MAX);
     arena_init(&scratch, COMPONENT_ARENA_BYTES_MAX);
     bool ok = flatten_component(&scratch, component, &made, &modules, e);
@@ -141,12 +142,21 @@ void wast_instance_free(wast_instance *i)
     free(i);
 }
 
-static engine_status run(engine_instance *in)
+static void on_wake(void *user) { ((wast_instance *)user)->woken = true; }
+
+static const guest_callbacks callbacks = {.on_wake = on_wake};
+
+/* in NULL: the start functions of all instances, in order. */
+static engine_status run(wast_instance *i, engine_instance *in)
 {
-    engine_status s;
-    while ((s = engine_poll(in)) == ENGINE_YIELD)
-        ;
-    return s;
+    for (;;) {
+        i->woken = false;
+        engine_status s = in ? engine_poll(in) : guest_start(i->g);
+        if (s == ENGINE_DONE || s == ENGINE_TRAP)
+            return s;
+        while (s == ENGINE_WAIT && !i->woken)
+            loop_turn(i->of->l, 1000);
+    }
 }
 
 static wast_status instance_died(wast_instance *i, const engine_instance *in, err *e)
@@ -159,7 +169,7 @@ static wast_status instance_died(wast_instance *i, const engine_instance *in, er
 static bool instance_make(wast_instance *i, err *e)
 {
     wast_component *c = i->of;
-    if (!guest_new(&nobody, NULL, NULL, NULL, &i->g, e))
+    if (!guest_new(&nobody, c->l, &callbacks, i, &i->g, e))
         return false;
     if (!c->plan.units_count)
         return true;
@@ -182,11 +192,8 @@ wast_status wast_instance_new(wast_component *c, wast_instance **ret, err *e)
         wast_instance_free(i);
         return WAST_ERROR;
     }
-    engine_status s = ENGINE_DONE;
-    while (i->in && (s = guest_start(i->g)) == ENGINE_YIELD)
-        ;
     *ret = i;
-    if (s == ENGINE_DONE)
+    if (!i->in || run(i, NULL) == ENGINE_DONE)
         return WAST_DONE;
     return instance_died(i, i->in, e);
 }
@@ -219,7 +226,7 @@ static bool realloc_guest(abi_copier *c, uint32_t align, uint32_t size, uint32_t
     const host_copy *h = c->user;
     slot slots[4] = {{.u64 = 0}, {.u64 = 0}, {.u64 = align}, {.u64 = size}};
     engine_call_realloc(h->in, h->options->realloc, slots);
-    if (run(h->in) != ENGINE_DONE)
+    if (run(h->of, h->in) != ENGINE_DONE)
         return false;
     *ret = slots[0].u32;
     guest_side(&c->dst, h);
@@ -296,7 +303,7 @@ static wast_status call(wast_instance *i, engine_instance *in, const plan_name *
     for (uint32_t k = 0; k < f->signature.params_count; k++)
         slots[k].u64 = dst[k];
     engine_call(in, x->lift, slots);
-    if (run(in) != ENGINE_DONE)
+    if (run(i, in) != ENGINE_DONE)
         return instance_died(i, in, e);
     if (f->type->result) {
         c = (abi_copier){.dst = host_side(m), .realloc = realloc_host, .handle = handle_host,
@@ -311,7 +318,7 @@ static wast_status call(wast_instance *i, engine_instance *in, const plan_name *
     }
     if (f->has_post_return) {
         engine_post_return(in, x->lift, slots);
-        if (run(in) != ENGINE_DONE)
+        if (run(i, in) != ENGINE_DONE)
             return instance_died(i, in, e);
     }
     return WAST_DONE;
@@ -334,7 +341,7 @@ wast_status wast_invoke(wast_instance *i, const char *name, const json_t *args, 
     engine_instance *in = guest_instance(i->g, x->unit, e);
     if (!in)
         return WAST_ERROR;
-    if (!engine_instance_ready(in) && run(in) != ENGINE_DONE)
+    if (!engine_instance_ready(in) && run(i, in) != ENGINE_DONE)
         return instance_died(i, in, e);
     wast_status s = call(i, in, x, args, m, ret_at, e);
     guest_leave(i->g, x->unit);

@@ -10,6 +10,7 @@
 
 typedef struct {
     engine *en;
+    struct loop *l;
     arena a; /* plan, binding */
     plan plan;
     host_binding *binding;
@@ -24,12 +25,14 @@ typedef struct {
     guest *g;
     engine_instance *in;
     handle_table handles; /* what it gave to us */
+    bool woken;
     bool dead; /* it trapped */
 } wast_instance;
 
 typedef enum { WAST_DONE, WAST_TRAP, WAST_ERROR } wast_status;
 
-bool wast_component_new(engine *en, const char *scratch_dir, bytes component,
+/* Guests that wait for something of the host's wait on l. */
+bool wast_component_new(engine *en, struct loop *l, const char *scratch_dir, bytes component,
                         wast_component **ret, err *e);
 void wast_component_free(wast_component *c);
 /* WAST_TRAP: instantiation trapped, *e says how. */
