@@ -50,7 +50,7 @@ bool engine_new(const engine_config *c, engine **ret, err *e);
 void engine_free(engine *en);
 /* Names everything an artifact depends on: engine version, settings, CPU features. Part of the
  * artifact's file name, so that one made by another engine is simply not found. Static. */
-str engine_fingerprint(const engine *en);
+str engine_fingerprint(engine *en);
 
 /* Validates one core module. ERR_INVALID carries the validator's message. */
 bool engine_validate(engine *en, bytes module, err *e);
