@@ -158,6 +158,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         .env_count = env->count,
         .variables = variables->all,
         .variables_count = variables->count,
+        .state_dir = options_get(o, "state-dir")->got,
         .allow_transient_write = options_get(o, "allow-transient-write")->given,
         .memory_bytes_max = memory_max,
         .progress = u.quiet ? NULL : stderr,
@@ -174,11 +175,15 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
+    _cleanup_(buf_fini) buf store_config;
+    buf_init(&store_config, 64 * MIB);
     bool ok =
         listeners_open(str_from(listen->given ? listen->got : "127.0.0.1:3000"), &u, fds, e) &&
-        worker_config_write(&l.config, &config, e);
+        worker_config_write(&l.config, &config, e) &&
+        (!l.config.stores_count || store_config_write(&l.config, &store_config, e));
     if (ok) {
         supervisor_config sc = {.config = buf_str(&config),
+                                .store_config = buf_str(&store_config),
                                 .listeners = fds,
                                 .workers = u.workers,
                                 .on_ready = on_ready,
@@ -204,6 +209,8 @@ int cli_up(int argc, char **argv)
          "components may write to their copied files"},
         {"max-instance-memory", 0, OPTION_VALUE, "BYTES", "of each linear memory",
          "SPIN_MAX_INSTANCE_MEMORY"},
+        {"state-dir", 0, OPTION_VALUE, "DIR",
+         "where stores are kept; '' keeps them in memory [.spin beside spin.toml]"},
         {"cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept"},
         {"log-format", 0, OPTION_VALUE, "FORMAT", "text or json [text]"},
         {"json", 0, OPTION_FLAG, NULL, "print one line of JSON when ready"},

@@ -56,12 +56,17 @@ struct guest {
 
     output_line output[2];
     http_side *http; /* NULL: it answers no exchange */
+    struct kv_call *kv_call; /* what it asked the store process last */
+    uint16_t *kv_v1;         /* stores open through Spin's first interface */
+    uint32_t kv_open;        /* all open stores, at most STORE_OPEN_MAX */
     struct http_transfer *transfers; /* outgoing requests that are not over */
     guest *next; /* in the list of spare guests */
 };
 
 /* Drops the objects that the handles of a table own. */
 void guest_handles_drop(guest *g, const handle_table *t);
+/* kv.c: gives up what it asked the store process. */
+void guest_kv_free(guest *g);
 /* compose.c: drops the other component instances and their handles. */
 void guest_group_free(guest *g);
 

@@ -18,6 +18,8 @@ extern const host_interface wasi_sockets_network, wasi_sockets_instance_network,
     wasi_sockets_tcp, wasi_sockets_tcp_create, wasi_sockets_udp, wasi_sockets_udp_create,
     wasi_sockets_ip_name_lookup;
 extern const host_interface spin_variables_v2, spin_config_v1, wasi_config_store;
+extern const host_interface spin_key_value_v2, spin_key_value_v1, wasi_keyvalue_store,
+    wasi_keyvalue_batch, wasi_keyvalue_atomics;
 
 /* An interface stands behind those that its types use. */
 const host_interface *const host_interfaces[] = {
@@ -54,6 +56,11 @@ const host_interface *const host_interfaces[] = {
     &spin_variables_v2,
     &spin_config_v1,
     &wasi_config_store,
+    &spin_key_value_v2,
+    &spin_key_value_v1,
+    &wasi_keyvalue_store,
+    &wasi_keyvalue_batch,
+    &wasi_keyvalue_atomics,
     NULL,
 };
 

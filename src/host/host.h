@@ -66,6 +66,8 @@ const engine_import *host_binding_imports(const host_binding *b, uint32_t unit);
 /* The lift of the wasi:http/incoming-handler export (spin.md 3.1); ERR_UNSUPPORTED if none. */
 bool host_http_handler(const plan *p, uint32_t *ret_unit, uint32_t *ret_lift, err *e);
 
+#define HOST_STORE_NONE UINT32_MAX
+
 /* A component's own part, the same for all its instances. Borrowed by guests. */
 typedef struct {
     str name;
@@ -83,6 +85,14 @@ typedef struct {
     /* What it may reach: asked with scheme, host and port; NULL: nothing. */
     bool (*outbound_allowed)(void *user, str scheme, str host, uint16_t port);
     void *outbound_user;
+    /* Key-value stores it was granted; `store` is the number the store process knows them by, or
+     * HOST_STORE_NONE. */
+    const struct host_store {
+        str label;
+        uint32_t store;
+    } *key_value_stores;
+    size_t key_value_stores_count;
+    struct kv_client *kv; /* of the worker (store/kv_client.h); NULL: no store is to be had */
     uint32_t handles_max; /* open resources per instance */
     size_t output_line_bytes_max;
 } host_component;

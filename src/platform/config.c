@@ -31,6 +31,18 @@ static json_t *component_json(const config_component *c)
     return j;
 }
 
+static json_t *stores_json(const worker_config *c)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < c->stores_count; i++) {
+        json_t *pair = json_array();
+        json_array_append_new(pair, json_of(c->stores[i].label));
+        json_array_append_new(pair, json_of(c->stores[i].path));
+        json_array_append_new(list, pair);
+    }
+    return list;
+}
+
 static int dump(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
 
 bool worker_config_write(const worker_config *c, buf *out, err *e)
@@ -49,6 +61,7 @@ bool worker_config_write(const worker_config *c, buf *out, err *e)
     for (size_t i = 0; i < c->app->components_count; i++)
         json_array_append_new(components, component_json(&c->components[i]));
     json_object_set_new(j, "components", components);
+    json_object_set_new(j, "stores", stores_json(c));
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
     json_object_set_new(j, "transient_write", json_boolean(c->allow_transient_write));
     json_object_set_new(j, "instances_max", json_integer(c->instances_max));
@@ -58,6 +71,22 @@ bool worker_config_write(const worker_config *c, buf *out, err *e)
 static str str_of(arena *a, const json_t *j)
 {
     return arena_str(a, (str){json_string_value(j), json_string_length(j)});
+}
+
+static bool stores_read(arena *a, const json_t *list, kv_store **ret, size_t *ret_count)
+{
+    size_t n = json_array_size(list);
+    kv_store *stores = ARENA_ARRAY(a, kv_store, n + 1);
+    for (size_t i = 0; stores && i < n; i++) {
+        const json_t *pair = json_array_get(list, i);
+        stores[i] = (kv_store){str_of(a, json_array_get(pair, 0)),
+                               str_of(a, json_array_get(pair, 1))};
+        if (!stores[i].label.p || !stores[i].path.p)
+            return false;
+    }
+    *ret = stores;
+    *ret_count = n;
+    return stores != NULL;
 }
 
 static bool component_read(arena *a, const json_t *j, config_component *ret)
@@ -98,12 +127,41 @@ bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
     for (size_t i = 0; i < got->components_count; i++)
         if (!component_read(a, json_array_get(list, i), &components[i]))
             return err_no_memory(e);
+    kv_store *stores;
+    size_t stores_count;
+    if (!stores_read(a, json_object_get(j, "stores"), &stores, &stores_count))
+        return err_no_memory(e);
     *ret = (worker_config){
         .app = got,
+        .stores = stores,
+        .stores_count = stores_count,
         .components = components,
         .log_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT,
         .allow_transient_write = json_is_true(json_object_get(j, "transient_write")),
         .instances_max = (uint32_t)json_integer_value(json_object_get(j, "instances_max")),
     };
+    return true;
+}
+
+bool store_config_write(const worker_config *c, buf *out, err *e)
+{
+    _cleanup_json_ json_t *j = json_object();
+    if (!j)
+        return err_no_memory(e);
+    json_object_set_new(j, "stores", stores_json(c));
+    json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
+    return json_dump_callback(j, dump, out, JSON_COMPACT) == 0 ? true : err_no_memory(e);
+}
+
+bool store_config_read(arena *a, bytes text, kv_store **ret_stores, size_t *ret_count,
+                       log_format *ret_format, err *e)
+{
+    json_error_t je;
+    _cleanup_json_ json_t *j = json_loadb((const char *)text.p, text.n, JSON_ALLOW_NUL, &je);
+    if (!j)
+        return err_set(e, ERR_INTERNAL, "settings of the store process: %s", je.text);
+    if (!stores_read(a, json_object_get(j, "stores"), ret_stores, ret_count))
+        return err_no_memory(e);
+    *ret_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT;
     return true;
 }

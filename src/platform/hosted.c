@@ -14,10 +14,14 @@
 enum { HANDLES_MAX = 131072, OUTPUT_LINE_BYTES_MAX = 4096 };
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
-                 bool transient_write)
+                 const worker_config *all, struct kv_client *kv)
 {
-    *h = (hosted){
-        .app = component, .config = config, .transient_write = transient_write, .assets_fd = -1};
+    *h = (hosted){.app = component,
+                  .config = config,
+                  .transient_write = all->allow_transient_write,
+                  .all = all,
+                  .kv = kv,
+                  .assets_fd = -1};
     arena_init(&h->a, 256 * MIB);
 }
 
@@ -33,6 +37,25 @@ static http_field *fields_of(arena *a, const app_pairs *pairs)
     for (size_t i = 0; f && i < pairs->n; i++)
         f[i] = (http_field){pairs->at[i].key, pairs->at[i].value};
     return f;
+}
+
+/* The stores that the component was granted, by their numbers. */
+static bool stores_make(hosted *h, err *e)
+{
+    const str_list *labels = &h->app->key_value_stores;
+    struct host_store *stores = ARENA_ARRAY(&h->a, struct host_store, labels->n + 1);
+    if (!stores)
+        return err_no_memory(e);
+    for (size_t i = 0; i < labels->n; i++) {
+        stores[i] = (struct host_store){labels->at[i], HOST_STORE_NONE};
+        for (size_t k = 0; k < h->all->stores_count; k++)
+            if (str_eq(h->all->stores[k].label, labels->at[i]))
+                stores[i].store = (uint32_t)k;
+    }
+    h->host.key_value_stores = stores;
+    h->host.key_value_stores_count = labels->n;
+    h->host.kv = h->kv;
+    return true;
 }
 
 static bool host_component_make(hosted *h, err *e)
@@ -53,6 +76,8 @@ static bool host_component_make(hosted *h, err *e)
     };
     if (!root || !h->host.environment || !h->host.variables)
         return err_no_memory(e);
+    if (!stores_make(h, e))
+        return false;
     if (!outbound_rules_parse(&h->a, h->config->outbound.at, NULL, h->config->outbound.n,
                               &h->outbound, e))
         return err_wrap(e, "allowed_outbound_hosts");

@@ -12,6 +12,8 @@ typedef struct {
     const app_component *app;
     const config_component *config;
     bool transient_write;
+    const worker_config *all; /* its stores */
+    struct kv_client *kv;     /* the worker's; NULL: no component asks for a store */
     arena a; /* plan, binding, host_component: while loaded */
     plan plan;
     host_binding *binding;
@@ -25,7 +27,7 @@ typedef struct {
 } hosted;
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
-                 bool transient_write);
+                 const worker_config *all, struct kv_client *kv);
 static inline bool hosted_is_loaded(const hosted *h) { return h->module != NULL; }
 /* Reads the plan, binds the imports, maps the code. Everything is undone where it fails. */
 bool hosted_load(hosted *h, engine *en, err *e);

@@ -351,6 +351,75 @@ static bool artifacts_make(arena *a, const localapp_options *o, const localapp *
     return ok;
 }
 
+/* --- stores ----------------------------------------------------------------------------------- */
+
+static bool labels_are_known(const app_component *c, err *e)
+{
+    for (size_t i = 0; i < c->key_value_stores.n; i++)
+        if (!str_eq(c->key_value_stores.at[i], S("default")))
+            return err_set(e, ERR_NOT_FOUND,
+                           "component '%.*s': unknown key_value_stores label '%.*s'; there is "
+                           "\"default\"",
+                           STR(c->id), STR(c->key_value_stores.at[i]));
+    return true;
+}
+
+/* The folder, absolute; it is made, and that is durable, when something will be stored in it. */
+static bool state_dir_make(arena *a, const localapp_options *o, const place *at, str *ret, err *e)
+{
+    str dir = o->state_dir ? str_from(o->state_dir) : arena_printf(a, "%.*s/.spin", STR(at->dir));
+    if (!dir.p)
+        return err_no_memory(e);
+    if (mkdir(dir.p, 0700) < 0 && errno != EEXIST)
+        return err_set_errno(e, "the state folder %.*s (--state-dir)", STR(dir));
+    char *full = realpath(dir.p, NULL);
+    if (!full)
+        return err_set_errno(e, "the state folder %.*s (--state-dir)", STR(dir));
+    *ret = arena_str(a, str_from(full));
+    free(full);
+    if (!ret->p)
+        return err_no_memory(e);
+    str parent = arena_str(a, str_head(*ret, str_rfind(*ret, '/')));
+    _cleanup_fd_ int fd = open(parent.n ? parent.p : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        fsync(fd);
+    return true;
+}
+
+/* One store, "default", in Spin's own file; none where no component asks for one. */
+static bool stores_make(arena *a, const localapp_options *o, localapp *l, const place *at, err *e)
+{
+    bool wanted = false;
+    str dir = {0};
+    for (size_t i = 0; i < l->app->components_count; i++) {
+        const app_component *c = &l->app->components[i];
+        if (!c->is_used || !c->key_value_stores.n)
+            continue;
+        wanted = true;
+        if (!labels_are_known(c, e))
+            return false;
+    }
+    if (!wanted)
+        return true;
+    kv_store *store = ARENA_NEW(a, kv_store);
+    if (!store)
+        return err_no_memory(e);
+    *store = (kv_store){.label = S("default"), .path = S("")};
+    bool in_memory = o->state_dir && !*o->state_dir;
+    if (!in_memory) {
+        if (!state_dir_make(a, o, at, &dir, e))
+            return false;
+        store->path = arena_printf(a, "%.*s/sqlite_key_value.db", STR(dir));
+        if (!store->path.p)
+            return err_no_memory(e);
+    }
+    if (o->progress && !in_memory)
+        fprintf(o->progress, "Storing default key-value data to \"%.*s\".\n", STR(store->path));
+    l->config.stores = store;
+    l->config.stores_count = 1;
+    return true;
+}
+
 /* --- all of it -------------------------------------------------------------------------------- */
 
 static bool components_make(arena *a, const localapp_options *o, localapp *l, const place *at,
@@ -400,6 +469,7 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
         .app = l.app, .components = components, .allow_transient_write = o->allow_transient_write};
     bool ok = variables_check(l.app, providers, &scratch, e) &&
               components_make(a, o, &l, &at, providers, components, e) &&
+              stores_make(a, o, &l, &at, e) &&
               artifacts_make(a, o, &l, &at, components, e);
     if (!ok)
         localapp_unload(&l);

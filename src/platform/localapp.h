@@ -15,6 +15,7 @@ typedef struct {
     size_t env_count;
     const char *const *variables; /* --variable arguments */
     size_t variables_count;
+    const char *state_dir; /* NULL: .spin beside the manifest; "": keep nothing, in memory */
     bool allow_transient_write;
     uint64_t memory_bytes_max; /* 0: as the manifest says */
     unsigned jobs;             /* artifacts made at a time */

@@ -11,7 +11,7 @@ int role_decode(int argc, char **argv);
 int role_compile(int argc, char **argv);
 /* fd 3: settings (worker_config as JSON); fd 4: listening socket; fd 5: control. */
 int role_worker(int argc, char **argv);
-/* fd 3: control. */
+/* fd 3: control; fd 4: its settings (config.h), empty if nothing is stored. */
 int role_store(int argc, char **argv);
 
 /* Writes e to fd as spawn_wait reads it; returns 1. */

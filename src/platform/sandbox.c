@@ -160,6 +160,16 @@ static const int worker_calls[] = {
     CALL(umask),
 };
 
+static const int store_calls[] = {
+    CALL(unlink),
+    CALL(lstat),
+    CALL(fchmod),
+    CALL(fchown),
+    CALL(ftruncate),
+    CALL(rmdir),
+    CALL(rename),
+};
+
 static bool allow(scmp_filter_ctx f, const int *calls, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -172,7 +182,8 @@ static bool allow_calls(scmp_filter_ctx f, sandbox_kind kind)
 {
     return allow(f, pure_calls, COUNT(pure_calls)) &&
            (kind == SANDBOX_PURE || allow(f, thread_calls, COUNT(thread_calls))) &&
-           (kind != SANDBOX_WORKER || allow(f, worker_calls, COUNT(worker_calls)));
+           (kind < SANDBOX_WORKER || allow(f, worker_calls, COUNT(worker_calls))) &&
+           (kind < SANDBOX_STORE || allow(f, store_calls, COUNT(store_calls)));
 }
 
 bool sandbox_enter(sandbox_kind kind, err *e)
@@ -180,7 +191,7 @@ bool sandbox_enter(sandbox_kind kind, err *e)
     if (SANITIZED)
         return true;
     scmp_filter_ctx f =
-        seccomp_init(kind == SANDBOX_WORKER ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_KILL_PROCESS);
+        seccomp_init(kind >= SANDBOX_WORKER ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_KILL_PROCESS);
     if (!f)
         return err_set(e, ERR_INTERNAL, "seccomp is not available");
     int r = allow_calls(f, kind) ? seccomp_load(f) : -EINVAL;

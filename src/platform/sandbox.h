@@ -11,6 +11,7 @@ typedef enum {
     SANDBOX_PURE,    /* read and write open descriptors, memory; nothing else (decode) */
     SANDBOX_COMPILE, /* the same and threads (compile) */
     SANDBOX_WORKER,  /* the same and sockets, timers, files that landlock allows */
+    SANDBOX_STORE,   /* the same and what SQLite asks of files */
 } sandbox_kind;
 
 /* seccomp: another system call ends a decode or compile process; in a worker it answers EPERM, so

@@ -3,13 +3,19 @@
  * A slot is a listening socket and the worker that accepts from it. The socket belongs to the
  * supervisor, so that connections queued while a worker is being replaced wait for the next one.
  * A worker that dies within a second of its start is started again after a delay that doubles, from
- * 10 ms to 5 s; others at once. */
+ * 10 ms to 5 s; others at once.
+ *
+ * Workers talk to the store process over channels of their own. Whenever one side of such a pair
+ * starts, a new channel is made and its ends are sent to both over their control sockets; nobody
+ * answers, so nothing here waits. At the end the store process goes last, when its control socket
+ * closes, so that it can close its files. */
 #include "platform/supervisor.h"
 
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "loop/channel.h"
 #include "platform/spawn.h"
 
 #include <errno.h>
@@ -23,6 +29,7 @@
 #define DELAY_NS_MIN (10 * NS_PER_MS)
 #define DELAY_NS_MAX (5 * NS_PER_S)
 #define YOUNG_NS     (1 * NS_PER_S)
+#define CLOSE_NS     (5 * NS_PER_S) /* how long the store process may take to close its files */
 
 typedef struct {
     const char *role; /* "worker" or "store" */
@@ -42,11 +49,55 @@ typedef struct {
     bool announced, draining;
 } supervisor;
 
+/* A message of one byte with a descriptor. A process that died has lost it; it is started again. */
+static void fd_send(int control, int fd)
+{
+    char byte = 's';
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } passed = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
+                         .cmsg_type = SCM_RIGHTS}};
+    struct iovec whole = {&byte, 1};
+    struct msghdr m = {.msg_iov = &whole, .msg_iovlen = 1, .msg_control = &passed,
+                       .msg_controllen = sizeof passed};
+    memcpy(CMSG_DATA(&passed.head), &fd, sizeof fd);
+    if (sendmsg(control, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE &&
+        errno != ECONNRESET)
+        log_msg(LOG_ERROR, "a process gets no channel to the store: %m");
+}
+
+static void store_connect(supervisor *s, slot_process *worker)
+{
+    int pair[2];
+    err e;
+    slot_process *store = &s->all[0];
+    if (!s->c->store_config.n || !store->pid || !worker->pid)
+        return;
+    if (!channel_pair(pair, &e)) {
+        log_msg(LOG_ERROR, "worker %u gets no channel to the store: %s", worker->index, e.text);
+        return;
+    }
+    fd_send(store->control, pair[0]);
+    fd_send(worker->control, pair[1]);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+/* After p was started: what it and those that run need of each other. */
+static void process_connect(supervisor *s, slot_process *p)
+{
+    if (p != &s->all[0])
+        store_connect(s, p);
+    for (unsigned i = 1; p == &s->all[0] && i < s->count; i++)
+        store_connect(s, &s->all[i]);
+}
+
 static bool process_start(supervisor *s, slot_process *p, err *e)
 {
     int pair[2] = {-1, -1};
     _cleanup_fd_ int config = -1;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set_errno(e, "socketpair");
     bool ok;
     if (p->listener >= 0) {
@@ -60,7 +111,12 @@ static bool process_start(supervisor *s, slot_process *p, err *e)
             ok = spawn_role(p->role, args, fds, 3, NULL, false, &p->pid, e);
         }
     } else {
-        ok = spawn_role(p->role, NULL, &pair[1], 1, NULL, false, &p->pid, e);
+        ok = spawn_memfd("ebb-config", s->c->store_config.p, s->c->store_config.n, &config, e);
+        if (ok) {
+            lseek(config, 0, SEEK_SET);
+            int fds[] = {pair[1], config};
+            ok = spawn_role(p->role, NULL, fds, 2, NULL, false, &p->pid, e);
+        }
     }
     close(pair[1]);
     if (!ok) {
@@ -70,6 +126,7 @@ static bool process_start(supervisor *s, slot_process *p, err *e)
     p->control = pair[0];
     p->started = clock_mono();
     p->ready = false;
+    process_connect(s, p);
     return true;
 }
 
@@ -168,13 +225,44 @@ static bool any_worker_runs(const supervisor *s)
     return false;
 }
 
+static void wait_for(pid_t pid)
+{
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+/* The store process closes its files when its control socket closes and no worker is left. */
+static void store_stop(slot_process *store)
+{
+    ns end = clock_mono() + CLOSE_NS;
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    fd_close(&store->control);
+    for (ns now; store->pid; ) {
+        if (waitpid(store->pid, NULL, WNOHANG) == store->pid)
+            return;
+        if ((now = clock_mono()) >= end)
+            break;
+        struct timespec t = {(time_t)((end - now) / NS_PER_S), (long)((end - now) % NS_PER_S)};
+        sigtimedwait(&child, NULL, &t);
+    }
+    if (store->pid) {
+        log_msg(LOG_WARN, "the store process does not end; its files are safe as they are");
+        kill(store->pid, SIGKILL);
+        wait_for(store->pid);
+    }
+}
+
 static void stop_all(supervisor *s)
 {
-    signal_all(s, SIGKILL);
-    for (unsigned i = 0; i < s->count; i++)
+    for (unsigned i = 1; i < s->count; i++)
         if (s->all[i].pid)
-            while (waitpid(s->all[i].pid, NULL, 0) < 0 && errno == EINTR)
-                ;
+            kill(s->all[i].pid, SIGKILL);
+    for (unsigned i = 1; i < s->count; i++)
+        if (s->all[i].pid)
+            wait_for(s->all[i].pid);
+    store_stop(&s->all[0]);
 }
 
 static void loop_signals(supervisor *s, const sigset_t *set)

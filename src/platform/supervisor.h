@@ -12,6 +12,7 @@ enum { SUPERVISOR_WORKERS_MAX = 64 };
 
 typedef struct {
     str config;           /* worker_config as JSON; borrowed */
+    str store_config;     /* for the store process (config.h); empty: nothing is stored */
     const int *listeners; /* one per worker slot, listening; taken */
     unsigned workers;
     void (*on_ready)(void *user); /* all workers accept connections */

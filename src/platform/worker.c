@@ -1,16 +1,18 @@
 /* A worker: one loop, one HTTP server, one engine, the calls of its slot. It is told everything by
  * its settings (fd 3), accepts from its slot's socket (fd 4), and says one byte on fd 5 when it is
- * ready. It holds nothing that must survive it: kill it at any time, the supervisor starts another.
+ * ready; on fd 5 it gets its channels to the store process. It holds nothing that must survive it: kill it at any time, the supervisor starts another.
  * SIGTERM drains. It goes on serving if the supervisor dies. */
 #include "platform/role.h"
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "http/server.h"
+#include "loop/channel.h"
 #include "platform/artifact.h"
 #include "platform/call.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
+#include "store/kv_client.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +34,8 @@ typedef struct {
     route_table *routes;
     hosted *hosted; /* parallel to config.app->components */
     calls calls;
+    kv_client *kv;    /* NULL: no component asks for a store */
+    channel *control; /* brings channels to the store process; NULL: none, or the supervisor died */
     buf info; /* body of /.well-known/spin/info */
 } worker;
 
@@ -134,6 +138,31 @@ static void descriptors_raise(void)
     }
 }
 
+/* --- the store process: the supervisor sends a channel to it, and to its successors ---------- */
+
+static void on_control(void *user, bytes message, int fd)
+{
+    worker *w = user;
+    if (fd >= 0)
+        kv_client_connect_take(w->kv, fd);
+}
+
+static void on_control_end(void *user)
+{
+    worker *w = user;
+    channel_close(w->control);
+    w->control = NULL;
+}
+
+static bool store_set_up(worker *w, err *e)
+{
+    static const channel_callbacks callbacks = {on_control, on_control_end};
+    if (!w->config.stores_count)
+        return true;
+    return kv_client_new(w->l, &w->kv, e) &&
+           channel_open_take(w->l, FD_CONTROL, &callbacks, w, &w->control, e);
+}
+
 static bool app_set_up(worker *w, err *e)
 {
     const app *served = w->config.app;
@@ -141,8 +170,8 @@ static bool app_set_up(worker *w, err *e)
     if (!w->hosted)
         return err_no_memory(e);
     for (size_t i = 0; i < served->components_count; i++)
-        hosted_init(&w->hosted[i], &served->components[i], &w->config.components[i],
-                    w->config.allow_transient_write);
+        hosted_init(&w->hosted[i], &served->components[i], &w->config.components[i], &w->config,
+                    w->kv);
     buf_init(&w->info, 1 * MIB);
     return route_table_build(&w->a, served, &w->routes, e) && app_info_write(served, &w->info, e);
 }
@@ -197,7 +226,8 @@ static bool set_up(worker *w, err *e)
     loop_hook *hook;
     loop_signal *term;
     /* The hooks run in this order: guests' time slices, responses (the server's), log lines. */
-    if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) || !app_set_up(w, e) ||
+    if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) ||
+        !store_set_up(w, e) || !app_set_up(w, e) ||
         !calls_init(&w->calls, w->l, w->en, ec.instances_max, seed, e))
         return false;
     http_server_config hc = {.on_refused = on_refused};
@@ -216,6 +246,9 @@ static void tear_down(worker *w)
         if (!w->hosted[i].calls)
             hosted_unload(&w->hosted[i]);
     calls_fini(&w->calls);
+    if (w->control)
+        channel_close(w->control);
+    kv_client_free(w->kv);
     buf_fini(&w->info);
     log_flush();
 }

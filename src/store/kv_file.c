@@ -54,8 +54,8 @@ static const char *what_to_do(int code)
 static bool fail(const kv_file *f, err *e)
 {
     int code = sqlite3_extended_errcode(f->db);
-    return err_set(e, ERR_IO, "key-value file %s: %s (SQLite %d)%s", f->path ? f->path : "(memory)",
-                   sqlite3_errmsg(f->db), code, what_to_do(code));
+    return err_set(e, ERR_IO, "the store's file: %s (SQLite %d)%s", sqlite3_errmsg(f->db), code,
+                   what_to_do(code));
 }
 
 static bool run(kv_file *f, const char *sql, err *e)
@@ -253,7 +253,9 @@ static bool apply_keys(kv_file *f, str store, buf *out, err *e)
     int r;
     while ((r = sqlite3_step(s)) == SQLITE_ROW && !out->failed) {
         const char *p = (const char *)sqlite3_column_text(s, 0);
-        kv_message_item(out, (str){p, (size_t)sqlite3_column_bytes(s, 0)}, NULL);
+        str key = {p, (size_t)sqlite3_column_bytes(s, 0)};
+        if (str_is_utf8(key)) /* other programs may have written something else */
+            kv_message_item(out, key, NULL);
     }
     bool ok = r == SQLITE_ROW || r == SQLITE_DONE || fail(f, e);
     done(s);

@@ -8,6 +8,7 @@
  * - Failures of a request (a key too long, a value that is no number) are its answer, and the
  *   transaction goes on. Failures of the file (full, damaged, unreadable) come back as false: the
  *   caller rolls back, and nothing of the transaction has happened.
+ * - Texts of errors do not say where the file is: guests see them.
  * One thread. Calls block: for the store process only. */
 #pragma once
 

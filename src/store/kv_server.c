@@ -83,7 +83,8 @@ static bool file_ready(file *f, err *e)
 static void file_note(file *f, const err *failure)
 {
     if (failure && !f->failing) {
-        log_msg(LOG_ERROR, "%s", failure->text);
+        log_msg(LOG_ERROR, "key-value file %s: %s", f->path.n ? f->path.p : "(memory)",
+                failure->text);
     } else if (!failure && f->failing) {
         log_msg(LOG_INFO, "key-value file %s works again", f->path.n ? f->path.p : "(memory)");
     }
