@@ -147,7 +147,8 @@
 (module $bounds/fixup
   (import "shim" "$imports" (table 1 1 funcref))
   (import "host" "zero" (func $zero))
-  (elem (i32.const 0) $zero $zero))
+  (elem (i32.const 0) $zero)
+  (elem (i32.const 1) $zero))
 
 ;; A thunk of another type than what it calls must go on to trap.
 (module $typed/shim
@@ -209,6 +210,7 @@
   (import "a" "y" (func $y (result i32)))
   (elem (table 0) (i32.const 3) funcref (ref.null func) (ref.func $y))
   (elem (i32.const 8) $y)
+  (elem (i32.const 1) $y $y)
   (data (i32.const 90) "dddddddddddd")
   (type $t (func (result i32)))
   (func (export "at") (param i32) (result i32) local.get 0 call_indirect (type $t))

@@ -214,8 +214,8 @@ static void thunks_stay_unless_proved(void **state)
     assert_int_equal(unit.shims_removed, 0);
     group_flatten("bounds");
     assert_int_equal(unit.shims_removed, 0);
-    assert_int_equal(flat.elems_count, 1);
-    assert_int_equal(flat.elems[0].count, 2);
+    assert_int_equal(flat.count[CORE_TABLE], 1);
+    assert_int_equal(flat.elems_count, 2);
     group_flatten("typed");
     assert_int_equal(unit.shims_removed, 0);
     assert_int_equal(flat.codes_count, 1);
@@ -247,11 +247,12 @@ static void images_are_what_remains(void **state)
 {
     group_flatten("overlay");
     assert_int_equal(flat.elems_count, 3);
-    assert_int_equal(flat.elems[0].count, 1); /* x at 2; 3 was nulled */
-    assert_memory_equal(flat.elems[0].offset.p, "\x41\x02\x0b", 3);
-    /* y at 4 was x; 8 is y */
-    assert_int_equal(flat.elems[0].items.p[0] + 1, flat.elems[1].items.p[0]);
-    assert_int_equal(flat.elems[1].items.p[0], flat.elems[2].items.p[0]);
+    assert_int_equal(flat.elems[0].count, 2); /* y at 1 and 2, where x was; 3 was nulled */
+    assert_memory_equal(flat.elems[0].offset.p, "\x41\x01\x0b", 3);
+    assert_memory_equal(flat.elems[0].items.p, "\x01\x01", 2);
+    assert_int_equal(flat.elems[1].count, 1); /* y at 4, where x was; y at 8 */
+    assert_memory_equal(flat.elems[1].offset.p, "\x41\x04\x0b", 3);
+    assert_int_equal(flat.elems[1].items.p[0], 1);
     assert_int_equal(flat.datas_count, 2);
     assert_int_equal(flat.datas[0].content.n, 24);
     assert_memory_equal(flat.datas[0].content.p, "ddddddddddddaabbaa\0\0\0\0cc", 24);
