@@ -89,8 +89,7 @@ typedef struct {
 
 /* Compiles and opens; imports end with a NULL name, lifts with NULL. */
 __attribute__((unused)) static void kit_open(kit_module *k, const char *wat,
-                                             const kit_import *imports,
-                                             const char *const *lifts)
+                                             const kit_import *imports, const char *const *lifts)
 {
     err e = {0};
     buf wasm, cwasm;

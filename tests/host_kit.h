@@ -36,10 +36,7 @@ typedef struct {
 
 static host_kit hk;
 
-static void hk_on_wake(void *user)
-{
-    hk.wakes++;
-}
+static void hk_on_wake(void *user) { hk.wakes++; }
 
 static void hk_on_output(void *user, int stream, str line)
 {
@@ -50,10 +47,11 @@ static void hk_on_output(void *user, int stream, str line)
 static void hk_types(buf *b, const char *word, const core_type *t, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        buf_printf(b, " (%s %s)", word, t[i] == CORE_I64   ? "i64"
-                                         : t[i] == CORE_F32 ? "f32"
-                                         : t[i] == CORE_F64 ? "f64"
-                                                            : "i32");
+        buf_printf(b, " (%s %s)", word,
+                   t[i] == CORE_I64   ? "i64"
+                   : t[i] == CORE_F32 ? "f32"
+                   : t[i] == CORE_F64 ? "f64"
+                                      : "i32");
 }
 
 static void hk_add(plan_import i)
@@ -71,17 +69,21 @@ static void hk_imports(void)
     const host_parsed *t = host_tables(&n);
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t k = 0; k < t[i].funcs_count; k++) {
-            plan_import p = {.kind = CANON_HOST, .interface = t[i].name,
-                             .name = str_from(t[i].rows[k]->name), .type = &t[i].funcs[k],
+            plan_import p = {.kind = CANON_HOST,
+                             .interface = t[i].name,
+                             .name = str_from(t[i].rows[k]->name),
+                             .type = &t[i].funcs[k],
                              .options = {.memory = 0, .realloc = 0}};
             assert_true(functype_lower_signature(p.type, &p.signature, &e));
             hk_add(p);
         }
         for (const host_resource *const *r = t[i].def->resources; r && *r; r++) {
             uint32_t k = hk.p.resources_count++;
-            hk.resources[k] = (plan_resource){.interface = t[i].name, .imported = true,
-                                              .name = str_from((*r)->name)};
-            hk_add((plan_import){.kind = CANON_RESOURCE_DROP, .resource = k, .interface = t[i].name,
+            hk.resources[k] = (plan_resource){
+                .interface = t[i].name, .imported = true, .name = str_from((*r)->name)};
+            hk_add((plan_import){.kind = CANON_RESOURCE_DROP,
+                                 .resource = k,
+                                 .interface = t[i].name,
                                  .name = str_from((*r)->name),
                                  .options = {.memory = PLAN_NONE, .realloc = PLAN_NONE},
                                  .signature = {.params = {CORE_I32}, .params_count = 1}});
@@ -93,10 +95,13 @@ static void hk_imports(void)
     canon_kind kinds[] = {CANON_RESOURCE_NEW, CANON_RESOURCE_REP, CANON_RESOURCE_DROP};
     const char *names[] = {"new", "rep", "drop"};
     for (int i = 0; i < 3; i++)
-        hk_add((plan_import){.kind = kinds[i], .resource = own, .interface = S("own"),
+        hk_add((plan_import){.kind = kinds[i],
+                             .resource = own,
+                             .interface = S("own"),
                              .name = str_from(names[i]),
                              .options = {.memory = PLAN_NONE, .realloc = PLAN_NONE},
-                             .signature = {.params = {CORE_I32}, .params_count = 1,
+                             .signature = {.params = {CORE_I32},
+                                           .params_count = 1,
                                            .results = {CORE_I32},
                                            .results_count = kinds[i] != CANON_RESOURCE_DROP}});
 }
@@ -111,21 +116,22 @@ static void hk_wat(buf *b)
         hk_types(b, "result", s->results, s->results_count);
         buf_printf(b, "))\n");
     }
-    buf_printf(b, "(memory (export \"m0\") 64)\n"
-                  "(global $at (mut i32) (i32.const %d))\n"
-                  "(global $dropped (export \"g0\") (mut i32) (i32.const 0))\n"
-                  /* realloc: bump; 0x7fffffff makes it call an import, 0x7ffffffe traps */
-                  "(func (export \"r0\") (param i32 i32 i32 i32) (result i32) (local i32)\n"
-                  " (if (i32.eq (global.get $at) (i32.const 0x7fffffff))\n"
-                  "  (then (drop (call $h%u (i32.const 1)))))\n"
-                  " (local.set 4 (i32.and (i32.add (global.get $at)\n"
-                  "   (i32.sub (local.get 2) (i32.const 1)))\n"
-                  "   (i32.sub (i32.const 0) (local.get 2))))\n"
-                  " (global.set $at (i32.add (local.get 4) (local.get 3)))\n"
-                  " (local.get 4))\n"
-                  "(func (export \"f%u\") (param i32) (global.set $at (local.get 0)))\n"
-                  "(func (export \"d%u\") (param i32) (global.set $dropped (local.get 0)))\n"
-                  "(func (export \"f%u\") (result i32) (global.get $dropped))\n",
+    buf_printf(b,
+               "(memory (export \"m0\") 64)\n"
+               "(global $at (mut i32) (i32.const %d))\n"
+               "(global $dropped (export \"g0\") (mut i32) (i32.const 0))\n"
+               /* realloc: bump; 0x7fffffff makes it call an import, 0x7ffffffe traps */
+               "(func (export \"r0\") (param i32 i32 i32 i32) (result i32) (local i32)\n"
+               " (if (i32.eq (global.get $at) (i32.const 0x7fffffff))\n"
+               "  (then (drop (call $h%u (i32.const 1)))))\n"
+               " (local.set 4 (i32.and (i32.add (global.get $at)\n"
+               "   (i32.sub (local.get 2) (i32.const 1)))\n"
+               "   (i32.sub (i32.const 0) (local.get 2))))\n"
+               " (global.set $at (i32.add (local.get 4) (local.get 3)))\n"
+               " (local.get 4))\n"
+               "(func (export \"f%u\") (param i32) (global.set $at (local.get 0)))\n"
+               "(func (export \"d%u\") (param i32) (global.set $dropped (local.get 0)))\n"
+               "(func (export \"f%u\") (result i32) (global.get $dropped))\n",
                HK_HEAP, hk.count - 3, hk.count, hk.p.resources_count - 1, hk.count + 1);
     for (uint32_t i = 0; i < hk.count; i++) {
         const core_signature *s = &hk.imports[i].signature;
@@ -159,8 +165,12 @@ __attribute__((unused)) static int hk_begin(void **state)
     hk_wat(&wat);
     hk.lifts[hk.count].signature = kit_signature("i-");
     hk.lifts[hk.count + 1].signature = kit_signature("-i");
-    hk.unit = (plan_unit){.imports = hk.imports, .imports_count = hk.count, .lifts = hk.lifts,
-                          .lifts_count = hk.count + 2, .memories_count = 1, .reallocs_count = 1,
+    hk.unit = (plan_unit){.imports = hk.imports,
+                          .imports_count = hk.count,
+                          .lifts = hk.lifts,
+                          .lifts_count = hk.count + 2,
+                          .memories_count = 1,
+                          .reallocs_count = 1,
                           .globals_count = 1};
     hk.p.units = &hk.unit;
     hk.p.units_count = 1;
@@ -249,25 +259,25 @@ __attribute__((unused)) static engine_status hk_start(uint32_t k, const uint64_t
     return kit_run(hk.in);
 }
 
-#define HK_ARGS(...) (const uint64_t[]){__VA_ARGS__}, \
-    sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)
+#define HK_ARGS(...)                                                                               \
+    (const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)
 /* hk_call("wasi:io/streams", "[method]...", a, b): must end; the result is in hk_slots[0]. */
-#define hk_call(interface, name, ...) \
-    do { \
-        if (hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__)) != ENGINE_DONE) \
-            fail_msg("%s: %s", name, engine_instance_trap(hk.in)->text); \
+#define hk_call(interface, name, ...)                                                              \
+    do {                                                                                           \
+        if (hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__)) != ENGINE_DONE)               \
+            fail_msg("%s: %s", name, engine_instance_trap(hk.in)->text);                           \
     } while (0)
 /* It must wait. */
-#define hk_wait(interface, name, ...) \
+#define hk_wait(interface, name, ...)                                                              \
     assert_int_equal(hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__)), ENGINE_WAIT)
 /* It must trap with a text that contains `part`; the instance is done for. */
-#define hk_trap(part, interface, name, ...) \
-    do { \
-        assert_int_equal(hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__)), ENGINE_TRAP); \
-        if (!strstr(engine_instance_trap(hk.in)->text, part)) \
-            fail_msg("'%s' is not in: %s", part, engine_instance_trap(hk.in)->text); \
-        hk_close(); \
-        hk_open(); \
+#define hk_trap(part, interface, name, ...)                                                        \
+    do {                                                                                           \
+        assert_int_equal(hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__)), ENGINE_TRAP);   \
+        if (!strstr(engine_instance_trap(hk.in)->text, part))                                      \
+            fail_msg("'%s' is not in: %s", part, engine_instance_trap(hk.in)->text);               \
+        hk_close();                                                                                \
+        hk_open();                                                                                 \
     } while (0)
 
 __attribute__((unused)) static uint8_t *hk_memory(void)
@@ -287,10 +297,7 @@ __attribute__((unused)) static uint64_t hk_u64(uint32_t at)
     memcpy(&v, hk_memory() + at, 8);
     return v;
 }
-__attribute__((unused)) static uint8_t hk_u8(uint32_t at)
-{
-    return hk_memory()[at];
-}
+__attribute__((unused)) static uint8_t hk_u8(uint32_t at) { return hk_memory()[at]; }
 /* Text into guest memory at `at`; returns its length. */
 __attribute__((unused)) static uint32_t hk_put(uint32_t at, const char *text)
 {
@@ -306,20 +313,20 @@ __attribute__((unused)) static str hk_str(uint32_t at)
 {
     return (str){(const char *)hk_memory() + hk_u32(at), hk_u32(at + 4)};
 }
-#define hk_assert_str(at, text) \
-    do { \
-        str got_ = hk_str(at); \
-        if (!str_eq(got_, str_from(text))) \
-            fail_msg("expected '%s', got '%.*s'", text, STR(got_)); \
+#define hk_assert_str(at, text)                                                                    \
+    do {                                                                                           \
+        str got_ = hk_str(at);                                                                     \
+        if (!str_eq(got_, str_from(text)))                                                         \
+            fail_msg("expected '%s', got '%.*s'", text, STR(got_));                                \
     } while (0)
 
 /* --- an exchange by hand ------------------------------------------------------------------- */
 
 typedef struct {
     http_exchange x;
-    buf body;        /* request body that can be read now */
+    buf body; /* request body that can be read now */
     body_state state;
-    buf out;         /* response body */
+    buf out; /* response body */
     http_field fields[32];
     size_t fields_count, room;
     int ended, aborted, freed;
@@ -349,14 +356,11 @@ static bool hkx_start(http_exchange *x, const http_field *at, size_t count, err 
 {
     hk_exchange *h = (hk_exchange *)x;
     for (size_t i = 0; i < count && i < 32; i++)
-        h->fields[h->fields_count++] = (http_field){arena_str(&hk.a, at[i].name),
-                                                    arena_str(&hk.a, at[i].value)};
+        h->fields[h->fields_count++] =
+            (http_field){arena_str(&hk.a, at[i].name), arena_str(&hk.a, at[i].value)};
     return true;
 }
-static size_t hkx_room(const http_exchange *x)
-{
-    return ((const hk_exchange *)x)->room;
-}
+static size_t hkx_room(const http_exchange *x) { return ((const hk_exchange *)x)->room; }
 static void hkx_write(http_exchange *x, const void *p, size_t n)
 {
     hk_exchange *h = (hk_exchange *)x;
@@ -369,8 +373,8 @@ static void hkx_end(http_exchange *x, const http_field *trailers, size_t count)
     hk_exchange *h = (hk_exchange *)x;
     h->ended++;
     for (size_t i = 0; i < count && i < 8; i++)
-        h->trailers_out[h->trailers_out_count++] = (http_field){
-            arena_str(&hk.a, trailers[i].name), arena_str(&hk.a, trailers[i].value)};
+        h->trailers_out[h->trailers_out_count++] =
+            (http_field){arena_str(&hk.a, trailers[i].name), arena_str(&hk.a, trailers[i].value)};
 }
 static void hkx_abort(http_exchange *x, unsigned status, const http_field *at, size_t count)
 {
@@ -378,17 +382,15 @@ static void hkx_abort(http_exchange *x, unsigned status, const http_field *at, s
     h->aborted++;
     h->abort_status = status;
 }
-static void hkx_free(http_exchange *x)
-{
-    ((hk_exchange *)x)->freed++;
-}
+static void hkx_free(http_exchange *x) { ((hk_exchange *)x)->freed++; }
 
-static const exchange_ops hkx_ops = {hkx_read, hkx_readable, hkx_start, hkx_room,
-                                     hkx_write, hkx_end, hkx_abort, hkx_free};
+static const exchange_ops hkx_ops = {hkx_read,  hkx_readable, hkx_start, hkx_room,
+                                     hkx_write, hkx_end,      hkx_abort, hkx_free};
 
 __attribute__((unused)) static void hkx_init(hk_exchange *h, http_request r)
 {
-    *h = (hk_exchange){.x = {.ops = &hkx_ops, .request = r, .length = -1}, .room = 65536,
+    *h = (hk_exchange){.x = {.ops = &hkx_ops, .request = r, .length = -1},
+                       .room = 65536,
                        .state = r.has_body ? BODY_OPEN : BODY_END};
     buf_init(&h->body, 1 << 24);
     buf_init(&h->out, 1 << 24);

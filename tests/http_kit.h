@@ -53,15 +53,9 @@ static void kit_on_refused(void *user, str peer, unsigned status, const char *re
     kit.refused_status = status;
 }
 
-static void kit_readable(void *user)
-{
-    kit.readable++;
-}
+static void kit_readable(void *user) { kit.readable++; }
 
-static void kit_writable(void *user)
-{
-    kit.writable++;
-}
+static void kit_writable(void *user) { kit.writable++; }
 
 static void kit_closed(void *user)
 {
@@ -103,13 +97,13 @@ static void kit_close(void)
 }
 
 /* Turns the loop until cond holds. */
-#define until(cond) \
-    do { \
-        for (ns end_ = clock_mono() + PATIENCE; !(cond);) { \
-            if (clock_mono() > end_) \
-                fail_msg("waited in vain for: %s", #cond); \
-            loop_turn(kit.l, 2); \
-        } \
+#define until(cond)                                                                                \
+    do {                                                                                           \
+        for (ns end_ = clock_mono() + PATIENCE; !(cond);) {                                        \
+            if (clock_mono() > end_)                                                               \
+                fail_msg("waited in vain for: %s", #cond);                                         \
+            loop_turn(kit.l, 2);                                                                   \
+        }                                                                                          \
     } while (0)
 /* Turns it as long as it has something to do at once. */
 static inline void settle_down(void)
@@ -128,7 +122,8 @@ static inline void let_pass(ns span)
 static client client_open(void)
 {
     client c = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(kit.port),
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(kit.port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(c.fd, (struct sockaddr *)&a, sizeof a), 0);
     fcntl(c.fd, F_SETFL, O_NONBLOCK);
@@ -160,10 +155,7 @@ static void client_send_n(client *c, const char *p, size_t n)
     }
 }
 
-static void client_send(client *c, const char *text)
-{
-    client_send_n(c, text, strlen(text));
-}
+static void client_send(client *c, const char *text) { client_send_n(c, text, strlen(text)); }
 
 /* Takes what has come. */
 static void client_take(client *c)
@@ -214,7 +206,8 @@ static inline void client_expect(client *c, const char *text)
             unsigned day, hour, minute, second, year;
             char weekday[4], month[4];
             assert_int_equal(sscanf(got, "%3s, %2u %3s %4u %2u:%2u:%2u GMT", weekday, &day, month,
-                                    &year, &hour, &minute, &second), 7);
+                                    &year, &hour, &minute, &second),
+                             7);
             got += 28;
         } else if (*at != *got) {
             fail_msg("expected, from here: %.80s\ngot: %.200s\nin: %.400s", at, got, c->got);
@@ -226,8 +219,8 @@ static inline void client_expect(client *c, const char *text)
     c->got[0] = 0;
 }
 
-#define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-#define ANSWER_HEAD "HTTP/1.1 200 OK\r\ndate: *\r\n"
+#define GET          "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+#define ANSWER_HEAD  "HTTP/1.1 200 OK\r\ndate: *\r\n"
 #define ANSWER_EMPTY ANSWER_HEAD "content-length: 0\r\n\r\n"
-#define REFUSED(status_and_reason) \
+#define REFUSED(status_and_reason)                                                                 \
     "HTTP/1.1 " status_and_reason "\r\ndate: *\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
-#define assert_str(s, lit) \
-    do { \
-        str got_ = (s); \
-        assert_int_equal(got_.n, sizeof(lit) - 1); \
-        assert_memory_equal(got_.p, lit, sizeof(lit) - 1); \
+#define assert_str(s, lit)                                                                         \
+    do {                                                                                           \
+        str got_ = (s);                                                                            \
+        assert_int_equal(got_.n, sizeof(lit) - 1);                                                 \
+        assert_memory_equal(got_.p, lit, sizeof(lit) - 1);                                         \
     } while (0)

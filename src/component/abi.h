@@ -20,10 +20,7 @@ static inline bool abi_in_bounds(size_t memory_size, uint32_t at, uint64_t n)
     return n <= memory_size && at <= memory_size - n;
 }
 
-static inline bool abi_is_aligned(uint32_t at, uint32_t align)
-{
-    return (at & (align - 1)) == 0;
-}
+static inline bool abi_is_aligned(uint32_t at, uint32_t align) { return (at & (align - 1)) == 0; }
 
 /* What a string pointer and its (tagged) number of code units mean. */
 typedef struct {

@@ -88,7 +88,8 @@ const char *abi_utf8_problem(const uint8_t *p, size_t n)
     for (size_t back = 1; back <= 3 && back <= n; back++) {
         const uint8_t *tail = p + n - back;
         size_t want = tail[0] >= 0xf0 ? 4 : tail[0] >= 0xe0 ? 3 : 2;
-        if ((tail[0] & 0xc0) != 0xc0 || want <= back || !str_is_utf8((str){(const char *)p, n - back}))
+        if ((tail[0] & 0xc0) != 0xc0 || want <= back ||
+            !str_is_utf8((str){(const char *)p, n - back}))
             continue;
         for (uint8_t fill = 0x80; fill <= 0xa0; fill = (uint8_t)(fill + 0x10)) {
             uint8_t whole[4] = {tail[0], fill, 0x80, 0x80};
@@ -142,8 +143,9 @@ static void point_put(string_form form, uint8_t *p, uint32_t c)
     if (form == FORM_UTF16) {
         uint32_t high = n == 4 ? 0xd800 + ((c - 0x10000) >> 10) : c;
         uint32_t low = 0xdc00 + ((c - 0x10000) & 0x3ff);
-        memcpy(p, (uint8_t[]){(uint8_t)high, (uint8_t)(high >> 8), (uint8_t)low,
-                              (uint8_t)(low >> 8)}, n);
+        memcpy(p,
+               (uint8_t[]){(uint8_t)high, (uint8_t)(high >> 8), (uint8_t)low, (uint8_t)(low >> 8)},
+               n);
         return;
     }
     static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
@@ -221,9 +223,9 @@ static bool copy_string(abi_copier *c, uint32_t at, uint32_t units, uint32_t *re
         return false;
     size_t n = (size_t)s.bytes;
     const uint8_t *p = c->src.base + at;
-    string_form from = s.is_utf16                            ? FORM_UTF16
+    string_form from = s.is_utf16                         ? FORM_UTF16
                        : c->src.encoding == ENCODING_UTF8 ? FORM_UTF8
-                                                             : FORM_LATIN1;
+                                                          : FORM_LATIN1;
     string_form to = c->dst.encoding == ENCODING_UTF8 ? FORM_UTF8 : FORM_UTF16;
     bool wide = c->dst.encoding != ENCODING_UTF8;
     if (c->dst.encoding == ENCODING_LATIN1_UTF16 && (from == FORM_LATIN1 || is_latin1(from, p, n)))
@@ -307,8 +309,8 @@ static bool copy_span(abi_copier *c, const type *t, abi_place src, abi_place dst
 {
     uint32_t at = (uint32_t)load(&c->src, src, 4);
     uint32_t n = (uint32_t)load(&c->src, place_at(src, 1, 4), 4);
-    bool ok = t->kind == TYPE_STRING ? copy_string(c, at, n, &at, &n)
-                                     : copy_list(c, t->elem, at, n, &at);
+    bool ok =
+        t->kind == TYPE_STRING ? copy_string(c, at, n, &at, &n) : copy_list(c, t->elem, at, n, &at);
     if (!ok)
         return false;
     store(&c->dst, dst, 4, at);
@@ -352,8 +354,8 @@ static bool copy_variant(abi_copier *c, const type *t, abi_place src, abi_place 
     if (dst.flat) /* what the case leaves unused is zero */
         memset(&dst.flat[dst.at], 0, t->flat_count * sizeof dst.flat[0]);
     store(&c->dst, dst, size, k);
-    return !payload || abi_copy(c, payload, place_at(src, 1, t->payload_at),
-                                place_at(dst, 1, t->payload_at));
+    return !payload ||
+           abi_copy(c, payload, place_at(src, 1, t->payload_at), place_at(dst, 1, t->payload_at));
 }
 
 /* A signed number of n bytes as a core value. */

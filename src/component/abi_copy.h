@@ -20,7 +20,8 @@
 enum {
     ABI_COPY_TEXT_MAX = 200,
     /* Bytes written, and 16 for each element that needs a look: about a quarter of a second, which
-     * is also what a nested guest call may take. The copy runs between two ticks and can't yield. */
+     * is also what a nested guest call may take. The copy runs between two ticks and can't yield.
+     */
     ABI_COPY_WORK_MAX = 1 << 30,
 };
 

@@ -27,10 +27,7 @@ void leb_u64(buf *out, uint64_t v)
     buf_put(out, b, n);
 }
 
-void leb_u32(buf *out, uint32_t v)
-{
-    leb_u64(out, v);
-}
+void leb_u32(buf *out, uint32_t v) { leb_u64(out, v); }
 
 void leb_s64(buf *out, int64_t v)
 {
@@ -297,10 +294,7 @@ static bool select_types(walk *w)
     return true;
 }
 
-static bool type_next(walk *w)
-{
-    return index_next(w, &w->m->types, "type", NULL);
-}
+static bool type_next(walk *w) { return index_next(w, &w->m->types, "type", NULL); }
 
 static bool op_gc(walk *w)
 {
@@ -309,21 +303,44 @@ static bool op_gc(walk *w)
     if (!reader_u32(w->r, &op, w->e))
         return false;
     switch (op) {
-    case 0: case 1: case 6: case 7: case 11: case 12: case 13: case 14: case 16:
+    case 0:
+    case 1:
+    case 6:
+    case 7:
+    case 11:
+    case 12:
+    case 13:
+    case 14:
+    case 16:
         return type_next(w);
-    case 2: case 3: case 4: case 5: case 8:
+    case 2:
+    case 3:
+    case 4:
+    case 5:
+    case 8:
         return type_next(w) && u32_skip(w);
-    case 9: case 18:
+    case 9:
+    case 18:
         return type_next(w) && segment_next(w, false);
-    case 10: case 19:
+    case 10:
+    case 19:
         return type_next(w) && segment_next(w, true);
     case 17:
         return type_next(w) && type_next(w);
-    case 15: case 26: case 27: case 28: case 29: case 30:
+    case 15:
+    case 26:
+    case 27:
+    case 28:
+    case 29:
+    case 30:
         return true;
-    case 20: case 21: case 22: case 23:
+    case 20:
+    case 21:
+    case 22:
+    case 23:
         return heap_type(w);
-    case 24: case 25:
+    case 24:
+    case 25:
         return reader_u8(w->r, &flags, w->e) && u32_skip(w) && heap_type(w) && heap_type(w);
     default:
         return reader_fail(w->r, w->e, ERR_UNSUPPORTED, "instruction 0xfb %u is not known", op);
@@ -352,7 +369,8 @@ static bool op_bulk(walk *w)
         return segment_next(w, true);
     case 14:
         return table_next(w, TABLE_MUTATED) && table_next(w, TABLE_USED);
-    case 15: case 17:
+    case 15:
+    case 17:
         return table_next(w, TABLE_MUTATED);
     case 16:
         return table_next(w, TABLE_USED);
@@ -386,7 +404,10 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
     int32_t i32;
     int64_t i64;
     switch (op) {
-    case 0x02: case 0x03: case 0x04: case 0x06:
+    case 0x02:
+    case 0x03:
+    case 0x04:
+    case 0x06:
         ++*depth;
         return block_type(w);
     case 0x1f:
@@ -398,22 +419,42 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
     case 0x18: /* delegate ends its try */
         --*depth;
         return u32_skip(w);
-    case 0x00: case 0x01: case 0x05: case 0x0a: case 0x0f: case 0x19: case 0x1a: case 0x1b:
-    case 0xd1: case 0xd3: case 0xd4:
+    case 0x00:
+    case 0x01:
+    case 0x05:
+    case 0x0a:
+    case 0x0f:
+    case 0x19:
+    case 0x1a:
+    case 0x1b:
+    case 0xd1:
+    case 0xd3:
+    case 0xd4:
         return true;
-    case 0x07: case 0x08:
+    case 0x07:
+    case 0x08:
         return index_next(w, &w->m->tags, "tag", NULL);
-    case 0x09: case 0x0c: case 0x0d: case 0x20: case 0x21: case 0x22: case 0xd5: case 0xd6:
+    case 0x09:
+    case 0x0c:
+    case 0x0d:
+    case 0x20:
+    case 0x21:
+    case 0x22:
+    case 0xd5:
+    case 0xd6:
         return u32_skip(w);
     case 0x0e:
         return labels(w);
-    case 0x10: case 0x12:
+    case 0x10:
+    case 0x12:
         return call_func(w);
     case 0xd2:
         return ref_func(w);
-    case 0x11: case 0x13:
+    case 0x11:
+    case 0x13:
         return type_next(w) && table_next(w, TABLE_CALLED);
-    case 0x14: case 0x15:
+    case 0x14:
+    case 0x15:
         note_any_call(w);
         return type_next(w);
     case 0x1c:
@@ -430,7 +471,8 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
         return table_next(w, TABLE_USED);
     case 0x26:
         return table_next(w, TABLE_MUTATED);
-    case 0x3f: case 0x40:
+    case 0x3f:
+    case 0x40:
         return index_next(w, &w->m->memories, "memory", NULL);
     case 0x41:
         return reader_s32(w->r, &i32, w->e);

@@ -32,15 +32,15 @@ enum { TABLE_CALLED = 1, TABLE_MUTATED = 2, TABLE_USED = 4 };
 
 /* What code does to things, by index after mapping. Arrays may be NULL. */
 typedef struct {
-    uint8_t *tables;  /* TABLE_* */
-    uint8_t *globals; /* 1: set by code */
-    uint8_t *funcs;   /* 1: its reference is taken by ref.func */
+    uint8_t *tables;        /* TABLE_* */
+    uint8_t *globals;       /* 1: set by code */
+    uint8_t *funcs;         /* 1: its reference is taken by ref.func */
     uint8_t *elems, *datas; /* 1: mentioned */
     uint8_t *memories;      /* 1: content read or written; size and growth are not content */
     void (*on_func)(void *ctx, uint32_t func); /* called directly, or its reference taken */
     void *ctx;
     bool calls_any; /* through a table or a reference */
-    bool segments;    /* memory.init, data.drop, table.init, elem.drop, array.*_data, *_elem */
+    bool segments;  /* memory.init, data.drop, table.init, elem.drop, array.*_data, *_elem */
     bool mutates_tables;
 } code_facts;
 

@@ -210,8 +210,7 @@ static bool section_tags(parse *p, reader *r)
         !array_new(p, imported + n, sizeof *p->m->tag_types, &p->m->tag_types))
         return false;
     for (uint32_t i = 0; i < n; i++)
-        if (!reader_u8(r, &attribute, p->e) ||
-            !reader_u32(r, &p->m->tag_types[imported + i], p->e))
+        if (!reader_u8(r, &attribute, p->e) || !reader_u32(r, &p->m->tag_types[imported + i], p->e))
             return false;
     p->m->count[CORE_TAG] += n;
     return true;
@@ -370,9 +369,9 @@ static bool names(parse *p)
 
 static const char *section_name(uint8_t id)
 {
-    static const char *const all[] = {"custom",   "type",   "import", "function", "table",
-                                      "memory",   "global", "export", "start",    "element",
-                                      "code",     "data",   "data count", "tag"};
+    static const char *const all[] = {"custom", "type",   "import",     "function", "table",
+                                      "memory", "global", "export",     "start",    "element",
+                                      "code",   "data",   "data count", "tag"};
     return id < sizeof all / sizeof *all ? all[id] : "unknown";
 }
 
@@ -428,8 +427,7 @@ static bool spaces(parse *p, reader *r)
         return reader_fail(r, p->e, ERR_INVALID, "%u function bodies for %u functions",
                            m->codes_count, p->functions);
     if (!array_new(p, m->count[CORE_FUNC], sizeof *m->func_types, &m->func_types) ||
-        (!m->tag_types &&
-         !array_new(p, m->count[CORE_TAG], sizeof *m->tag_types, &m->tag_types)))
+        (!m->tag_types && !array_new(p, m->count[CORE_TAG], sizeof *m->tag_types, &m->tag_types)))
         return false;
     uint32_t func = 0, tag = 0;
     for (uint32_t i = 0; i < m->imports_count; i++) {

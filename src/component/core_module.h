@@ -31,8 +31,8 @@ typedef struct {
 } cm_export;
 
 typedef struct {
-    bytes type;       /* value type and mutability */
-    bytes init;       /* constant expression, with its end */
+    bytes type; /* value type and mutability */
+    bytes init; /* constant expression, with its end */
     bool is_mutable;
 } cm_global;
 
@@ -46,9 +46,9 @@ typedef enum { CM_ACTIVE, CM_PASSIVE, CM_DECLARATIVE } cm_mode;
 typedef struct {
     cm_mode mode;
     uint32_t table;
-    bytes offset;       /* constant expression of an active one */
-    bool is_exprs;      /* items are expressions of `type`; else function indices */
-    bytes type;         /* reference type, where is_exprs */
+    bytes offset;  /* constant expression of an active one */
+    bool is_exprs; /* items are expressions of `type`; else function indices */
+    bytes type;    /* reference type, where is_exprs */
     uint32_t count;
     bytes items;
 } cm_elem;

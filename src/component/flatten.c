@@ -14,10 +14,7 @@
 
 enum { STEPS_MAX = 200000000 };
 
-bool flat_oom(flat *f)
-{
-    return err_no_memory(f->e);
-}
+bool flat_oom(flat *f) { return err_no_memory(f->e); }
 
 bool flat_in_core(flat *f, uint32_t core)
 {
@@ -25,10 +22,7 @@ bool flat_in_core(flat *f, uint32_t core)
                     (unsigned long long)f->unit->cores[core].offset);
 }
 
-reader flat_reader(const flat_core *c, bytes b)
-{
-    return (reader){b.p, b.p + b.n, c->m.file.p};
-}
+reader flat_reader(const flat_core *c, bytes b) { return (reader){b.p, b.p + b.n, c->m.file.p}; }
 
 bool flat_steps_ok(flat *f)
 {
@@ -46,8 +40,8 @@ bool flat_func_type(flat *f, bytes raw, uint32_t *ret)
 {
     const void **at;
     bytes kept = arena_bytes(f->a, raw);
-    if (!kept.p || !table_at(f->a, &f->types_seen, (str){(const char *)kept.p, kept.n}, &f->steps,
-                             &at))
+    if (!kept.p ||
+        !table_at(f->a, &f->types_seen, (str){(const char *)kept.p, kept.n}, &f->steps, &at))
         return flat_oom(f);
     if (!*at) {
         buf_put(&f->types, raw.p, raw.n);
@@ -86,8 +80,8 @@ static bool rec_map(flat *f, flat_core *c, const cm_rec *rec, buf *scratch)
     if (!rec_write(f, c, rec, TYPE_OWN_BASE, scratch))
         return false;
     bytes kept = arena_bytes(f->a, buf_bytes(scratch));
-    if (!kept.p || !table_at(f->a, &f->types_seen, (str){(const char *)kept.p, kept.n}, &f->steps,
-                             &at))
+    if (!kept.p ||
+        !table_at(f->a, &f->types_seen, (str){(const char *)kept.p, kept.n}, &f->steps, &at))
         return flat_oom(f);
     if (*at) {
         for (uint32_t k = 0; k < rec->count; k++)
@@ -284,9 +278,10 @@ static void define_functions(flat *f, uint32_t index)
     flat_core *c = &f->cores[index];
     uint32_t imported = c->m.imported[CORE_FUNC];
     for (uint32_t i = 0; i < c->m.codes_count; i++) {
-        f->funcs[f->funcs_count] =
-            (flat_func){.core = index, .body = i, .target = FLAT_DROPPED,
-                        .type = c->types[c->m.func_types[imported + i]]};
+        f->funcs[f->funcs_count] = (flat_func){.core = index,
+                                               .body = i,
+                                               .target = FLAT_DROPPED,
+                                               .type = c->types[c->m.func_types[imported + i]]};
         c->space[CORE_FUNC][imported + i] = f->unit->canons_count + f->funcs_count++;
     }
 }
@@ -294,8 +289,7 @@ static void define_functions(flat *f, uint32_t index)
 /* Is that value type (ref null heap) with an abstract heap type? */
 static bool is_nullable(bytes raw, uint8_t heap)
 {
-    return (raw.n == 1 && raw.p[0] == heap) ||
-           (raw.n == 2 && raw.p[0] == 0x63 && raw.p[1] == heap);
+    return (raw.n == 1 && raw.p[0] == heap) || (raw.n == 2 && raw.p[0] == 0x63 && raw.p[1] == heap);
 }
 
 /* Flags, minimum, maximum, page size (core specification 5.3.12); read before, so well-formed. */
@@ -554,11 +548,15 @@ static void finalise(flat *f)
 
 bool flatten_unit(arena *a, const link_plan *l, uint32_t unit, buf *out, plan_unit *ret, err *e)
 {
-    flat f = {.a = a, .e = e, .link = l, .unit = &l->units[unit], .unit_index = unit,
+    flat f = {.a = a,
+              .e = e,
+              .link = l,
+              .unit = &l->units[unit],
+              .unit_index = unit,
               .cores_count = l->units[unit].cores_count};
     buf_init(&f.types, 256 * MIB);
-    bool ok = cores_read(&f) && cores_number(&f) && flat_reach(&f) && flat_segments_place(&f) && flat_shims(&f) &&
-              flat_segments_plan(&f);
+    bool ok = cores_read(&f) && cores_number(&f) && flat_reach(&f) && flat_segments_place(&f) &&
+              flat_shims(&f) && flat_segments_plan(&f);
     if (ok) {
         finalise(&f);
         ok = flat_emit(&f, out, ret);
@@ -590,8 +588,8 @@ static const plan_name *names_copy(arena *a, const link_name *from, uint32_t n)
 {
     plan_name *names = ARENA_ARRAY(a, plan_name, n);
     for (uint32_t i = 0; names && i < n; i++)
-        names[i] = (plan_name){from[i].interface, from[i].name, from[i].type, from[i].unit,
-                               from[i].lift};
+        names[i] =
+            (plan_name){from[i].interface, from[i].name, from[i].type, from[i].unit, from[i].lift};
     return names;
 }
 

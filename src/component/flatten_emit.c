@@ -121,8 +121,9 @@ static bool put_table_init(emitter *m, const flat_core *c, bytes init)
         return false;
     reader r = reader_over((bytes){m->out->p + at, m->out->n - at});
     if (!code_walk(&r, &folded, NULL, NULL, NULL))
-        return err_set(m->f->e, ERR_UNSUPPORTED, "table section: an initialiser that reads a global "
-                                                 "computed at instantiation is not supported");
+        return err_set(m->f->e, ERR_UNSUPPORTED,
+                       "table section: an initialiser that reads a global "
+                       "computed at instantiation is not supported");
     return true;
 }
 
@@ -278,9 +279,14 @@ static bool plan_imports(emitter *m)
         return flat_oom(m->f);
     for (uint32_t i = 0; i < u->canons_count; i++) {
         const link_canon *c = &u->canons[i];
-        imports[i] = (plan_import){.kind = c->kind, .interface = c->interface, .name = c->name,
-                                   .type = c->type, .element = c->element, .unit = c->unit,
-                                   .lift = c->lift, .resource = c->resource,
+        imports[i] = (plan_import){.kind = c->kind,
+                                   .interface = c->interface,
+                                   .name = c->name,
+                                   .type = c->type,
+                                   .element = c->element,
+                                   .unit = c->unit,
+                                   .lift = c->lift,
+                                   .resource = c->resource,
                                    .signature = c->signature};
         if (!options_make(m, &c->options, &imports[i].options))
             return false;
@@ -323,7 +329,8 @@ static bool exports_make(emitter *m)
     for (uint32_t i = 0; i < f->link->resources_count; i++) {
         const link_resource *r = &f->link->resources[i];
         bool there;
-        if (!r->type.imported && r->unit == f->unit_index && !export_func(m, 'd', i, r->dtor, &there))
+        if (!r->type.imported && r->unit == f->unit_index &&
+            !export_func(m, 'd', i, r->dtor, &there))
             return false;
     }
     uint32_t k = 0;
@@ -448,8 +455,7 @@ static bool sections(emitter *m)
 {
     static const uint8_t preamble[] = {0, 'a', 's', 'm', 1, 0, 0, 0};
     flat *f = m->f;
-    if (f->has_start &&
-        !flat_func_type(f, (bytes){(const uint8_t *)"\x60\0\0", 3}, &m->start_type))
+    if (f->has_start && !flat_func_type(f, (bytes){(const uint8_t *)"\x60\0\0", 3}, &m->start_type))
         return false;
     if (!exports_make(m))
         return false;

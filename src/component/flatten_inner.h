@@ -22,10 +22,10 @@ enum { FLAT_DROPPED = UINT32_MAX };
 typedef struct {
     core_module m;
     uint32_t *types, *space[CM_KINDS], *elems, *datas; /* maps, by the module's own index */
-    code_maps maps;      /* the same, as core_code wants them */
-    int64_t start_before; /* the last earlier core with a start function, or -1 */
+    code_maps maps;                                    /* the same, as core_code wants them */
+    int64_t start_before;          /* the last earlier core with a start function, or -1 */
     uint32_t elem_base, data_base; /* merged number of its first segments */
-    table exports;       /* name -> cm_export */
+    table exports;                 /* name -> cm_export */
     const link_core *link;
 } flat_core;
 
@@ -45,10 +45,10 @@ typedef struct {
     const cm_table *def;
     uint64_t min;
     bool is_64;
-    bool is_plain; /* funcref, null at first */
-    bool opaque;   /* an active segment is not static */
+    bool is_plain;        /* funcref, null at first */
+    bool opaque;          /* an active segment is not static */
     int64_t touched_from; /* the first start function (core) that may touch it; INT64_MAX: none */
-    uint8_t facts; /* TABLE_* of code other than thunks that are replaced */
+    uint8_t facts;        /* TABLE_* of code other than thunks that are replaced */
     bool dropped;
     uint32_t *slots; /* merged function + 1 by slot, where thunks use it */
     uint32_t slots_count;
@@ -60,7 +60,7 @@ typedef struct {
     bytes limits;
     uint64_t bytes_min, bytes_max; /* UINT64_MAX: none declared */
     bool is_64;
-    bool opaque; /* an active segment is not static */
+    bool opaque;          /* an active segment is not static */
     int64_t touched_from; /* the first start function (core) that may read or write it */
 } flat_memory;
 
@@ -72,10 +72,7 @@ typedef struct {
     int64_t bits; /* i32: sign-extended */
 } flat_value;
 
-static inline bool flat_is_number(flat_value v)
-{
-    return v.type >= CORE_F64;
-}
+static inline bool flat_is_number(flat_value v) { return v.type >= CORE_F64; }
 
 typedef struct {
     uint32_t core;
@@ -142,7 +139,7 @@ typedef struct {
     uint32_t unit_index;
     flat_core *cores;
     uint32_t cores_count;
-    buf types; /* entries of the type section */
+    buf types;                          /* entries of the type section */
     uint32_t types_count, type_entries; /* a recursion group is one entry */
     table types_seen; /* canonical bytes of a type or group -> its first number + 1 */
     uint32_t *canon_types;

@@ -51,9 +51,8 @@ static void file_write(const char *prefix, const char *suffix, bytes b)
 static void unit_print(const plan_unit *u, uint32_t i)
 {
     printf("unit %u: %u imports, %u lifts, %u memories, %u reallocs, %u globals%s%s%s\n", i,
-           u->imports_count, u->lifts_count, u->memories_count, u->reallocs_count,
-           u->globals_count, u->has_start ? ", start" : "",
-           u->mutates_tables ? ", mutates tables" : "",
+           u->imports_count, u->lifts_count, u->memories_count, u->reallocs_count, u->globals_count,
+           u->has_start ? ", start" : "", u->mutates_tables ? ", mutates tables" : "",
            u->passive_segments ? ", passive segments" : "");
     printf("  %u core modules, %u functions, %u shims removed, %u segments merged, "
            "%u constants folded\n",

@@ -11,7 +11,7 @@
 
 typedef struct {
     flat *f;
-    uint8_t *visited;     /* by merged function */
+    uint8_t *visited;      /* by merged function */
     VEC(uint32_t) waiting; /* merged functions */
     uint8_t *tables, *memories;
     bool everything, no_memory;
@@ -53,8 +53,8 @@ static bool reach_body(reach *r, uint32_t func)
     flat *f = r->f;
     const flat_func *fn = &f->funcs[func - f->unit->canons_count];
     const flat_core *c = &f->cores[fn->core];
-    code_facts facts = {.tables = r->tables, .memories = r->memories, .on_func = reach_func,
-                        .ctx = r};
+    code_facts facts = {
+        .tables = r->tables, .memories = r->memories, .on_func = reach_func, .ctx = r};
     reader body = flat_reader(c, c->m.codes[fn->body]);
     if (!code_walk_body(&body, &c->maps, NULL, &facts, f->e)) {
         err_wrap(f->e, "code section: function %u", c->m.imported[CORE_FUNC] + fn->body);

@@ -340,9 +340,9 @@ static void put_run(flat *f, const flat_run *run, buf *out)
     leb_u32(out, t->final ? 2 : 0);
     if (t->final)
         leb_u32(out, t->final);
-    flat_put_number(out, (flat_value){t->is_64 ? CORE_I64 : CORE_I32,
-                                      t->is_64 ? (int64_t)run->offset
-                                               : (int32_t)(uint32_t)run->offset});
+    flat_put_number(out,
+                    (flat_value){t->is_64 ? CORE_I64 : CORE_I32,
+                                 t->is_64 ? (int64_t)run->offset : (int32_t)(uint32_t)run->offset});
     buf_put_u8(out, 0x0b);
     if (t->final)
         buf_put_u8(out, 0); /* elemkind: functions */

@@ -13,8 +13,7 @@
 #include "base/limits.h"
 
 /* A thunk's body: no locals; every parameter in order; a constant; call_indirect; end. */
-static bool thunk_read(const flat *f, const flat_core *c, bytes body, uint32_t own,
-                       flat_func *ret)
+static bool thunk_read(const flat *f, const flat_core *c, bytes body, uint32_t own, flat_func *ret)
 {
     reader r = flat_reader(c, body);
     uint8_t op;
@@ -72,7 +71,8 @@ static bool facts_walk(flat *f, code_facts *facts)
             continue;
         reader r = flat_reader(c, c->m.codes[f->funcs[i].body]);
         if (!code_walk_body(&r, &c->maps, NULL, facts, f->e)) {
-            err_wrap(f->e, "code section: function %u", c->m.imported[CORE_FUNC] + f->funcs[i].body);
+            err_wrap(f->e, "code section: function %u",
+                     c->m.imported[CORE_FUNC] + f->funcs[i].body);
             return flat_in_core(f, f->funcs[i].core);
         }
     }

@@ -160,8 +160,7 @@ static void put_unit(writer *w, const plan_unit *u)
     put_u32(w, u->memories_count);
     put_u32(w, u->reallocs_count);
     put_u32(w, u->globals_count);
-    buf_put_u8(w->out,
-               (uint8_t)(u->has_start | u->mutates_tables << 1 | u->passive_segments << 2));
+    buf_put_u8(w->out, (uint8_t)(u->has_start | u->mutates_tables << 1 | u->passive_segments << 2));
     put_u64(w, u->memory_bytes_min);
     put_u64(w, u->memory_bytes_max);
     put_u32(w, u->core_modules);
@@ -247,10 +246,7 @@ static bool bad(loader *l, const char *what)
     return reader_fail(&l->r, l->e, ERR_INVALID, "plan: %s", what);
 }
 
-static bool get_u32(loader *l, uint32_t *ret)
-{
-    return reader_fixed_u32(&l->r, ret, l->e);
-}
+static bool get_u32(loader *l, uint32_t *ret) { return reader_fixed_u32(&l->r, ret, l->e); }
 
 static bool get_u64(loader *l, uint64_t *ret)
 {
@@ -426,8 +422,8 @@ static bool get_options(loader *l, plan_options *o)
         return false;
     if (memory > INT32_MAX || realloc > INT32_MAX)
         return bad(l, "an option is out of range");
-    *o = (plan_options){(string_encoding)encoding, (int32_t)memory - 1, (int32_t)realloc - 1,
-                        async};
+    *o =
+        (plan_options){(string_encoding)encoding, (int32_t)memory - 1, (int32_t)realloc - 1, async};
     return true;
 }
 

@@ -22,15 +22,9 @@ typedef struct {
     unsigned depth;
 } parser;
 
-static bool is_name_start(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
+static bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static bool fail(parser *p, const char *expected)
 {
@@ -76,10 +70,7 @@ static void next(parser *p)
     p->at = i;
 }
 
-static bool is_char(const parser *p, char c)
-{
-    return p->kind == TOKEN_CHAR && p->token.p[0] == c;
-}
+static bool is_char(const parser *p, char c) { return p->kind == TOKEN_CHAR && p->token.p[0] == c; }
 
 static bool is_word(const parser *p, const char *word)
 {
@@ -127,10 +118,7 @@ typedef struct {
     uint32_t count;
 } field_chain;
 
-static void chain_init(field_chain *c)
-{
-    *c = (field_chain){.last = &c->first};
-}
+static void chain_init(field_chain *c) { *c = (field_chain){.last = &c->first}; }
 
 static bool chain_add(parser *p, field_chain *c, str name, const type *t)
 {
@@ -162,9 +150,12 @@ static const struct {
     const char *name;
     type_kind kind;
 } primitives[] = {
-    {"bool", TYPE_BOOL}, {"s8", TYPE_S8},     {"u8", TYPE_U8},         {"s16", TYPE_S16},
-    {"u16", TYPE_U16},   {"s32", TYPE_S32},   {"u32", TYPE_U32},       {"s64", TYPE_S64},
-    {"u64", TYPE_U64},   {"f32", TYPE_F32},   {"f64", TYPE_F64},       {"char", TYPE_CHAR},
+    {"bool", TYPE_BOOL},     {"s8", TYPE_S8},
+    {"u8", TYPE_U8},         {"s16", TYPE_S16},
+    {"u16", TYPE_U16},       {"s32", TYPE_S32},
+    {"u32", TYPE_U32},       {"s64", TYPE_S64},
+    {"u64", TYPE_U64},       {"f32", TYPE_F32},
+    {"f64", TYPE_F64},       {"char", TYPE_CHAR},
     {"string", TYPE_STRING}, {"error-context", TYPE_ERROR_CONTEXT},
 };
 
@@ -289,10 +280,14 @@ static bool parse_constructed(parser *p, str word, const type **ret)
         type_kind kind;
         bool (*parse)(parser *, type *, const type **);
     } constructors[] = {
-        {"list", TYPE_LIST, parse_with_element},     {"option", TYPE_OPTION, parse_with_element},
-        {"stream", TYPE_STREAM, parse_with_element}, {"future", TYPE_FUTURE, parse_with_element},
-        {"result", TYPE_RESULT, parse_result},       {"tuple", TYPE_TUPLE, parse_tuple},
-        {"own", TYPE_OWN, parse_handle},             {"borrow", TYPE_BORROW, parse_handle},
+        {"list", TYPE_LIST, parse_with_element},
+        {"option", TYPE_OPTION, parse_with_element},
+        {"stream", TYPE_STREAM, parse_with_element},
+        {"future", TYPE_FUTURE, parse_with_element},
+        {"result", TYPE_RESULT, parse_result},
+        {"tuple", TYPE_TUPLE, parse_tuple},
+        {"own", TYPE_OWN, parse_handle},
+        {"borrow", TYPE_BORROW, parse_handle},
     };
     for (size_t i = 0; i < sizeof constructors / sizeof *constructors; i++)
         if (str_eq(word, str_from(constructors[i].name))) {
@@ -366,8 +361,8 @@ typedef struct {
 static bool scope_add(parser *p, scope *s, wit_name n)
 {
     if (wit_types_get(&s->view, n.name))
-        return err_set(p->e, ERR_INVALID, "WIT of %.*s: '%.*s' is defined twice",
-                       STR(p->interface), STR(n.name));
+        return err_set(p->e, ERR_INVALID, "WIT of %.*s: '%.*s' is defined twice", STR(p->interface),
+                       STR(n.name));
     if (s->count == s->cap) {
         uint32_t cap = s->cap ? s->cap * 2 : 16;
         wit_name *grown = arena_grow(p->a, s->names, s->cap, cap, sizeof *grown);
@@ -454,8 +449,7 @@ static bool parse_definition(parser *p, scope *s, type_kind kind)
     if (!t)
         return err_no_memory(p->e);
     t->kind = kind;
-    return take_name(p, &n.name) && parse_body(p, t) && finish(p, t, &n.type) &&
-           scope_add(p, s, n);
+    return take_name(p, &n.name) && parse_body(p, t) && finish(p, t, &n.type) && scope_add(p, s, n);
 }
 
 static bool parse_statement(parser *p, scope *s, wit_find *find, void *user)
@@ -479,8 +473,8 @@ static bool parse_statement(parser *p, scope *s, wit_find *find, void *user)
     return fail(p, "a definition");
 }
 
-bool wit_types_parse(arena *a, str interface, str text, wit_find *find, void *user,
-                     wit_types *ret, err *e)
+bool wit_types_parse(arena *a, str interface, str text, wit_find *find, void *user, wit_types *ret,
+                     err *e)
 {
     scope s = {.view = {.interface = interface}};
     parser p = {.a = a, .e = e, .interface = interface, .text = text, .types = &s.view};

@@ -29,8 +29,8 @@ typedef struct {
 typedef const wit_types *wit_find(void *user, str interface);
 
 /* ERR_INVALID names the interface, the line and column of the text and what was expected. */
-bool wit_types_parse(arena *a, str interface, str text, wit_find *find, void *user,
-                     wit_types *ret, err *e);
+bool wit_types_parse(arena *a, str interface, str text, wit_find *find, void *user, wit_types *ret,
+                     err *e);
 /* "func(a: t, b: u) -> v" or "async func(...)"; same errors. */
 bool wit_functype_parse(arena *a, const wit_types *types, str text, functype *ret, err *e);
 /* By name, or NULL. */

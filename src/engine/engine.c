@@ -192,7 +192,8 @@ void engine_free(engine *en)
     free(en);
 }
 
-/* Made when it is first asked for: a worker, which must be back quickly after a crash, never does. */
+/* Made when it is first asked for: a worker, which must be back quickly after a crash, never does.
+ */
 str engine_fingerprint(engine *en)
 {
     if (!en->fingerprint[0])

@@ -69,15 +69,16 @@ typedef union {
 } slot;
 
 typedef enum {
-    HOST_DONE, /* results are in the slots */
-    HOST_TRAP, /* engine_trap_set was called */
-    HOST_WAIT, /* call me again after engine_wake: only where may_wait was declared */
+    HOST_DONE,  /* results are in the slots */
+    HOST_TRAP,  /* engine_trap_set was called */
+    HOST_WAIT,  /* call me again after engine_wake: only where may_wait was declared */
     HOST_YIELD, /* as HOST_WAIT, but only for others to have their turn: engine_poll says YIELD */
 } host_status;
 
 /* A host function of a module. Arguments come in `slots`, results go there. A function that
- * returned HOST_WAIT or HOST_YIELD is called again, with the same `slots` and env, at each later engine_poll,
- * until it returns something else: it must be written so that it may be tried again. */
+ * returned HOST_WAIT or HOST_YIELD is called again, with the same `slots` and env, at each later
+ * engine_poll, until it returns something else: it must be written so that it may be tried again.
+ */
 typedef host_status (*engine_host_fn)(void *env, engine_instance *in, slot *slots);
 
 typedef struct {

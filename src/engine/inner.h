@@ -116,15 +116,15 @@ struct engine_instance {
     uint32_t polling;                  /* engine_poll is on the native stack so many times */
     uint32_t outer_count, inner_count; /* how many are put aside */
     bool begun;                        /* a nested one was begun and not polled yet */
-    bool started;  /* instantiated: exports may be looked up */
-    bool dead;     /* trapped: may only be freed */
-    bool dropping; /* the fiber is being unwound: guest code runs no more */
-    bool waiting;  /* a host function suspended the fiber, not the tick */
+    bool started;                      /* instantiated: exports may be looked up */
+    bool dead;                         /* trapped: may only be freed */
+    bool dropping;                     /* the fiber is being unwound: guest code runs no more */
+    bool waiting;                      /* a host function suspended the fiber, not the tick */
     bool
         may_leave; /* false while the guest allocates or cleans up for us (may_leave of the spec) */
     bool trap_ready, wasm_trap;
     bool trap_passed; /* `backtrace` begins with another instance's frames */
-    bool sampled; /* not populated: shows which pages the guest writes itself */
+    bool sampled;     /* not populated: shows which pages the guest writes itself */
     uint32_t nest, nest_ticks, frames_count;
     uint32_t memories_known, reallocs_known; /* bit k < ENGINE_CACHED */
     ns cpu_ns;

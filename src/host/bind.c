@@ -104,9 +104,11 @@ static str reason_no_interface(arena *a, str interface)
     }
     str r;
     if (same.n)
-        r = arena_printf(a, "another version: ebb offers %.*s and every version of that track, "
-                            "pre-releases only exactly; build the component with an SDK for one "
-                            "of these", STR(buf_str(&same)));
+        r = arena_printf(a,
+                         "another version: ebb offers %.*s and every version of that track, "
+                         "pre-releases only exactly; build the component with an SDK for one "
+                         "of these",
+                         STR(buf_str(&same)));
     else if (near.n)
         r = arena_printf(a, "not offered; of %.*s ebb offers %.*s", STR(package),
                          STR(buf_str(&near)));
@@ -123,8 +125,7 @@ static str reason_no_function(arena *a, const host_parsed *t)
     buf_init(&names, 4096);
     for (uint32_t i = 0; i < t->funcs_count; i++)
         list_append(&names, str_from(t->rows[i]->name));
-    str r = arena_printf(a, "not offered; of this interface ebb offers %.*s",
-                         STR(buf_str(&names)));
+    str r = arena_printf(a, "not offered; of this interface ebb offers %.*s", STR(buf_str(&names)));
     buf_fini(&names);
     return r;
 }
@@ -134,8 +135,9 @@ static str reason_differs(arena *a, const functype *want, const functype *have)
     str w = functype_text(a, want), h = functype_text(a, have);
     if (!w.p || !h.p)
         return (str){NULL, 0};
-    return arena_printf(a, "its type differs: the component imports %.*s, ebb offers %.*s; build "
-                           "the component against a released version of the interface",
+    return arena_printf(a,
+                        "its type differs: the component imports %.*s, ebb offers %.*s; build "
+                        "the component against a released version of the interface",
                         STR(w), STR(h));
 }
 
@@ -182,8 +184,7 @@ static bool bind_host(binder *b, const plan_import *i, bound *ret, engine_import
     if (k == t->funcs_count)
         return missing_add(b, i->interface, i->name, reason_no_function(b->a, t));
     if (!functype_equal(i->type, &t->funcs[k]))
-        return missing_add(b, i->interface, i->name,
-                           reason_differs(b->a, i->type, &t->funcs[k]));
+        return missing_add(b, i->interface, i->name, reason_differs(b->a, i->type, &t->funcs[k]));
     if (i->options.async)
         return missing_add(b, i->interface, i->name,
                            S("lowered with the async option, which ebb does not do for this "
@@ -192,8 +193,7 @@ static bool bind_host(binder *b, const plan_import *i, bound *ret, engine_import
         return missing_add(b, i->interface, i->name,
                            S("its canonical options name no memory or no realloc"));
     ret->fn = t->rows[k]->fn;
-    *ret_import =
-        (engine_import){.fn = call_row, .env = ret, .may_wait = t->rows[k]->may_wait};
+    *ret_import = (engine_import){.fn = call_row, .env = ret, .may_wait = t->rows[k]->may_wait};
     return true;
 }
 
@@ -323,10 +323,9 @@ bool host_bind(arena *a, const plan *p, host_binding **ret, const host_missing *
     if (!h->resources)
         return err_no_memory(e);
     for (uint32_t i = 0; i < p->resources_count; i++)
-        h->resources[i] = p->resources[i].imported
-                              ? host_tables_resource(p->resources[i].interface,
-                                                     p->resources[i].name)
-                              : NULL;
+        h->resources[i] = p->resources[i].imported ? host_tables_resource(p->resources[i].interface,
+                                                                          p->resources[i].name)
+                                                   : NULL;
     for (uint32_t u = 0; u < p->units_count; u++)
         if (!bind_unit(&b, u, h))
             return false;
@@ -383,16 +382,20 @@ bool host_http_handler(const plan *p, uint32_t *ret_unit, uint32_t *ret_lift, er
         if (interface_compatible(S("wasi:http/incoming-handler@0.2.0"), x->interface) &&
             str_eq(x->name, S("handle"))) {
             if (found)
-                return err_set(e, ERR_INVALID, "the component exports two HTTP handlers: %.*s and "
-                               "%.*s; keep one", STR(found->interface), STR(x->interface));
+                return err_set(e, ERR_INVALID,
+                               "the component exports two HTTP handlers: %.*s and "
+                               "%.*s; keep one",
+                               STR(found->interface), STR(x->interface));
             found = x;
         } else if (!newer) {
             newer = handler_newer(n.path, n.version);
         }
     }
     if (!found)
-        return err_set(e, ERR_UNSUPPORTED, "the component has no HTTP handler that ebb can call: "
-                       "%s", newer ? newer : "it must export wasi:http/incoming-handler@0.2");
+        return err_set(e, ERR_UNSUPPORTED,
+                       "the component has no HTTP handler that ebb can call: "
+                       "%s",
+                       newer ? newer : "it must export wasi:http/incoming-handler@0.2");
     if (found->unit == UINT32_MAX || !functype_equal(found->type, &want))
         return err_set(e, ERR_INVALID, "%.*s#handle does not have the type of the standard",
                        STR(found->interface));

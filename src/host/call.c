@@ -24,10 +24,7 @@ host_status call_no_memory(host_call *c)
                      HOST_GUEST_BYTES_MAX / MIB);
 }
 
-host_status call_wait(host_call *c)
-{
-    return guest_wait(c->g) ? HOST_WAIT : call_no_memory(c);
-}
+host_status call_wait(host_call *c) { return guest_wait(c->g) ? HOST_WAIT : call_no_memory(c); }
 
 bool call_memory(host_call *c)
 {
@@ -37,10 +34,7 @@ bool call_memory(host_call *c)
     return true;
 }
 
-static inline bool memory_known(host_call *c)
-{
-    return c->memory || call_memory(c);
-}
+static inline bool memory_known(host_call *c) { return c->memory || call_memory(c); }
 
 bool call_alloc(host_call *c, uint32_t align, uint64_t n, uint32_t *ret_at)
 {
@@ -49,7 +43,8 @@ bool call_alloc(host_call *c, uint32_t align, uint64_t n, uint32_t *ret_at)
         return call_trap(c, "the canonical options name no realloc"), false;
     if (n > UINT32_MAX)
         return call_trap(c, "a result of %llu bytes does not fit into 32-bit memory",
-                         (unsigned long long)n), false;
+                         (unsigned long long)n),
+               false;
     c->g->in_realloc = true;
     bool ok = engine_realloc(c->in, c->import->options.realloc, align, (uint32_t)n, &at);
     c->g->in_realloc = false;
@@ -176,7 +171,8 @@ bool call_take(host_call *c, uint32_t index, const host_resource *r, object **re
         return call_trap(c, "cannot lift own resource from a borrow"), false;
     if (h->o->children)
         return call_trap(c, "resource has children: drop what was made from this %s first",
-                         r->name), false;
+                         r->name),
+               false;
     *ret = h->o;
     handles_remove(c->handles, index);
     return true;
@@ -190,7 +186,8 @@ bool call_handle(host_call *c, object *o, uint32_t *ret_index)
     if (!i) {
         object_free(c->g, o);
         return call_trap(c, "the instance holds more than %u handles; drop some or raise the limit",
-                         c->handles->live_max), false;
+                         c->handles->live_max),
+               false;
     }
     *ret_index = i;
     return true;

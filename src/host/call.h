@@ -48,9 +48,8 @@ bool arg_case(host_call *c, unsigned i, uint32_t n, uint32_t *ret);
 bool call_borrow(host_call *c, uint32_t index, const host_resource *r, object **ret);
 /* Takes the object out of the table: it is the caller's to free. */
 bool call_take(host_call *c, uint32_t index, const host_resource *r, object **ret);
-#define ARG_BORROW(c, i, r, ret) \
-    call_borrow((c), (c)->slots[i].u32, &(r), (object **)(void *)(ret))
-#define ARG_TAKE(c, i, r, ret) call_take((c), (c)->slots[i].u32, &(r), (object **)(void *)(ret))
+#define ARG_BORROW(c, i, r, ret) call_borrow((c), (c)->slots[i].u32, &(r), (object **)(void *)(ret))
+#define ARG_TAKE(c, i, r, ret)   call_take((c), (c)->slots[i].u32, &(r), (object **)(void *)(ret))
 
 /* Gives the object a handle. If the table is full, frees it and traps. */
 bool call_handle(host_call *c, object *o, uint32_t *ret_index);

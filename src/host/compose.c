@@ -56,8 +56,12 @@ bool guest_compose(guest *g, const host_binding *b, engine_module *const *module
         handles_init(&tables[k], g->component->handles_max);
         units[k] = (guest_unit){.g = g, .handles = &tables[k], .index = k};
     }
-    *group = (guest_group){.plan = b->plan, .modules = modules, .limits = *l, .entry = entry,
-                           .units = units, .tables = tables};
+    *group = (guest_group){.plan = b->plan,
+                           .modules = modules,
+                           .limits = *l,
+                           .entry = entry,
+                           .units = units,
+                           .tables = tables};
     g->group = group;
     g->entry.index = entry;
     return true;
@@ -241,7 +245,9 @@ static abi_copier copier_make(copy_user *user)
 {
     abi_copier c = {.src = {.encoding = user->from_options->encoding},
                     .dst = {.encoding = user->to_options->encoding},
-                    .realloc = copy_realloc, .handle = copy_handle, .user = user};
+                    .realloc = copy_realloc,
+                    .handle = copy_handle,
+                    .user = user};
     sides_refresh(&c);
     return c;
 }
@@ -367,7 +373,8 @@ host_status compose_continue(guest_call *call)
     return s;
 }
 
-static host_status call_new(guest_unit *caller, uint32_t callee_index, slot *slots, guest_call **ret)
+static host_status call_new(guest_unit *caller, uint32_t callee_index, slot *slots,
+                            guest_call **ret)
 {
     guest *g = caller->g;
     err e;
@@ -379,8 +386,12 @@ static host_status call_new(guest_unit *caller, uint32_t callee_index, slot *slo
     guest_call *call = pool_take(&g->pool, sizeof *call);
     if (!call)
         return engine_trap_set(caller->in, "no memory for a call between component instances");
-    *call = (guest_call){.below = caller->call, .caller = caller, .callee = callee, .key = slots,
-                         .caller_slots = slots, .state = callee->in ? CALL_LOWER : CALL_MAKE};
+    *call = (guest_call){.below = caller->call,
+                         .caller = caller,
+                         .callee = callee,
+                         .key = slots,
+                         .caller_slots = slots,
+                         .state = callee->in ? CALL_LOWER : CALL_MAKE};
     if (!callee->in && !unit_make(callee, &e))
         return engine_trap_set(caller->in, "%s", e.text);
     if (!entering(g, callee_index, caller, true))

@@ -17,17 +17,17 @@ typedef enum { CALL_MAKE, CALL_LOWER, CALL_RUN, CALL_POST } guest_call_state;
 
 /* One call from one component instance to another, from its first moment to its return. */
 struct guest_call {
-    guest_call *below;    /* the call that the caller was making when it was called back */
+    guest_call *below; /* the call that the caller was making when it was called back */
     guest_unit *caller, *callee;
-    const slot *key;      /* the caller's slots: tells a repeated call from a new one */
+    const slot *key; /* the caller's slots: tells a repeated call from a new one */
     slot *caller_slots;
-    const bound *b;       /* NULL: a destructor */
+    const bound *b; /* NULL: a destructor */
     guest_call_state state;
-    uint32_t resource;    /* of the destructor */
-    uint32_t borrows;     /* live handles in the callee that were lent to this call */
-    uint32_t *lenders;    /* indices in the caller's table; pool memory */
+    uint32_t resource; /* of the destructor */
+    uint32_t borrows;  /* live handles in the callee that were lent to this call */
+    uint32_t *lenders; /* indices in the caller's table; pool memory */
     uint32_t lenders_count, lenders_cap;
-    uint64_t context[2];  /* the callee's, put aside */
+    uint64_t context[2]; /* the callee's, put aside */
     slot slots[ABI_FLAT_PARAMS_MAX + 1];
 };
 

@@ -20,26 +20,46 @@ fs_code fs_code_of(int n)
         int number;
         fs_code code;
     } codes[] = {
-        {EACCES, FS_ACCESS},           {EAGAIN, FS_WOULD_BLOCK},
-        {EALREADY, FS_ALREADY},        {EBADF, FS_BAD_DESCRIPTOR},
-        {EBUSY, FS_BUSY},              {EDEADLK, FS_DEADLOCK},
-        {EDQUOT, FS_QUOTA},            {EEXIST, FS_EXIST},
-        {EFBIG, FS_FILE_TOO_LARGE},    {EILSEQ, FS_ILLEGAL_BYTE_SEQUENCE},
-        {EINPROGRESS, FS_IN_PROGRESS}, {EINTR, FS_INTERRUPTED},
-        {EINVAL, FS_INVALID},          {EIO, FS_IO},
-        {EISDIR, FS_IS_DIRECTORY},     {ELOOP, FS_LOOP},
-        {EMLINK, FS_TOO_MANY_LINKS},   {EMSGSIZE, FS_MESSAGE_SIZE},
-        {ENAMETOOLONG, FS_NAME_TOO_LONG}, {ENODEV, FS_NO_DEVICE},
-        {ENOENT, FS_NO_ENTRY},         {ENOLCK, FS_NO_LOCK},
-        {ENOMEM, FS_INSUFFICIENT_MEMORY}, {ENOSPC, FS_INSUFFICIENT_SPACE},
-        {ENOTDIR, FS_NOT_DIRECTORY},   {ENOTEMPTY, FS_NOT_EMPTY},
-        {ENOTRECOVERABLE, FS_NOT_RECOVERABLE}, {EOPNOTSUPP, FS_UNSUPPORTED},
-        {ENOSYS, FS_UNSUPPORTED},      {ENOTTY, FS_NO_TTY},
-        {ENXIO, FS_NO_SUCH_DEVICE},    {EOVERFLOW, FS_OVERFLOW},
-        {EPERM, FS_NOT_PERMITTED},     {EPIPE, FS_PIPE},
-        {EROFS, FS_READ_ONLY},         {ESPIPE, FS_INVALID_SEEK},
-        {ETXTBSY, FS_TEXT_FILE_BUSY},  {EXDEV, FS_CROSS_DEVICE},
-        {EMFILE, FS_QUOTA},            {ENFILE, FS_QUOTA},
+        {EACCES, FS_ACCESS},
+        {EAGAIN, FS_WOULD_BLOCK},
+        {EALREADY, FS_ALREADY},
+        {EBADF, FS_BAD_DESCRIPTOR},
+        {EBUSY, FS_BUSY},
+        {EDEADLK, FS_DEADLOCK},
+        {EDQUOT, FS_QUOTA},
+        {EEXIST, FS_EXIST},
+        {EFBIG, FS_FILE_TOO_LARGE},
+        {EILSEQ, FS_ILLEGAL_BYTE_SEQUENCE},
+        {EINPROGRESS, FS_IN_PROGRESS},
+        {EINTR, FS_INTERRUPTED},
+        {EINVAL, FS_INVALID},
+        {EIO, FS_IO},
+        {EISDIR, FS_IS_DIRECTORY},
+        {ELOOP, FS_LOOP},
+        {EMLINK, FS_TOO_MANY_LINKS},
+        {EMSGSIZE, FS_MESSAGE_SIZE},
+        {ENAMETOOLONG, FS_NAME_TOO_LONG},
+        {ENODEV, FS_NO_DEVICE},
+        {ENOENT, FS_NO_ENTRY},
+        {ENOLCK, FS_NO_LOCK},
+        {ENOMEM, FS_INSUFFICIENT_MEMORY},
+        {ENOSPC, FS_INSUFFICIENT_SPACE},
+        {ENOTDIR, FS_NOT_DIRECTORY},
+        {ENOTEMPTY, FS_NOT_EMPTY},
+        {ENOTRECOVERABLE, FS_NOT_RECOVERABLE},
+        {EOPNOTSUPP, FS_UNSUPPORTED},
+        {ENOSYS, FS_UNSUPPORTED},
+        {ENOTTY, FS_NO_TTY},
+        {ENXIO, FS_NO_SUCH_DEVICE},
+        {EOVERFLOW, FS_OVERFLOW},
+        {EPERM, FS_NOT_PERMITTED},
+        {EPIPE, FS_PIPE},
+        {EROFS, FS_READ_ONLY},
+        {ESPIPE, FS_INVALID_SEEK},
+        {ETXTBSY, FS_TEXT_FILE_BUSY},
+        {EXDEV, FS_CROSS_DEVICE},
+        {EMFILE, FS_QUOTA},
+        {ENFILE, FS_QUOTA},
     };
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (codes[i].number == n)
@@ -177,10 +197,7 @@ static void fs_take(guest *g, input_stream *s, void *p, size_t n)
     i->offset += n;
 }
 
-static void fs_input_release(guest *g, input_stream *s)
-{
-    fs_file_unref(g, ((fs_input *)s)->f);
-}
+static void fs_input_release(guest *g, input_stream *s) { fs_file_unref(g, ((fs_input *)s)->f); }
 
 static const input_ops fs_input_ops = {
     .peek = fs_peek,
@@ -235,10 +252,7 @@ static stream_state fs_write(guest *g, output_stream *s, const void *p, size_t n
     return STREAM_OPEN;
 }
 
-static void fs_output_release(guest *g, output_stream *s)
-{
-    fs_file_unref(g, ((fs_output *)s)->f);
-}
+static void fs_output_release(guest *g, output_stream *s) { fs_file_unref(g, ((fs_output *)s)->f); }
 
 static const output_ops fs_output_ops = {
     .room = fs_room,

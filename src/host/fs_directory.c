@@ -50,7 +50,8 @@ static host_status read_directory(host_call *c)
         c->g->files--;
         return call_no_memory(c);
     }
-    *s = (entry_stream){.o = {.resource = &directory_entry_stream_resource, .bytes = sizeof *s}, .dir = dir};
+    *s = (entry_stream){.o = {.resource = &directory_entry_stream_resource, .bytes = sizeof *s},
+                        .dir = dir};
     return fs_return_object(c, r, &s->o);
 }
 
@@ -139,7 +140,8 @@ static host_status open_at(host_call *c)
     fs_file *f = fs_file_new(c->g, fd, false);
     if (!d->writable)
         flags &= ~(uint32_t)FLAG_MUTATE;
-    return fs_return_object(c, r, fs_descriptor_new(c->g, f, S_ISDIR(st.st_mode), d->writable, flags));
+    return fs_return_object(c, r,
+                            fs_descriptor_new(c->g, f, S_ISDIR(st.st_mode), d->writable, flags));
 }
 
 static host_status readlink_at(host_call *c)
@@ -168,8 +170,8 @@ static host_status readlink_at(host_call *c)
 }
 
 /* Opens the parent of the path in slots i, i + 1 for a change. False: trap. */
-static bool arg_parent(host_call *c, const descriptor *d, unsigned i, fs_path *path,
-                       fs_parent *ret, fs_code *ret_code)
+static bool arg_parent(host_call *c, const descriptor *d, unsigned i, fs_path *path, fs_parent *ret,
+                       fs_code *ret_code)
 {
     *ret = (fs_parent){.fd = -1};
     if (!fs_arg_path(c, d, i, path, ret_code))
@@ -198,31 +200,13 @@ static host_status change(host_call *c, int (*f)(int fd, const char *base))
     return s;
 }
 
-static int make_directory(int fd, const char *base)
-{
-    return mkdirat(fd, base, 0777);
-}
-static int remove_directory(int fd, const char *base)
-{
-    return unlinkat(fd, base, AT_REMOVEDIR);
-}
-static int unlink_file(int fd, const char *base)
-{
-    return unlinkat(fd, base, 0);
-}
+static int make_directory(int fd, const char *base) { return mkdirat(fd, base, 0777); }
+static int remove_directory(int fd, const char *base) { return unlinkat(fd, base, AT_REMOVEDIR); }
+static int unlink_file(int fd, const char *base) { return unlinkat(fd, base, 0); }
 
-static host_status create_directory_at(host_call *c)
-{
-    return change(c, make_directory);
-}
-static host_status remove_directory_at(host_call *c)
-{
-    return change(c, remove_directory);
-}
-static host_status unlink_file_at(host_call *c)
-{
-    return change(c, unlink_file);
-}
+static host_status create_directory_at(host_call *c) { return change(c, make_directory); }
+static host_status remove_directory_at(host_call *c) { return change(c, remove_directory); }
+static host_status unlink_file_at(host_call *c) { return change(c, unlink_file); }
 
 /* rename and link: from slots i, i + 1 of d to slots i + 3, i + 4 of the descriptor in i + 2. */
 static host_status change_two(host_call *c, unsigned i,
@@ -242,8 +226,9 @@ static host_status change_two(host_call *c, unsigned i,
         fs_parent_close(&from);
         return HOST_TRAP;
     }
-    host_status s = code != FS_OK ? fs_return(c, r, code)
-                                  : fs_return_errno(c, r, f(from.fd, from.base, into.fd, into.base));
+    host_status s = code != FS_OK
+                        ? fs_return(c, r, code)
+                        : fs_return_errno(c, r, f(from.fd, from.base, into.fd, into.base));
     fs_parent_close(&from);
     fs_parent_close(&into);
     return s;
@@ -268,10 +253,7 @@ static host_status link_at(host_call *c)
     return change_two(c, 2, hard_link);
 }
 
-static host_status rename_at(host_call *c)
-{
-    return change_two(c, 1, renameat);
-}
+static host_status rename_at(host_call *c) { return change_two(c, 1, renameat); }
 
 static host_status symlink_at(host_call *c)
 {
@@ -297,8 +279,8 @@ static host_status symlink_at(host_call *c)
 #define DONE " -> result<_, error-code>"
 
 const host_func fs_directory_funcs[] = {
-    {"[method]descriptor.read-directory",
-     SELF ") -> result<directory-entry-stream, error-code>", read_directory},
+    {"[method]descriptor.read-directory", SELF ") -> result<directory-entry-stream, error-code>",
+     read_directory},
     {"[method]descriptor.create-directory-at", SELF ", path: string)" DONE, create_directory_at},
     {"[method]descriptor.link-at",
      SELF ", old-path-flags: path-flags, old-path: string, new-descriptor: borrow<descriptor>, "

@@ -136,10 +136,7 @@ void object_free(guest *g, object *o)
 
 /* --- waiting ------------------------------------------------------------------------------- */
 
-static void on_deadline(void *user)
-{
-    guest_woken(user);
-}
+static void on_deadline(void *user) { guest_woken(user); }
 
 bool guest_wait(guest *g)
 {
@@ -232,8 +229,8 @@ void random_fill(void *p, size_t n)
 {
     static random_page *page;
     if (!page) {
-        void *m = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                       -1, 0);
+        void *m =
+            mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (m != MAP_FAILED && madvise(m, sizeof *page, MADV_WIPEONFORK) == 0)
             page = m;
         else if (m != MAP_FAILED)

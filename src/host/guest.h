@@ -26,12 +26,12 @@ typedef struct guest_group guest_group; /* compose.c */
 /* One component instance of a guest; the user pointer of its engine_instance. */
 typedef struct {
     guest *g;
-    engine_instance *in;   /* NULL: not made yet */
+    engine_instance *in; /* NULL: not made yet */
     handle_table *handles;
-    guest_call *call;      /* the call it is making to another one */
-    uint32_t index;        /* in the plan's units */
-    bool entered;          /* the opposite of may_enter (CanonicalABI.md "Component Instances") */
-    uint64_t context[2];   /* context.get and set of the task in it */
+    guest_call *call;    /* the call it is making to another one */
+    uint32_t index;      /* in the plan's units */
+    bool entered;        /* the opposite of may_enter (CanonicalABI.md "Component Instances") */
+    uint64_t context[2]; /* context.get and set of the task in it */
     uint32_t backpressure;
 } guest_unit;
 
@@ -44,23 +44,23 @@ struct guest {
     void *user;
     engine_instance *in;
     pool pool;
-    arena scratch; /* of one host call */
+    arena scratch;        /* of one host call */
     handle_table handles; /* of the entry */
-    uint32_t files; /* open descriptors, at most HOST_FILES_MAX */
+    uint32_t files;       /* open descriptors, at most HOST_FILES_MAX */
 
-    bool waiting;  /* a host function returned HOST_WAIT and was not woken */
+    bool waiting;    /* a host function returned HOST_WAIT and was not woken */
     bool in_realloc; /* the guest's realloc runs: it may not call imports (may_leave) */
     uint64_t progress;
     ns wake_at; /* earliest deadline anybody waits for in this round, UINT64_MAX: none */
     loop_timer timer;
 
     output_line output[2];
-    http_side *http; /* NULL: it answers no exchange */
-    struct kv_call *kv_call; /* what it asked the store process last */
-    uint16_t *kv_v1;         /* stores open through Spin's first interface */
-    uint32_t kv_open;        /* all open stores, at most STORE_OPEN_MAX */
+    http_side *http;                 /* NULL: it answers no exchange */
+    struct kv_call *kv_call;         /* what it asked the store process last */
+    uint16_t *kv_v1;                 /* stores open through Spin's first interface */
+    uint32_t kv_open;                /* all open stores, at most STORE_OPEN_MAX */
     struct http_transfer *transfers; /* outgoing requests that are not over */
-    guest *next; /* in the list of spare guests */
+    guest *next;                     /* in the list of spare guests */
 };
 
 /* Drops the objects that the handles of a table own. */

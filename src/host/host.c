@@ -14,9 +14,8 @@ extern const host_interface wasi_cli_environment, wasi_cli_exit, wasi_cli_stdin,
     wasi_cli_terminal_stdout, wasi_cli_terminal_stderr;
 extern const host_interface wasi_filesystem_types, wasi_filesystem_preopens;
 extern const host_interface wasi_http_types, wasi_http_outgoing_handler;
-extern const host_interface wasi_sockets_network, wasi_sockets_instance_network,
-    wasi_sockets_tcp, wasi_sockets_tcp_create, wasi_sockets_udp, wasi_sockets_udp_create,
-    wasi_sockets_ip_name_lookup;
+extern const host_interface wasi_sockets_network, wasi_sockets_instance_network, wasi_sockets_tcp,
+    wasi_sockets_tcp_create, wasi_sockets_udp, wasi_sockets_udp_create, wasi_sockets_ip_name_lookup;
 extern const host_interface spin_variables_v2, spin_config_v1, wasi_config_store;
 extern const host_interface spin_key_value_v2, spin_key_value_v1, wasi_keyvalue_store,
     wasi_keyvalue_batch, wasi_keyvalue_atomics;

@@ -21,9 +21,9 @@ typedef struct {
     guest *g;
     engine_instance *in;
     struct handle_table *handles; /* of the calling component instance */
-    const plan_import *import; /* its canonical options: memory, realloc, encoding */
-    slot *slots;               /* arguments, then results */
-    uint8_t *memory;           /* the import's memory; NULL until call_memory, moves by realloc */
+    const plan_import *import;    /* its canonical options: memory, realloc, encoding */
+    slot *slots;                  /* arguments, then results */
+    uint8_t *memory; /* the import's memory; NULL until call_memory, moves by realloc */
     size_t memory_size;
 } host_call;
 
@@ -37,11 +37,11 @@ typedef struct {
 } host_func;
 
 typedef struct {
-    const char *name;    /* "wasi:io/streams@0.2.0": any version of the track is served */
-    const char *types;   /* WIT: "resource input-stream; variant stream-error { ... }" and
-                            "use wasi:io/error@0.2.0.{error};" */
+    const char *name;       /* "wasi:io/streams@0.2.0": any version of the track is served */
+    const char *types;      /* WIT: "resource input-stream; variant stream-error { ... }" and
+                               "use wasi:io/error@0.2.0.{error};" */
     const host_func *funcs; /* ends with a row without name; NULL: none */
-    const host_func *const *groups; /* more such arrays, ends with NULL; NULL: none */
+    const host_func *const *groups;        /* more such arrays, ends with NULL; NULL: none */
     const host_resource *const *resources; /* those that `types` defines; ends with NULL, or NULL */
 } host_interface;
 

@@ -352,10 +352,7 @@ static void on_socket_ready(void *user, unsigned events)
     client_action(s->c, s->fd, what);
 }
 
-static void on_timeout(void *user)
-{
-    client_action(user, CURL_SOCKET_TIMEOUT, 0);
-}
+static void on_timeout(void *user) { client_action(user, CURL_SOCKET_TIMEOUT, 0); }
 
 static int on_timer(CURLM *multi, long ms, void *user)
 {
@@ -628,10 +625,7 @@ static const http_field *in_trailers(guest *g, body_source *b, size_t *ret_n)
     return t->trailers;
 }
 
-static error_info in_error(guest *g, body_source *b)
-{
-    return transfer_of(b)->error;
-}
+static error_info in_error(guest *g, body_source *b) { return transfer_of(b)->error; }
 
 static void in_release(guest *g, body_source *b)
 {

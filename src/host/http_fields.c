@@ -43,10 +43,7 @@ fields *fields_view(guest *g, const http_field *at, size_t n, object *parent)
     return f;
 }
 
-static char lower(char ch)
-{
-    return ch >= 'A' && ch <= 'Z' ? (char)(ch + 32) : ch;
-}
+static char lower(char ch) { return ch >= 'A' && ch <= 'Z' ? (char)(ch + 32) : ch; }
 
 bool fields_add(guest *g, fields *f, str name, str value)
 {
@@ -121,9 +118,15 @@ static bool value_is_valid(bytes b)
 static bool name_is_forbidden(str name)
 {
     static const str names[] = {
-        {"connection", 10},          {"keep-alive", 10},      {"proxy-authenticate", 18},
-        {"proxy-authorization", 19}, {"proxy-connection", 16}, {"transfer-encoding", 17},
-        {"upgrade", 7},              {"host", 4},             {"http2-settings", 14},
+        {"connection", 10},
+        {"keep-alive", 10},
+        {"proxy-authenticate", 18},
+        {"proxy-authorization", 19},
+        {"proxy-connection", 16},
+        {"transfer-encoding", 17},
+        {"upgrade", 7},
+        {"host", 4},
+        {"http2-settings", 14},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (str_eq_nocase(name, names[i]))
@@ -364,8 +367,7 @@ const host_func http_fields_funcs[] = {
     {"[method]fields.has", SELF ", name: field-name) -> bool", fields_has},
     {"[method]fields.set",
      SELF ", name: field-name, value: list<field-value>) -> result<_, header-error>", fields_set},
-    {"[method]fields.delete", SELF ", name: field-name) -> result<_, header-error>",
-     fields_delete},
+    {"[method]fields.delete", SELF ", name: field-name) -> result<_, header-error>", fields_delete},
     {"[method]fields.append",
      SELF ", name: field-name, value: field-value) -> result<_, header-error>", fields_append},
     {"[method]fields.entries", SELF ") -> list<tuple<field-name, field-value>>", fields_entries},

@@ -10,18 +10,44 @@
 /* --- error-code ---------------------------------------------------------------------------- */
 
 static const char *const error_names[HTTP_ERROR_CODES] = {
-    "DNS-timeout", "DNS-error", "destination-not-found", "destination-unavailable",
-    "destination-IP-prohibited", "destination-IP-unroutable", "connection-refused",
-    "connection-terminated", "connection-timeout", "connection-read-timeout",
-    "connection-write-timeout", "connection-limit-reached", "TLS-protocol-error",
-    "TLS-certificate-error", "TLS-alert-received", "HTTP-request-denied",
-    "HTTP-request-length-required", "HTTP-request-body-size", "HTTP-request-method-invalid",
-    "HTTP-request-URI-invalid", "HTTP-request-URI-too-long", "HTTP-request-header-section-size",
-    "HTTP-request-header-size", "HTTP-request-trailer-section-size", "HTTP-request-trailer-size",
-    "HTTP-response-incomplete", "HTTP-response-header-section-size", "HTTP-response-header-size",
-    "HTTP-response-body-size", "HTTP-response-trailer-section-size", "HTTP-response-trailer-size",
-    "HTTP-response-transfer-coding", "HTTP-response-content-coding", "HTTP-response-timeout",
-    "HTTP-upgrade-failed", "HTTP-protocol-error", "loop-detected", "configuration-error",
+    "DNS-timeout",
+    "DNS-error",
+    "destination-not-found",
+    "destination-unavailable",
+    "destination-IP-prohibited",
+    "destination-IP-unroutable",
+    "connection-refused",
+    "connection-terminated",
+    "connection-timeout",
+    "connection-read-timeout",
+    "connection-write-timeout",
+    "connection-limit-reached",
+    "TLS-protocol-error",
+    "TLS-certificate-error",
+    "TLS-alert-received",
+    "HTTP-request-denied",
+    "HTTP-request-length-required",
+    "HTTP-request-body-size",
+    "HTTP-request-method-invalid",
+    "HTTP-request-URI-invalid",
+    "HTTP-request-URI-too-long",
+    "HTTP-request-header-section-size",
+    "HTTP-request-header-size",
+    "HTTP-request-trailer-section-size",
+    "HTTP-request-trailer-size",
+    "HTTP-response-incomplete",
+    "HTTP-response-header-section-size",
+    "HTTP-response-header-size",
+    "HTTP-response-body-size",
+    "HTTP-response-trailer-section-size",
+    "HTTP-response-trailer-size",
+    "HTTP-response-transfer-coding",
+    "HTTP-response-content-coding",
+    "HTTP-response-timeout",
+    "HTTP-upgrade-failed",
+    "HTTP-protocol-error",
+    "loop-detected",
+    "configuration-error",
     "internal-error",
 };
 
@@ -104,8 +130,8 @@ object *incoming_request_new(guest *g, const http_request *head, body_source *bo
 
 bool put_method(host_call *c, place p, str method)
 {
-    static const str names[] = {{"GET", 3},    {"HEAD", 4},    {"POST", 4},
-                                {"PUT", 3},    {"DELETE", 6},  {"CONNECT", 7},
+    static const str names[] = {{"GET", 3},     {"HEAD", 4},   {"POST", 4},
+                                {"PUT", 3},     {"DELETE", 6}, {"CONNECT", 7},
                                 {"OPTIONS", 7}, {"TRACE", 5},  {"PATCH", 5}};
     enum { OTHER = sizeof names / sizeof *names };
     for (uint32_t i = 0; i < OTHER; i++)
@@ -176,8 +202,8 @@ static host_status incoming_request_headers(host_call *c)
     incoming_request *q;
     if (!ARG_BORROW(c, 0, incoming_request_resource, &q))
         return HOST_TRAP;
-    return return_handle(c, (object *)fields_view(c->g, q->head->fields, q->head->fields_count,
-                                                  &q->o));
+    return return_handle(
+        c, (object *)fields_view(c->g, q->head->fields, q->head->fields_count, &q->o));
 }
 
 /* result<incoming-body>: the body, once. */
@@ -404,7 +430,7 @@ static host_status future_trailers_get(host_call *c)
     return put_handle(c, put_case(c, option, 1), (object *)t) ? HOST_DONE : HOST_TRAP;
 }
 
-#define REQUEST "func(self: borrow<incoming-request>) -> "
+#define REQUEST  "func(self: borrow<incoming-request>) -> "
 #define RESPONSE "func(self: borrow<incoming-response>) -> "
 
 const host_func http_incoming_funcs[] = {
@@ -414,14 +440,13 @@ const host_func http_incoming_funcs[] = {
     {"[method]incoming-request.scheme", REQUEST "option<scheme>", incoming_request_scheme},
     {"[method]incoming-request.authority", REQUEST "option<string>", incoming_request_authority},
     {"[method]incoming-request.headers", REQUEST "headers", incoming_request_headers},
-    {"[method]incoming-request.consume", REQUEST "result<incoming-body>",
-     incoming_request_consume},
+    {"[method]incoming-request.consume", REQUEST "result<incoming-body>", incoming_request_consume},
     {"[method]incoming-response.status", RESPONSE "status-code", incoming_response_status},
     {"[method]incoming-response.headers", RESPONSE "headers", incoming_response_headers},
     {"[method]incoming-response.consume", RESPONSE "result<incoming-body>",
      incoming_response_consume},
-    {"[method]incoming-body.stream",
-     "func(self: borrow<incoming-body>) -> result<input-stream>", incoming_body_stream},
+    {"[method]incoming-body.stream", "func(self: borrow<incoming-body>) -> result<input-stream>",
+     incoming_body_stream},
     {"[static]incoming-body.finish", "func(this: incoming-body) -> future-trailers",
      incoming_body_finish},
     {"[method]future-trailers.subscribe", "func(self: borrow<future-trailers>) -> pollable",

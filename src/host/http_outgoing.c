@@ -12,10 +12,7 @@ str pool_str(pool *p, str s)
     return (str){copy, copy ? s.n : 0};
 }
 
-void pool_str_give(pool *p, str s)
-{
-    pool_give(p, (void *)(uintptr_t)s.p, s.n ? s.n : 1);
-}
+void pool_str_give(pool *p, str s) { pool_give(p, (void *)(uintptr_t)s.p, s.n ? s.n : 1); }
 
 /* --- outgoing bodies ----------------------------------------------------------------------- */
 
@@ -621,34 +618,16 @@ static host_status set_timeout(host_call *c, int which)
     return return_u32(c, 0);
 }
 
-static host_status get_connect_timeout(host_call *c)
-{
-    return get_timeout(c, 0);
-}
-static host_status set_connect_timeout(host_call *c)
-{
-    return set_timeout(c, 0);
-}
-static host_status get_first_byte_timeout(host_call *c)
-{
-    return get_timeout(c, 1);
-}
-static host_status set_first_byte_timeout(host_call *c)
-{
-    return set_timeout(c, 1);
-}
-static host_status get_between_bytes_timeout(host_call *c)
-{
-    return get_timeout(c, 2);
-}
-static host_status set_between_bytes_timeout(host_call *c)
-{
-    return set_timeout(c, 2);
-}
+static host_status get_connect_timeout(host_call *c) { return get_timeout(c, 0); }
+static host_status set_connect_timeout(host_call *c) { return set_timeout(c, 0); }
+static host_status get_first_byte_timeout(host_call *c) { return get_timeout(c, 1); }
+static host_status set_first_byte_timeout(host_call *c) { return set_timeout(c, 1); }
+static host_status get_between_bytes_timeout(host_call *c) { return get_timeout(c, 2); }
+static host_status set_between_bytes_timeout(host_call *c) { return set_timeout(c, 2); }
 
 #define RESPONSE "func(self: borrow<outgoing-response>"
-#define REQUEST "func(self: borrow<outgoing-request>"
-#define OPTIONS "func(self: borrow<request-options>"
+#define REQUEST  "func(self: borrow<outgoing-request>"
+#define OPTIONS  "func(self: borrow<request-options>"
 
 const host_func http_outgoing_funcs[] = {
     {"[constructor]outgoing-response", "func(headers: headers) -> outgoing-response",
@@ -670,8 +649,7 @@ const host_func http_outgoing_funcs[] = {
      outgoing_body_finish},
     {"[constructor]outgoing-request", "func(headers: headers) -> outgoing-request",
      outgoing_request_constructor},
-    {"[method]outgoing-request.body", REQUEST ") -> result<outgoing-body>",
-     outgoing_request_body},
+    {"[method]outgoing-request.body", REQUEST ") -> result<outgoing-body>", outgoing_request_body},
     {"[method]outgoing-request.method", REQUEST ") -> method", outgoing_request_method},
     {"[method]outgoing-request.set-method", REQUEST ", method: method) -> result",
      outgoing_request_set_method},

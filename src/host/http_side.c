@@ -128,10 +128,7 @@ static size_t side_write(guest *g, void *user, const void *p, size_t n)
     return taken;
 }
 
-static void side_flush(guest *g, void *user)
-{
-    side_head(g, user);
-}
+static void side_flush(guest *g, void *user) { side_head(g, user); }
 
 static void side_finished(guest *g, void *user)
 {
@@ -329,20 +326,11 @@ bool guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot
     return true;
 }
 
-guest_http_state guest_http(const guest *g)
-{
-    return g->http ? g->http->state : GUEST_HTTP_NONE;
-}
+guest_http_state guest_http(const guest *g) { return g->http ? g->http->state : GUEST_HTTP_NONE; }
 
-unsigned guest_http_status(const guest *g)
-{
-    return g->http ? g->http->status : 0;
-}
+unsigned guest_http_status(const guest *g) { return g->http ? g->http->status : 0; }
 
-str guest_http_error(const guest *g)
-{
-    return g->http ? str_from(g->http->error) : S("");
-}
+str guest_http_error(const guest *g) { return g->http ? str_from(g->http->error) : S(""); }
 
 void guest_http_returned(guest *g, bool trapped)
 {

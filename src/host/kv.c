@@ -28,15 +28,9 @@ kv_opened kv_open(const guest *g, str label, uint16_t *ret_store)
     return KV_OPEN_DENIED;
 }
 
-void kv_store_dropped(guest *g, object *o)
-{
-    g->kv_open--;
-}
+void kv_store_dropped(guest *g, object *o) { g->kv_open--; }
 
-static void on_done(void *user)
-{
-    guest_woken(user);
-}
+static void on_done(void *user) { guest_woken(user); }
 
 kv_call *kv_begin(host_call *c, kv_kind kind, uint16_t store)
 {
@@ -147,15 +141,9 @@ static host_status key_write(host_call *c, kv_self self, kv_kind kind)
     return kv_over(c, HOST_DONE);
 }
 
-host_status kv_function_set(host_call *c, kv_self self)
-{
-    return key_write(c, self, KV_SET);
-}
+host_status kv_function_set(host_call *c, kv_self self) { return key_write(c, self, KV_SET); }
 
-host_status kv_function_delete(host_call *c, kv_self self)
-{
-    return key_write(c, self, KV_DELETE);
-}
+host_status kv_function_delete(host_call *c, kv_self self) { return key_write(c, self, KV_DELETE); }
 
 host_status kv_function_exists(host_call *c, kv_self self)
 {

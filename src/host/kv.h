@@ -24,10 +24,7 @@ kv_opened kv_open(const guest *g, str label, uint16_t *ret_store);
 void kv_store_dropped(guest *g, object *o);
 
 /* The request of this call was made before: the function is called again. */
-static inline bool kv_asked(const host_call *c)
-{
-    return c->g->progress != 0;
-}
+static inline bool kv_asked(const host_call *c) { return c->g->progress != 0; }
 /* NULL: no memory; traps. */
 kv_call *kv_begin(host_call *c, kv_kind kind, uint16_t store);
 

@@ -37,16 +37,10 @@ typedef struct {
     size_t first, n, cap;
 } queue;
 
-static inline size_t queue_bytes(const queue *q)
-{
-    return q->n - q->first;
-}
+static inline size_t queue_bytes(const queue *q) { return q->n - q->first; }
 /* False: no memory, nothing was appended. from NULL appends zeroes. */
 bool queue_put(pool *p, queue *q, const void *from, size_t n);
-static inline const uint8_t *queue_front(const queue *q)
-{
-    return q->at + q->first;
-}
+static inline const uint8_t *queue_front(const queue *q) { return q->at + q->first; }
 /* Removes the first n bytes; gives the memory back when nothing is left. */
 void queue_drop(pool *p, queue *q, size_t n);
 /* Forgets the content. */

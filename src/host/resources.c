@@ -48,8 +48,10 @@ static handle *handle_of(engine_instance *in, const handle_table *t, uint32_t in
 
 static host_status trap_full(engine_instance *in, const handle_table *t)
 {
-    return engine_trap_set(in, "the instance holds more than %u handles; drop some or raise the "
-                               "limit", t->live_max);
+    return engine_trap_set(in,
+                           "the instance holds more than %u handles; drop some or raise the "
+                           "limit",
+                           t->live_max);
 }
 
 host_status resource_new(void *env, engine_instance *in, slot *slots)

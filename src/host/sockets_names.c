@@ -16,7 +16,7 @@
 
 typedef struct lookup lookup;
 struct lookup {
-    guest *g; /* NULL: it is gone */
+    guest *g;     /* NULL: it is gone */
     lookup *next; /* to be started */
     char *name;
     bool done;
@@ -100,8 +100,8 @@ static void on_state(void *user, ares_socket_t fd, int readable, int writable)
     }
     if (i == WATCHES_MAX) {
         i = unused;
-        if (i == WATCHES_MAX || !loop_watch_open(names.l, fd, on_watch, (void *)(intptr_t)fd,
-                                                 &names.watches[i].w, &e))
+        if (i == WATCHES_MAX ||
+            !loop_watch_open(names.l, fd, on_watch, (void *)(intptr_t)fd, &names.watches[i].w, &e))
             return; /* c-ares asks again by its own timer */
         names.watches[i].fd = fd;
     }

@@ -22,10 +22,7 @@ typedef struct {
     int connect_error; /* of start-connect, told by finish-connect */
 } tcp_socket;
 
-static void tcp_drop(guest *g, object *o)
-{
-    net_socket_unref(g, ((tcp_socket *)o)->s);
-}
+static void tcp_drop(guest *g, object *o) { net_socket_unref(g, ((tcp_socket *)o)->s); }
 
 const host_resource tcp_socket_resource = {"tcp-socket", tcp_drop};
 
@@ -174,8 +171,8 @@ typedef struct {
 static bool tcp_send_queue(guest *g, tcp_output *o)
 {
     while (queue_bytes(&o->unsent)) {
-        ssize_t n = send(o->socket->fd, queue_front(&o->unsent), queue_bytes(&o->unsent),
-                         MSG_NOSIGNAL);
+        ssize_t n =
+            send(o->socket->fd, queue_front(&o->unsent), queue_bytes(&o->unsent), MSG_NOSIGNAL);
         if (n < 0)
             return errno == EAGAIN || errno == EINTR;
         queue_drop(&g->pool, &o->unsent, (size_t)n);
@@ -437,20 +434,17 @@ static host_status set_interval(host_call *c)
 {
     return set_option(c, TCP_KEEPINTVL, c->slots[1].u64, NS_PER_S, 32767);
 }
-static host_status get_count(host_call *c)
-{
-    return get_option(c, IPPROTO_TCP, TCP_KEEPCNT, 1);
-}
+static host_status get_count(host_call *c) { return get_option(c, IPPROTO_TCP, TCP_KEEPCNT, 1); }
 static host_status set_count(host_call *c)
 {
     return set_option(c, TCP_KEEPCNT, c->slots[1].u32, 1, 127);
 }
 
-#define WITH_SOCKET(name, call) \
-    static host_status name(host_call *c) \
-    { \
-        tcp_socket *t; \
-        return ARG_BORROW(c, 0, tcp_socket_resource, &t) ? call : HOST_TRAP; \
+#define WITH_SOCKET(name, call)                                                                    \
+    static host_status name(host_call *c)                                                          \
+    {                                                                                              \
+        tcp_socket *t;                                                                             \
+        return ARG_BORROW(c, 0, tcp_socket_resource, &t) ? call : HOST_TRAP;                       \
     }
 WITH_SOCKET(get_hop_limit, net_get_hop_limit(c, t->s))
 WITH_SOCKET(set_hop_limit, net_set_hop_limit(c, t->s))
@@ -459,9 +453,9 @@ WITH_SOCKET(set_receive_buffer, net_set_buffer(c, t->s, SO_RCVBUF))
 WITH_SOCKET(get_send_buffer, net_get_buffer(c, t->s, SO_SNDBUF))
 WITH_SOCKET(set_send_buffer, net_set_buffer(c, t->s, SO_SNDBUF))
 
-#define SELF "func(self: borrow<tcp-socket>"
+#define SELF    "func(self: borrow<tcp-socket>"
 #define ADDRESS "ip-socket-address"
-#define DONE ") -> result<_, error-code>"
+#define DONE    ") -> result<_, error-code>"
 
 static const host_func tcp_funcs[] = {
     {"[method]tcp-socket.start-bind",
@@ -482,11 +476,9 @@ static const host_func tcp_funcs[] = {
     {"[method]tcp-socket.is-listening", SELF ") -> bool", is_listening},
     {"[method]tcp-socket.address-family", SELF ") -> ip-address-family", address_family},
     {"[method]tcp-socket.set-listen-backlog-size", SELF ", value: u64" DONE, set_backlog},
-    {"[method]tcp-socket.keep-alive-enabled", SELF ") -> result<bool, error-code>",
-     get_keep_alive},
+    {"[method]tcp-socket.keep-alive-enabled", SELF ") -> result<bool, error-code>", get_keep_alive},
     {"[method]tcp-socket.set-keep-alive-enabled", SELF ", value: bool" DONE, set_keep_alive},
-    {"[method]tcp-socket.keep-alive-idle-time", SELF ") -> result<duration, error-code>",
-     get_idle},
+    {"[method]tcp-socket.keep-alive-idle-time", SELF ") -> result<duration, error-code>", get_idle},
     {"[method]tcp-socket.set-keep-alive-idle-time", SELF ", value: duration" DONE, set_idle},
     {"[method]tcp-socket.keep-alive-interval", SELF ") -> result<duration, error-code>",
      get_interval},
@@ -498,8 +490,7 @@ static const host_func tcp_funcs[] = {
     {"[method]tcp-socket.receive-buffer-size", SELF ") -> result<u64, error-code>",
      get_receive_buffer},
     {"[method]tcp-socket.set-receive-buffer-size", SELF ", value: u64" DONE, set_receive_buffer},
-    {"[method]tcp-socket.send-buffer-size", SELF ") -> result<u64, error-code>",
-     get_send_buffer},
+    {"[method]tcp-socket.send-buffer-size", SELF ") -> result<u64, error-code>", get_send_buffer},
     {"[method]tcp-socket.set-send-buffer-size", SELF ", value: u64" DONE, set_send_buffer},
     {"[method]tcp-socket.subscribe", SELF ") -> pollable", tcp_subscribe},
     {"[method]tcp-socket.shutdown", SELF ", shutdown-type: shutdown-type" DONE, tcp_shutdown},

@@ -28,15 +28,9 @@ typedef struct {
 
 enum { DATAGRAMS_MAX = 64, DATAGRAM_BYTES_MAX = 65536 };
 
-static void udp_drop(guest *g, object *o)
-{
-    net_socket_unref(g, ((udp_socket *)o)->s);
-}
+static void udp_drop(guest *g, object *o) { net_socket_unref(g, ((udp_socket *)o)->s); }
 
-static void stream_drop(guest *g, object *o)
-{
-    net_socket_unref(g, ((datagram_stream *)o)->s);
-}
+static void stream_drop(guest *g, object *o) { net_socket_unref(g, ((datagram_stream *)o)->s); }
 
 const host_resource udp_socket_resource = {"udp-socket", udp_drop};
 const host_resource incoming_datagram_stream_resource = {"incoming-datagram-stream", stream_drop};
@@ -76,8 +70,8 @@ static host_status start_bind(host_call *c)
         !arg_address(c, 2, &a))
         return HOST_TRAP;
     if (u->state != UDP_UNBOUND)
-        return return_net(c, r, u->state == UDP_BINDING ? NET_CONCURRENCY_CONFLICT
-                                                        : NET_INVALID_STATE);
+        return return_net(c, r,
+                          u->state == UDP_BINDING ? NET_CONCURRENCY_CONFLICT : NET_INVALID_STATE);
     if (a.any.sa_family != u->s->family)
         return return_net(c, r, NET_INVALID_ARGUMENT);
     if (!net_allowed(c->g, "udp", &a))
@@ -103,8 +97,7 @@ static host_status finish_bind(host_call *c)
 static bool put_stream(host_call *c, place p, const host_resource *resource, udp_socket *u,
                        const net_address *remote)
 {
-    datagram_stream *d =
-        (datagram_stream *)object_new(c->g, resource, sizeof *d, &u->o);
+    datagram_stream *d = (datagram_stream *)object_new(c->g, resource, sizeof *d, &u->o);
     if (!d)
         return call_no_memory(c), false;
     d->s = u->s;
@@ -272,8 +265,7 @@ static bool memory_address(host_call *c, place p, net_address *ret, bool *ret_so
     ret->v6.sin6_flowinfo = htonl((uint32_t)memory_int(c, place_field(a, 1)));
     ret->v6.sin6_scope_id = (uint32_t)memory_int(c, place_field(a, 3));
     for (uint32_t k = 0; k < 8; k++)
-        ret->v6.sin6_addr.s6_addr16[k] =
-            htons((uint16_t)memory_int(c, place_field(parts, k)));
+        ret->v6.sin6_addr.s6_addr16[k] = htons((uint16_t)memory_int(c, place_field(parts, k)));
     return true;
 }
 
@@ -285,8 +277,7 @@ static bool send_one(host_call *c, const datagram_stream *d, place p, net_code *
     net_address to;
     bool some;
     memcpy(span, c->memory + place_field(p, 0).at, sizeof span);
-    if (!call_bytes(c, span[0], span[1], &b) ||
-        !memory_address(c, place_field(p, 1), &to, &some))
+    if (!call_bytes(c, span[0], span[1], &b) || !memory_address(c, place_field(p, 1), &to, &some))
         return false;
     *ret_code = NET_OK;
     if (d->connected) {
@@ -299,9 +290,8 @@ static bool send_one(host_call *c, const datagram_stream *d, place p, net_code *
     } else if (!net_allowed(c->g, "udp", &to)) {
         *ret_code = NET_ACCESS_DENIED;
     }
-    if (*ret_code == NET_OK &&
-        sendto(d->s->fd, b.p, b.n, MSG_NOSIGNAL, some ? &to.any : NULL,
-               some ? net_address_bytes(&to) : 0) < 0)
+    if (*ret_code == NET_OK && sendto(d->s->fd, b.p, b.n, MSG_NOSIGNAL, some ? &to.any : NULL,
+                                      some ? net_address_bytes(&to) : 0) < 0)
         *ret_code = net_code_of(errno);
     return true;
 }
@@ -384,11 +374,11 @@ static host_status address_family(host_call *c)
     return return_u32(c, u->s->family == AF_INET6);
 }
 
-#define WITH_SOCKET(name, call) \
-    static host_status name(host_call *c) \
-    { \
-        udp_socket *u; \
-        return ARG_BORROW(c, 0, udp_socket_resource, &u) ? call : HOST_TRAP; \
+#define WITH_SOCKET(name, call)                                                                    \
+    static host_status name(host_call *c)                                                          \
+    {                                                                                              \
+        udp_socket *u;                                                                             \
+        return ARG_BORROW(c, 0, udp_socket_resource, &u) ? call : HOST_TRAP;                       \
     }
 WITH_SOCKET(remote_address, net_remote_address(c, u->s))
 WITH_SOCKET(get_hop_limit, net_get_hop_limit(c, u->s))
@@ -398,9 +388,9 @@ WITH_SOCKET(set_receive_buffer, net_set_buffer(c, u->s, SO_RCVBUF))
 WITH_SOCKET(get_send_buffer, net_get_buffer(c, u->s, SO_SNDBUF))
 WITH_SOCKET(set_send_buffer, net_set_buffer(c, u->s, SO_SNDBUF))
 
-#define SELF "func(self: borrow<udp-socket>"
+#define SELF    "func(self: borrow<udp-socket>"
 #define ADDRESS "ip-socket-address"
-#define DONE ") -> result<_, error-code>"
+#define DONE    ") -> result<_, error-code>"
 
 static const host_func udp_funcs[] = {
     {"[method]udp-socket.start-bind",
@@ -420,8 +410,7 @@ static const host_func udp_funcs[] = {
     {"[method]udp-socket.receive-buffer-size", SELF ") -> result<u64, error-code>",
      get_receive_buffer},
     {"[method]udp-socket.set-receive-buffer-size", SELF ", value: u64" DONE, set_receive_buffer},
-    {"[method]udp-socket.send-buffer-size", SELF ") -> result<u64, error-code>",
-     get_send_buffer},
+    {"[method]udp-socket.send-buffer-size", SELF ") -> result<u64, error-code>", get_send_buffer},
     {"[method]udp-socket.set-send-buffer-size", SELF ", value: u64" DONE, set_send_buffer},
     {"[method]udp-socket.subscribe", SELF ") -> pollable", udp_subscribe},
     {"[method]incoming-datagram-stream.receive",
@@ -453,9 +442,9 @@ const host_interface wasi_sockets_udp = {
              "resource incoming-datagram-stream;\n"
              "resource outgoing-datagram-stream;",
     .funcs = udp_funcs,
-    .resources = (const host_resource *const[]){&udp_socket_resource,
-                                                &incoming_datagram_stream_resource,
-                                                &outgoing_datagram_stream_resource, NULL},
+    .resources =
+        (const host_resource *const[]){&udp_socket_resource, &incoming_datagram_stream_resource,
+                                       &outgoing_datagram_stream_resource, NULL},
 };
 
 const host_interface wasi_sockets_udp_create = {

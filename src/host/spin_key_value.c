@@ -1,5 +1,5 @@
-/* Key-value as Spin has it: fermyon:spin/key-value@2.0.0 (a resource), and its first version without
- * a number (u32 handles). Which labels a component may open is in its manifest. */
+/* Key-value as Spin has it: fermyon:spin/key-value@2.0.0 (a resource), and its first version
+ * without a number (u32 handles). Which labels a component may open is in its manifest. */
 #include "host/kv.h"
 
 #include "base/limits.h"

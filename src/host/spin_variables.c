@@ -59,12 +59,16 @@ static host_status variables_get(host_call *c)
         return HOST_TRAP;
     if (!name_is_valid(name))
         return return_error(c, r, V2_INVALID_NAME,
-                            message(c, "'%.*s' is no variable name: lower-case letters, digits "
-                                       "and single underscores, first a letter", name));
+                            message(c,
+                                    "'%.*s' is no variable name: lower-case letters, digits "
+                                    "and single underscores, first a letter",
+                                    name));
     if (!variable_find(c->g, name, &value))
         return return_error(c, r, V2_UNDEFINED,
-                            message(c, "variable '%.*s' is not defined for this component; add "
-                                       "it to its [component.<id>.variables]", name));
+                            message(c,
+                                    "variable '%.*s' is not defined for this component; add "
+                                    "it to its [component.<id>.variables]",
+                                    name));
     return return_ok(c, r, value);
 }
 
@@ -73,9 +77,9 @@ const host_interface spin_variables_v2 = {
     .types = "variant error {\n"
              "    invalid-name(string), undefined(string), provider(string), other(string)\n"
              "}",
-    .funcs = (const host_func[]){{"get", "func(name: string) -> result<string, error>",
-                                  variables_get},
-                                 {0}},
+    .funcs =
+        (const host_func[]){{"get", "func(name: string) -> result<string, error>", variables_get},
+                            {0}},
 };
 
 enum { V1_PROVIDER, V1_INVALID_KEY };
@@ -99,9 +103,9 @@ const host_interface spin_config_v1 = {
     .types = "variant error {\n"
              "    provider(string), invalid-key(string), invalid-schema(string), other(string)\n"
              "}",
-    .funcs = (const host_func[]){{"get-config", "func(key: string) -> result<string, error>",
-                                  config_get},
-                                 {0}},
+    .funcs =
+        (const host_func[]){
+            {"get-config", "func(key: string) -> result<string, error>", config_get}, {0}},
 };
 
 static host_status store_get(host_call *c)

@@ -36,7 +36,7 @@ typedef struct {
                          error_info *ret_error);
     /* Removes n bytes that peek promised; to p unless NULL. */
     void (*take)(guest *g, input_stream *s, void *p, size_t n);
-    void (*want)(guest *g, input_stream *s); /* NULL: the source wakes by itself */
+    void (*want)(guest *g, input_stream *s);    /* NULL: the source wakes by itself */
     void (*release)(guest *g, input_stream *s); /* the stream goes; NULL: nothing to do */
 } input_ops;
 
@@ -55,7 +55,7 @@ typedef struct {
                           error_info *ret_error);
     /* Hands on what is buffered; *ret_done: all is handed on. NULL: nothing is ever buffered. */
     stream_state (*flush)(guest *g, output_stream *s, bool *ret_done, error_info *ret_error);
-    void (*want)(guest *g, output_stream *s); /* NULL: the sink wakes by itself */
+    void (*want)(guest *g, output_stream *s);    /* NULL: the sink wakes by itself */
     void (*release)(guest *g, output_stream *s); /* the stream goes; NULL: nothing to do */
 } output_ops;
 

@@ -6,7 +6,7 @@
 
 typedef struct {
     const host_interface *def;
-    str name;         /* def->name */
+    str name; /* def->name */
     wit_types types;
     const host_func **rows; /* of def->funcs and def->groups */
     functype *funcs;        /* as rows */

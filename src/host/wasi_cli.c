@@ -134,14 +134,8 @@ static host_status get_output(host_call *c, int stream)
     return return_handle(c, (object *)s);
 }
 
-static host_status get_stdout(host_call *c)
-{
-    return get_output(c, 1);
-}
-static host_status get_stderr(host_call *c)
-{
-    return get_output(c, 2);
-}
+static host_status get_stdout(host_call *c) { return get_output(c, 1); }
+static host_status get_stderr(host_call *c) { return get_output(c, 2); }
 
 #define USE_STREAMS "use wasi:io/streams@0.2.0.{input-stream, output-stream};"
 
@@ -175,7 +169,7 @@ static host_status no_terminal(host_call *c)
     return HOST_DONE;
 }
 
-#define USE_INPUT "use wasi:cli/terminal-input@0.2.0.{terminal-input};"
+#define USE_INPUT  "use wasi:cli/terminal-input@0.2.0.{terminal-input};"
 #define USE_OUTPUT "use wasi:cli/terminal-output@0.2.0.{terminal-output};"
 
 const host_interface wasi_cli_terminal_input = {
@@ -191,21 +185,21 @@ const host_interface wasi_cli_terminal_output = {
 const host_interface wasi_cli_terminal_stdin = {
     .name = "wasi:cli/terminal-stdin@0.2.0",
     .types = USE_INPUT,
-    .funcs = (const host_func[]){{"get-terminal-stdin", "func() -> option<terminal-input>",
-                                  no_terminal},
-                                 {0}},
+    .funcs =
+        (const host_func[]){{"get-terminal-stdin", "func() -> option<terminal-input>", no_terminal},
+                            {0}},
 };
 const host_interface wasi_cli_terminal_stdout = {
     .name = "wasi:cli/terminal-stdout@0.2.0",
     .types = USE_OUTPUT,
-    .funcs = (const host_func[]){{"get-terminal-stdout", "func() -> option<terminal-output>",
-                                  no_terminal},
-                                 {0}},
+    .funcs =
+        (const host_func[]){
+            {"get-terminal-stdout", "func() -> option<terminal-output>", no_terminal}, {0}},
 };
 const host_interface wasi_cli_terminal_stderr = {
     .name = "wasi:cli/terminal-stderr@0.2.0",
     .types = USE_OUTPUT,
-    .funcs = (const host_func[]){{"get-terminal-stderr", "func() -> option<terminal-output>",
-                                  no_terminal},
-                                 {0}},
+    .funcs =
+        (const host_func[]){
+            {"get-terminal-stderr", "func() -> option<terminal-output>", no_terminal}, {0}},
 };

@@ -3,15 +3,9 @@
  * every call, never frozen or coarsened. */
 #include "host/streams.h"
 
-static host_status monotonic_now(host_call *c)
-{
-    return return_u64(c, clock_mono());
-}
+static host_status monotonic_now(host_call *c) { return return_u64(c, clock_mono()); }
 
-static host_status monotonic_resolution(host_call *c)
-{
-    return return_u64(c, 1);
-}
+static host_status monotonic_resolution(host_call *c) { return return_u64(c, 1); }
 
 static bool deadline_ready(guest *g, pollable *p, bool want)
 {
@@ -67,15 +61,9 @@ static host_status return_datetime(host_call *c, ns t)
     return HOST_DONE;
 }
 
-static host_status wall_now(host_call *c)
-{
-    return return_datetime(c, clock_wall());
-}
+static host_status wall_now(host_call *c) { return return_datetime(c, clock_wall()); }
 
-static host_status wall_resolution(host_call *c)
-{
-    return return_datetime(c, 1);
-}
+static host_status wall_resolution(host_call *c) { return return_datetime(c, 1); }
 
 static const host_func wall_funcs[] = {
     {"now", "func() -> datetime", wall_now},
@@ -101,10 +89,7 @@ static host_status timezone_display(host_call *c)
     return HOST_DONE;
 }
 
-static host_status timezone_utc_offset(host_call *c)
-{
-    return return_u32(c, 0);
-}
+static host_status timezone_utc_offset(host_call *c) { return return_u32(c, 0); }
 
 static const host_func timezone_funcs[] = {
     {"display", "func(when: datetime) -> timezone-display", timezone_display},

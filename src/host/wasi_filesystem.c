@@ -15,16 +15,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static void descriptor_drop(guest *g, object *o)
-{
-    fs_file_unref(g, ((descriptor *)o)->f);
-}
+static void descriptor_drop(guest *g, object *o) { fs_file_unref(g, ((descriptor *)o)->f); }
 
 const host_resource descriptor_resource = {"descriptor", descriptor_drop};
 
 /* Takes over f. */
-object *fs_descriptor_new(guest *g, fs_file *f, bool is_directory, bool writable,
-                              uint32_t flags)
+object *fs_descriptor_new(guest *g, fs_file *f, bool is_directory, bool writable, uint32_t flags)
 {
     descriptor *d = f ? OBJECT_NEW(g, descriptor, descriptor_resource, NULL) : NULL;
     if (d) {
@@ -76,8 +72,7 @@ static fs_code file_check(const descriptor *d, uint32_t flag)
 }
 
 /* The path in slots i, i + 1, relative to d. */
-bool fs_arg_path(host_call *c, const descriptor *d, unsigned i, fs_path *ret,
-                     fs_code *ret_code)
+bool fs_arg_path(host_call *c, const descriptor *d, unsigned i, fs_path *ret, fs_code *ret_code)
 {
     str s;
     if (!arg_string(c, i, &s))
@@ -326,8 +321,8 @@ static bool arg_look_up(host_call *c, const descriptor *d, unsigned flags_slot, 
     if (!fs_arg_path(c, d, flags_slot + 1, &path, ret_code))
         return false;
     if (*ret_code == FS_OK)
-        *ret_fd = fs_open_beneath(d->f->fd, path.text, O_PATH | (follow ? 0 : O_NOFOLLOW),
-                                  ret_code);
+        *ret_fd =
+            fs_open_beneath(d->f->fd, path.text, O_PATH | (follow ? 0 : O_NOFOLLOW), ret_code);
     return true;
 }
 
@@ -435,8 +430,8 @@ static host_status is_same_object(host_call *c)
     struct stat sa, sb;
     if (!ARG_BORROW(c, 0, descriptor_resource, &a) || !ARG_BORROW(c, 1, descriptor_resource, &b))
         return HOST_TRAP;
-    bool same = fstat(a->f->fd, &sa) == 0 && fstat(b->f->fd, &sb) == 0 &&
-                sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+    bool same = fstat(a->f->fd, &sa) == 0 && fstat(b->f->fd, &sb) == 0 && sa.st_dev == sb.st_dev &&
+                sa.st_ino == sb.st_ino;
     return return_u32(c, same);
 }
 
@@ -455,7 +450,7 @@ static host_status filesystem_error_code(host_call *c)
 
 #define SELF "func(self: borrow<descriptor>"
 #define DONE " -> result<_, error-code>"
-#define NEW_TIMES \
+#define NEW_TIMES                                                                                  \
     "data-access-timestamp: new-timestamp, data-modification-timestamp: new-timestamp)"
 
 static const host_func types_funcs[] = {
@@ -465,8 +460,8 @@ static const host_func types_funcs[] = {
      SELF ", offset: filesize) -> result<output-stream, error-code>", write_via_stream},
     {"[method]descriptor.append-via-stream", SELF ") -> result<output-stream, error-code>",
      append_via_stream},
-    {"[method]descriptor.advise",
-     SELF ", offset: filesize, length: filesize, advice: advice)" DONE, advise},
+    {"[method]descriptor.advise", SELF ", offset: filesize, length: filesize, advice: advice)" DONE,
+     advise},
     {"[method]descriptor.sync-data", SELF ")" DONE, sync_file},
     {"[method]descriptor.get-flags", SELF ") -> result<descriptor-flags, error-code>", get_flags},
     {"[method]descriptor.get-type", SELF ") -> result<descriptor-type, error-code>", get_type},
@@ -527,8 +522,8 @@ const host_interface wasi_filesystem_types = {
         "resource directory-entry-stream;\n",
     .funcs = types_funcs,
     .groups = (const host_func *const[]){fs_directory_funcs, NULL},
-    .resources =
-        (const host_resource *const[]){&descriptor_resource, &directory_entry_stream_resource, NULL},
+    .resources = (const host_resource *const[]){&descriptor_resource,
+                                                &directory_entry_stream_resource, NULL},
 };
 
 /* --- preopens ------------------------------------------------------------------------------ */
@@ -543,8 +538,8 @@ static host_status get_directories(host_call *c)
         place pair = place_element(first, i);
         bool writable = h->preopens[i].writable;
         fs_file *f = fs_file_new(c->g, h->preopens[i].dir_fd, true);
-        object *d = fs_descriptor_new(c->g, f, true, writable,
-                                   FLAG_READ | (writable ? FLAG_MUTATE : 0u));
+        object *d =
+            fs_descriptor_new(c->g, f, true, writable, FLAG_READ | (writable ? FLAG_MUTATE : 0u));
         if (!put_handle(c, place_field(pair, 0), d) ||
             !put_string(c, place_field(pair, 1), h->preopens[i].guest_path))
             return HOST_TRAP;
@@ -555,7 +550,7 @@ static host_status get_directories(host_call *c)
 const host_interface wasi_filesystem_preopens = {
     .name = "wasi:filesystem/preopens@0.2.0",
     .types = "use wasi:filesystem/types@0.2.0.{descriptor};",
-    .funcs = (const host_func[]){{"get-directories", "func() -> list<tuple<descriptor, string>>",
-                                  get_directories},
-                                 {0}},
+    .funcs =
+        (const host_func[]){
+            {"get-directories", "func() -> list<tuple<descriptor, string>>", get_directories}, {0}},
 };

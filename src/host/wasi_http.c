@@ -119,8 +119,8 @@ static host_status send_informational(host_call *c)
     object_free(c->g, &headers->o);
     if (!result_place(c, &r))
         return HOST_TRAP;
-    error_info info = http_error(HTTP_INTERNAL_ERROR,
-                                 S("ebb sends no informational responses of guests"));
+    error_info info =
+        http_error(HTTP_INTERNAL_ERROR, S("ebb sends no informational responses of guests"));
     return put_http_error(c, put_case(c, r, 1), &info) ? HOST_DONE : HOST_TRAP;
 }
 

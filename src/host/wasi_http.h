@@ -120,12 +120,12 @@ struct body_out {
     unsigned refs;
     enum { BODY_WRITING, BODY_FINISHED, BODY_BROKEN } state;
     bool is_request;
-    bool closed; /* nobody takes bytes any more */
-    bool length_is_free; /* HEAD, 204, 304: the declared length is not that of the body */
+    bool closed;            /* nobody takes bytes any more */
+    bool length_is_free;    /* HEAD, 204, 304: the declared length is not that of the body */
     int64_t content_length; /* -1: none declared */
     uint64_t written;
     queue early;
-    fields *trailers; /* owned; NULL: none */
+    fields *trailers;      /* owned; NULL: none */
     const body_sink *sink; /* NULL: the head was not given away yet */
     void *sink_user;
 };
@@ -151,7 +151,7 @@ typedef struct {
 
 typedef struct {
     object o;
-    fields *headers; /* owned */
+    fields *headers;                     /* owned */
     str method, path, scheme, authority; /* pool copies; p == NULL: none (method: "GET") */
     bool body_taken;
     body_out *body;
@@ -166,7 +166,7 @@ typedef struct {
 typedef struct {
     object o;
     uint16_t status;
-    fields *headers; /* owned */
+    fields *headers;   /* owned */
     body_source *body; /* NULL: consumed */
 } incoming_response;
 

@@ -29,15 +29,14 @@ static host_status error_to_debug_string(host_call *c)
     if (!ARG_BORROW(c, 0, error_resource, &o) || !result_place(c, &r))
         return HOST_TRAP;
     const error_info *i = &o->info;
-    str text = i->text.n ? i->text
-                         : arena_printf(&c->g->scratch, "%s, code %u", domain_names[i->domain],
-                                        i->code);
+    str text = i->text.n
+                   ? i->text
+                   : arena_printf(&c->g->scratch, "%s, code %u", domain_names[i->domain], i->code);
     return put_string(c, r, text) ? HOST_DONE : HOST_TRAP;
 }
 
 static const host_func error_funcs[] = {
-    {"[method]error.to-debug-string", "func(self: borrow<error>) -> string",
-     error_to_debug_string},
+    {"[method]error.to-debug-string", "func(self: borrow<error>) -> string", error_to_debug_string},
     {0},
 };
 
@@ -230,22 +229,10 @@ static host_status stream_skip(host_call *c, bool blocking)
     return HOST_DONE;
 }
 
-static host_status input_read(host_call *c)
-{
-    return stream_read(c, false);
-}
-static host_status input_blocking_read(host_call *c)
-{
-    return stream_read(c, true);
-}
-static host_status input_skip(host_call *c)
-{
-    return stream_skip(c, false);
-}
-static host_status input_blocking_skip(host_call *c)
-{
-    return stream_skip(c, true);
-}
+static host_status input_read(host_call *c) { return stream_read(c, false); }
+static host_status input_blocking_read(host_call *c) { return stream_read(c, true); }
+static host_status input_skip(host_call *c) { return stream_skip(c, false); }
+static host_status input_blocking_skip(host_call *c) { return stream_skip(c, true); }
 
 static bool input_pollable_ready(guest *g, pollable *p, bool want)
 {
@@ -349,8 +336,8 @@ static host_status write_permitted(host_call *c, output_stream *s, const void *p
         return call_trap(c, "write of %llu bytes exceeds the permit of %llu given by check-write",
                          (unsigned long long)n, (unsigned long long)s->permit);
     s->permit -= n;
-    stream_state state = n ? output_write(c->g, s, p, (size_t)n, &e)
-                           : (s->closed ? STREAM_CLOSED : STREAM_OPEN);
+    stream_state state =
+        n ? output_write(c->g, s, p, (size_t)n, &e) : (s->closed ? STREAM_CLOSED : STREAM_OPEN);
     return return_state(c, r, state, &e);
 }
 
@@ -423,8 +410,10 @@ static host_status output_blocking_write_zeroes_and_flush(host_call *c)
     if (!ARG_BORROW(c, 0, output_stream_resource, &s) || !result_place(c, &r))
         return HOST_TRAP;
     if (n > BLOCKING_WRITE_MAX)
-        return call_trap(c, "Buffer too large for blocking-write-zeroes-and-flush (expected at "
-                            "most %d)", BLOCKING_WRITE_MAX);
+        return call_trap(c,
+                         "Buffer too large for blocking-write-zeroes-and-flush (expected at "
+                         "most %d)",
+                         BLOCKING_WRITE_MAX);
     return write_and_flush(c, s, NULL, (size_t)n, r);
 }
 
@@ -504,30 +493,23 @@ static host_status splice(host_call *c, bool blocking)
     return HOST_DONE;
 }
 
-static host_status output_splice(host_call *c)
-{
-    return splice(c, false);
-}
-static host_status output_blocking_splice(host_call *c)
-{
-    return splice(c, true);
-}
+static host_status output_splice(host_call *c) { return splice(c, false); }
+static host_status output_blocking_splice(host_call *c) { return splice(c, true); }
 
-#define IN "func(self: borrow<input-stream>, len: u64) -> "
-#define OUT "func(self: borrow<output-stream>"
+#define IN   "func(self: borrow<input-stream>, len: u64) -> "
+#define OUT  "func(self: borrow<output-stream>"
 #define DONE " -> result<_, stream-error>"
 
 static const host_func streams_funcs[] = {
     {"[method]input-stream.read", IN "result<list<u8>, stream-error>", input_read},
-    {"[method]input-stream.blocking-read", IN "result<list<u8>, stream-error>",
-     input_blocking_read, true},
+    {"[method]input-stream.blocking-read", IN "result<list<u8>, stream-error>", input_blocking_read,
+     true},
     {"[method]input-stream.skip", IN "result<u64, stream-error>", input_skip},
     {"[method]input-stream.blocking-skip", IN "result<u64, stream-error>", input_blocking_skip,
      true},
     {"[method]input-stream.subscribe", "func(self: borrow<input-stream>) -> pollable",
      input_subscribe},
-    {"[method]output-stream.check-write", OUT ") -> result<u64, stream-error>",
-     output_check_write},
+    {"[method]output-stream.check-write", OUT ") -> result<u64, stream-error>", output_check_write},
     {"[method]output-stream.write", OUT ", contents: list<u8>)" DONE, output_write_bytes},
     {"[method]output-stream.blocking-write-and-flush", OUT ", contents: list<u8>)" DONE,
      output_blocking_write_and_flush, true},

@@ -182,20 +182,11 @@ static host_status many(host_call *c, kv_kind kind)
     return kv_over(c, kind != KV_GET || put_pairs(c, ok, a.m) ? HOST_DONE : HOST_TRAP);
 }
 
-static host_status get_many(host_call *c)
-{
-    return many(c, KV_GET);
-}
+static host_status get_many(host_call *c) { return many(c, KV_GET); }
 
-static host_status set_many(host_call *c)
-{
-    return many(c, KV_SET);
-}
+static host_status set_many(host_call *c) { return many(c, KV_SET); }
 
-static host_status delete_many(host_call *c)
-{
-    return many(c, KV_DELETE);
-}
+static host_status delete_many(host_call *c) { return many(c, KV_DELETE); }
 
 const host_interface wasi_keyvalue_batch = {
     .name = "wasi:keyvalue/batch@0.2.0-draft2",
@@ -210,9 +201,8 @@ const host_interface wasi_keyvalue_batch = {
              "func(bucket: borrow<bucket>, key-values: list<tuple<string, list<u8>>>) -> "
              "result<_, error>",
              set_many, true},
-            {"delete-many",
-             "func(bucket: borrow<bucket>, keys: list<string>) -> result<_, error>", delete_many,
-             true},
+            {"delete-many", "func(bucket: borrow<bucket>, keys: list<string>) -> result<_, error>",
+             delete_many, true},
             {0},
         },
 };
@@ -399,9 +389,8 @@ const host_interface wasi_keyvalue_atomics = {
              "variant cas-error { store-error(error), cas-failed(cas) }",
     .funcs =
         (const host_func[]){
-            {"[static]cas.new",
-             "func(bucket: borrow<bucket>, key: string) -> result<cas, error>", atomics_cas_new,
-             true},
+            {"[static]cas.new", "func(bucket: borrow<bucket>, key: string) -> result<cas, error>",
+             atomics_cas_new, true},
             {"[method]cas.current", "func(self: borrow<cas>) -> result<option<list<u8>>, error>",
              atomics_cas_current, true},
             {"increment",

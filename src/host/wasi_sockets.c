@@ -74,8 +74,8 @@ net_socket *net_socket_new(guest *g, int family, int kind, net_code *ret_code)
         return *ret_code = net_code_of(errno), NULL;
     int yes = 1;
     net_socket *s = pool_take(&g->pool, sizeof *s);
-    if (!s || (family == AF_INET6 &&
-               setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) < 0)) {
+    if (!s ||
+        (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) < 0)) {
         close(fd);
         pool_give(&g->pool, s, sizeof *s);
         return *ret_code = NET_OUT_OF_MEMORY, NULL;
@@ -117,8 +117,8 @@ void net_socket_want(net_socket *s, unsigned events)
 
 bool net_socket_is(const net_socket *s, unsigned events)
 {
-    short what = (short)((events & LOOP_READABLE ? POLLIN : 0) |
-                         (events & LOOP_WRITABLE ? POLLOUT : 0));
+    short what =
+        (short)((events & LOOP_READABLE ? POLLIN : 0) | (events & LOOP_WRITABLE ? POLLOUT : 0));
     struct pollfd p = {.fd = s->fd, .events = what};
     return poll(&p, 1, 0) > 0;
 }
@@ -183,8 +183,7 @@ void put_address(host_call *c, place p, const net_address *a)
     put_int(c, place_field(r, 0), net_address_port(a));
     if (!v6) {
         for (uint32_t k = 0; k < 4; k++)
-            put_int(c, place_field(place_field(r, 1), k),
-                    ((const uint8_t *)&a->v4.sin_addr)[k]);
+            put_int(c, place_field(place_field(r, 1), k), ((const uint8_t *)&a->v4.sin_addr)[k]);
         return;
     }
     put_int(c, place_field(r, 1), ntohl(a->v6.sin6_flowinfo));
@@ -228,8 +227,8 @@ host_status net_get_hop_limit(host_call *c, net_socket *s)
     place r;
     if (!result_place(c, &r))
         return HOST_TRAP;
-    if (getsockopt(s->fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_UNICAST_HOPS : IP_TTL, &v,
-                   &n) < 0)
+    if (getsockopt(s->fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_UNICAST_HOPS : IP_TTL, &v, &n) <
+        0)
         return return_net_errno(c, r, -1);
     put_int(c, put_case(c, r, 0), (uint64_t)v);
     return HOST_DONE;
@@ -244,8 +243,9 @@ host_status net_set_hop_limit(host_call *c, net_socket *s)
         return HOST_TRAP;
     if (v == 0)
         return return_net(c, r, NET_INVALID_ARGUMENT);
-    return return_net_errno(c, r, setsockopt(s->fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP,
-                                             v6 ? IPV6_UNICAST_HOPS : IP_TTL, &v, sizeof v));
+    return return_net_errno(c, r,
+                            setsockopt(s->fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                                       v6 ? IPV6_UNICAST_HOPS : IP_TTL, &v, sizeof v));
 }
 
 /* Linux doubles what is set and tells the double. */
@@ -338,10 +338,10 @@ const host_interface wasi_sockets_network = {
              "record ipv6-socket-address { port: u16, flow-info: u32, address: ipv6-address,\n"
              "    scope-id: u32 }\n"
              "variant ip-socket-address { ipv4(ipv4-socket-address), ipv6(ipv6-socket-address) }\n",
-    .funcs = (const host_func[]){{"network-error-code",
-                                  "func(err: borrow<error>) -> option<error-code>",
-                                  network_error_code},
-                                 {0}},
+    .funcs =
+        (const host_func[]){{"network-error-code", "func(err: borrow<error>) -> option<error-code>",
+                             network_error_code},
+                            {0}},
     .resources = (const host_resource *const[]){&network_resource, NULL},
 };
 

@@ -192,9 +192,9 @@ static outcome instance_traps(const json_t *c, bytes b)
     if (!wast_component_new(wast.en, wast.l, wast.dir, b, &made, &e))
         return say_error(&e);
     wast_status s = wast_instance_new(made, &i, &e);
-    outcome o = s == WAST_DONE                           ? say(FAILED, "it instantiates")
+    outcome o = s == WAST_DONE                                   ? say(FAILED, "it instantiates")
                 : s == WAST_TRAP && text && strstr(e.text, text) ? say(PASSED, "%s", e.text)
-                                                         : say(FAILED, "%s", e.text);
+                                                                 : say(FAILED, "%s", e.text);
     wast_instance_free(i);
     wast_component_free(made);
     return o;
@@ -254,7 +254,8 @@ static outcome invoke(const json_t *action, const json_t *want, const char *want
         return say(n && n->unsupported ? SKIPPED : FAILED, "there is no instance");
     if (!name || !wast_memory_init(&m))
         return say(FAILED, "no name or no memory");
-    wast_status s = wast_invoke(n->instance, name, json_object_get(action, "args"), &m, &f, &at, &e);
+    wast_status s =
+        wast_invoke(n->instance, name, json_object_get(action, "args"), &m, &f, &at, &e);
     outcome o;
     if (s == WAST_ERROR)
         o = say_error(&e);
@@ -323,7 +324,8 @@ static void file_run(const char *path)
         fprintf(stderr, "%s:%d: %s\n", path, error.line, error.text);
         counts[FAILED]++;
     }
-    json_array_foreach(json_object_get(root, "commands"), i, c) {
+    json_array_foreach(json_object_get(root, "commands"), i, c)
+    {
         const char *kind = json_string_value(json_object_get(c, "type"));
         outcome o = command_run(c, kind ? kind : "");
         counts[o]++;
@@ -332,11 +334,10 @@ static void file_run(const char *path)
     file_forget();
     for (i = 0; i < 3; i++)
         wast.totals[i] += counts[i];
-    json_array_append_new(wast.report,
-                          json_pack("{s:s, s:I, s:I, s:I, s:o}", "file", path, "passed",
-                                    (json_int_t)counts[PASSED], "failed",
-                                    (json_int_t)counts[FAILED], "skipped",
-                                    (json_int_t)counts[SKIPPED], "lines", lines));
+    json_array_append_new(wast.report, json_pack("{s:s, s:I, s:I, s:I, s:o}", "file", path,
+                                                 "passed", (json_int_t)counts[PASSED], "failed",
+                                                 (json_int_t)counts[FAILED], "skipped",
+                                                 (json_int_t)counts[SKIPPED], "lines", lines));
     if (!wast.as_json)
         printf("%s: %zu passed, %zu failed, %zu skipped\n", path, counts[PASSED], counts[FAILED],
                counts[SKIPPED]);

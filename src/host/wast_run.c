@@ -247,7 +247,8 @@ static bool handle_host(abi_copier *c, const type *t, uint32_t index, uint32_t *
     const wast_component *of = h->of->of;
     guest_unit to = {.g = from->g, .handles = &h->of->handles, .index = UINT32_MAX};
     guest_call given = {.caller = from};
-    return resource_pass(&given, h->in, &of->plan, of->binding->resources, t, from, &to, index, ret);
+    return resource_pass(&given, h->in, &of->plan, of->binding->resources, t, from, &to, index,
+                         ret);
 }
 
 static const plan_name *export_find(const wast_component *c, const char *name)
@@ -306,8 +307,8 @@ static wast_status call(wast_instance *i, engine_instance *in, const plan_name *
     if (run(i, in) != ENGINE_DONE)
         return instance_died(i, in, e);
     if (f->type->result) {
-        c = (abi_copier){.dst = host_side(m), .realloc = realloc_host, .handle = handle_host,
-                         .user = &h};
+        c = (abi_copier){
+            .dst = host_side(m), .realloc = realloc_host, .handle = handle_host, .user = &h};
         guest_side(&c.src, &h);
         src[0] = slots[0].u64;
         if (!wast_alloc(m, f->type->result->align, f->type->result->size, ret_at))

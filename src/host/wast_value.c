@@ -29,14 +29,18 @@ bool wast_alloc(wast_memory *m, uint32_t align, uint64_t n, uint32_t *ret)
 static const char *kind_word(const type *t)
 {
     static const char *const words[] = {
-        [TYPE_BOOL] = "bool",       [TYPE_S8] = "s8",         [TYPE_U8] = "u8",
-        [TYPE_S16] = "s16",         [TYPE_U16] = "u16",       [TYPE_S32] = "s32",
-        [TYPE_U32] = "u32",         [TYPE_S64] = "s64",       [TYPE_U64] = "u64",
-        [TYPE_F32] = "f32",         [TYPE_F64] = "f64",       [TYPE_CHAR] = "char",
-        [TYPE_STRING] = "string",   [TYPE_LIST] = "list",     [TYPE_RECORD] = "record",
-        [TYPE_TUPLE] = "tuple",     [TYPE_VARIANT] = "variant", [TYPE_ENUM] = "enum",
-        [TYPE_OPTION] = "option",   [TYPE_RESULT] = "result", [TYPE_FLAGS] = "flags",
-        [TYPE_OWN] = "own",         [TYPE_BORROW] = "borrow", [TYPE_STREAM] = "stream",
+        [TYPE_BOOL] = "bool",       [TYPE_S8] = "s8",
+        [TYPE_U8] = "u8",           [TYPE_S16] = "s16",
+        [TYPE_U16] = "u16",         [TYPE_S32] = "s32",
+        [TYPE_U32] = "u32",         [TYPE_S64] = "s64",
+        [TYPE_U64] = "u64",         [TYPE_F32] = "f32",
+        [TYPE_F64] = "f64",         [TYPE_CHAR] = "char",
+        [TYPE_STRING] = "string",   [TYPE_LIST] = "list",
+        [TYPE_RECORD] = "record",   [TYPE_TUPLE] = "tuple",
+        [TYPE_VARIANT] = "variant", [TYPE_ENUM] = "enum",
+        [TYPE_OPTION] = "option",   [TYPE_RESULT] = "result",
+        [TYPE_FLAGS] = "flags",     [TYPE_OWN] = "own",
+        [TYPE_BORROW] = "borrow",   [TYPE_STREAM] = "stream",
         [TYPE_FUTURE] = "future",   [TYPE_ERROR_CONTEXT] = "error-context"};
     return words[t->kind];
 }
@@ -104,7 +108,8 @@ static bool case_of(const type *t, const json_t *v, uint32_t *ret_case, const js
         *ret_payload = *ret_case ? v : NULL;
         return true;
     default:
-        json_object_foreach((json_t *)(uintptr_t)v, name, payload) {
+        json_object_foreach((json_t *)(uintptr_t)v, name, payload)
+        {
             *ret_case = strcmp(name, "Err") == 0;
             *ret_payload = payload;
             return true;
@@ -126,7 +131,8 @@ static bool flags_of(const type *t, const json_t *v, uint64_t *ret)
     json_t *name;
     uint32_t k;
     *ret = 0;
-    json_array_foreach(v, i, name) {
+    json_array_foreach(v, i, name)
+    {
         if (!case_find(t, json_string_value(name), &k))
             return false;
         *ret |= UINT64_C(1) << k;
@@ -157,7 +163,8 @@ static bool span_store(wast_memory *m, const type *t, const json_t *v, uint32_t 
         n = (uint32_t)json_array_size(v);
         first = at;
         if (!json_is_array(v) || (t->length_fixed && n != t->length_fixed) ||
-            (!t->length_fixed && !wast_alloc(m, t->elem->align, (uint64_t)n * t->elem->size, &first)))
+            (!t->length_fixed &&
+             !wast_alloc(m, t->elem->align, (uint64_t)n * t->elem->size, &first)))
             return misfit(t, e);
         for (uint32_t i = 0; i < n; i++)
             if (!wast_store(m, t->elem, json_array_get(v, i), first + i * t->elem->size, e))
@@ -291,7 +298,8 @@ bool wast_equal(const wast_memory *m, const type *t, const json_t *want, uint32_
         if (!json_is_string(v) || t->kind > TYPE_U64)
             return false;
         bits = strtoull(json_string_value(v), NULL, 10);
-        return number_at(m, at, t->size) == (t->size == 8 ? bits : bits & ((UINT64_C(1) << 8 * t->size) - 1));
+        return number_at(m, at, t->size) ==
+               (t->size == 8 ? bits : bits & ((UINT64_C(1) << 8 * t->size) - 1));
     }
 }
 

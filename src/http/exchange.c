@@ -16,10 +16,7 @@
 
 enum { FIELDS_MAX = 1024 };
 
-const http_request *exchange_request(const http_exchange *x)
-{
-    return &x->request;
-}
+const http_request *exchange_request(const http_exchange *x) { return &x->request; }
 
 void exchange_bind(http_exchange *x, const exchange_callbacks *callbacks, void *user)
 {
@@ -57,8 +54,10 @@ static bool fields_take(const http_field *fields, size_t count, http_field *ret,
         if (f->name.n == 14 && str_eq_nocase(f->name, S("content-length"))) {
             uint64_t was = v;
             if (!str_to_u64(f->value, INT64_MAX, &v) || (has_length && v != was))
-                return err_set(e, ERR_INVALID, "the response's content-length '%.*s' is no number "
-                               "or differs from another one", STR(f->value));
+                return err_set(e, ERR_INVALID,
+                               "the response's content-length '%.*s' is no number "
+                               "or differs from another one",
+                               STR(f->value));
             has_length = true;
             *length = (int64_t)v;
         } else if (!field_is_hop(f->name)) {
@@ -95,10 +94,7 @@ bool exchange_start(http_exchange *x, unsigned status, const http_field *fields,
     return true;
 }
 
-bool exchange_started(const http_exchange *x)
-{
-    return x->started;
-}
+bool exchange_started(const http_exchange *x) { return x->started; }
 
 size_t exchange_room(const http_exchange *x)
 {
@@ -156,15 +152,9 @@ void exchange_free(http_exchange *x)
     x->ops->free(x);
 }
 
-uint64_t exchange_bytes_out(const http_exchange *x)
-{
-    return x->bytes_out;
-}
+uint64_t exchange_bytes_out(const http_exchange *x) { return x->bytes_out; }
 
-uint64_t exchange_bytes_in(const http_exchange *x)
-{
-    return x->bytes_in;
-}
+uint64_t exchange_bytes_in(const http_exchange *x) { return x->bytes_in; }
 
 str status_reason(unsigned status)
 {
@@ -172,26 +162,52 @@ str status_reason(unsigned status)
         unsigned status;
         str reason;
     } list[] = {
-        {200, {"OK", 2}}, {201, {"Created", 7}}, {202, {"Accepted", 8}},
-        {203, {"Non-Authoritative Information", 29}}, {204, {"No Content", 10}},
-        {205, {"Reset Content", 13}}, {206, {"Partial Content", 15}},
-        {300, {"Multiple Choices", 16}}, {301, {"Moved Permanently", 17}}, {302, {"Found", 5}},
-        {303, {"See Other", 9}}, {304, {"Not Modified", 12}}, {307, {"Temporary Redirect", 18}},
-        {308, {"Permanent Redirect", 18}}, {400, {"Bad Request", 11}}, {401, {"Unauthorized", 12}},
-        {402, {"Payment Required", 16}}, {403, {"Forbidden", 9}}, {404, {"Not Found", 9}},
-        {405, {"Method Not Allowed", 18}}, {406, {"Not Acceptable", 14}},
-        {407, {"Proxy Authentication Required", 29}}, {408, {"Request Timeout", 15}},
-        {409, {"Conflict", 8}}, {410, {"Gone", 4}}, {411, {"Length Required", 15}},
-        {412, {"Precondition Failed", 19}}, {413, {"Content Too Large", 17}},
-        {414, {"URI Too Long", 12}}, {415, {"Unsupported Media Type", 22}},
-        {416, {"Range Not Satisfiable", 21}}, {417, {"Expectation Failed", 18}},
-        {418, {"I'm a teapot", 12}}, {421, {"Misdirected Request", 19}},
-        {422, {"Unprocessable Content", 21}}, {425, {"Too Early", 9}},
-        {426, {"Upgrade Required", 16}}, {428, {"Precondition Required", 21}},
-        {429, {"Too Many Requests", 17}}, {431, {"Request Header Fields Too Large", 31}},
-        {500, {"Internal Server Error", 21}}, {501, {"Not Implemented", 15}},
-        {502, {"Bad Gateway", 11}}, {503, {"Service Unavailable", 19}},
-        {504, {"Gateway Timeout", 15}}, {505, {"HTTP Version Not Supported", 26}},
+        {200, {"OK", 2}},
+        {201, {"Created", 7}},
+        {202, {"Accepted", 8}},
+        {203, {"Non-Authoritative Information", 29}},
+        {204, {"No Content", 10}},
+        {205, {"Reset Content", 13}},
+        {206, {"Partial Content", 15}},
+        {300, {"Multiple Choices", 16}},
+        {301, {"Moved Permanently", 17}},
+        {302, {"Found", 5}},
+        {303, {"See Other", 9}},
+        {304, {"Not Modified", 12}},
+        {307, {"Temporary Redirect", 18}},
+        {308, {"Permanent Redirect", 18}},
+        {400, {"Bad Request", 11}},
+        {401, {"Unauthorized", 12}},
+        {402, {"Payment Required", 16}},
+        {403, {"Forbidden", 9}},
+        {404, {"Not Found", 9}},
+        {405, {"Method Not Allowed", 18}},
+        {406, {"Not Acceptable", 14}},
+        {407, {"Proxy Authentication Required", 29}},
+        {408, {"Request Timeout", 15}},
+        {409, {"Conflict", 8}},
+        {410, {"Gone", 4}},
+        {411, {"Length Required", 15}},
+        {412, {"Precondition Failed", 19}},
+        {413, {"Content Too Large", 17}},
+        {414, {"URI Too Long", 12}},
+        {415, {"Unsupported Media Type", 22}},
+        {416, {"Range Not Satisfiable", 21}},
+        {417, {"Expectation Failed", 18}},
+        {418, {"I'm a teapot", 12}},
+        {421, {"Misdirected Request", 19}},
+        {422, {"Unprocessable Content", 21}},
+        {425, {"Too Early", 9}},
+        {426, {"Upgrade Required", 16}},
+        {428, {"Precondition Required", 21}},
+        {429, {"Too Many Requests", 17}},
+        {431, {"Request Header Fields Too Large", 31}},
+        {500, {"Internal Server Error", 21}},
+        {501, {"Not Implemented", 15}},
+        {502, {"Bad Gateway", 11}},
+        {503, {"Service Unavailable", 19}},
+        {504, {"Gateway Timeout", 15}},
+        {505, {"HTTP Version Not Supported", 26}},
         {507, {"Insufficient Storage", 20}},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)

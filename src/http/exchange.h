@@ -37,9 +37,9 @@ typedef struct {
 } http_request;
 
 typedef enum {
-    BODY_OPEN,     /* more may come */
-    BODY_END,      /* everything was read; trailers are there */
-    BODY_ABORTED,  /* the client went away or broke the framing */
+    BODY_OPEN,    /* more may come */
+    BODY_END,     /* everything was read; trailers are there */
+    BODY_ABORTED, /* the client went away or broke the framing */
 } body_state;
 
 typedef struct {

@@ -28,9 +28,9 @@ struct http_exchange {
     /* The response. */
     unsigned status;
     bool started;
-    bool bodiless;          /* HEAD, 204, 304: what is written is counted and dropped */
-    bool gone;              /* the connection is; calls do nothing */
-    int64_t length;         /* -1: unknown */
+    bool bodiless;  /* HEAD, 204, 304: what is written is counted and dropped */
+    bool gone;      /* the connection is; calls do nothing */
+    int64_t length; /* -1: unknown */
 };
 
 /* The reason phrase of RFC 9110 15 or "". */

@@ -53,15 +53,9 @@ static bool all_of(str s, uint8_t class)
     return true;
 }
 
-bool token_is(str s)
-{
-    return s.n > 0 && all_of(s, TOKEN);
-}
+bool token_is(str s) { return s.n > 0 && all_of(s, TOKEN); }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 bool field_value_is(str v)
 {
@@ -74,11 +68,15 @@ bool fields_check(const http_field *fields, size_t count, err *e)
     for (size_t i = 0; i < count; i++) {
         const http_field *f = &fields[i];
         if (!token_is(f->name))
-            return err_set(e, ERR_INVALID, "a field name of %zu bytes is not a token (RFC 9110 "
-                           "5.6.2)", f->name.n);
+            return err_set(e, ERR_INVALID,
+                           "a field name of %zu bytes is not a token (RFC 9110 "
+                           "5.6.2)",
+                           f->name.n);
         if (!field_value_is(f->value))
-            return err_set(e, ERR_INVALID, "the value of field '%.*s' has control characters or "
-                           "blanks around it (RFC 9110 5.5)", STR(f->name));
+            return err_set(e, ERR_INVALID,
+                           "the value of field '%.*s' has control characters or "
+                           "blanks around it (RFC 9110 5.5)",
+                           STR(f->name));
         total += f->name.n + f->value.n;
     }
     return total <= FIELDS_BYTES_MAX ||
@@ -96,8 +94,8 @@ static bool name_in(str name, const str *list, size_t count)
 bool field_is_hop(str name)
 {
     static const str list[] = {
-        {"connection", 10}, {"keep-alive", 10}, {"proxy-connection", 16},
-        {"transfer-encoding", 17}, {"upgrade", 7}, {"http2-settings", 14},
+        {"connection", 10},        {"keep-alive", 10}, {"proxy-connection", 16},
+        {"transfer-encoding", 17}, {"upgrade", 7},     {"http2-settings", 14},
     };
     return name_in(name, list, sizeof list / sizeof *list);
 }
@@ -106,9 +104,17 @@ bool field_is_hop(str name)
 bool field_is_no_trailer(str name)
 {
     static const str list[] = {
-        {"content-length", 14}, {"host", 4}, {"trailer", 7}, {"te", 2}, {"expect", 6},
-        {"authorization", 13}, {"cookie", 6}, {"set-cookie", 10}, {"content-encoding", 16},
-        {"content-type", 12}, {"content-range", 13},
+        {"content-length", 14},
+        {"host", 4},
+        {"trailer", 7},
+        {"te", 2},
+        {"expect", 6},
+        {"authorization", 13},
+        {"cookie", 6},
+        {"set-cookie", 10},
+        {"content-encoding", 16},
+        {"content-type", 12},
+        {"content-range", 13},
     };
     return field_is_hop(name) || name_in(name, list, sizeof list / sizeof *list);
 }
@@ -174,6 +180,6 @@ bool authority_same(str a, str b, str default_port)
     str host_a, port_a, host_b, port_b;
     if (!authority_split(a, &host_a, &port_a) || !authority_split(b, &host_b, &port_b))
         return false;
-    return str_eq_nocase(host_a, host_b) && str_eq(port_a.n ? port_a : default_port,
-                                                   port_b.n ? port_b : default_port);
+    return str_eq_nocase(host_a, host_b) &&
+           str_eq(port_a.n ? port_a : default_port, port_b.n ? port_b : default_port);
 }

@@ -7,10 +7,7 @@
 
 /* token: letters, digits and !#$%&'*+-.^_`|~ */
 bool token_is(str s);
-static inline char ascii_lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
+static inline char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
 
 /* A name is a token; a value has no CR, LF, NUL or other control but tab, and neither begins nor
  * ends with blanks. */

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 enum {
-    PIPELINE_BYTES_MAX = 16 * 1024,    /* read ahead while a request is answered */
+    PIPELINE_BYTES_MAX = 16 * 1024, /* read ahead while a request is answered */
     PENDING_BYTES_MAX = STREAM_READ_BYTES_MAX + PIPELINE_BYTES_MAX,
     LINGER_BYTES_MAX = 1024 * 1024,
     OUT_BYTES_MAX = 2 * HTTP_BUFFER_BYTES + 512 * 1024, /* a head may have 128 kB of fields */
@@ -69,10 +69,7 @@ static void conn_gone(http1_conn *c)
     free(c);
 }
 
-void http1_conn_cut(http1_conn *c)
-{
-    conn_gone(c);
-}
+void http1_conn_cut(http1_conn *c) { conn_gone(c); }
 
 void http1_conn_closing(http1_conn *c, bool linger)
 {
@@ -85,8 +82,10 @@ void http1_conn_closing(http1_conn *c, bool linger)
 void http1_refusal_write(http1_conn *c, unsigned status)
 {
     str date = date_text((int64_t)(clock_wall() / NS_PER_S)), reason = status_reason(status);
-    buf_printf(http1_out(c), "HTTP/1.1 %u %.*s\r\ndate: %.*s\r\ncontent-length: 0\r\n"
-               "connection: close\r\n\r\n", status, STR(reason), STR(date));
+    buf_printf(http1_out(c),
+               "HTTP/1.1 %u %.*s\r\ndate: %.*s\r\ncontent-length: 0\r\n"
+               "connection: close\r\n\r\n",
+               status, STR(reason), STR(date));
 }
 
 static void conn_refuse(http1_conn *c, unsigned status, const char *reason)

@@ -23,8 +23,8 @@ void http1_head_decide(http1_exchange *x, bool empty)
         return;
     x->undecided = false;
     x->chunked = !empty;
-    buf_put_str(&x->c->out, empty ? S("content-length: 0\r\n\r\n")
-                                  : S("transfer-encoding: chunked\r\n\r\n"));
+    buf_put_str(&x->c->out,
+                empty ? S("content-length: 0\r\n\r\n") : S("transfer-encoding: chunked\r\n\r\n"));
 }
 
 /* While undecided, nothing of the response has left the buffer. */
@@ -37,10 +37,7 @@ void http1_response_retract(http1_exchange *x)
     }
 }
 
-static http1_exchange *of(const http_exchange *x)
-{
-    return (http1_exchange *)(uintptr_t)x;
-}
+static http1_exchange *of(const http_exchange *x) { return (http1_exchange *)(uintptr_t)x; }
 
 static body_state state_now(const http1_exchange *x)
 {
@@ -232,10 +229,7 @@ static void http1_abort(http_exchange *p, unsigned status, const http_field *fie
     exchange_done(x);
 }
 
-static void http1_free(http_exchange *p)
-{
-    server_exchange_give(of(p));
-}
+static void http1_free(http_exchange *p) { server_exchange_give(of(p)); }
 
 const exchange_ops http1_ops = {
     .read = http1_read,

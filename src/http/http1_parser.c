@@ -22,7 +22,7 @@
 #include <stdlib.h>
 
 enum {
-    EMPTY_LINES_MAX = 4,   /* bytes; some clients send a CRLF after a body (RFC 9112 2.2) */
+    EMPTY_LINES_MAX = 4, /* bytes; some clients send a CRLF after a body (RFC 9112 2.2) */
     METHOD_BYTES_MAX = 64,
     CHUNK_BYTES_PER_BODY_BYTE = 16, /* one-byte chunks cost 5 and their extensions a little */
 };

@@ -41,7 +41,7 @@ typedef struct {
     bool has_body;
     bool chunked;
     bool is_1_0;
-    bool keep_alive;      /* the client wants it and the version allows it */
+    bool keep_alive; /* the client wants it and the version allows it */
     bool expect_continue;
 } http1_head;
 
@@ -62,9 +62,9 @@ typedef struct {
     enum { P_START, P_LINE, P_FIELDS, P_LENGTH, P_CHUNKS, P_DONE, P_REFUSED } state;
     http1_event event; /* what a callback of llhttp has seen */
     bytes body;
-    size_t head_bytes;           /* of the request line and fields so far */
-    uint64_t body_bytes;         /* of the body so far, without chunk framing */
-    uint64_t chunk_bytes;        /* of chunk framing and trailers so far */
+    size_t head_bytes;                /* of the request line and fields so far */
+    uint64_t body_bytes;              /* of the body so far, without chunk framing */
+    uint64_t chunk_bytes;             /* of chunk framing and trailers so far */
     size_t name_at, name_n, value_at; /* the field that is being read */
     unsigned status;
     const char *reason;
@@ -77,10 +77,7 @@ void http1_parser_next(http1_parser *p, http1_head *head);
 /* Takes bytes up to the next event and returns how many. Not once the request is complete. */
 size_t http1_parse(http1_parser *p, const uint8_t *in, size_t n, http1_event *ret_event);
 /* The request is complete: after a head without body, the last piece of a body, or HTTP1_END. */
-static inline bool http1_parser_done(const http1_parser *p)
-{
-    return p->state == P_DONE;
-}
+static inline bool http1_parser_done(const http1_parser *p) { return p->state == P_DONE; }
 /* A byte of the request has been taken. */
 static inline bool http1_parser_begun(const http1_parser *p)
 {

@@ -26,10 +26,7 @@ enum {
     PASSES_PER_TURN = 4,          /* over the dirty list before events are looked for again */
 };
 
-static size_t or_default(size_t v, size_t by_default)
-{
-    return v ? v : by_default;
-}
+static size_t or_default(size_t v, size_t by_default) { return v ? v : by_default; }
 
 static bool turn_end(void *user);
 
@@ -39,8 +36,8 @@ http_server *http_server_new(loop *l, const http_server_config *config,
     http_server *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
-    *s = (http_server){
-        .l = l, .config = *config, .on_request = on_request, .user = user, .refs = 1};
+    *s =
+        (http_server){.l = l, .config = *config, .on_request = on_request, .user = user, .refs = 1};
     if (!loop_hook_add(l, turn_end, s, &s->hook, NULL)) {
         free(s);
         return NULL;
@@ -190,10 +187,7 @@ void http_server_adopt_take(http_server *s, int fd, str peer)
         s->config.on_refused(s->user, peer, 0, "no memory for a connection");
 }
 
-static void accepted(void *user, int fd, str peer)
-{
-    http_server_adopt_take(user, fd, peer);
-}
+static void accepted(void *user, int fd, str peer) { http_server_adopt_take(user, fd, peer); }
 
 bool http_server_listen(http_server *s, int fd, err *e)
 {
@@ -240,15 +234,9 @@ void server_refused(http1_conn *c, unsigned status, const char *reason)
         s->config.on_refused(s->user, (str){c->peer, c->peer_n}, status, reason);
 }
 
-size_t http_server_connections(const http_server *s)
-{
-    return s->connections;
-}
+size_t http_server_connections(const http_server *s) { return s->connections; }
 
-size_t http_server_active(const http_server *s)
-{
-    return s->active;
-}
+size_t http_server_active(const http_server *s) { return s->active; }
 
 /* --- spares --- */
 

@@ -13,15 +13,9 @@ struct chain {
     chain *prev, *next;
 };
 
-static inline void chain_init(chain *l)
-{
-    l->prev = l->next = l;
-}
+static inline void chain_init(chain *l) { l->prev = l->next = l; }
 
-static inline bool chain_alone(const chain *l)
-{
-    return l->next == l;
-}
+static inline bool chain_alone(const chain *l) { return l->next == l; }
 
 static inline void chain_remove(chain *l)
 {
@@ -61,35 +55,35 @@ typedef struct http1_exchange {
     http1_head head;
     buf in; /* of the request body, what the handler has not taken: from in_at on */
     size_t in_at;
-    body_state in_state;  /* what comes after `in` */
-    bool dispatched;      /* the handler knows it */
-    bool expect;          /* "100 Continue" is to be sent at the first read */
-    bool undecided;       /* the end of the head is held back: empty or chunked? */
+    body_state in_state; /* what comes after `in` */
+    bool dispatched;     /* the handler knows it */
+    bool expect;         /* "100 Continue" is to be sent at the first read */
+    bool undecided;      /* the end of the head is held back: empty or chunked? */
     bool chunked;
     bool until_close;
-    bool full;            /* on_writable is owed */
-    size_t start_at;      /* while undecided: where the response begins in the output */
+    bool full;       /* on_writable is owed */
+    size_t start_at; /* while undecided: where the response begins in the output */
 } http1_exchange;
 
 struct http1_conn {
-    chain waiting;    /* in server->waiting[wait] */
-    chain dirty;      /* in server->dirty: has work at the end of the turn */
+    chain waiting; /* in server->waiting[wait] */
+    chain dirty;   /* in server->dirty: has work at the end of the turn */
     http_server *server;
     stream *s;
-    ns since;        /* in its waiting list */
+    ns since;         /* in its waiting list */
     size_t left_seen; /* WAIT_WRITE: stream_unacknowledged at the last deadline */
-    uint8_t wait;    /* wait_for */
-    uint8_t state;   /* HTTP1_IDLE ... */
-    bool eof;        /* the client sends no more */
-    bool keep;       /* the connection outlives the response that was started */
-    bool broken;     /* writing failed: to be closed at the end of the turn */
-    bool linger;     /* input may be unread: end gently */
-    bool progress;   /* the client has sent or taken bytes since settle */
-    bool head_new;   /* a head has begun since settle */
+    uint8_t wait;     /* wait_for */
+    uint8_t state;    /* HTTP1_IDLE ... */
+    bool eof;         /* the client sends no more */
+    bool keep;        /* the connection outlives the response that was started */
+    bool broken;      /* writing failed: to be closed at the end of the turn */
+    bool linger;      /* input may be unread: end gently */
+    bool progress;    /* the client has sent or taken bytes since settle */
+    bool head_new;    /* a head has begun since settle */
     http1_parser parser;
     http1_exchange *x;
-    buf out;         /* to be written at the end of the turn */
-    buf pending;     /* input that is not parsed yet */
+    buf out;               /* to be written at the end of the turn */
+    buf pending;           /* input that is not parsed yet */
     uint64_t discard_left; /* unread body that is still thrown away for keep-alive's sake */
     uint8_t peer_n;
     char peer[LISTEN_ADDRESS_MAX];
@@ -168,10 +162,7 @@ void http1_refusal_write(http1_conn *c, unsigned status);
 /* --- http1_exchange.c --- */
 extern const exchange_ops http1_ops;
 /* Of the request body, read and not yet taken by the handler. */
-static inline size_t http1_in_waiting(const http1_exchange *x)
-{
-    return x->in.n - x->in_at;
-}
+static inline size_t http1_in_waiting(const http1_exchange *x) { return x->in.n - x->in_at; }
 /* Ends the held back head: with content-length 0, or chunked. Does nothing if it is not. */
 void http1_head_decide(http1_exchange *x, bool empty);
 /* Takes back a response whose head is still held back. */

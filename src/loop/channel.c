@@ -47,8 +47,8 @@ static int message_send(int fd, const uint8_t *p, size_t n, int passed)
     if (passed >= 0) {
         m.msg_control = &control;
         m.msg_controllen = sizeof control;
-        control.head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
-                                        .cmsg_type = SCM_RIGHTS};
+        control.head = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
         memcpy(CMSG_DATA(&control.head), &passed, sizeof passed);
     }
     for (;;) {
@@ -99,7 +99,9 @@ static void receive_some(channel *c)
             char space[CMSG_SPACE(sizeof(int))];
         } control;
         struct iovec whole = {space, sizeof space};
-        struct msghdr m = {.msg_iov = &whole, .msg_iovlen = 1, .msg_control = &control,
+        struct msghdr m = {.msg_iov = &whole,
+                           .msg_iovlen = 1,
+                           .msg_control = &control,
                            .msg_controllen = sizeof control};
         ssize_t n = recvmsg(c->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (n < 0 && errno == EINTR)

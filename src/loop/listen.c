@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 enum {
-    BACKLOG = 4096,        /* the kernel cuts it to net.core.somaxconn */
-    ACCEPT_PER_TURN = 64,  /* then those who are connected get their turn */
+    BACKLOG = 4096,       /* the kernel cuts it to net.core.somaxconn */
+    ACCEPT_PER_TURN = 64, /* then those who are connected get their turn */
 };
 #define ACCEPT_PAUSE (50 * NS_PER_MS)
 
@@ -67,8 +67,10 @@ static bool address_parse(str text, address *ret, socklen_t *ret_n, err *e)
     uint64_t port;
     char host[INET6_ADDRSTRLEN];
     if (colon == text.n || !str_to_u64(str_skip(text, colon + 1), 65535, &port))
-        return err_set(e, ERR_INVALID, "'%.*s' is no address to listen on; write IP:PORT, such as "
-                       "127.0.0.1:3000 or [::1]:3000", STR(text));
+        return err_set(e, ERR_INVALID,
+                       "'%.*s' is no address to listen on; write IP:PORT, such as "
+                       "127.0.0.1:3000 or [::1]:3000",
+                       STR(text));
     str name = str_head(text, colon);
     if (str_eq(name, S("localhost")))
         name = S("127.0.0.1");
@@ -94,8 +96,10 @@ static bool address_parse(str text, address *ret, socklen_t *ret_n, err *e)
             return true;
         }
     }
-    return err_set(e, ERR_INVALID, "'%.*s' is no IP address; names are not looked up, write "
-                   "127.0.0.1:3000 or [::1]:3000", STR(text));
+    return err_set(e, ERR_INVALID,
+                   "'%.*s' is no IP address; names are not looked up, write "
+                   "127.0.0.1:3000 or [::1]:3000",
+                   STR(text));
 }
 
 bool listen_is_free(str text, err *e)

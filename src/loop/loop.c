@@ -34,9 +34,7 @@ bool err_set_uv(err *e, int code, const char *what)
 
 /* --- turns --- */
 
-static void look_again(uv_idle_t *h)
-{
-}
+static void look_again(uv_idle_t *h) {}
 
 static void hooks_run(uv_prepare_t *h)
 {
@@ -100,7 +98,7 @@ void loop_free(loop *l)
     uv_close((uv_handle_t *)&l->after_sleep, NULL);
     uv_close((uv_handle_t *)&l->no_sleep, NULL);
     uv_close((uv_handle_t *)&l->alarm, NULL);
-    uv_run(&l->uv, UV_RUN_DEFAULT); /* the close callbacks */
+    uv_run(&l->uv, UV_RUN_DEFAULT);   /* the close callbacks */
     must(uv_loop_close(&l->uv) == 0); /* something was left open on it */
     while (l->hooks) {
         loop_hook *next = l->hooks->next;
@@ -119,9 +117,7 @@ bool loop_run(loop *l, err *e)
 }
 
 static void alarm_set(loop *l);
-static void no_op(void *user)
-{
-}
+static void no_op(void *user) {}
 
 void loop_turn(loop *l, unsigned wait_max_ms)
 {
@@ -132,15 +128,9 @@ void loop_turn(loop *l, unsigned wait_max_ms)
     loop_timer_stop(&limit);
 }
 
-void loop_stop(loop *l)
-{
-    uv_stop(&l->uv);
-}
+void loop_stop(loop *l) { uv_stop(&l->uv); }
 
-ns loop_now(const loop *l)
-{
-    return l->now;
-}
+ns loop_now(const loop *l) { return l->now; }
 
 /* --- hooks --- */
 
@@ -259,8 +249,8 @@ bool loop_timer_start(loop *l, loop_timer *t, ns after, void (*f)(void *user), v
         l->timers_cap = cap;
     }
     ns now = clock_mono();
-    *t = (loop_timer){.l = l, .due = after > UINT64_MAX - now ? UINT64_MAX : now + after,
-                      .f = f, .user = user};
+    *t = (loop_timer){
+        .l = l, .due = after > UINT64_MAX - now ? UINT64_MAX : now + after, .f = f, .user = user};
     heap_up(l, l->timers_count++, t);
     if (l->timers[0] == t)
         alarm_set(l);
@@ -287,10 +277,7 @@ struct loop_signal {
     void *user;
 };
 
-static void handle_free(uv_handle_t *h)
-{
-    free(h->data);
-}
+static void handle_free(uv_handle_t *h) { free(h->data); }
 
 static void signal_came(uv_signal_t *h, int signo)
 {
@@ -346,8 +333,8 @@ static void watch_came(uv_poll_t *h, int status, int events)
         w->f(w->user, was);
         return;
     }
-    w->f(w->user, (events & UV_READABLE ? LOOP_READABLE : 0u) |
-                      (events & UV_WRITABLE ? LOOP_WRITABLE : 0u));
+    w->f(w->user,
+         (events & UV_READABLE ? LOOP_READABLE : 0u) | (events & UV_WRITABLE ? LOOP_WRITABLE : 0u));
 }
 
 bool loop_watch_open(loop *l, int fd, void (*f)(void *user, unsigned events), void *user,
@@ -377,8 +364,10 @@ void loop_watch_set(loop_watch *w, unsigned events)
         uv_poll_stop(&w->uv);
         return;
     }
-    uv_poll_start(&w->uv, (events & LOOP_READABLE ? UV_READABLE : 0) |
-                              (events & LOOP_WRITABLE ? UV_WRITABLE : 0), watch_came);
+    uv_poll_start(&w->uv,
+                  (events & LOOP_READABLE ? UV_READABLE : 0) |
+                      (events & LOOP_WRITABLE ? UV_WRITABLE : 0),
+                  watch_came);
 }
 
 void loop_watch_close(loop_watch *w)

@@ -56,10 +56,7 @@ struct loop_timer {
 bool loop_timer_start(loop *l, loop_timer *t, ns after, void (*f)(void *user), void *user);
 /* Does nothing if it is stopped. */
 void loop_timer_stop(loop_timer *t);
-static inline bool loop_timer_active(const loop_timer *t)
-{
-    return t->heap_next != 0;
-}
+static inline bool loop_timer_active(const loop_timer *t) { return t->heap_next != 0; }
 
 /* --- signals ----------------------------------------------------------------------------------
  * f is called in a turn, not in the signal handler; several arrivals may become one call. Does not

@@ -19,10 +19,7 @@ struct process {
     bool gone, closing;
 };
 
-static void process_freed(uv_handle_t *h)
-{
-    free(h->data);
-}
+static void process_freed(uv_handle_t *h) { free(h->data); }
 
 static void process_gone(uv_process_t *h, int64_t status, int signo)
 {
@@ -73,15 +70,9 @@ bool process_spawn(loop *l, const process_options *o,
     return true;
 }
 
-pid_t process_pid(const process *p)
-{
-    return uv_process_get_pid(&p->uv);
-}
+pid_t process_pid(const process *p) { return uv_process_get_pid(&p->uv); }
 
-bool process_kill(process *p, int signo)
-{
-    return !p->gone && uv_process_kill(&p->uv, signo) == 0;
-}
+bool process_kill(process *p, int signo) { return !p->gone && uv_process_kill(&p->uv, signo) == 0; }
 
 void process_close(process *p)
 {

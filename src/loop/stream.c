@@ -47,8 +47,8 @@ static int handle_init(stream *s, int fd)
     int domain = 0;
     socklen_t n = sizeof domain;
     bool is_tcp = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain != AF_UNIX;
-    int code = is_tcp ? uv_tcp_init(&s->l->uv, &s->uv.tcp)
-                      : uv_pipe_init(&s->l->uv, &s->uv.pipe, 0);
+    int code =
+        is_tcp ? uv_tcp_init(&s->l->uv, &s->uv.tcp) : uv_pipe_init(&s->l->uv, &s->uv.pipe, 0);
     if (code)
         return code;
     s->uv.handle.data = s;
@@ -156,15 +156,9 @@ bool stream_write(stream *s, buf *b)
     return true;
 }
 
-bool stream_write_busy(const stream *s)
-{
-    return s->busy;
-}
+bool stream_write_busy(const stream *s) { return s->busy; }
 
-size_t stream_write_left(const stream *s)
-{
-    return uv_stream_get_write_queue_size(&s->uv.any);
-}
+size_t stream_write_left(const stream *s) { return uv_stream_get_write_queue_size(&s->uv.any); }
 
 size_t stream_unacknowledged(const stream *s)
 {
@@ -174,9 +168,7 @@ size_t stream_unacknowledged(const stream *s)
     return stream_write_left(s) + (size_t)n;
 }
 
-static void shutdown_done(uv_shutdown_t *r, int status)
-{
-}
+static void shutdown_done(uv_shutdown_t *r, int status) {}
 
 bool stream_shutdown_write(stream *s)
 {
@@ -184,10 +176,7 @@ bool stream_shutdown_write(stream *s)
     return uv_shutdown(&s->shutdown, &s->uv.any, shutdown_done) == 0;
 }
 
-void stream_reset_on_close(stream *s)
-{
-    s->reset = true;
-}
+void stream_reset_on_close(stream *s) { s->reset = true; }
 
 void stream_close(stream *s)
 {

@@ -13,7 +13,7 @@ struct loop {
     uv_timer_t alarm;          /* due at the earliest of `timers` */
     ns now;
     bool in_timers;
-    loop_hook *hooks;   /* in the order of calling */
+    loop_hook *hooks;    /* in the order of calling */
     loop_timer **timers; /* binary heap by `due` */
     size_t timers_count, timers_cap;
     uint8_t *read_buffer; /* STREAM_READ_BYTES_MAX, shared by all streams */

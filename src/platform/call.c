@@ -28,9 +28,9 @@ struct call {
     call_state state;
     bool cold, in_ready;
     uint32_t instances; /* that it may have at once: the component's units */
-    unsigned status;  /* for the log */
-    call *next;       /* in the queue, the ready list or the free list */
-    loop_timer timer; /* while it waits */
+    unsigned status;    /* for the log */
+    call *next;         /* in the queue, the ready list or the free list */
+    loop_timer timer;   /* while it waits */
     ns begun, last_progress;
     ns cpu_ns;
     size_t memory_bytes;

@@ -79,8 +79,8 @@ static bool stores_read(arena *a, const json_t *list, kv_store **ret, size_t *re
     kv_store *stores = ARENA_ARRAY(a, kv_store, n + 1);
     for (size_t i = 0; stores && i < n; i++) {
         const json_t *pair = json_array_get(list, i);
-        stores[i] = (kv_store){str_of(a, json_array_get(pair, 0)),
-                               str_of(a, json_array_get(pair, 1))};
+        stores[i] =
+            (kv_store){str_of(a, json_array_get(pair, 0)), str_of(a, json_array_get(pair, 1))};
         if (!stores[i].label.p || !stores[i].path.p)
             return false;
     }

@@ -104,8 +104,8 @@ static bool load(hosted *h, engine *en, err *e)
         str path = artifact_module_path(&h->a, h->config->artifact, k);
         if (!path.p)
             return err_no_memory(e);
-        if (!engine_module_open(en, path.p, &h->plan.units[k],
-                                host_binding_imports(h->binding, k), &h->modules[k], e))
+        if (!engine_module_open(en, path.p, &h->plan.units[k], host_binding_imports(h->binding, k),
+                                &h->modules[k], e))
             return false;
     }
     h->module = h->modules[h->unit];

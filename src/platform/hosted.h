@@ -14,12 +14,12 @@ typedef struct {
     bool transient_write;
     const worker_config *all; /* its stores */
     struct kv_client *kv;     /* the worker's; NULL: no component asks for a store */
-    arena a; /* plan, binding, host_component: while loaded */
+    arena a;                  /* plan, binding, host_component: while loaded */
     plan plan;
     host_binding *binding;
-    engine_module *module; /* of the handler's unit */
+    engine_module *module;   /* of the handler's unit */
     engine_module **modules; /* of each unit */
-    uint32_t unit, lift; /* of the handler */
+    uint32_t unit, lift;     /* of the handler */
     host_component host;
     outbound_rules outbound;
     int assets_fd;

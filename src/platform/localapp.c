@@ -469,8 +469,7 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
         .app = l.app, .components = components, .allow_transient_write = o->allow_transient_write};
     bool ok = variables_check(l.app, providers, &scratch, e) &&
               components_make(a, o, &l, &at, providers, components, e) &&
-              stores_make(a, o, &l, &at, e) &&
-              artifacts_make(a, o, &l, &at, components, e);
+              stores_make(a, o, &l, &at, e) && artifacts_make(a, o, &l, &at, components, e);
     if (!ok)
         localapp_unload(&l);
     else

@@ -161,13 +161,8 @@ static const int worker_calls[] = {
 };
 
 static const int store_calls[] = {
-    CALL(unlink),
-    CALL(lstat),
-    CALL(fchmod),
-    CALL(fchown),
-    CALL(ftruncate),
-    CALL(rmdir),
-    CALL(rename),
+    CALL(unlink),    CALL(lstat), CALL(fchmod), CALL(fchown),
+    CALL(ftruncate), CALL(rmdir), CALL(rename),
 };
 
 static bool allow(scmp_filter_ctx f, const int *calls, size_t n)

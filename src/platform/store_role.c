@@ -66,8 +66,8 @@ static bool config_read(store_process *s, kv_store **ret_stores, size_t *ret_cou
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, FD_CONFIG, 0);
     if (p == MAP_FAILED)
         return err_set_errno(e, "settings");
-    bool ok = store_config_read(&s->a, (bytes){p, (size_t)st.st_size}, ret_stores, ret_count,
-                                &format, e);
+    bool ok =
+        store_config_read(&s->a, (bytes){p, (size_t)st.st_size}, ret_stores, ret_count, &format, e);
     munmap(p, (size_t)st.st_size);
     if (ok)
         log_init(STDERR_FILENO, format, "store");

@@ -56,10 +56,13 @@ static void fd_send(int control, int fd)
     union {
         struct cmsghdr head;
         char space[CMSG_SPACE(sizeof(int))];
-    } passed = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
+    } passed = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                         .cmsg_level = SOL_SOCKET,
                          .cmsg_type = SCM_RIGHTS}};
     struct iovec whole = {&byte, 1};
-    struct msghdr m = {.msg_iov = &whole, .msg_iovlen = 1, .msg_control = &passed,
+    struct msghdr m = {.msg_iov = &whole,
+                       .msg_iovlen = 1,
+                       .msg_control = &passed,
                        .msg_controllen = sizeof passed};
     memcpy(CMSG_DATA(&passed.head), &fd, sizeof fd);
     if (sendmsg(control, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE &&
@@ -239,7 +242,7 @@ static void store_stop(slot_process *store)
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     fd_close(&store->control);
-    for (ns now; store->pid; ) {
+    for (ns now; store->pid;) {
         if (waitpid(store->pid, NULL, WNOHANG) == store->pid)
             return;
         if ((now = clock_mono()) >= end)

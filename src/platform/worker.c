@@ -1,7 +1,8 @@
 /* A worker: one loop, one HTTP server, one engine, the calls of its slot. It is told everything by
  * its settings (fd 3), accepts from its slot's socket (fd 4), and says one byte on fd 5 when it is
- * ready; on fd 5 it gets its channels to the store process. It holds nothing that must survive it: kill it at any time, the supervisor starts another.
- * SIGTERM drains. It goes on serving if the supervisor dies. */
+ * ready; on fd 5 it gets its channels to the store process. It holds nothing that must survive it:
+ * kill it at any time, the supervisor starts another. SIGTERM drains. It goes on serving if the
+ * supervisor dies. */
 #include "platform/role.h"
 
 #include "base/limits.h"
@@ -36,7 +37,7 @@ typedef struct {
     calls calls;
     kv_client *kv;    /* NULL: no component asks for a store */
     channel *control; /* brings channels to the store process; NULL: none, or the supervisor died */
-    buf info; /* body of /.well-known/spin/info */
+    buf info;         /* body of /.well-known/spin/info */
 } worker;
 
 static void answer(http_exchange *x, unsigned status, const http_field *fields, size_t count,

@@ -184,8 +184,7 @@ static void on_message(void *user, bytes message, int fd)
         if (fd >= 0) {
             ok = answer_map(k, fd);
         } else if ((ok = buf_put(&k->message, message.p, message.n))) {
-            k->answer.items =
-                (bytes){k->message.p + KV_HEAD_BYTES, k->message.n - KV_HEAD_BYTES};
+            k->answer.items = (bytes){k->message.p + KV_HEAD_BYTES, k->message.n - KV_HEAD_BYTES};
         }
         if (ok)
             call_done(k);

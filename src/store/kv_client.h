@@ -4,8 +4,8 @@
  *
  * Invariants
  * - At most STORE_IN_FLIGHT_MAX requests are with the store process; others wait here in order.
- * - on_done is called once, from the event loop, never inside kv_call_send; after kv_call_free it is
- *   not called any more (the request may be carried out nevertheless).
+ * - on_done is called once, from the event loop, never inside kv_call_send; after kv_call_free it
+ * is not called any more (the request may be carried out nevertheless).
  * - If the store process dies, requests that were with it fail: a write may or may not have
  *   happened. Those that waited here go to the next one. */
 #pragma once

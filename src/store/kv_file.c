@@ -97,8 +97,8 @@ static bool set_up(kv_file *f, err *e)
 
 bool kv_file_open(const char *path, kv_file **ret, err *e)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                SQLITE_OPEN_EXRESCODE;
+    int flags =
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     kv_file *f = calloc(1, sizeof *f);
     if (!f)
         return err_no_memory(e);
@@ -134,7 +134,8 @@ bool kv_file_moved(kv_file *f)
 {
     int moved = 0;
     return f->path &&
-           sqlite3_file_control(f->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved;
+           sqlite3_file_control(f->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+           moved;
 }
 
 bool kv_file_begin(kv_file *f, err *e) { return run(f, "BEGIN", e); }
@@ -315,8 +316,8 @@ static bool apply_swap(kv_file *f, str store, const kv_message *m, const kv_item
     if (!get(f, store, i[0].key, &s, &found, &now, e))
         return false;
     bool same = found == want->has_value &&
-                (!found || (now.n == want->value.n &&
-                            (!now.n || memcmp(now.p, want->value.p, now.n) == 0)));
+                (!found ||
+                 (now.n == want->value.n && (!now.n || memcmp(now.p, want->value.p, now.n) == 0)));
     if (!same) {
         buf_clear(out);
         kv_message_begin(out, m->id, KV_CHANGED, m->store);

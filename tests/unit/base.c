@@ -120,8 +120,8 @@ static void log_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings), cmocka_unit_test(numbers), cmocka_unit_test(utf8),
-        cmocka_unit_test(buffers), cmocka_unit_test(arenas),  cmocka_unit_test(errors),
+        cmocka_unit_test(strings),   cmocka_unit_test(numbers), cmocka_unit_test(utf8),
+        cmocka_unit_test(buffers),   cmocka_unit_test(arenas),  cmocka_unit_test(errors),
         cmocka_unit_test(log_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,10 +34,7 @@ static bytes file(const char *name)
     return (bytes){p, n};
 }
 
-static unsigned digit(char c)
-{
-    return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
-}
+static unsigned digit(char c) { return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10); }
 
 static bytes unhex(str s)
 {
@@ -163,8 +160,9 @@ static void imports_become_direct(void **state)
     assert_int_equal(flat.count[CORE_GLOBAL], 1);
     assert_int_equal(flat.count[CORE_TAG], 1);
     /* bump, f(x), table slot 1, global, a's byte 16, own byte 0 */
-    ASSERT_BODY(lifted("run"), "\0\x10\x02\x20\0\x10\x01\x41\x01\x11\x01\0\x23\0\x6a\x41\x10\x2d\0\0"
-                               "\x6a\x41\0\x28\x42\x01\0\x6a\x0b");
+    ASSERT_BODY(lifted("run"),
+                "\0\x10\x02\x20\0\x10\x01\x41\x01\x11\x01\0\x23\0\x6a\x41\x10\x2d\0\0"
+                "\x6a\x41\0\x28\x42\x01\0\x6a\x0b");
     assert_int_equal(unit.memories_count, 2);
     assert_int_equal(export_of("m0")->index, 0);
     assert_int_equal(export_of("m1")->index, 1);
@@ -457,8 +455,8 @@ static void memory_fails_in_components(void **state)
 
 static void memory_fails_in_groups(void **state)
 {
-    static const char *const groups[] = {"direct", "fold", "overlay", "start", "mentioned", "names",
-                                         "types"};
+    static const char *const groups[] = {"direct",    "fold",  "overlay", "start",
+                                         "mentioned", "names", "types"};
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
         core_source sources[GROUP_MAX];
         uint32_t n = group_read(groups[g], sources);

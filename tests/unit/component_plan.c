@@ -252,13 +252,21 @@ static void every_type_survives(void **state)
         params[n++] = (type_field){S("p"), &all[i]};
     }
     functype f = {.params = params, .params_count = n, .result = &all[0]};
-    plan_import import = {.kind = CANON_HOST, .interface = S("i"), .name = S("f"), .type = &f,
+    plan_import import = {.kind = CANON_HOST,
+                          .interface = S("i"),
+                          .name = S("f"),
+                          .type = &f,
                           .options = {.memory = 0, .realloc = 0}};
     functype_signature(&f, false, false, false, &import.signature);
     plan_lift lift = {.type = &f, .options = {.memory = 0, .realloc = 0}, .label = S("l")};
     functype_signature(&f, true, false, false, &lift.signature);
-    plan_unit unit = {.label = S("0"), .parent = UINT32_MAX, .imports = &import,
-                      .imports_count = 1, .lifts = &lift, .lifts_count = 1, .memories_count = 1,
+    plan_unit unit = {.label = S("0"),
+                      .parent = UINT32_MAX,
+                      .imports = &import,
+                      .imports_count = 1,
+                      .lifts = &lift,
+                      .lifts_count = 1,
+                      .memories_count = 1,
                       .reallocs_count = 1};
     plan_resource resource = {.name = S("r"), .imported = true, .unit = UINT32_MAX};
     plan p = {.units = &unit, .units_count = 1, .resources = &resource, .resources_count = 1}, q;

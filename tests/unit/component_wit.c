@@ -80,8 +80,8 @@ static void reads_every_kind(void **state)
 
 static void an_alias_of_a_resource_is_that_resource(void **state)
 {
-    functype f = func_of("resource fields; type headers = fields;",
-                         "func(a: borrow<headers>) -> headers");
+    functype f =
+        func_of("resource fields; type headers = fields;", "func(a: borrow<headers>) -> headers");
     assert_ptr_equal(f.params[0].type->resource, f.result->resource);
     assert_int_equal(f.result->kind, TYPE_OWN);
 }

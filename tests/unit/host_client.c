@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#define T "wasi:http/types"
+#define T       "wasi:http/types"
 #define STREAMS "wasi:io/streams"
 
 static http_server *server;
@@ -122,7 +122,7 @@ static engine_status run_on(engine_status s)
     return s;
 }
 
-#define call_on(interface, name, ...) \
+#define call_on(interface, name, ...)                                                              \
     assert_int_equal(run_on(hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__))), ENGINE_DONE)
 
 static uint32_t request(uint32_t method, const char *path, uint16_t to)

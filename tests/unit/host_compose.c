@@ -131,8 +131,8 @@ static memory one, two;
 /* The same text in every encoding, into every encoding and back. */
 static void strings(void **state)
 {
-    static const char *const texts[] = {"", "plain", "h\u00f6\u00e4\u00ff", "\u2603\u3042",
-                                        "a\U0001f370b", "\u00e9\u2603"};
+    static const char *const texts[] = {
+        "", "plain", "h\u00f6\u00e4\u00ff", "\u2603\u3042", "a\U0001f370b", "\u00e9\u2603"};
     static const struct {
         string_encoding encoding;
         const char *bytes[6];
@@ -232,8 +232,8 @@ static void padding(void **state)
     const type_field names[3] = {{S("a")}, {S("b")}, {S("c")}};
     type set = {.kind = TYPE_FLAGS, .fields = names, .fields_count = 3};
     assert_true(type_finish(&set, &e));
-    const type_field fields[3] = {{S("x"), type_primitive(TYPE_BOOL)},
-                                  {S("y"), type_primitive(TYPE_U32)}, {S("z"), &set}};
+    const type_field fields[3] = {
+        {S("x"), type_primitive(TYPE_BOOL)}, {S("y"), type_primitive(TYPE_U32)}, {S("z"), &set}};
     type record = {.kind = TYPE_RECORD, .fields = fields, .fields_count = 3};
     assert_true(type_finish(&record, &e));
     type list = {.kind = TYPE_LIST, .elem = &record};
@@ -258,8 +258,10 @@ static void reallocs_refused(void **state)
     const struct {
         uint32_t at;
         const char *text;
-    } cases[] = {{2, "unaligned pointer"}, {4096, "list content out-of-bounds"},
-                 {4092, "list content out-of-bounds"}, {UINT32_MAX - 3, "list content"}};
+    } cases[] = {{2, "unaligned pointer"},
+                 {4096, "list content out-of-bounds"},
+                 {4092, "list content out-of-bounds"},
+                 {UINT32_MAX - 3, "list content"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint64_t src[2] = {64, 2}, dst[2];
         memset(&two, 0, sizeof two);

@@ -5,7 +5,7 @@
 
 #include <sys/stat.h>
 
-#define T "wasi:filesystem/types"
+#define T       "wasi:filesystem/types"
 #define M(name) "[method]descriptor." name
 
 static char top[] = "/tmp/ebb-fs-XXXXXX";
@@ -60,10 +60,7 @@ static uint32_t open_at(uint32_t dir, uint32_t follow, const char *path, uint32_
 }
 
 /* The error-code of a result<_, error-code> at 1000, FS_OK if it is ok. */
-static uint32_t code(void)
-{
-    return hk_u8(1000) ? hk_u8(1001) : (uint32_t)FS_OK;
-}
+static uint32_t code(void) { return hk_u8(1000) ? hk_u8(1001) : (uint32_t)FS_OK; }
 
 static uint32_t path_call(const char *name, uint32_t dir, const char *path)
 {
@@ -122,7 +119,10 @@ static void reads_and_writes(void **state)
     assert_int_equal(hk_u64(1008), 10);
     hk_call(T, M("read"), f, 100, 3, 1000);
     assert_int_equal(hk_u32(1008), 12);
-    assert_memory_equal(hk_str(1004).p, "\0\0" "0123", 6);
+    assert_memory_equal(hk_str(1004).p,
+                        "\0\0"
+                        "0123",
+                        6);
     hk_call(T, M("read"), f, 100, 15, 1000);
     assert_true(hk_u32(1008) == 0 && hk_u8(1012) == 1);
     hk_call(T, M("read"), f, 100, UINT64_MAX, 1000);
@@ -331,10 +331,7 @@ static void files_are_bounded(void **state)
     assert_true(after <= before);
 }
 
-static int begin_all(void **state)
-{
-    return mkdtemp(top) ? hk_begin(state) : -1;
-}
+static int begin_all(void **state) { return mkdtemp(top) ? hk_begin(state) : -1; }
 
 static int end_all(void **state)
 {
@@ -345,9 +342,12 @@ static int end_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opens),         cmocka_unit_test(reads_and_writes),
-        cmocka_unit_test(streams),       cmocka_unit_test(stream_errors),
-        cmocka_unit_test(directories),   cmocka_unit_test(links),
+        cmocka_unit_test(opens),
+        cmocka_unit_test(reads_and_writes),
+        cmocka_unit_test(streams),
+        cmocka_unit_test(stream_errors),
+        cmocka_unit_test(directories),
+        cmocka_unit_test(links),
         cmocka_unit_test(files_are_bounded),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);

@@ -20,9 +20,28 @@ static uint64_t draw(void)
 
 static uint64_t draw_slot(void)
 {
-    static const uint64_t edges[] = {0, 1, 2, 3, 4, 5, 7, 8, 16, 255, 4096, 4097, 65535, 65536,
-                                     64 * 65536 - 8, 64 * 65536 - 1, 64 * 65536, INT32_MAX,
-                                     UINT32_MAX, UINT32_MAX - 7, INT64_MAX, UINT64_MAX};
+    static const uint64_t edges[] = {0,
+                                     1,
+                                     2,
+                                     3,
+                                     4,
+                                     5,
+                                     7,
+                                     8,
+                                     16,
+                                     255,
+                                     4096,
+                                     4097,
+                                     65535,
+                                     65536,
+                                     64 * 65536 - 8,
+                                     64 * 65536 - 1,
+                                     64 * 65536,
+                                     INT32_MAX,
+                                     UINT32_MAX,
+                                     UINT32_MAX - 7,
+                                     INT64_MAX,
+                                     UINT64_MAX};
     switch (draw() % 8) {
     case 0:
         return edges[draw() % (sizeof edges / sizeof *edges)];
@@ -159,13 +178,22 @@ static void play(int dir_fd)
     hk_exchange x;
     slot args[2];
     err e;
-    hk.component = (host_component){.handles_max = 64, .preopens = &pre, .preopens_count = 1,
-                                    .environment = some, .environment_count = 1,
-                                    .variables = some, .variables_count = 1};
+    hk.component = (host_component){.handles_max = 64,
+                                    .preopens = &pre,
+                                    .preopens_count = 1,
+                                    .environment = some,
+                                    .environment_count = 1,
+                                    .variables = some,
+                                    .variables_count = 1};
     hk_open();
-    hkx_init(&x, (http_request){.method = S("POST"), .target = S("/"), .has_body = true,
-                                .fields = some, .fields_count = 1, .scheme = S("http"),
-                                .authority = S("h"), .content_length = -1});
+    hkx_init(&x, (http_request){.method = S("POST"),
+                                .target = S("/"),
+                                .has_body = true,
+                                .fields = some,
+                                .fields_count = 1,
+                                .scheme = S("http"),
+                                .authority = S("h"),
+                                .content_length = -1});
     buf_put_str(&x.body, S("some bytes of a body"));
     assert_true(guest_http_begin(hk.g, &x.x, &x.x.request, args, &e));
     fill();

@@ -1,7 +1,7 @@
 /* wasi:http, the side that answers a request: heads, bodies both ways, the rules of spin.md 3.4. */
 #include "host_kit.h"
 
-#define T "wasi:http/types"
+#define T       "wasi:http/types"
 #define STREAMS "wasi:io/streams"
 
 static hk_exchange x;
@@ -25,10 +25,7 @@ static void begin_with(http_request r)
     assert_true(args[0].u32 == 1 && args[1].u32 == 2);
 }
 
-static void begin(void)
-{
-    begin_with((http_request){.method = S("GET")});
-}
+static void begin(void) { begin_with((http_request){.method = S("GET")}); }
 
 static void end(void)
 {
@@ -140,8 +137,9 @@ static void fields_are_checked(void **state)
     assert_int_equal(append(f, "", "value"), 1);
     assert_int_equal(append(f, "name", "a\r\nb: c"), 1);
     assert_int_equal(append(f, "name\n", "a"), 1);
-    static const char *forbidden[] = {"Connection", "keep-alive", "Host", "transfer-encoding",
-                                      "upgrade", "proxy-connection", "http2-settings"};
+    static const char *forbidden[] = {"Connection",        "keep-alive", "Host",
+                                      "transfer-encoding", "upgrade",    "proxy-connection",
+                                      "http2-settings"};
     for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++)
         assert_int_equal(append(f, forbidden[i], "x"), 2);
     hk_memory()[3000] = 0;
@@ -573,10 +571,18 @@ static void outgoing_requests(void **state)
     static const struct {
         const char *authority;
         bool valid;
-    } cases[] = {{"example.com", true},     {"example.com:80", true}, {"[::1]:8080", true},
-                 {"[::1]", true},           {"", false},              {"a b", false},
-                 {"user@example.com", false}, {"a:99999", false},     {"a:b", false},
-                 {"a/b", false},            {"::1", false},           {"[::1]x", false}};
+    } cases[] = {{"example.com", true},
+                 {"example.com:80", true},
+                 {"[::1]:8080", true},
+                 {"[::1]", true},
+                 {"", false},
+                 {"a b", false},
+                 {"user@example.com", false},
+                 {"a:99999", false},
+                 {"a:b", false},
+                 {"a/b", false},
+                 {"::1", false},
+                 {"[::1]x", false}};
     begin();
     hk_call(T, "[constructor]outgoing-request", new_fields());
     uint32_t q = hk_slots[0].u32;

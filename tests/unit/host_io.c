@@ -2,7 +2,7 @@
 #include "host_kit.h"
 
 #define STREAMS "wasi:io/streams"
-#define CLOCK "wasi:clocks/monotonic-clock"
+#define CLOCK   "wasi:clocks/monotonic-clock"
 
 static uint32_t one(const char *interface, const char *name)
 {
@@ -90,8 +90,8 @@ static void random_is_not_the_same_twice(void **state)
     assert_true(hk_u32(1004) == 16 && hk_u64(hk_u32(1000)) != hk_u64(hk_u32(1000) + 8));
     hk_call("wasi:random/insecure-seed", "insecure-seed", 1000);
     assert_true(hk_u64(1000) != hk_u64(1008));
-    hk_trap("random bytes asked for at once", "wasi:random/random", "get-random-bytes",
-            UINT64_MAX, 1000);
+    hk_trap("random bytes asked for at once", "wasi:random/random", "get-random-bytes", UINT64_MAX,
+            1000);
     hk_trap("pointer not aligned", "wasi:random/insecure-seed", "insecure-seed", 1001);
     hk_trap("out of bounds", "wasi:random/insecure-seed", "insecure-seed", 0xfffffff8);
     hk_close();
@@ -120,8 +120,9 @@ static void environment_and_variables(void **state)
     static const struct {
         const char *name;
         uint32_t v2, v1;
-    } bad[] = {{"missing", 1, 0},  {"UPPER", 0, 1}, {"invalid-name", 0, 1}, {"4x", 0, 1},
-               {"a__b", 0, 1},     {"a_", 0, 1},    {"", 0, 1},             {"invalid!name", 0, 1}};
+    } bad[] = {{"missing", 1, 0}, {"UPPER", 0, 1},       {"invalid-name", 0, 1},
+               {"4x", 0, 1},      {"a__b", 0, 1},        {"a_", 0, 1},
+               {"", 0, 1},        {"invalid!name", 0, 1}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         hk_call("fermyon:spin/variables", "get", 2000, hk_put(2000, bad[i].name), 1000);
         assert_int_equal(hk_u8(1000), 1);

@@ -6,9 +6,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
-#define TCP "wasi:sockets/tcp"
-#define UDP "wasi:sockets/udp"
-#define LOOKUP "wasi:sockets/ip-name-lookup"
+#define TCP     "wasi:sockets/tcp"
+#define UDP     "wasi:sockets/udp"
+#define LOOKUP  "wasi:sockets/ip-name-lookup"
 #define STREAMS "wasi:io/streams"
 #define M(name) "[method]tcp-socket." name
 #define U(name) "[method]udp-socket." name
@@ -59,14 +59,11 @@ static engine_status run_on(engine_status s)
     return s;
 }
 
-#define call_on(interface, name, ...) \
+#define call_on(interface, name, ...)                                                              \
     assert_int_equal(run_on(hk_start(hk_find(interface, name), HK_ARGS(__VA_ARGS__))), ENGINE_DONE)
 
 /* result<_, error-code> at 1000 */
-static uint32_t code(void)
-{
-    return hk_u8(1000) ? hk_u8(1001) : (uint32_t)NET_OK;
-}
+static uint32_t code(void) { return hk_u8(1000) ? hk_u8(1001) : (uint32_t)NET_OK; }
 
 static uint32_t new_socket(const char *interface, const char *name, uint32_t family)
 {
@@ -138,9 +135,9 @@ static void tcp_echo(void **state)
     int waits = 0;
     size_t drained = 0;
     for (int i = 0; i < 2000 && !waits; i++) {
-        engine_status st = hk_start(
-            hk_find(STREAMS, "[method]output-stream.blocking-write-zeroes-and-flush"),
-            HK_ARGS(out, 4096, 1000));
+        engine_status st =
+            hk_start(hk_find(STREAMS, "[method]output-stream.blocking-write-zeroes-and-flush"),
+                     HK_ARGS(out, 4096, 1000));
         waits += st == ENGINE_WAIT;
     }
     assert_int_equal(waits, 1);
@@ -215,9 +212,7 @@ static void option(const char *interface, uint32_t s, const char *get, const cha
     assert_int_equal(code(), NET_OK);
     hk_call(interface, get, s, 1000);
     assert_int_equal(hk_u8(1000), 0);
-    uint64_t got = size == 8   ? hk_u64(1008)
-                   : size == 4 ? hk_u32(1004)
-                               : hk_u8(1001);
+    uint64_t got = size == 8 ? hk_u64(1008) : size == 4 ? hk_u32(1004) : hk_u8(1001);
     if (got != v)
         fail_msg("%s: %llu", get, (unsigned long long)got);
     hk_call(interface, set, s, 0, 1000);
@@ -411,9 +406,12 @@ static int end_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tcp_echo),      cmocka_unit_test(tcp_denied),
-        cmocka_unit_test(options),       cmocka_unit_test(udp_both_ways),
-        cmocka_unit_test(names_are_looked_up), cmocka_unit_test(network_errors),
+        cmocka_unit_test(tcp_echo),
+        cmocka_unit_test(tcp_denied),
+        cmocka_unit_test(options),
+        cmocka_unit_test(udp_both_ways),
+        cmocka_unit_test(names_are_looked_up),
+        cmocka_unit_test(network_errors),
     };
     return cmocka_run_group_tests(tests, hk_begin, end_all);
 }

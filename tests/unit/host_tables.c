@@ -83,8 +83,8 @@ static void binding_explains(void **state)
 {
     functype exit_f = func_of(S("wasi:cli/exit@0.2.0"), "func(status: result)");
     functype other = func_of(S("wasi:cli/exit@0.2.0"), "func(status: u8)");
-    host_missing m = missing_of((plan_import){.interface = S("wasi:cli/exit@0.2.9"),
-                                              .name = S("exit")}, &exit_f);
+    host_missing m = missing_of(
+        (plan_import){.interface = S("wasi:cli/exit@0.2.9"), .name = S("exit")}, &exit_f);
     assert_int_equal(m.reason.n, 0);
     m = missing_of((plan_import){.interface = S("wasi:cli/exit@0.2.9"), .name = S("exit")}, &other);
     contains(m.reason, "func(status: u8)");
@@ -107,10 +107,13 @@ static void the_handler_is_found(void **state)
     functype f = func_of(S("wasi:http/types@0.2.0"),
                          "func(request: incoming-request, response-out: response-outparam)");
     functype g = func_of(S("wasi:http/types@0.2.0"), "func(request: incoming-request)");
-    plan_name x[] = {{.interface = S("wasi:http/incoming-handler@0.2.3"), .name = S("handle"),
-                      .type = &f, .unit = 3, .lift = 7},
-                     {.interface = S("wasi:http/incoming-handler@0.2.0"), .name = S("handle"),
-                      .type = &f}};
+    plan_name x[] = {
+        {.interface = S("wasi:http/incoming-handler@0.2.3"),
+         .name = S("handle"),
+         .type = &f,
+         .unit = 3,
+         .lift = 7},
+        {.interface = S("wasi:http/incoming-handler@0.2.0"), .name = S("handle"), .type = &f}};
     plan p = {.exports = x, .exports_count = 1};
     uint32_t unit = 0, lift = 0;
     assert_true(host_http_handler(&p, &unit, &lift, &e));

@@ -196,8 +196,8 @@ static int plain_body(llhttp_t *ll, const char *at, size_t n)
 static int plain_done(llhttp_t *ll)
 {
     plain *p = ll->data;
-    p->n += (size_t)snprintf(p->text + p->n, sizeof p->text - p->n, "%s%llu", p->n ? " " : "",
-                             p->body);
+    p->n +=
+        (size_t)snprintf(p->text + p->n, sizeof p->text - p->n, "%s%llu", p->n ? " " : "", p->body);
     p->body = 0;
     return 0;
 }
@@ -208,10 +208,7 @@ static int plain_no_upgrade(llhttp_t *ll)
     return 0;
 }
 
-static bool is_digits(const char *text)
-{
-    return text[strspn(text, "0123456789 ")] == 0;
-}
+static bool is_digits(const char *text) { return text[strspn(text, "0123456789 ")] == 0; }
 
 static unsigned both_accept;
 
@@ -362,8 +359,8 @@ static unsigned status_padded(const http1_limits *l, const char *before, size_t 
 
 static void limits_hold(void **state)
 {
-    http1_limits l = {.head_bytes_max = 1000, .headers_max = 3, .uri_bytes_max = 100,
-                      .body_bytes_max = 10};
+    http1_limits l = {
+        .head_bytes_max = 1000, .headers_max = 3, .uri_bytes_max = 100, .body_bytes_max = 10};
     const char *rest = " HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_int_equal(status_padded(&l, "GET /", 99, rest), 0);
     assert_int_equal(status_padded(&l, "GET /", 100, rest), 414);
@@ -377,15 +374,15 @@ static void limits_hold(void **state)
     assert_int_equal(status_padded(&l, head, 100000, ""), 431);
     assert_int_equal(status_padded(&l, "GET / HTTP/1.1\r\n", 100000, ""), 431);
 
-    assert_int_equal(status_padded(&l, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nC:", 1,
-                                   "\r\n\r\n"), 0);
-    assert_int_equal(status_padded(&l, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nC: d\r\nE:", 1,
-                                   "\r\n\r\n"), 431);
+    assert_int_equal(status_padded(&l, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nC:", 1, "\r\n\r\n"),
+                     0);
+    assert_int_equal(
+        status_padded(&l, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nC: d\r\nE:", 1, "\r\n\r\n"), 431);
 
-    assert_int_equal(status_padded(&l, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
-                                   10, ""), 0);
-    assert_int_equal(status_padded(&l, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n",
-                                   0, ""), 413);
+    assert_int_equal(
+        status_padded(&l, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n", 10, ""), 0);
+    assert_int_equal(
+        status_padded(&l, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", 0, ""), 413);
     const char *chunked = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     char *before = malloc(200);
     snprintf(before, 200, "%s5\r\nabcde\r\n5\r\n", chunked);
@@ -407,11 +404,8 @@ static void limits_hold(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(corpus),
-        cmocka_unit_test(llhttp_agrees),
-        cmocka_unit_test(heads),
-        cmocka_unit_test(trailers),
-        cmocka_unit_test(limits_hold),
+        cmocka_unit_test(corpus),   cmocka_unit_test(llhttp_agrees), cmocka_unit_test(heads),
+        cmocka_unit_test(trailers), cmocka_unit_test(limits_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

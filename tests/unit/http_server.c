@@ -11,10 +11,7 @@ static void answer(http_exchange *x, const char *body)
     exchange_end(x, NULL, 0);
 }
 
-static void hello(http_exchange *x)
-{
-    answer(x, "hello");
-}
+static void hello(http_exchange *x) { answer(x, "hello"); }
 
 /* Answers with the request's target. */
 static void name_target(http_exchange *x)
@@ -199,8 +196,9 @@ static void framing(void **state)
     const char *head_request = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
     given(GET, 200, -1, "", ANSWER_EMPTY);
     given(GET, 200, 0, "", ANSWER_EMPTY);
-    given(GET, 200, -1, "hello", ANSWER_HEAD "transfer-encoding: chunked\r\n\r\n"
-                                 "5\r\nhello\r\n0\r\n\r\n");
+    given(GET, 200, -1, "hello",
+          ANSWER_HEAD "transfer-encoding: chunked\r\n\r\n"
+                      "5\r\nhello\r\n0\r\n\r\n");
     given("GET / HTTP/1.0\r\n\r\n", 200, -1, "hello", ANSWER_HEAD "\r\nhello");
     given(GET, 204, -1, "hello", "HTTP/1.1 204 No Content\r\ndate: *\r\n\r\n");
     given(GET, 204, 5, "hello", "HTTP/1.1 204 No Content\r\ndate: *\r\n\r\n");
@@ -214,8 +212,8 @@ static void framing(void **state)
     length_given = 3;
     body_given = "hello";
     client_send(&c, GET GET);
-    client_expect(&c, ANSWER_HEAD "content-length: 3\r\n\r\nhel"
-                      ANSWER_HEAD "content-length: 3\r\n\r\nhel");
+    client_expect(&c, ANSWER_HEAD "content-length: 3\r\n\r\nhel" ANSWER_HEAD
+                                  "content-length: 3\r\n\r\nhel");
     /* Short of it the connection ends, so that nobody takes the next response for the rest. */
     length_given = 6;
     client_send(&c, GET GET);
@@ -261,28 +259,42 @@ static void fields_refused(void **state)
         const char *name, *value;
         size_t name_n, value_n;
     } bad[] = {
-        {"", "v", 0, 1}, {"a b", "v", 3, 1}, {"a:", "v", 2, 1}, {"a\r\nb", "v", 4, 1},
-        {"a\0b", "v", 3, 1}, {"\xc3\xa9", "v", 2, 1}, {"a", "b\r\nc: d", 1, 7}, {"a", "b\nc", 1, 3},
-        {"a", "b\rc", 1, 3}, {"a", "b\0c", 1, 3}, {"a", " b", 1, 2}, {"a", "b\t", 1, 2},
-        {"a", "b\x7f", 1, 2}, {"content-length", "x", 14, 1}, {"Content-Length", "-1", 14, 2},
+        {"", "v", 0, 1},
+        {"a b", "v", 3, 1},
+        {"a:", "v", 2, 1},
+        {"a\r\nb", "v", 4, 1},
+        {"a\0b", "v", 3, 1},
+        {"\xc3\xa9", "v", 2, 1},
+        {"a", "b\r\nc: d", 1, 7},
+        {"a", "b\nc", 1, 3},
+        {"a", "b\rc", 1, 3},
+        {"a", "b\0c", 1, 3},
+        {"a", " b", 1, 2},
+        {"a", "b\t", 1, 2},
+        {"a", "b\x7f", 1, 2},
+        {"content-length", "x", 14, 1},
+        {"Content-Length", "-1", 14, 2},
         {"content-length", "", 14, 0},
     };
     kit_open(NULL, give);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         one_field(bad[i].name, bad[i].name_n, bad[i].value, bad[i].value_n);
-        given(GET, 200, -1, "x", "HTTP/1.1 500 Internal Server Error\r\ndate: *\r\n"
-                                 "content-length: 0\r\n\r\n");
+        given(GET, 200, -1, "x",
+              "HTTP/1.1 500 Internal Server Error\r\ndate: *\r\n"
+              "content-length: 0\r\n\r\n");
         assert_false(started);
         assert_int_equal(start_error.code, ERR_INVALID);
     }
     fields_given[0] = fields_given[1] = (http_field){S("content-length"), S("5")};
     fields_given[1].value = S("6");
     fields_given_count = 2;
-    given(GET, 200, -1, "x", "HTTP/1.1 500 Internal Server Error\r\ndate: *\r\n"
-                             "content-length: 0\r\n\r\n");
+    given(GET, 200, -1, "x",
+          "HTTP/1.1 500 Internal Server Error\r\ndate: *\r\n"
+          "content-length: 0\r\n\r\n");
     fields_given_count = 0;
-    given(GET, 100, -1, "x", "HTTP/1.1 500 Internal Server Error\r\ndate: *\r\n"
-                             "content-length: 0\r\n\r\n");
+    given(GET, 100, -1, "x",
+          "HTTP/1.1 500 Internal Server Error\r\ndate: *\r\n"
+          "content-length: 0\r\n\r\n");
     kit_close();
 }
 
@@ -294,8 +306,9 @@ static void fields_kept(void **state)
     fields_given[2] = (http_field){S("Connection"), S("close")};
     fields_given[3] = (http_field){S("Content-Length"), S("5")};
     fields_given_count = 4;
-    given(GET, 200, 77, "hello", "HTTP/1.1 200 OK\r\nX-Empty: \r\ndate: *\r\n"
-                                 "content-length: 5\r\n\r\nhello");
+    given(GET, 200, 77, "hello",
+          "HTTP/1.1 200 OK\r\nX-Empty: \r\ndate: *\r\n"
+          "content-length: 5\r\n\r\nhello");
     fields_given[0] = (http_field){S("Date"), S("x")};
     fields_given_count = 1;
     given(GET, 200, 0, "", "HTTP/1.1 200 OK\r\nDate: x\r\ncontent-length: 0\r\n\r\n");
@@ -435,8 +448,8 @@ static void client_half_closes(void **state)
         kit.x = NULL;
         hello(x);
     }
-    client_expect(&c, ANSWER_HEAD "content-length: 5\r\n\r\nhello"
-                      ANSWER_HEAD "content-length: 5\r\n\r\nhello");
+    client_expect(&c, ANSWER_HEAD "content-length: 5\r\n\r\nhello" ANSWER_HEAD
+                                  "content-length: 5\r\n\r\nhello");
     until(client_over(&c));
     assert_true(c.eof);
     client_close(&c);
@@ -483,8 +496,8 @@ static void end_without_client(void **state)
 static void deadlines(void **state)
 {
     ns wait = 40 * NS_PER_MS;
-    http_server_config config = {.head_wait = wait, .idle_wait = wait, .body_wait = wait,
-                                 .linger_wait = wait};
+    http_server_config config = {
+        .head_wait = wait, .idle_wait = wait, .body_wait = wait, .linger_wait = wait};
     kit_open(&config, keep);
     client c = client_open();
     until(client_over(&c)); /* idle */
@@ -576,10 +589,7 @@ static void too_many(void **state)
 
 /* --- the end --- */
 
-static void on_empty(void *user)
-{
-    kit.empty++;
-}
+static void on_empty(void *user) { kit.empty++; }
 
 static void drains(void **state)
 {
@@ -644,17 +654,28 @@ static void freed_while_busy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(simple),           cmocka_unit_test(request),
-        cmocka_unit_test(http_1_0),         cmocka_unit_test(pipelined),
-        cmocka_unit_test(one_at_a_time),    cmocka_unit_test(pipelined_bounded),
-        cmocka_unit_test(framing),          cmocka_unit_test(overrun),
-        cmocka_unit_test(fields_refused),   cmocka_unit_test(fields_kept),
-        cmocka_unit_test(aborts),           cmocka_unit_test(refusals),
-        cmocka_unit_test(refused_in_body),  cmocka_unit_test(client_resets),
-        cmocka_unit_test(client_half_closes), cmocka_unit_test(end_without_client),
-        cmocka_unit_test(deadlines),        cmocka_unit_test(too_many),
-        cmocka_unit_test(drains),           cmocka_unit_test(drains_nothing),
-        cmocka_unit_test(freed_while_busy), cmocka_unit_test(busy_is_not_idle),
+        cmocka_unit_test(simple),
+        cmocka_unit_test(request),
+        cmocka_unit_test(http_1_0),
+        cmocka_unit_test(pipelined),
+        cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(pipelined_bounded),
+        cmocka_unit_test(framing),
+        cmocka_unit_test(overrun),
+        cmocka_unit_test(fields_refused),
+        cmocka_unit_test(fields_kept),
+        cmocka_unit_test(aborts),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(refused_in_body),
+        cmocka_unit_test(client_resets),
+        cmocka_unit_test(client_half_closes),
+        cmocka_unit_test(end_without_client),
+        cmocka_unit_test(deadlines),
+        cmocka_unit_test(too_many),
+        cmocka_unit_test(drains),
+        cmocka_unit_test(drains_nothing),
+        cmocka_unit_test(freed_while_busy),
+        cmocka_unit_test(busy_is_not_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,13 +19,13 @@ static void on_exit_of_child(void *user, int status, int signo)
     signo_was = signo;
 }
 
-#define until(cond) \
-    do { \
-        for (ns end_ = clock_mono() + 10 * NS_PER_S; !(cond);) { \
-            if (clock_mono() > end_) \
-                fail_msg("waited in vain for: %s", #cond); \
-            loop_turn(l, 2); \
-        } \
+#define until(cond)                                                                                \
+    do {                                                                                           \
+        for (ns end_ = clock_mono() + 10 * NS_PER_S; !(cond);) {                                   \
+            if (clock_mono() > end_)                                                               \
+                fail_msg("waited in vain for: %s", #cond);                                         \
+            loop_turn(l, 2);                                                                       \
+        }                                                                                          \
     } while (0)
 
 static char self[4096];
@@ -35,8 +35,8 @@ static process *spawn(const char *mode, const int *fds, size_t fds_count)
     err e = {0};
     process *p;
     const char *argv[] = {"child", mode, NULL}, *env[] = {"ONLY=this", NULL};
-    process_options o = {.file = self, .argv = argv, .env = env, .dir = "/",
-                         .fds = fds, .fds_count = fds_count};
+    process_options o = {
+        .file = self, .argv = argv, .env = env, .dir = "/", .fds = fds, .fds_count = fds_count};
     exits = 0;
     if (!process_spawn(l, &o, on_exit_of_child, NULL, &p, &e))
         fail_msg("%s", e.text);

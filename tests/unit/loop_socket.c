@@ -30,13 +30,13 @@ static int close_loop(void **state)
     return 0;
 }
 
-#define until(cond) \
-    do { \
-        for (ns end_ = clock_mono() + 10 * NS_PER_S; !(cond);) { \
-            if (clock_mono() > end_) \
-                fail_msg("waited in vain for: %s", #cond); \
-            loop_turn(l, 2); \
-        } \
+#define until(cond)                                                                                \
+    do {                                                                                           \
+        for (ns end_ = clock_mono() + 10 * NS_PER_S; !(cond);) {                                   \
+            if (clock_mono() > end_)                                                               \
+                fail_msg("waited in vain for: %s", #cond);                                         \
+            loop_turn(l, 2);                                                                       \
+        }                                                                                          \
     } while (0)
 
 /* --- listening --- */
@@ -96,9 +96,18 @@ static void listening(void **state)
     accepts_on("127.0.0.1:0", "127.0.0.1:");
     accepts_on("localhost:0", "127.0.0.1:");
     accepts_on("[::1]:0", "[::1]:");
-    static const char *const bad[] = {"", "3000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x",
-                                      "127.0.0.1:65536", "127.0.0.1:-1", "example.com:80",
-                                      "[::1:80", "::1:80", "[127.0.0.1]:80", "1.2.3:80"};
+    static const char *const bad[] = {"",
+                                      "3000",
+                                      "127.0.0.1",
+                                      "127.0.0.1:",
+                                      "127.0.0.1:x",
+                                      "127.0.0.1:65536",
+                                      "127.0.0.1:-1",
+                                      "example.com:80",
+                                      "[::1:80",
+                                      "::1:80",
+                                      "[127.0.0.1]:80",
+                                      "1.2.3:80"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_false(listen_socket(str_from(bad[i]), &fd, address, &e));
         assert_int_equal(e.code, ERR_INVALID);
@@ -251,10 +260,7 @@ static void on_end(void *user, stream_end end)
     end_was = end;
 }
 
-static void on_drained(void *user)
-{
-    drained++;
-}
+static void on_drained(void *user) { drained++; }
 
 static const stream_callbacks callbacks = {on_read, on_end, on_drained};
 
@@ -383,10 +389,7 @@ static void on_message(void *user, bytes m, int fd)
         passed = fd;
 }
 
-static void on_channel_end(void *user)
-{
-    channel_ends++;
-}
+static void on_channel_end(void *user) { channel_ends++; }
 
 static void channels(void **state)
 {
@@ -444,8 +447,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_loop, close_loop)
     const struct CMUnitTest tests[] = {
-        T(listening), T(both_families), T(slots), T(no_descriptors), T(closed_by_its_callback),
-        T(reading), T(writing), T(writing_to_nobody), T(channels),
+        T(listening),      T(both_families),          T(slots),
+        T(no_descriptors), T(closed_by_its_callback), T(reading),
+        T(writing),        T(writing_to_nobody),      T(channels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,7 +144,8 @@ static void hooks(void **state)
     assert_string_equal(said, "acbababab");
     loop_hook_remove(a);
     loop_turn(l, 0);
-    assert_string_equal(said, "acbababab" "b");
+    assert_string_equal(said, "acbababab"
+                              "b");
     loop_hook_remove(b);
     loop_turn(l, 0);
     loop_timer_stop(&far);
@@ -154,10 +155,7 @@ static void hooks(void **state)
 
 static int signalled;
 
-static void on_signal(void *user, int signo)
-{
-    signalled = signo;
-}
+static void on_signal(void *user, int signo) { signalled = signo; }
 
 static void signals(void **state)
 {
@@ -174,10 +172,7 @@ static void signals(void **state)
 
 static unsigned watched;
 
-static void on_watch(void *user, unsigned events)
-{
-    watched |= events;
-}
+static void on_watch(void *user, unsigned events) { watched |= events; }
 
 static void watches(void **state)
 {
@@ -219,9 +214,7 @@ static long switches_of(pid_t pid)
     return n;
 }
 
-static void no_connection(void *user, int fd, str peer)
-{
-}
+static void no_connection(void *user, int fd, str peer) {}
 
 static void idle_sleeps(void **state)
 {

@@ -20,10 +20,15 @@ static void round_trip(void **state)
     assert_true(manifest_read(&a, str_from(manifest), &mo, &in, &e));
     app_pair pairs[] = {{S("secret"), S("a\0b\"\n")}};
     str hosts[] = {S("https://example.com")};
-    config_component component = {.artifact = S("/cache/x"), .assets = S(""),
-                                  .variables = {pairs, 1}, .outbound = {hosts, 1}};
-    worker_config c = {.app = in, .components = &component, .log_format = LOG_JSON,
-                       .instances_max = 7}, got;
+    config_component component = {.artifact = S("/cache/x"),
+                                  .assets = S(""),
+                                  .variables = {pairs, 1},
+                                  .outbound = {hosts, 1}};
+    worker_config c = {.app = in,
+                       .components = &component,
+                       .log_format = LOG_JSON,
+                       .instances_max = 7},
+                  got;
     buf out;
     buf_init(&out, 1 << 20);
     assert_true(worker_config_write(&c, &out, &e));

@@ -405,10 +405,19 @@ int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, test_open, test_close)
     const struct CMUnitTest tests[] = {
-        T(test_get_set_delete), T(test_exists), T(test_keys_are_of_one_store), T(test_increment),
-        T(test_swap), T(test_committed_is_there_after_reopening_and_the_rest_is_not),
-        T(test_file_is_spins), T(test_limits), T(test_damaged_messages), T(test_largest_value),
-        T(test_not_a_database), T(test_moved), T(test_memory),
+        T(test_get_set_delete),
+        T(test_exists),
+        T(test_keys_are_of_one_store),
+        T(test_increment),
+        T(test_swap),
+        T(test_committed_is_there_after_reopening_and_the_rest_is_not),
+        T(test_file_is_spins),
+        T(test_limits),
+        T(test_damaged_messages),
+        T(test_largest_value),
+        T(test_not_a_database),
+        T(test_moved),
+        T(test_memory),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -246,8 +246,13 @@ int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, open_all, close_all)
     const struct CMUnitTest tests[] = {
-        T(test_set_here_get_there), T(test_many_increments), T(test_large_values),
-        T(test_too_large), T(test_given_up), T(test_server_ends), T(test_no_room),
+        T(test_set_here_get_there),
+        T(test_many_increments),
+        T(test_large_values),
+        T(test_too_large),
+        T(test_given_up),
+        T(test_server_ends),
+        T(test_no_room),
         T(test_deleted_file_is_made_again),
     };
     signal(SIGXFSZ, SIG_IGN);

@@ -8,7 +8,8 @@
  *     /add?<store>&<key>                    adds 1 to a decimal number by swaps, until one works
  *     /open?<store>&<n>                     opens n times, keeps all
  *
- * Answers 200 with the result, 404 where there is no value, or 500 with the name of the error's case and its text.
+ * Answers 200 with the result, 404 where there is no value, or 500 with the name of the error's
+ * case and its text.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -283,8 +284,8 @@ static void increment(call *c, const char *op)
     int64_t sum;
     if (!bucket_open(c, &bucket))
         return;
-    if (ATOMICS(increment)(bucket, &c->argument[1],
-                           strtoll((char *)c->argument[2].ptr, NULL, 10), &sum, &e))
+    if (ATOMICS(increment)(bucket, &c->argument[1], strtoll((char *)c->argument[2].ptr, NULL, 10),
+                           &sum, &e))
         answer(c, 200, "%lld", (long long)sum);
     else
         failed_wasi(c, &e);
