@@ -1,6 +1,7 @@
 /* What the parts of the flattener share; private to component/flatten*.c.
  *
  *     flatten.c          reads the modules, resolves imports, numbers everything
+ *     flatten_const.c    the values of constant expressions
  *     flatten_reach.c    finds what start functions can have seen of memories and tables
  *     flatten_segment.c  decides which segments are static, which are copied by "start"
  *     flatten_shim.c     finds thunks through tables and what they really call

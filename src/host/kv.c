@@ -35,6 +35,9 @@ static void on_done(void *user) { guest_woken(user); }
 kv_call *kv_begin(host_call *c, kv_kind kind, uint16_t store)
 {
     guest *g = c->g;
+    place r;
+    if (!result_place(c, &r)) /* before anything is written */
+        return NULL;
     guest_kv_free(g);
     g->kv_call = kv_call_new(g->component->kv, kind, store);
     if (!g->kv_call)

@@ -25,7 +25,7 @@ void kv_store_dropped(guest *g, object *o);
 
 /* The request of this call was made before: the function is called again. */
 static inline bool kv_asked(const host_call *c) { return c->g->progress != 0; }
-/* NULL: no memory; traps. */
+/* NULL: no memory, or no good place for the result; traps. */
 kv_call *kv_begin(host_call *c, kv_kind kind, uint16_t store);
 
 typedef struct {

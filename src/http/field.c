@@ -1,4 +1,5 @@
-/* See field.h. One table of 256 bytes classifies characters; everything is one pass. */
+/* Field names and values: which bytes they may hold (RFC 9110 5.5, 5.6.2), and lists of tokens in
+ * a value. Pure functions over what the parser or a guest gave; nothing is copied. */
 #include "http/field.h"
 
 enum { TOKEN = 1, VALUE = 2, HOST = 4 };

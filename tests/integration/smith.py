@@ -155,7 +155,8 @@ def section(number, content):
 def importing(module, name):
     """A module that imports everything that `module` exports, from `name`."""
     types, exports = shape(module)
-    imports = b"".join(leb(len(name)) + name + leb(len(field)) + field + bytes([kind]) + described_as
+    imports = b"".join(leb(len(name)) + name + leb(len(field)) + field + bytes([kind])
+                       + described_as
                        for field, kind, described_as in exports)
     return (EMPTY + (section(1, types) if types else b"")
             + section(2, leb(len(exports)) + imports))
@@ -179,8 +180,8 @@ def smith(rng, available, folder):
 
 
 def group(seed, folder):
-    """Writes a group's modules into `folder`; returns [(name, path)], or None where the seed did not
-    suffice for a module."""
+    """Writes a group's modules into `folder`; returns [(name, path)], or None where the seed did
+    not     suffice for a module."""
     rng = random.Random(seed)
     made = []
     for i in range(rng.choice([1, 1, 2, 2, 3, 4])):

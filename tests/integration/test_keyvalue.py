@@ -141,7 +141,8 @@ def test_state_survives_a_restart_and_is_spins_file(app, workers, tmp_path):
     path = app / ".spin" / "sqlite_key_value.db"
     assert sorted(p.name for p in path.parent.iterdir()) == [path.name]  # no log left behind
     with contextlib.closing(sqlite3.connect(path)) as db, db:
-        assert db.execute("select * from spin_key_value").fetchall() == [("default", "kept", b"yes")]
+        rows = db.execute("select * from spin_key_value").fetchall()
+        assert rows == [("default", "kept", b"yes")]
         db.execute("insert into spin_key_value values ('default', 'by', 'hand')")
     with serving(app, tmp_path, workers=workers) as server:
         assert get(server, "/v2/get?default&kept") == "yes"
