@@ -46,6 +46,12 @@ def wait_for(condition, what, patience=PATIENCE_S):
         time.sleep(0.005)
 
 
+def resident_bytes(pid):
+    """What of a process is in memory now."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmRSS"))
+
+
 class Server:
     """A running `ebb up`."""
 

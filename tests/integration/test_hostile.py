@@ -1,7 +1,8 @@
 """Guests that misbehave: their own request gets 500 or 504, everybody else's is unharmed."""
 import pytest
 
-from harness import Connection, PATIENCE_S, fetch, guest, serving, wait_for, write_app
+from harness import (PATIENCE_S, Connection, fetch, guest, resident_bytes, serving, wait_for,
+                     write_app)
 
 MANIFEST = f"""
 spin_manifest_version = 2
@@ -97,18 +98,13 @@ def test_a_client_that_leaves_ends_its_guest(hostile):
     assert hostile.wait_log("request", path="/sleep")
 
 
-def rss(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmRSS"))
-
-
 def test_bombs_leave_no_memory_behind(hostile):
     with Connection(hostile) as c:
         for _ in range(3):
             c.request("GET", "/bomb")
-        before = sum(map(rss, hostile.children("worker")))
+        before = sum(map(resident_bytes, hostile.children("worker")))
         for _ in range(30):
             assert c.request("GET", "/bomb").status == 500
-        after = sum(map(rss, hostile.children("worker")))
+        after = sum(map(resident_bytes, hostile.children("worker")))
     assert after - before < 48 << 20, (before, after)
     assert wait_for(lambda: fetch(hostile, "/good/count").status == 200, "an answer", PATIENCE_S)
