@@ -12,11 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     kv_message m, answer;
     kv_item i;
     err e;
+    buf_init(&out, STORE_MESSAGE_BYTES_MAX);
     if (!f)
         must(kv_file_open(NULL, &f, &e));
     if (!kv_message_read((bytes){data, size}, false, &m, &e))
         return 0;
-    buf_init(&out, STORE_MESSAGE_BYTES_MAX);
     must(kv_file_begin(f, &e));
     for (int round = 0; round < 2; round++) {
         must(kv_file_apply(f, S("fuzzed"), m, &out, &e));
