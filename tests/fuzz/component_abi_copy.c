@@ -20,8 +20,8 @@ static uint8_t next(input *in) { return in->p < in->end ? *in->p++ : 0; }
 
 static const type *type_make(input *in, unsigned depth)
 {
-    static const type_kind simple[] = {TYPE_BOOL, TYPE_S8,  TYPE_U8,  TYPE_S16,  TYPE_U16,
-                                       TYPE_S32,  TYPE_U32, TYPE_S64, TYPE_U64,  TYPE_F32,
+    static const type_kind simple[] = {TYPE_BOOL, TYPE_S8,   TYPE_U8,     TYPE_S16,   TYPE_U16,
+                                       TYPE_S32,  TYPE_U32,  TYPE_S64,    TYPE_U64,   TYPE_F32,
                                        TYPE_F64,  TYPE_CHAR, TYPE_STRING, TYPE_STRING};
     static const type_kind compound[] = {TYPE_LIST,   TYPE_RECORD, TYPE_VARIANT, TYPE_ENUM,
                                          TYPE_OPTION, TYPE_RESULT, TYPE_FLAGS,   TYPE_TUPLE};

@@ -37,9 +37,10 @@ def tool(*args):
 
 
 def compose(language, body, folder):
-    """The plain kitchen of a language with the neighbour, whose get-environment begins with body."""
+    """A plain kitchen with the neighbour, whose get-environment begins with body."""
     kitchen = guest(f"{language}-kitchen-plain")
-    version = re.search(r"import wasi:cli/environment@([0-9.]+);", tool("component", "wit", kitchen))[1]
+    world = tool("component", "wit", kitchen)
+    version = re.search(r"import wasi:cli/environment@([0-9.]+);", world)[1]
     text, neighbour = folder / "neighbour.wat", folder / "neighbour.wasm"
     text.write_text(NEIGHBOUR.replace("VERSION", version).replace("BODY", body))
     tool("parse", text, "-o", neighbour)
