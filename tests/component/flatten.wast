@@ -517,4 +517,5 @@
 
 ;; Refused by name.
 (module $threads/a (memory 1 1 shared))
+(module $conts/a (type $f (func)) (type $c (cont $f)) (func (param (ref null $c))))
 (module $atomics/a (memory 1) (func i32.const 0 i32.const 0 memory.atomic.notify drop))

@@ -369,6 +369,10 @@ static void features_are_refused_by_name(void **state)
     assert_int_equal(e.code, ERR_UNSUPPORTED);
     assert_non_null(strstr(e.text, "shared memory (threads)"));
     assert_non_null(strstr(e.text, "offset 0x"));
+    assert_false(group_try("conts"));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "type section: offset 0x"));
+    assert_non_null(strstr(e.text, "stack switching"));
     assert_false(group_try("atomics"));
     assert_int_equal(e.code, ERR_UNSUPPORTED);
     assert_non_null(strstr(e.text, "atomic instructions (threads)"));
