@@ -500,7 +500,7 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
             return true;
         if (op >= 0xe0 && op <= 0xe6)
             return reader_fail(w->r, w->e, ERR_UNSUPPORTED,
-                               "the module uses instruction 0x%02x of stack switching; ebb has none",
+                               "the module uses instruction 0x%02x (stack switching); ebb has none",
                                op);
         return reader_fail(w->r, w->e, ERR_UNSUPPORTED, "instruction 0x%02x is not known", op);
     }
@@ -587,10 +587,11 @@ static bool composite(walk *w)
     default:
         if (form == 0x5d)
             return reader_fail(w->r, w->e, ERR_UNSUPPORTED,
-                               "the module has a continuation type (stack switching); ebb has none");
+                               "the module has continuation types (stack switching); ebb has none");
         if (form == 0x4c || form == 0x4d)
-            return reader_fail(w->r, w->e, ERR_UNSUPPORTED,
-                               "the module has a descriptor type (custom descriptors); ebb has none");
+            return reader_fail(
+                w->r, w->e, ERR_UNSUPPORTED,
+                "the module has descriptor types (custom descriptors); ebb has none");
         return reader_fail(w->r, w->e, ERR_UNSUPPORTED, "type form 0x%02x is not known", form);
     }
 }
