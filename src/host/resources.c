@@ -8,7 +8,7 @@
  * Where the callee itself defines the resource, it gets the representation and no handle.
  *
  * A host resource's representation is its object. Objects belong to the guest as a whole, so they
- * move between tables like any other.
+ * move between tables like any other, children or not: only dropping a parent is refused.
  *
  * The destructor of a resource that another instance defines is a call to that instance: compose.c
  * makes it. */
@@ -178,11 +178,6 @@ bool resource_pass(guest_call *call, engine_instance *in, const plan *p,
     }
     if (!handle_is_own(at)) {
         engine_trap_set(in, "cannot lift own resource from a borrow");
-        return false;
-    }
-    if (at->kind == HANDLE_HOST && at->o->children) {
-        engine_trap_set(in, "resource has children: drop what was made from this %s first",
-                        at->o->resource->name);
         return false;
     }
     handle h = *at;
