@@ -82,8 +82,8 @@ def spread(values):
 
 
 def interleaved(servers, say):
-    """RUNS rounds over all servers; whoever varies too much is run again, at most twice, and as long
-    as the whole stays within GROUP_S_MAX."""
+    """RUNS rounds over all servers; whoever varies too much is run again, at most twice, and only
+    while the whole stays within GROUP_S_MAX."""
     begin = time.monotonic()
     results = {s.name: [] for s in servers}
     for server in servers:
