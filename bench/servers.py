@@ -138,7 +138,9 @@ class Server:
         return found
 
     def settings(self):
-        return " ".join(self.command)
+        """The command as anybody could type it: no folder of this machine in it."""
+        said = " ".join(map(str, self.command)).replace(str(ROOT), ".")
+        return said.replace(str(pathlib.Path.home()), "~")
 
 
 class Ebb(Server):
