@@ -181,8 +181,8 @@ def compile_floor(log_dir):
 
 def workerd():
     """The folder of its npm package, made once, beside those of the guests."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    from guests import npm  # pylint: disable=import-outside-toplevel
+    sys.path.insert(0, str(ROOT / "tools" / "guests"))
+    from js import npm  # pylint: disable=import-outside-toplevel
     return npm(PEERS) / "node_modules/@cloudflare/workerd-linux-64/bin/workerd"
 
 

@@ -85,7 +85,7 @@ stage_guests() {
     setup_packages guests
     setup_deps
     setup_venv test
-    EBB_DEPS=$(deps_dir) locked guests "$(venv_dir test)/bin/python" tools/guests.py "$@"
+    EBB_DEPS=$(deps_dir) locked guests "$(venv_dir test)/bin/python" tools/guests "$@"
 }
 
 stage_test() {
