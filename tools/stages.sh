@@ -142,27 +142,19 @@ END
     done
 }
 
-# ./dev fuzz [NAME] [SECONDS]: what is found stays in build-fuzz/, new inputs in build-fuzz/corpus.
+# ./dev fuzz [NAME] [SECONDS] [--minimise] [--coverage]: see soak/fuzz.py. What is found stays in
+# build-fuzz/, new inputs in build-fuzz/corpus, the account in soak/results/fuzz.json.
 stage_fuzz() {
-    local only=${1:-} seconds=${2:-60} exe name
-    [[ $only =~ ^[0-9]+$ ]] && { seconds=$only; only=; }
     setup_packages build fuzz
     setup_deps
+    if [[ " $* " = *" --coverage "* ]]; then
+        build_dir build-coverage -Debb=false -Db_coverage=true -Dbuildtype=debug
+    fi
     CC=clang-22 build_dir build-fuzz -Dfuzz=true -Debb=false -Db_lundef=false \
         -Db_sanitize=address,undefined -Dbuildtype=debugoptimized \
         -Dc_args=-fsanitize=fuzzer-no-link
     sanitizer_env
-    for exe in build-fuzz/fuzz_*; do
-        [ -x "$exe" ] && [ -f "$exe" ] || continue
-        name=${exe#build-fuzz/fuzz_}
-        [ -z "$only" ] || [ "$only" = "$name" ] || continue
-        mkdir -p "build-fuzz/corpus/$name"
-        say "fuzzing $name for $seconds s"
-        "$exe" -max_total_time="$seconds" -artifact_prefix="build-fuzz/$name-" -rss_limit_mb=2048 \
-            -timeout=10 -print_final_stats=1 "build-fuzz/corpus/$name" \
-            $([ -d "tests/fuzz/corpus/$name" ] && echo "tests/fuzz/corpus/$name") ||
-            die "fuzzing $name found something: build-fuzz/$name-*"
-    done
+    python3 soak/fuzz.py "$@"
 }
 
 stage_bench() {

@@ -54,6 +54,14 @@ static void canon_check(const link_plan *p, const link_unit *u, const link_canon
     must(c->signature.params_count <= ABI_FLAT_PARAMS_MAX + 1 && c->signature.results_count <= 1);
 }
 
+/* What `ebb inspect` and messages do with a type. */
+static void text_check(arena *a, const functype *f)
+{
+    str text = functype_text(a, f);
+    must(!text.p || text.n > 0);
+    must(functype_equal(f, f));
+}
+
 static void unit_check(const link_plan *p, const link_unit *u)
 {
     must(u->parent == UINT32_MAX || u->parent < p->units_count);
@@ -82,8 +90,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     err e = {0};
     arena_init(&a, 256 * MIB);
     if (component_link(&a, (bytes){data, size}, &p, &e)) {
-        for (uint32_t i = 0; i < p.units_count; i++)
+        for (uint32_t i = 0; i < p.units_count; i++) {
             unit_check(&p, &p.units[i]);
+            for (uint32_t k = 0; k < p.units[i].lifts_count && k < 20; k++)
+                text_check(&a, p.units[i].lifts[k].type);
+        }
         for (uint32_t i = 0; i < p.exports_count; i++)
             must(p.exports[i].unit == UINT32_MAX ||
                  (p.exports[i].unit < p.units_count &&
