@@ -40,8 +40,13 @@ const str *app_pairs_get(const app_pairs *pairs, str key)
 
 app_settings app_settings_default(void)
 {
-    return (app_settings){.cpu_time_max_ns = APP_CPU_TIME_MAX_NS,
-                          .idle_time_max_ns = APP_IDLE_TIME_MAX_NS};
+    return (app_settings){.memory_bytes_max = APP_MEMORY_BYTES_MAX,
+                          .cpu_time_max_ns = APP_CPU_TIME_MAX_NS,
+                          .idle_time_max_ns = APP_IDLE_TIME_MAX_NS,
+                          .queue_max = APP_QUEUE_MAX,
+                          .resources_max = APP_RESOURCES_MAX,
+                          .log_bytes_max = APP_LOG_BYTES_MAX,
+                          .clock_resolution_ns = 1};
 }
 
 /* Lists built while reading double at every power of two; n is all the state they need. */

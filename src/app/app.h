@@ -120,6 +120,11 @@ typedef struct {
     ns wall_time_max_ns;       /* of one call */
     ns idle_time_max_ns;       /* of one call, without a byte read or written */
     uint32_t concurrency_max;  /* calls of this component at once, in one worker */
+    uint32_t queue_max;        /* further calls that wait for a place, in one worker */
+    uint32_t resources_max;    /* handles that one instance holds at once */
+    uint64_t request_body_bytes_max, response_body_bytes_max;
+    uint64_t log_bytes_max; /* of what one call writes to stdout and stderr */
+    ns clock_resolution_ns; /* of the clocks that a guest reads; at least 1, never "no limit" */
 } app_settings;
 
 typedef struct {

@@ -278,18 +278,27 @@ static bool mounts_read(reader *r, const json_t *ebb, app_component *c)
 
 static bool settings_read(reader *r, const json_t *ebb, app_component *c)
 {
-    uint64_t concurrency = 0;
+    uint64_t counts[3] = {0};
     app_settings *s = &c->settings;
     if (!get_bool(r, ebb, "is_used", &c->is_used) ||
         !get_u64(r, ebb, "memory_bytes_max", &s->memory_bytes_max) ||
         !get_u64(r, ebb, "cpu_time_max_ns", &s->cpu_time_max_ns) ||
         !get_u64(r, ebb, "wall_time_max_ns", &s->wall_time_max_ns) ||
         !get_u64(r, ebb, "idle_time_max_ns", &s->idle_time_max_ns) ||
-        !get_u64(r, ebb, "concurrency_max", &concurrency))
+        !get_u64(r, ebb, "request_body_bytes_max", &s->request_body_bytes_max) ||
+        !get_u64(r, ebb, "response_body_bytes_max", &s->response_body_bytes_max) ||
+        !get_u64(r, ebb, "log_bytes_max", &s->log_bytes_max) ||
+        !get_u64(r, ebb, "clock_resolution_ns", &s->clock_resolution_ns) ||
+        !get_u64(r, ebb, "concurrency_max", &counts[0]) ||
+        !get_u64(r, ebb, "queue_max", &counts[1]) || !get_u64(r, ebb, "resources_max", &counts[2]))
         return false;
-    if (concurrency > UINT32_MAX)
-        return fail(r, "'concurrency_max' is out of range");
-    s->concurrency_max = (uint32_t)concurrency;
+    if (counts[0] > UINT32_MAX || counts[1] > UINT32_MAX || counts[2] > UINT32_MAX)
+        return fail(r, "'concurrency_max', 'queue_max' or 'resources_max' is out of range");
+    if (s->clock_resolution_ns < 1 || s->clock_resolution_ns > APP_CLOCK_RESOLUTION_MAX_NS)
+        return fail(r, "'clock_resolution_ns' is out of range");
+    s->concurrency_max = (uint32_t)counts[0];
+    s->queue_max = (uint32_t)counts[1];
+    s->resources_max = (uint32_t)counts[2];
     return true;
 }
 

@@ -313,6 +313,12 @@ static void component_ebb(writer *w, const app_component *c)
     number(w, "wall_time_max_ns", c->settings.wall_time_max_ns);
     number(w, "idle_time_max_ns", c->settings.idle_time_max_ns);
     number(w, "concurrency_max", c->settings.concurrency_max);
+    number(w, "queue_max", c->settings.queue_max);
+    number(w, "resources_max", c->settings.resources_max);
+    number(w, "request_body_bytes_max", c->settings.request_body_bytes_max);
+    number(w, "response_body_bytes_max", c->settings.response_body_bytes_max);
+    number(w, "log_bytes_max", c->settings.log_bytes_max);
+    number(w, "clock_resolution_ns", c->settings.clock_resolution_ns);
     strings_opt(w, "exclude_files", c->exclude_files);
     targets(w, c->targets);
     if (c->mounts_count) {

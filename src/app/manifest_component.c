@@ -382,9 +382,15 @@ typedef struct {
 static const unit byte_units[] = {{"", 1},         {"B", 1},           {"KiB", KIB},
                                   {"MiB", MIB},    {"GiB", GIB},       {"kB", 1000},
                                   {"MB", 1000000}, {"GB", 1000000000}, {NULL, 0}};
-static const unit time_units[] = {{"ms", NS_PER_MS},      {"s", NS_PER_S},
-                                  {"m", 60 * NS_PER_S},   {"min", 60 * NS_PER_S},
-                                  {"h", 3600 * NS_PER_S}, {NULL, 0}};
+static const unit time_units[] = {{"ns", 1},
+                                  {"us", 1000},
+                                  {"ms", NS_PER_MS},
+                                  {"s", NS_PER_S},
+                                  {"m", 60 * NS_PER_S},
+                                  {"min", 60 * NS_PER_S},
+                                  {"h", 3600 * NS_PER_S},
+                                  {NULL, 0}};
+static const unit count_units[] = {{"", 1}, {NULL, 0}};
 
 static bool quantity_parse(str s, const unit *units, uint64_t *ret)
 {
@@ -424,10 +430,42 @@ static bool quantity_read(reader *r, const toml_table *t, const char *key, const
            read_fail(r, v->pos, "%s is out of range", key);
 }
 
+static bool count_read(reader *r, const toml_table *t, const char *key, const char *example,
+                       uint32_t *ret)
+{
+    uint64_t n = *ret;
+    if (!quantity_read(r, t, key, count_units, 1, example, &n))
+        return false;
+    if (n > UINT32_MAX)
+        return read_fail(r, read_get(t, key)->pos, "%s is out of range", key);
+    *ret = (uint32_t)n;
+    return true;
+}
+
+/* Numbers of bytes and seconds with their units, and counts. */
+static bool limits_read(reader *r, const toml_table *t, app_settings *s)
+{
+    return quantity_read(r, t, "memory_max", byte_units, 1, "128 MiB", &s->memory_bytes_max) &&
+           quantity_read(r, t, "cpu_time_max", time_units, NS_PER_S, "30s", &s->cpu_time_max_ns) &&
+           quantity_read(r, t, "wall_time_max", time_units, NS_PER_S, "2m", &s->wall_time_max_ns) &&
+           quantity_read(r, t, "idle_time_max", time_units, NS_PER_S, "10m",
+                         &s->idle_time_max_ns) &&
+           quantity_read(r, t, "request_body_max", byte_units, 1, "10 MiB",
+                         &s->request_body_bytes_max) &&
+           quantity_read(r, t, "response_body_max", byte_units, 1, "10 MiB",
+                         &s->response_body_bytes_max) &&
+           quantity_read(r, t, "log_max", byte_units, 1, "1 MiB", &s->log_bytes_max) &&
+           count_read(r, t, "concurrency_max", "100", &s->concurrency_max) &&
+           count_read(r, t, "queue_max", "256", &s->queue_max) &&
+           count_read(r, t, "resources_max", "1000", &s->resources_max);
+}
+
 bool settings_read(reader *r, const toml_table *parent, app_settings *s)
 {
-    static const char *const known[] = {"memory_max",    "cpu_time_max",    "wall_time_max",
-                                        "idle_time_max", "concurrency_max", NULL};
+    static const char *const known[] = {"memory_max",        "cpu_time_max",     "wall_time_max",
+                                        "idle_time_max",     "request_body_max", "log_max",
+                                        "response_body_max", "concurrency_max",  "queue_max",
+                                        "resources_max",     "clock_resolution", NULL};
     const toml_value *tool, *ebb;
     if (!read_kind(r, parent, "tool", TOML_TABLE, &tool))
         return false;
@@ -439,18 +477,15 @@ bool settings_read(reader *r, const toml_table *parent, app_settings *s)
     if (!(ebb = read_get(tool->table, "ebb")))
         return true;
     const toml_table *t = ebb->table;
-    uint64_t concurrency = s->concurrency_max;
-    if (!read_known(r, t, "tool.ebb", known) ||
-        !quantity_read(r, t, "memory_max", byte_units, 1, "128 MiB", &s->memory_bytes_max) ||
-        !quantity_read(r, t, "cpu_time_max", time_units, NS_PER_S, "30s", &s->cpu_time_max_ns) ||
-        !quantity_read(r, t, "wall_time_max", time_units, NS_PER_S, "2m", &s->wall_time_max_ns) ||
-        !quantity_read(r, t, "idle_time_max", time_units, NS_PER_S, "10m", &s->idle_time_max_ns) ||
-        !quantity_read(r, t, "concurrency_max", byte_units, 1, "100", &concurrency))
+    if (!read_known(r, t, "tool.ebb", known) || !limits_read(r, t, s) ||
+        !quantity_read(r, t, "clock_resolution", time_units, NS_PER_S, "1ms",
+                       &s->clock_resolution_ns))
         return false;
-    if (concurrency > UINT32_MAX)
-        return read_fail(r, ebb->pos, "concurrency_max is out of range");
-    s->concurrency_max = (uint32_t)concurrency;
-    return true;
+    if (s->clock_resolution_ns == 0)
+        s->clock_resolution_ns = 1;
+    return s->clock_resolution_ns <= APP_CLOCK_RESOLUTION_MAX_NS ||
+           read_fail(r, read_get(t, "clock_resolution")->pos,
+                     "clock_resolution may be at most one second");
 }
 
 /* ---- the component ---- */

@@ -24,16 +24,21 @@
 #define HTTP_BUFFER_BYTES   (64 * KIB) /* body bytes held per direction and request */
 
 /* app/ */
-#define TOML_BYTES_MAX           (4 * MIB) /* a manifest of 1,000 components is 200 kB */
-#define TOML_DEPTH_MAX           64    /* of arrays, tables and dotted keys; spin.toml needs 6 */
-#define APP_COMPONENTS_MAX       10000 /* in one manifest, as triggers */
-#define APP_ARENA_BYTES_MAX      (256 * MIB)
-#define APP_FILES_MAX            100000 /* files of one component after globbing */
-#define APP_PATH_BYTES_MAX       4096   /* PATH_MAX of Linux */
-#define APP_LOCKED_BYTES_MAX     (64 * MIB)
-#define VARIABLE_VALUE_BYTES_MAX (1 * MIB)                    /* after templates are expanded */
-#define APP_CPU_TIME_MAX_NS      (30 * UINT64_C(1000000000))  /* default CPU time of a call */
-#define APP_IDLE_TIME_MAX_NS     (600 * UINT64_C(1000000000)) /* as Spin's outbound timeouts */
+#define TOML_BYTES_MAX              (4 * MIB) /* a manifest of 1,000 components is 200 kB */
+#define TOML_DEPTH_MAX              64    /* of arrays, tables and dotted keys; spin.toml needs 6 */
+#define APP_COMPONENTS_MAX          10000 /* in one manifest, as triggers */
+#define APP_ARENA_BYTES_MAX         (256 * MIB)
+#define APP_FILES_MAX               100000 /* files of one component after globbing */
+#define APP_PATH_BYTES_MAX          4096   /* PATH_MAX of Linux */
+#define APP_LOCKED_BYTES_MAX        (64 * MIB)
+#define VARIABLE_VALUE_BYTES_MAX    (1 * MIB)                    /* after templates are expanded */
+#define APP_CPU_TIME_MAX_NS         (30 * UINT64_C(1000000000))  /* default CPU time of a call */
+#define APP_IDLE_TIME_MAX_NS        (600 * UINT64_C(1000000000)) /* as Spin's outbound timeouts */
+#define APP_MEMORY_BYTES_MAX        (1 * GIB) /* default; Python needs 40 MiB, big models more */
+#define APP_QUEUE_MAX               256       /* default; a quarter of what a worker lets wait */
+#define APP_RESOURCES_MAX           131072    /* default; five of a request's are usual */
+#define APP_LOG_BYTES_MAX           (1 * MIB) /* default, of one call */
+#define APP_CLOCK_RESOLUTION_MAX_NS (UINT64_C(1000000000)) /* coarser clocks break timers */
 
 /* host/ */
 #define HOST_GUEST_BYTES_MAX  (64 * MIB) /* host memory that one instance's objects may take */
@@ -45,6 +50,10 @@
 #define HOST_FILES_MAX            512        /* open files and sockets of one instance */
 #define HOST_LINE_BYTES_MAX       (64 * KIB) /* of stdout and stderr, where no other is set */
 #define HOST_WRITE_PERMIT_BYTES   (64 * KIB) /* check-write of files and of standard output */
+
+/* platform/ */
+#define WORKER_QUEUE_MAX   1024 /* calls that wait in one worker, of all components */
+#define WORKER_RETRY_AFTER "1"  /* seconds, where a queue is full */
 
 /* store/ */
 #define STORE_KEY_BYTES_MAX     (64 * KIB)  /* of a key-value key; SQLite indexes it whole */

@@ -136,7 +136,17 @@ void object_free(guest *g, object *o)
 
 /* --- waiting ------------------------------------------------------------------------------- */
 
-static void on_deadline(void *user) { guest_woken(user); }
+static void guest_resume(guest *g)
+{
+    if (!g->waiting)
+        return;
+    g->waiting = false;
+    loop_timer_stop(&g->timer);
+    if (g->callbacks && g->callbacks->on_wake)
+        g->callbacks->on_wake(g->user);
+}
+
+static void on_deadline(void *user) { guest_resume(user); }
 
 bool guest_wait(guest *g)
 {
@@ -154,13 +164,11 @@ bool guest_wait(guest *g)
 
 void guest_woken(guest *g)
 {
-    if (!g->waiting)
-        return;
-    g->waiting = false;
-    loop_timer_stop(&g->timer);
-    if (g->callbacks && g->callbacks->on_wake)
-        g->callbacks->on_wake(g->user);
+    g->moved++;
+    guest_resume(g);
 }
+
+uint64_t guest_moved(const guest *g) { return g->moved; }
 
 /* --- standard output ----------------------------------------------------------------------- */
 

@@ -51,7 +51,8 @@ struct guest {
     bool waiting;    /* a host function returned HOST_WAIT and was not woken */
     bool in_realloc; /* the guest's realloc runs: it may not call imports (may_leave) */
     uint64_t progress;
-    ns wake_at; /* earliest deadline anybody waits for in this round, UINT64_MAX: none */
+    uint64_t moved; /* guest_moved */
+    ns wake_at;     /* earliest deadline anybody waits for in this round, UINT64_MAX: none */
     loop_timer timer;
 
     output_line output[2];

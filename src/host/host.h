@@ -95,6 +95,10 @@ typedef struct {
     struct kv_client *kv; /* of the worker (store/kv_client.h); NULL: no store is to be had */
     uint32_t handles_max; /* open resources per instance */
     size_t output_line_bytes_max;
+    /* Of one call; 0: no limit. Past them the guest's stream fails with HTTP-request-body-size or
+     * HTTP-response-body-size; a response that was begun is cut. */
+    uint64_t request_body_bytes_max, response_body_bytes_max;
+    ns clock_resolution_ns; /* what the guest's clocks show is a multiple of it; 0: as 1 */
 } host_component;
 
 typedef struct {
@@ -155,6 +159,9 @@ guest_http_state guest_http(const guest *g);
 /* The status that was sent; 0: none yet. */
 unsigned guest_http_status(const guest *g);
 str guest_http_error(const guest *g);
+/* Counts what happened to the guest from outside, and the body bytes it wrote: while this stands
+ * still, the guest does nothing but compute and wait for the clock. */
+uint64_t guest_moved(const guest *g);
 /* After handle returned: an unfinished body is cut (spin.md 3.4), a finished one drains; on_wake
  * is called when the state becomes ENDED or CUT. `trapped`: handle did not return normally. */
 void guest_http_returned(guest *g, bool trapped);

@@ -135,12 +135,15 @@ static stream_state body_write(guest *g, output_stream *s, const void *p, size_t
     body_out *b = ((body_output *)s)->b;
     if (b->closed || b->state == BODY_BROKEN)
         return STREAM_CLOSED;
-    if (b->content_length >= 0 && b->written + n > (uint64_t)b->content_length) {
+    uint64_t max = b->is_request ? 0 : g->component->response_body_bytes_max;
+    if ((b->content_length >= 0 && b->written + n > (uint64_t)b->content_length) ||
+        (max && b->written + n > max)) {
         *ret_error = size_error(b, b->written + n);
         body_out_break(g, b);
         return STREAM_FAILED;
     }
     b->written += n;
+    g->moved += n;
     if (!body_pass(g, b, p, n)) {
         *ret_error = http_error(HTTP_INTERNAL_ERROR, S("no memory for the body"));
         return STREAM_FAILED;

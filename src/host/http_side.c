@@ -21,9 +21,10 @@ struct http_side {
     guest_http_state state;
     unsigned status;
     body_source request;
-    bool request_live; /* the guest holds something that reads the request body */
-    bool started;      /* the head was sent */
-    bool returned;     /* guest_http_returned was called */
+    uint64_t request_bytes; /* that it has read */
+    bool request_live;      /* the guest holds something that reads the request body */
+    bool started;           /* the head was sent */
+    bool returned;          /* guest_http_returned was called */
     outgoing_response *response;
     body_out *body; /* a reference; NULL: no body */
     char error[200];
@@ -223,6 +224,11 @@ static size_t request_readable(guest *g, body_source *b, body_state *ret_state)
     size_t n = exchange_readable(s->x, ret_state);
     if (!n && *ret_state == BODY_OPEN) /* reading, if only in vain, asks for "100 Continue" */
         exchange_read(s->x, NULL, 0, ret_state);
+    uint64_t max = g->component->request_body_bytes_max;
+    if (!max || s->request_bytes + n <= max)
+        return n;
+    n = (size_t)(max - s->request_bytes);
+    *ret_state = n ? BODY_OPEN : BODY_ABORTED;
     return n;
 }
 
@@ -236,6 +242,7 @@ static void request_read(guest *g, body_source *b, void *p, size_t n)
         size_t got = exchange_read(s->x, p ? p : unread, want, &state);
         must(got > 0 && got <= want); /* it was readable */
         n -= got;
+        s->request_bytes += got;
         if (p)
             p = (char *)p + got;
     }
@@ -250,6 +257,14 @@ static const http_field *request_trailers(guest *g, body_source *b, size_t *ret_
 
 static error_info request_error(guest *g, body_source *b)
 {
+    const http_side *s = side_of(b);
+    body_state state;
+    uint64_t max = g->component->request_body_bytes_max;
+    if (s->x && max && s->request_bytes == max && exchange_readable(s->x, &state))
+        return (error_info){.domain = ERROR_HTTP,
+                            .code = HTTP_REQUEST_BODY_SIZE,
+                            .has_number = true,
+                            .number = max};
     return http_error(HTTP_CONNECTION_TERMINATED, (str){NULL, 0});
 }
 

@@ -1,18 +1,37 @@
 /* wasi:clocks@0.2: the wall clock, the monotonic clock with its deadlines, and a timezone that is
  * always UTC (where an instance runs says nothing about where its users are). Clocks are read at
- * every call, never frozen or coarsened. */
+ * every call, never frozen.
+ *
+ * They may be coarse (tool.ebb clock_resolution), against guests that measure what their neighbours
+ * do. Then everything a guest can learn changes at multiples of the resolution only: what the
+ * clocks show, and when a deadline is ready. A duration counts from the next multiple, so that a
+ * sleep is never too short and when it ends says nothing about where between two it began. */
 #include "host/streams.h"
 
-static host_status monotonic_now(host_call *c) { return return_u64(c, clock_mono()); }
+static ns resolution_of(const guest *g)
+{
+    return g->component->clock_resolution_ns ? g->component->clock_resolution_ns : 1;
+}
 
-static host_status monotonic_resolution(host_call *c) { return return_u64(c, 1); }
+static ns coarse(const guest *g, ns t) { return t - t % resolution_of(g); }
+
+/* The next multiple, t itself if it is one. */
+static ns coarse_up(const guest *g, ns t)
+{
+    ns step = resolution_of(g), over = t % step;
+    return over == 0 ? t : step - over > UINT64_MAX - t ? UINT64_MAX : t + (step - over);
+}
+
+static host_status monotonic_now(host_call *c) { return return_u64(c, coarse(c->g, clock_mono())); }
+
+static host_status monotonic_resolution(host_call *c) { return return_u64(c, resolution_of(c->g)); }
 
 static bool deadline_ready(guest *g, pollable *p, bool want)
 {
-    if (p->when <= clock_mono())
+    if (p->when <= coarse(g, clock_mono()))
         return true;
     if (want)
-        guest_wake_by(g, p->when);
+        guest_wake_by(g, coarse_up(g, p->when));
     return false;
 }
 
@@ -31,7 +50,8 @@ static host_status monotonic_subscribe_instant(host_call *c)
 
 static host_status monotonic_subscribe_duration(host_call *c)
 {
-    ns now = clock_mono(), after = c->slots[0].u64;
+    ns step = resolution_of(c->g), after = c->slots[0].u64;
+    ns now = coarse(c->g, clock_mono()) + (step > 1 && after ? step : 0);
     return return_deadline(c, after > UINT64_MAX - now ? UINT64_MAX : now + after);
 }
 
@@ -61,9 +81,9 @@ static host_status return_datetime(host_call *c, ns t)
     return HOST_DONE;
 }
 
-static host_status wall_now(host_call *c) { return return_datetime(c, clock_wall()); }
+static host_status wall_now(host_call *c) { return return_datetime(c, coarse(c->g, clock_wall())); }
 
-static host_status wall_resolution(host_call *c) { return return_datetime(c, 1); }
+static host_status wall_resolution(host_call *c) { return return_datetime(c, resolution_of(c->g)); }
 
 static const host_func wall_funcs[] = {
     {"now", "func() -> datetime", wall_now},

@@ -26,16 +26,18 @@ struct call {
     guest *g;
     engine_instance *in;
     call_state state;
-    bool cold, in_ready;
-    uint32_t instances; /* that it may have at once: the component's units */
-    unsigned status;    /* for the log */
-    call *next;         /* in the queue, the ready list or the free list */
-    loop_timer timer;   /* while it waits */
-    ns begun, last_progress;
+    bool cold, in_ready, placed;
+    unsigned status;  /* for the log */
+    call *next;       /* in the ready list, the done list or the free list */
+    waiter place;     /* in the queue of its component */
+    loop_timer timer; /* while it waits */
+    ns begun, moved_at;
+    uint64_t moved; /* guest_moved when moved_at was noted */
     ns cpu_ns;
     size_t memory_bytes;
-    http_request head; /* what the guest sees */
-    str method, path;  /* for the log; in the arena */
+    uint64_t log_bytes; /* that the guest wrote */
+    http_request head;  /* what the guest sees */
+    str method, path;   /* for the log; in the arena */
     slot slots[2];
     char id[CALL_ID_BYTES];
     arena a;
@@ -80,7 +82,8 @@ void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status
 {
     const http_request *r = exchange_request(x);
     str id_text = {id, CALL_ID_BYTES};
-    http_field field = {S("ebb-request-id"), id_text};
+    http_field fields[] = {{S("ebb-request-id"), id_text},
+                           {S("retry-after"), S(WORKER_RETRY_AFTER)}};
     if (reason) {
         log_line(LOG_ERROR, "refused");
         log_str("id", id_text);
@@ -89,7 +92,7 @@ void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status
     }
     log_request(id_text, S("-"), r->method, path_of(r->target), status,
                 clock_mono() - r->begun_mono, 0, 0, "-");
-    exchange_abort(x, status, &field, 1);
+    exchange_abort(x, status, fields, status == 503 ? 2 : 1);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -147,8 +150,6 @@ static call *call_new(calls *cs)
     return c;
 }
 
-static void call_start(call *c);
-
 static void call_recycle(call *c)
 {
     calls *cs = c->all;
@@ -163,28 +164,22 @@ static void call_recycle(call *c)
     }
 }
 
-/* Is there no room for all instances of one more request to h? One always runs if it is alone. */
-static bool is_crowded(const calls *cs, const hosted *h)
+static void place_give(call *c)
 {
-    return cs->live && cs->live + h->plan.units_count > cs->live_max;
+    if (c->placed)
+        places_give(&c->all->places, &c->h->place);
+    c->placed = false;
 }
 
-/* Everything but the memory is gone; the next queued call gets the instance. `status` is what the
- * log will say, at the end of this turn: by then the response's bytes were written. */
+/* Everything but the memory is gone. `status` is what the log will say, at the end of this turn: by
+ * then the response's bytes were written. */
 static void call_gone(call *c, unsigned status)
 {
-    calls *cs = c->all;
-    if (c->state != CALL_QUEUED) {
-        cs->live -= c->instances;
+    place_give(c);
+    if (c->state != CALL_QUEUED)
         c->h->calls--;
-    }
     c->status = status;
-    list_push(&cs->done_head, &cs->done_tail, c);
-    while (cs->queue_head && !is_crowded(cs, cs->queue_head->h)) {
-        call *next = list_pop(&cs->queue_head, &cs->queue_tail);
-        cs->queued--;
-        call_start(next);
-    }
+    list_push(&c->all->done_head, &c->all->done_tail, c);
 }
 
 static void instance_drop(call *c)
@@ -197,7 +192,11 @@ static void instance_drop(call *c)
     guest_attach(c->g, NULL);
     guest_instances_free(c->g);
     c->in = NULL;
+    place_give(c);
 }
+
+/* Is there somebody whose turn it is? */
+static bool has_work(const calls *cs) { return cs->ready_head || places_ready(&cs->places); }
 
 static bool log_turn(void *user)
 {
@@ -209,7 +208,7 @@ static bool log_turn(void *user)
         call_recycle(c);
     }
     /* Requests that were begun by the server's own hook may have used their slice meanwhile. */
-    return cs->ready_head != NULL;
+    return has_work(cs);
 }
 
 /* Ends the call in any state but CALL_QUEUED. `status` answers if nothing was sent yet. */
@@ -308,28 +307,42 @@ static void call_over_budget(call *c, const char *what, ns limit)
     call_end(c, 504);
 }
 
+/* What is left at `now` of a limit that began at `begun`; a call that began in this turn began
+ * after the loop's now. */
+static ns left_of(ns limit, ns begun, ns now)
+{
+    ns spent = now > begun ? now - begun : 0;
+    return spent < limit ? limit - spent : 0;
+}
+
 static void on_timer(void *user)
 {
     call *c = user;
     const app_settings *s = &c->h->app->settings;
     ns now = loop_now(c->all->l);
-    if (s->wall_time_max_ns && now - c->begun >= s->wall_time_max_ns)
+    if (s->wall_time_max_ns && !left_of(s->wall_time_max_ns, c->begun, now))
         call_over_budget(c, "wall time", s->wall_time_max_ns);
     else
         call_over_budget(c, "idle time", s->idle_time_max_ns);
 }
 
-/* The guest waits: for how long at most? */
+/* The guest waits: for how long at most? Waiting for nothing but the clock is idle time that adds
+ * up; what moves from outside starts it anew. */
 static void timer_arm(call *c)
 {
     const app_settings *s = &c->h->app->settings;
-    ns wait = s->idle_time_max_ns, spent = loop_now(c->all->l) - c->begun;
-    if (s->wall_time_max_ns) {
-        ns left = spent < s->wall_time_max_ns ? s->wall_time_max_ns - spent : 0;
-        if (!wait || left < wait)
-            wait = left;
+    ns now = loop_now(c->all->l), wait = UINT64_MAX;
+    if (!c->moved_at || guest_moved(c->g) != c->moved) {
+        c->moved = guest_moved(c->g);
+        c->moved_at = now;
     }
-    if (s->idle_time_max_ns || s->wall_time_max_ns)
+    if (s->idle_time_max_ns)
+        wait = left_of(s->idle_time_max_ns, c->moved_at, now);
+    if (s->wall_time_max_ns) {
+        ns left = left_of(s->wall_time_max_ns, c->begun, now);
+        wait = left < wait ? left : wait;
+    }
+    if (wait != UINT64_MAX)
         loop_timer_start(c->all->l, &c->timer, wait, on_timer, c);
 }
 
@@ -407,7 +420,19 @@ static void on_wake(void *user)
 
 static void on_output(void *user, int stream, str line)
 {
-    const call *c = user;
+    call *c = user;
+    uint64_t max = c->h->app->settings.log_bytes_max, before = c->log_bytes;
+    c->log_bytes += line.n + 1;
+    if (max && before <= max && c->log_bytes > max) {
+        log_line(LOG_WARN, "log-full");
+        log_str("id", call_id(c));
+        log_str("component", c->h->app->id);
+        log_str("reason", S("the call wrote more than log_max (tool.ebb) to stdout and stderr; "
+                            "the rest is not logged"));
+        log_end();
+    }
+    if (max && c->log_bytes > max)
+        return;
     log_guest(c->h->app->id, stream == 1 ? "out" : "err", call_id(c), line);
 }
 
@@ -431,12 +456,11 @@ static void call_start(call *c)
     engine_limits limits = {.memory_bytes_max = memory ? memory : SIZE_MAX,
                             .table_elements_max = 1000000};
     c->state = CALL_STARTING;
-    c->instances = c->h->plan.units_count;
-    cs->live += c->instances;
+    c->placed = true;
     c->h->calls++;
     exchange_bind(c->x, &closed, c);
     if (!guest_new(&c->h->host, cs->l, &guest_cb, c, &c->g, &e) ||
-        (c->instances > 1 &&
+        (c->h->plan.units_count > 1 &&
          !guest_compose(c->g, c->h->binding, c->h->modules, &limits, c->h->unit, &e)) ||
         !engine_instance_new(c->h->module, &limits, c->g, &c->in, &e)) {
         call_failed(c, e.text);
@@ -453,8 +477,7 @@ static void queued_closed(void *user)
 {
     call *c = user;
     calls *cs = c->all;
-    list_remove(&cs->queue_head, &cs->queue_tail, c);
-    cs->queued--;
+    places_leave(&cs->places, &c->h->place, &c->place);
     exchange_free(c->x);
     call_gone(c, 499);
 }
@@ -483,12 +506,24 @@ static bool head_make(call *c, const route_match *m, err *e)
     return true;
 }
 
+/* Is the body longer than the component takes, by its own declaration? */
+static bool is_too_large(const hosted *h, const http_exchange *x)
+{
+    int64_t n = exchange_request(x)->content_length;
+    uint64_t max = h->app->settings.request_body_bytes_max;
+    return max && n > 0 && (uint64_t)n > max;
+}
+
 void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
 {
     err e;
     bool cold = !hosted_is_loaded(h);
     char id[CALL_ID_BYTES];
     call_id_next(cs, id);
+    if (is_too_large(h, x)) {
+        call_refuse(x, id, 413, "the body is longer than request_body_max (tool.ebb)");
+        return;
+    }
     if (!hosted_load(h, cs->en, &e)) {
         call_refuse(x, id, 500, e.text);
         return;
@@ -503,26 +538,26 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
     c->cold = cold;
     c->begun = exchange_request(x)->begun_mono;
     memcpy(c->id, id, sizeof id);
-    bool crowded = is_crowded(cs, h);
-    if (!head_make(c, m, &e) || (crowded && cs->queued >= CALLS_QUEUED_MAX)) {
-        call_refuse(x, id, crowded ? 503 : 500,
-                    crowded ? "too many requests wait for a sandbox already" : e.text);
+    if (!head_make(c, m, &e)) {
+        call_refuse(x, id, 500, e.text);
         call_recycle(c);
-        return;
-    }
-    if (crowded) {
+    } else if (places_take(&cs->places, &h->place)) {
+        call_start(c);
+    } else if (places_wait(&cs->places, &h->place, &c->place)) {
         static const exchange_callbacks closed = {.on_closed = queued_closed};
         exchange_bind(x, &closed, c);
-        list_push(&cs->queue_head, &cs->queue_tail, c);
-        cs->queued++;
-        return;
+    } else {
+        call_refuse(x, id, 503,
+                    "too many requests wait for a sandbox already (queue_max and concurrency_max "
+                    "in tool.ebb of the component, or the worker's own)");
+        call_recycle(c);
     }
-    call_start(c);
 }
 
 /* --- fair turns ------------------------------------------------------------------------------- */
 
-/* One time slice of one guest per turn of the loop: events of others come in between. */
+/* One time slice of one guest, and one that waited for a place, per turn of the loop: events of
+ * others come in between. */
 static bool ready_turn(void *user)
 {
     calls *cs = user;
@@ -531,14 +566,17 @@ static bool ready_turn(void *user)
         c->in_ready = false;
         call_run(c);
     }
-    return cs->ready_head != NULL;
+    waiter *w = places_next(&cs->places);
+    if (w)
+        call_start((call *)(void *)((char *)w - offsetof(call, place)));
+    return has_work(cs);
 }
 
 bool calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed, err *e)
 {
     *cs = (calls){.en = en,
                   .l = l,
-                  .live_max = live_max,
+                  .places = {.live_max = live_max, .queued_max = WORKER_QUEUE_MAX},
                   .id_prefix = id_seed & 32767,
                   .id_next = id_seed >> 15};
     return loop_hook_add(l, ready_turn, cs, &cs->hook, e);

@@ -3,16 +3,18 @@
  *     call_new -> QUEUED -> STARTING -> HANDLING -> RETURNING -> DRAINING -> gone
  *                             (instantiate) (handle)  (post-return) (bytes to the client)
  *
- * From every state it can end early: a trap, a spent budget, a client that left. It then frees its
- * instance, answers (500, 504) if nothing was sent yet, writes its line to the log, and is gone.
- * All calls of a worker belong to its `calls`; nothing here blocks. */
+ * It has a place (platform/places.h) from STARTING until its sandbox is over; a client that is slow
+ * to take the last bytes keeps none. From every state it can end early: a trap, a spent budget, a
+ * client that left. It then frees its instance, answers (500, 504) if nothing was sent yet, writes
+ * its line to the log, and is gone. All calls of a worker belong to its `calls`; nothing here
+ * blocks. */
 #pragma once
 
 #include "app/route.h"
 #include "loop/loop.h"
 #include "platform/hosted.h"
 
-enum { CALL_ID_BYTES = 16, CALLS_QUEUED_MAX = 1024 };
+enum { CALL_ID_BYTES = 16 };
 
 typedef struct call call;
 
@@ -20,10 +22,7 @@ typedef struct call call;
 typedef struct {
     engine *en;
     loop *l;
-    uint32_t live_max; /* instances at once */
-    uint32_t live;
-    call *queue_head, *queue_tail; /* wait for an instance, first come first served */
-    uint32_t queued;
+    places places;                 /* instances at once, and who waits for one */
     call *ready_head, *ready_tail; /* used their time slice; go on in turn */
     call *free;                    /* kept memory */
     uint32_t free_count;
@@ -42,6 +41,7 @@ void calls_fini(calls *cs);
 void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m);
 /* Writes the identifier of the next request (16 lower-case letters and digits). */
 void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES]);
-/* The platform's own error: an empty body, `ebb-request-id`, a line in the log. Takes x. */
+/* The platform's own error: an empty body, `ebb-request-id`, for 503 `retry-after`, a line in the
+ * log. Takes x. */
 void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
                  const char *reason);

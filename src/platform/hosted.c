@@ -11,7 +11,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { HANDLES_MAX = 131072, OUTPUT_LINE_BYTES_MAX = 4096 };
+enum { OUTPUT_LINE_BYTES_MAX = 4096 };
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
                  const worker_config *all, struct kv_client *kv)
@@ -21,7 +21,9 @@ void hosted_init(hosted *h, const app_component *component, const config_compone
                   .transient_write = all->allow_transient_write,
                   .all = all,
                   .kv = kv,
-                  .assets_fd = -1};
+                  .assets_fd = -1,
+                  .place = {.running_max = component->settings.concurrency_max,
+                            .queued_max = component->settings.queue_max}};
     arena_init(&h->a, 256 * MIB);
 }
 
@@ -71,8 +73,11 @@ static bool host_component_make(hosted *h, err *e)
         .outbound_allowed = outbound_allowed,
         .outbound_user = h,
         .preopens = root,
-        .handles_max = HANDLES_MAX,
+        .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,
         .output_line_bytes_max = OUTPUT_LINE_BYTES_MAX,
+        .request_body_bytes_max = c->settings.request_body_bytes_max,
+        .response_body_bytes_max = c->settings.response_body_bytes_max,
+        .clock_resolution_ns = c->settings.clock_resolution_ns,
     };
     if (!root || !h->host.environment || !h->host.variables)
         return err_no_memory(e);
@@ -109,6 +114,7 @@ static bool load(hosted *h, engine *en, err *e)
             return false;
     }
     h->module = h->modules[h->unit];
+    h->place.size = h->plan.units_count;
     return true;
 }
 

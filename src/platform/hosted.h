@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "host/host.h"
 #include "platform/config.h"
+#include "platform/places.h"
 
 typedef struct {
     const app_component *app;
@@ -24,6 +25,7 @@ typedef struct {
     outbound_rules outbound;
     int assets_fd;
     uint32_t calls;
+    place_owner place; /* of its calls in this worker */
 } hosted;
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,

@@ -58,6 +58,8 @@ static const char manifest[] =
     "targets = [{ path = 't.wit' }]\n"
     "build = { command = ['one', 'two'], workdir = 'w', watch = ['src/**/*.rs'] }\n"
     "[component.web.tool.ebb]\nmemory_max = '128 MiB'\nconcurrency_max = 7\n"
+    "queue_max = 8\nresources_max = 9\nrequest_body_max = 10\nresponse_body_max = 11\n"
+    "log_max = 12\nclock_resolution = '13us'\n"
     "[component.web.dependencies]\n\"a:b/c@1.0.0\" = '1.0'\n"
     "plain = { path = 'd.wasm', export = 'e', inherit_configuration = true }\n"
     "[component.lib]\nsource = { registry = 'r.io', package = 'n:p', version = '1.0.0' }\n"
@@ -141,6 +143,12 @@ static void round_trip(void **state)
     assert_true(c->settings.memory_bytes_max == 128 * MIB);
     assert_true(c->settings.cpu_time_max_ns == APP_CPU_TIME_MAX_NS);
     assert_int_equal(c->settings.concurrency_max, 7);
+    assert_int_equal(c->settings.queue_max, 8);
+    assert_int_equal(c->settings.resources_max, 9);
+    assert_int_equal(c->settings.request_body_bytes_max, 10);
+    assert_int_equal(c->settings.response_body_bytes_max, 11);
+    assert_int_equal(c->settings.log_bytes_max, 12);
+    assert_int_equal(c->settings.clock_resolution_ns, 13000);
     assert_true(c->is_used);
     assert_str(c->dependencies.at[0].source.package, "a:b");
     assert_int_equal(c->dependencies.at[1].inherit, APP_INHERIT_ALL);

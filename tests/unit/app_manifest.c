@@ -65,6 +65,11 @@ static void minimal(void **state)
     assert_true(f->app->components[0].settings.cpu_time_max_ns == 30 * NS_PER_S);
     assert_true(f->app->components[0].settings.idle_time_max_ns == 600 * NS_PER_S);
     assert_true(f->app->components[0].settings.wall_time_max_ns == 0);
+    assert_true(f->app->components[0].settings.memory_bytes_max == 1 * GIB);
+    assert_true(f->app->components[0].settings.log_bytes_max == 1 * MIB);
+    assert_int_equal(f->app->components[0].settings.queue_max, 256);
+    assert_int_equal(f->app->components[0].settings.resources_max, 131072);
+    assert_true(f->app->components[0].settings.clock_resolution_ns == 1);
     assert_int_equal(f->app->triggers_count, 1);
     assert_str(f->app->triggers[0].id, "web-http-trigger");
     assert_str(f->app->triggers[0].route, "/...");
@@ -512,6 +517,27 @@ static void settings(void **state)
         ok(f, text);
         assert_true(f->app->components[0].settings.cpu_time_max_ns == cases[i].value);
     }
+    ok(f, COMPONENT "tool.ebb = { request_body_max = '10 MiB', response_body_max = '1 GB', "
+                    "log_max = 4096, queue_max = 3, resources_max = '12', concurrency_max = 2, "
+                    "clock_resolution = '100us' }\n");
+    const app_settings *s = &f->app->components[0].settings;
+    assert_true(s->request_body_bytes_max == 10 * MIB);
+    assert_true(s->response_body_bytes_max == 1000000000);
+    assert_true(s->log_bytes_max == 4096);
+    assert_true(s->clock_resolution_ns == 100000);
+    assert_int_equal(s->queue_max, 3);
+    assert_int_equal(s->resources_max, 12);
+    assert_int_equal(s->concurrency_max, 2);
+    ok(f, COMPONENT "tool.ebb = { clock_resolution = 'none', queue_max = 'none' }\n");
+    assert_true(f->app->components[0].settings.clock_resolution_ns == 1);
+    assert_int_equal(f->app->components[0].settings.queue_max, 0);
+    refused(f, COMPONENT "tool.ebb.clock_resolution = 2",
+            "spin.toml:9:29: clock_resolution may be at most one second");
+    refused(f, COMPONENT "tool.ebb.queue_max = 4294967296",
+            "spin.toml:9:22: queue_max is out of range");
+    refused(f, COMPONENT "tool.ebb.resources_max = '5 MiB'",
+            "spin.toml:9:26: resources_max = '5 MiB': write it like \"1000\", or \"none\" for no "
+            "limit");
     refused(
         f, COMPONENT "tool.ebb.cpu_time_max = 'soon'",
         "spin.toml:9:25: cpu_time_max = 'soon': write it like \"30s\", or \"none\" for no limit");
