@@ -20,6 +20,7 @@ typedef struct {
     queue partial;
 } output_line;
 
+typedef struct lookup lookup;           /* sockets_names.c */
 typedef struct guest_call guest_call;   /* compose.h */
 typedef struct guest_group guest_group; /* compose.c */
 
@@ -61,6 +62,8 @@ struct guest {
     uint16_t *kv_v1;                 /* stores open through Spin's first interface */
     uint32_t kv_open;                /* all open stores, at most STORE_OPEN_MAX */
     struct http_transfer *transfers; /* outgoing requests that are not over */
+    lookup *lookups;                 /* names that were asked for and have no answer */
+    uint32_t lookups_count;
     guest *next;                     /* in the list of spare guests */
 };
 
@@ -68,6 +71,8 @@ struct guest {
 void guest_handles_drop(guest *g, const handle_table *t);
 /* kv.c: gives up what it asked the store process. */
 void guest_kv_free(guest *g);
+/* sockets_names.c: nobody waits for its names any more. */
+void net_lookups_free(guest *g);
 /* compose.c: drops the other component instances and their handles. */
 void guest_group_free(guest *g);
 

@@ -4,6 +4,7 @@
 #include "platform/hosted.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "platform/artifact.h"
 #include "platform/spawn.h"
@@ -31,6 +32,18 @@ static bool outbound_allowed(void *user, str scheme, str host, uint16_t port)
 {
     const hosted *h = user;
     return outbound_allows(&h->outbound, scheme, host, port);
+}
+
+static void outbound_denied(void *user, str scheme, str host, uint16_t port)
+{
+    const hosted *h = user;
+    arena a;
+    arena_init(&a, 64 * KIB);
+    log_line(LOG_WARN, "denied");
+    log_str("component", h->app->id);
+    log_str("reason", outbound_denial(&a, h->app->id, scheme, host, port));
+    log_end();
+    arena_fini(&a);
 }
 
 static http_field *fields_of(arena *a, const app_pairs *pairs)
@@ -71,6 +84,7 @@ static bool host_component_make(hosted *h, err *e)
         .variables = fields_of(&h->a, &h->config->variables),
         .variables_count = h->config->variables.n,
         .outbound_allowed = outbound_allowed,
+        .outbound_denied = outbound_denied,
         .outbound_user = h,
         .preopens = root,
         .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,
