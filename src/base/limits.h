@@ -18,7 +18,7 @@
 #define COMPONENT_ARENA_BYTES_MAX (1 * GIB)
 
 /* loop/ */
-#define NAMES_MAX     1024                       /* host names known or asked for; a c-ares query is 2 kB */
+#define NAMES_MAX     1024 /* host names known or asked for; a query takes 2 kB */
 #define NAMES_KEPT_NS (60 * UINT64_C(1000000000)) /* and no longer than their time to live */
 
 /* http/: what nginx and Node allow, rounded. */

@@ -1,4 +1,4 @@
-/* Outgoing requests as guests see them: what they ask for, what they get. libcurl is in http_curl.c.
+/* Outgoing requests as guests see them: what they ask for, what they get (libcurl: http_curl.c).
  *
  * Host functions only change a transfer and kick its client; everything else happens from the loop.
  * Nor is a guest woken inside libcurl's callbacks (what it wakes may free the guest): a transfer
@@ -481,8 +481,8 @@ static ns timeout_of(const request_options *o, int which)
     return t < TIMEOUT_DEFAULT_NS ? t : TIMEOUT_DEFAULT_NS;
 }
 
-/* Copies a host as libcurl will know it; false: no address and no name. A last label that is a number
- * would be an address to libcurl, and a name to everybody else. */
+/* Copies a host as libcurl will know it; false: no address and no name. A last label that is a
+ * number would be an address to libcurl, and a name to everybody else. */
 static bool host_write(char ret[256], str host)
 {
     net_address a;

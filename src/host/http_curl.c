@@ -1,5 +1,5 @@
-/* Outgoing requests on libcurl's multi interface and the event loop. What a guest sees of them is in
- * http_client.c; here is what libcurl asks for and tells.
+/* Outgoing requests on libcurl's multi interface and the event loop: what libcurl asks for and
+ * tells. What a guest sees of them is in http_client.c.
  *
  *   guest -> out --on_read--> libcurl --on_data--> in -> guest      (pauses where a buffer is full)
  *
@@ -9,8 +9,8 @@
  *   guest that does not read would hold up those of others that share the connection.
  * - Proxies, credentials and files of the environment are never used, redirects are the guest's
  *   business. A request carries no identity but its own, so connections are pooled for the whole
- *   process, by trust (http_tls.c). A pool in which nothing ran for IDLE_NS is closed: nothing stays
- *   open for somebody who does not call. */
+ *   process, by trust (http_tls.c). A pool in which nothing ran for IDLE_NS is closed: nothing
+ *   stays open for somebody who does not call. */
 #include "host/http_transfer.h"
 
 #include "base/limits.h"

@@ -100,10 +100,9 @@ bool http_tls_is(const http_tls *t, const host_tls *h)
 bool http_tls_apply(const http_tls *t, SSL_CTX *ctx)
 {
     SSL_CTX_set1_cert_store(ctx, t->store);
-    return !t->certificate ||
-           (SSL_CTX_use_certificate_chain_file(ctx, t->certificate) == 1 &&
-            SSL_CTX_use_PrivateKey_file(ctx, t->key ? t->key : t->certificate, SSL_FILETYPE_PEM) ==
-                1);
+    return !t->certificate || (SSL_CTX_use_certificate_chain_file(ctx, t->certificate) == 1 &&
+                               SSL_CTX_use_PrivateKey_file(ctx, t->key ? t->key : t->certificate,
+                                                           SSL_FILETYPE_PEM) == 1);
 }
 
 const host_tls *http_tls_find(const host_component *c, str host)

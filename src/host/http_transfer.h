@@ -1,5 +1,5 @@
-/* Inside host/: one outgoing request, shared by http_client.c (what a guest sees of it), http_curl.c
- * (libcurl) and http_tls.c (whom to trust).
+/* Inside host/: one outgoing request, shared by http_client.c (what a guest sees of it),
+ * http_curl.c (libcurl) and http_tls.c (whom to trust).
  *
  * Invariants
  * - libcurl is called from the loop only, never on a fiber and never from inside its own callbacks.

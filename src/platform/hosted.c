@@ -46,6 +46,12 @@ static void outbound_denied(void *user, str scheme, str host, uint16_t port)
     arena_fini(&a);
 }
 
+static bool address_blocked(void *user, const uint8_t *address, size_t n)
+{
+    const hosted *h = user;
+    return network_is_blocked(&h->all->network, address, n);
+}
+
 static http_field *fields_of(arena *a, const app_pairs *pairs)
 {
     http_field *f = ARENA_ARRAY(a, http_field, pairs->n + 1);
@@ -85,6 +91,7 @@ static bool host_component_make(hosted *h, err *e)
         .variables_count = h->config->variables.n,
         .outbound_allowed = outbound_allowed,
         .outbound_denied = outbound_denied,
+        .address_blocked = address_blocked,
         .outbound_user = h,
         .preopens = root,
         .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,
@@ -94,6 +101,8 @@ static bool host_component_make(hosted *h, err *e)
         .clock_resolution_ns = c->settings.clock_resolution_ns,
     };
     if (!root || !h->host.environment || !h->host.variables)
+        return err_no_memory(e);
+    if (!network_tls_of(&h->a, &h->all->network, c->id, &h->host.tls, &h->host.tls_count))
         return err_no_memory(e);
     if (!stores_make(h, e))
         return false;

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 static loop *l;
-static int server;      /* a UDP socket: the name server */
-static unsigned asked;  /* datagrams that came in */
-static bool answering;  /* else they are swallowed */
+static int server;       /* a UDP socket: the name server */
+static unsigned asked;   /* datagrams that came in */
+static bool answering;   /* else they are swallowed */
 static uint32_t ttl = 1; /* of its answers */
 static loop_watch *watch;
 
@@ -48,8 +48,7 @@ static void on_question(void *user, unsigned events)
     memset(m + 8, 0, 4);
     m[7] = is_a && !none;
     if (m[7]) {
-        const uint8_t record[] = {0xc0, 12, 0,  1, 0,   1, 0, 0,
-                                  0,    (uint8_t)ttl, 0, 4, 192, 0, 2, 9};
+        const uint8_t record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, (uint8_t)ttl, 0, 4, 192, 0, 2, 9};
         memcpy(m + n, record, sizeof record);
         n += sizeof record;
     }
