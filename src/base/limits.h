@@ -17,10 +17,6 @@
 #define COMPONENT_TYPE_DEPTH_MAX  100         /* as the canonical ABI's implementations */
 #define COMPONENT_ARENA_BYTES_MAX (1 * GIB)
 
-/* loop/ */
-#define NAMES_MAX     1024 /* host names known or asked for; a query takes 2 kB */
-#define NAMES_KEPT_NS (60 * UINT64_C(1000000000)) /* and no longer than their time to live */
-
 /* http/: what nginx and Node allow, rounded. */
 #define HTTP_HEAD_BYTES_MAX (64 * KIB) /* request line and headers together */
 #define HTTP_HEADERS_MAX    100
@@ -51,7 +47,6 @@
 #define HOST_EARLY_BODY_BYTES_MAX (1 * MIB)  /* body written before its head is sent */
 #define HOST_READ_BYTES_MAX       (64 * KIB) /* most that one read of a stream returns */
 #define HOST_RANDOM_BYTES_MAX     (16 * MIB) /* of one get-random-bytes */
-#define HTTP_POOLED_MAX           256        /* idle outgoing connections of a worker */
 #define HOST_FILES_MAX            512        /* open files and sockets of one instance */
 #define HOST_LINE_BYTES_MAX       (64 * KIB) /* of stdout and stderr, where no other is set */
 #define HOST_WRITE_PERMIT_BYTES   (64 * KIB) /* check-write of files and of standard output */
@@ -61,12 +56,23 @@
 #define WORKER_RETRY_AFTER "1"  /* seconds, where a queue is full */
 
 /* store/ */
-#define STORE_KEY_BYTES_MAX     (64 * KIB)  /* of a key-value key; SQLite indexes it whole */
-#define STORE_MESSAGE_BYTES_MAX (128 * MIB) /* keys and values of one request or answer; Spin's */
-#define STORE_INLINE_BYTES_MAX  (16 * KIB)  /* of a message in its datagram; more: a memfd */
-#define STORE_IN_FLIGHT_MAX     200 /* requests of a worker: 200 x 16 KiB fit a channel's queue */
-#define STORE_HELD_BYTES_MAX    (64 * MIB) /* answers that wait for one commit, about */
-#define STORE_GROUP_MAX         1024       /* requests that share one commit */
-#define STORE_OPEN_MAX          256        /* stores that one instance has open; Spin's */
-#define STORE_IDLE_NS           (10 * UINT64_C(1000000000)) /* then an unused file is closed */
-#define STORE_ABSENT_NS         (10 * UINT64_C(1000000000)) /* wait for a new store process */
+#define STORE_KEY_BYTES_MAX       (64 * KIB)  /* of a key-value key; SQLite indexes it whole */
+#define STORE_MESSAGE_BYTES_MAX   (128 * MIB) /* keys and values of one request or answer; Spin's */
+#define STORE_INLINE_BYTES_MAX    (16 * KIB)  /* of a message in its datagram; more: a memfd */
+#define STORE_IN_FLIGHT_MAX       200 /* requests of a worker: 200 x 16 KiB fit a channel's queue */
+#define STORE_HELD_BYTES_MAX      (64 * MIB) /* answers that wait for one commit, about */
+#define STORE_GROUP_MAX           1024       /* requests that share one commit */
+#define STORE_OPEN_MAX            256        /* stores that one instance has open; Spin's */
+#define STORE_IDLE_NS             (10 * UINT64_C(1000000000)) /* then an unused file is closed */
+#define STORE_ABSENT_NS           (10 * UINT64_C(1000000000)) /* wait for a new store process */
+#define STORE_SQL_TEXT_BYTES_MAX  (1 << 20)                   /* of a statement; SQLite's default */
+#define STORE_SQL_VALUE_BYTES_MAX (128 << 20)  /* of a text or blob in SQL; as a whole result */
+#define STORE_SQL_PATTERN_BYTES_MAX 1000       /* of LIKE and GLOB, whose cost is its square */
+#define STORE_SQL_TRIGGER_DEPTH_MAX 100        /* of triggers that fire triggers: C stack */
+#define STORE_SQL_MEMORY_BYTES_MAX  (64 * MIB) /* that SQLite takes for one connection */
+#define STORE_SQL_TIME_MAX_NS       (10 * UINT64_C(1000000000)) /* of one statement */
+#define STORE_SQL_SHORT_NS          (1 * UINT64_C(1000000))     /* then it moves to a thread */
+#define STORE_SQL_LOCK_NS           (5 * UINT64_C(1000000000))  /* wait for a writer; Spin's */
+#define STORE_SQL_RUNNING_MAX       4    /* statements of one database on threads, of 8 */
+#define STORE_SQL_LOG_PAGES         1000 /* then the log is written back; SQLite's default */
+#define STORE_SQL_SPARE_MAX         16   /* connections of a database kept open for reuse */

@@ -132,24 +132,13 @@ static bool listeners_open(str address, up *u, int *fds, err *e)
     return true;
 }
 
-static bool network_of(arena *a, const options *o, network_config *ret, err *e)
-{
-    const option *limits = options_get(o, "limit"), *servers = options_get(o, "name-server");
-    network_options n = {.limits = limits->all,
-                         .limits_count = limits->count,
-                         .name_servers = servers->all,
-                         .name_servers_count = servers->count,
-                         .stall_ms = options_get(o, "stall-warning")->got,
-                         .runtime_config_path = options_get(o, "runtime-config-file")->got};
-    return network_read(a, &n, ret, e);
-}
-
 static bool serve(arena *a, const options *o, int *ret_status, err *e)
 {
     const option *listen = options_get(o, "listen"), *from = options_get(o, "from");
     const option *format = options_get(o, "log-format"), *env = options_get(o, "env");
     const option *variables = options_get(o, "variable"),
                  *memory = options_get(o, "max-instance-memory");
+    const option *key_values = options_get(o, "key-value"), *statements = options_get(o, "sqlite");
     up u = {.json = options_get(o, "json")->given, .quiet = options_get(o, "quiet")->given};
     int fds[SUPERVISOR_WORKERS_MAX];
     uint64_t memory_max = 0;
@@ -170,14 +159,18 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         .env_count = env->count,
         .variables = variables->all,
         .variables_count = variables->count,
+        .runtime_config_file = options_get(o, "runtime-config-file")->got,
+        .key_values = key_values->all,
+        .key_values_count = key_values->count,
+        .statements = statements->all,
+        .statements_count = statements->count,
         .state_dir = options_get(o, "state-dir")->got,
         .allow_transient_write = options_get(o, "allow-transient-write")->given,
         .memory_bytes_max = memory_max,
         .progress = u.quiet ? NULL : stderr,
     };
     localapp l;
-    network_config network;
-    if (!workers_of(options_get(o, "workers"), &u.workers, e) || !network_of(a, o, &network, e))
+    if (!workers_of(options_get(o, "workers"), &u.workers, e))
         return false;
     lo.jobs = u.workers > 1 ? u.workers : 2;
     if (!localapp_load(a, &lo, &l, e))
@@ -185,19 +178,19 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     for (size_t i = 0; i < l.app->warnings.n; i++)
         fprintf(stderr, "ebb: warning: %.*s\n", STR(l.app->warnings.at[i]));
     u.l = &l;
-    l.config.network = network;
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
-    _cleanup_(buf_fini) buf store_config;
-    buf_init(&store_config, 64 * MIB);
+    _cleanup_(buf_fini) buf store_settings;
+    buf_init(&store_settings, 64 * MIB);
     bool ok =
         listeners_open(str_from(listen->given ? listen->got : "127.0.0.1:3000"), &u, fds, e) &&
         worker_config_write(&l.config, &config, e) &&
-        (!l.config.stores_count || store_config_write(&l.config, &store_config, e));
+        ((!l.config.stores_count && !l.config.databases_count) ||
+         store_config_write(&l.config, &store_settings, e));
     if (ok) {
         supervisor_config sc = {.config = buf_str(&config),
-                                .store_config = buf_str(&store_config),
+                                .store_config = buf_str(&store_settings),
                                 .listeners = fds,
                                 .workers = u.workers,
                                 .on_ready = on_ready,
@@ -218,17 +211,16 @@ int cli_up(int argc, char **argv)
         {"workers", 0, OPTION_VALUE, "N", "worker processes [one per core]"},
         {"env", 'e', OPTION_REPEAT, "K=V", "an environment variable for every component"},
         {"variable", 0, OPTION_REPEAT, "K=V", "an application variable: K=V, K=@file, @file.json"},
+        {"runtime-config-file", 0, OPTION_VALUE, "FILE",
+         "where stores, databases and variables are provided", "RUNTIME_CONFIG_FILE"},
+        {"key-value", 0, OPTION_REPEAT, "K=V", "sets a key of the default store first"},
+        {"sqlite", 0, OPTION_REPEAT, "SQL",
+         "runs a statement, or @file[:label], on the default database first"},
         {"profile", 0, OPTION_VALUE, "NAME", "the profile of the manifest to use"},
         {"allow-transient-write", 0, OPTION_FLAG, NULL,
          "components may write to their copied files"},
         {"max-instance-memory", 0, OPTION_VALUE, "BYTES", "of each linear memory",
          "SPIN_MAX_INSTANCE_MEMORY"},
-        {"runtime-config-file", 0, OPTION_VALUE, "FILE",
-         "[[client_tls]] and [outbound_networking] for outgoing connections",
-         "RUNTIME_CONFIG_FILE"},
-        {"limit", 0, OPTION_REPEAT, "NAME=N", "of the HTTP server, see docs/http.md"},
-        {"name-server", 0, OPTION_REPEAT, "ADDR", "asked for names [those of /etc/resolv.conf]"},
-        {"stall-warning", 0, OPTION_VALUE, "MS", "log turns of a worker's loop that take longer"},
         {"state-dir", 0, OPTION_VALUE, "DIR",
          "where stores are kept; '' keeps them in memory [.spin beside spin.toml]"},
         {"cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept"},

@@ -20,7 +20,6 @@ typedef struct {
     queue partial;
 } output_line;
 
-typedef struct lookup lookup;           /* sockets_names.c */
 typedef struct guest_call guest_call;   /* compose.h */
 typedef struct guest_group guest_group; /* compose.c */
 
@@ -58,21 +57,21 @@ struct guest {
 
     output_line output[2];
     http_side *http;                 /* NULL: it answers no exchange */
-    struct kv_call *kv_call;         /* what it asked the store process last */
+    struct store_call *store_call;   /* what it asked the store process last */
     uint16_t *kv_v1;                 /* stores open through Spin's first interface */
     uint32_t kv_open;                /* all open stores, at most STORE_OPEN_MAX */
+    struct sql_v1 *sql_v1;           /* databases open through Spin's first interface */
+    uint32_t sql_open;               /* all open databases, at most STORE_OPEN_MAX */
     struct http_transfer *transfers; /* outgoing requests that are not over */
-    lookup *lookups;                 /* names that were asked for and have no answer */
-    uint32_t lookups_count;
-    guest *next; /* in the list of spare guests */
+    guest *next;                     /* in the list of spare guests */
 };
 
 /* Drops the objects that the handles of a table own. */
 void guest_handles_drop(guest *g, const handle_table *t);
-/* kv.c: gives up what it asked the store process. */
-void guest_kv_free(guest *g);
-/* sockets_names.c: nobody waits for its names any more. */
-void net_lookups_free(guest *g);
+/* ask.c: gives up what it asked the store process. */
+void guest_ask_free(guest *g);
+/* spin_sqlite.c: closes what is open through the first interface. */
+void guest_sql_free(guest *g);
 /* compose.c: drops the other component instances and their handles. */
 void guest_group_free(guest *g);
 

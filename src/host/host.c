@@ -19,6 +19,7 @@ extern const host_interface wasi_sockets_network, wasi_sockets_instance_network,
 extern const host_interface spin_variables_v2, spin_config_v1, wasi_config_store;
 extern const host_interface spin_key_value_v2, spin_key_value_v1, wasi_keyvalue_store,
     wasi_keyvalue_batch, wasi_keyvalue_atomics;
+extern const host_interface spin_sqlite_v3, spin_sqlite_v2, spin_sqlite_v1;
 
 /* An interface stands behind those that its types use. */
 const host_interface *const host_interfaces[] = {
@@ -60,6 +61,9 @@ const host_interface *const host_interfaces[] = {
     &wasi_keyvalue_store,
     &wasi_keyvalue_batch,
     &wasi_keyvalue_atomics,
+    &spin_sqlite_v3,
+    &spin_sqlite_v2,
+    &spin_sqlite_v1,
     NULL,
 };
 

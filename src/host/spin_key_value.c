@@ -69,16 +69,16 @@ static host_status v2_exists(host_call *c)
 /* get-keys of both versions. */
 static host_status keys(host_call *c, kv_self self)
 {
-    kv_answer a;
+    ask_answer a;
     place r;
     host_status s = kv_ask_keys(c, self, &a);
     if (s != HOST_DONE)
         return s;
     if (!result_place(c, &r))
-        return kv_over(c, HOST_TRAP);
+        return ask_over(c, HOST_TRAP);
     if (!a.m)
         return kv_return_failure(c, r, self.other, a.failure);
-    return kv_over(c, kv_put_keys(c, put_case(c, r, 0), a.m) ? HOST_DONE : HOST_TRAP);
+    return ask_over(c, kv_put_keys(c, put_case(c, r, 0), a.m) ? HOST_DONE : HOST_TRAP);
 }
 
 static host_status v2_get_keys(host_call *c)
@@ -171,21 +171,21 @@ static bool v1_self(host_call *c, kv_self *ret, host_status *ret_status)
 static host_status v1_get(host_call *c)
 {
     kv_self self;
-    kv_answer a;
-    kv_item i;
+    ask_answer a;
+    store_item i;
     place r;
     host_status s;
     if (!v1_self(c, &self, &s) || (s = kv_ask_key(c, self, KV_GET, &a)) != HOST_DONE)
         return s;
     if (!result_place(c, &r))
-        return kv_over(c, HOST_TRAP);
-    if (!a.m || !kv_message_next(a.m, &i))
+        return ask_over(c, HOST_TRAP);
+    if (!a.m || !store_message_next(a.m, &i))
         return kv_return_failure(c, r, V1_IO, a.failure);
     if (!i.has_value) {
         put_case(c, put_case(c, r, 1), V1_NO_SUCH_KEY);
-        return kv_over(c, HOST_DONE);
+        return ask_over(c, HOST_DONE);
     }
-    return kv_over(c, put_bytes(c, put_case(c, r, 0), i.value) ? HOST_DONE : HOST_TRAP);
+    return ask_over(c, put_bytes(c, put_case(c, r, 0), i.value) ? HOST_DONE : HOST_TRAP);
 }
 
 static host_status v1_set(host_call *c)

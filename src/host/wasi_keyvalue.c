@@ -72,7 +72,7 @@ static host_status bucket_exists(host_call *c)
 static host_status bucket_list_keys(host_call *c)
 {
     kv_self self;
-    kv_answer a;
+    ask_answer a;
     str cursor;
     place r;
     if (!bucket_self(c, &self) || !arg_option_string(c, 1, &cursor) || !result_place(c, &r))
@@ -86,9 +86,9 @@ static host_status bucket_list_keys(host_call *c)
         return kv_return_failure(c, r, OTHER, a.failure);
     place ok = put_case(c, r, 0);
     if (!kv_put_keys(c, place_field(ok, 0), a.m))
-        return kv_over(c, HOST_TRAP);
+        return ask_over(c, HOST_TRAP);
     put_case(c, place_field(ok, 1), 0);
-    return kv_over(c, HOST_DONE);
+    return ask_over(c, HOST_DONE);
 }
 
 static const host_func store_funcs[] = {
@@ -128,12 +128,12 @@ static uint32_t memory_u32(const host_call *c, uint32_t at)
 }
 
 /* The list in slots 1, 2 of keys, or of keys and values. */
-static host_status ask_many(host_call *c, kv_self self, kv_kind kind, kv_answer *ret)
+static host_status ask_many(host_call *c, kv_self self, store_kind kind, ask_answer *ret)
 {
     uint32_t at = c->slots[1].u32, n = c->slots[2].u32, size = kind == KV_SET ? 16 : 8;
-    if (kv_asked(c))
-        return kv_await(c, ret);
-    if (!call_list(c, at, n, size, 4) || !kv_begin(c, kind, self.store))
+    if (ask_made(c))
+        return ask_await(c, ret);
+    if (!call_list(c, at, n, size, 4) || !ask_begin(c, kind, self.store))
         return HOST_TRAP;
     for (uint32_t i = 0; i < n; i++, at += size) {
         str key;
@@ -141,19 +141,19 @@ static host_status ask_many(host_call *c, kv_self self, kv_kind kind, kv_answer 
         if (!call_string(c, memory_u32(c, at), memory_u32(c, at + 4), &key) ||
             (kind == KV_SET &&
              !call_bytes(c, memory_u32(c, at + 8), memory_u32(c, at + 12), &value)))
-            return kv_over(c, HOST_TRAP);
-        kv_call_item(c->g->kv_call, key, kind == KV_SET ? &value : NULL);
+            return ask_over(c, HOST_TRAP);
+        store_call_item(c->g->store_call, key, kind == KV_SET ? &value : NULL);
     }
-    return kv_await(c, ret);
+    return ask_await(c, ret);
 }
 
-static bool put_pairs(host_call *c, place list, kv_message *m)
+static bool put_pairs(host_call *c, place list, store_message *m)
 {
-    kv_item i;
+    store_item i;
     place first;
     if (!put_list(c, list, m->count, &first))
         return false;
-    for (uint32_t k = 0; kv_message_next(m, &i); k++) {
+    for (uint32_t k = 0; store_message_next(m, &i); k++) {
         place pair = place_element(first, k);
         if (!put_string(c, place_field(pair, 0), i.key))
             return false;
@@ -164,10 +164,10 @@ static bool put_pairs(host_call *c, place list, kv_message *m)
     return true;
 }
 
-static host_status many(host_call *c, kv_kind kind)
+static host_status many(host_call *c, store_kind kind)
 {
     kv_self self;
-    kv_answer a;
+    ask_answer a;
     place r;
     if (!bucket_self(c, &self))
         return HOST_TRAP;
@@ -175,11 +175,11 @@ static host_status many(host_call *c, kv_kind kind)
     if (s != HOST_DONE)
         return s;
     if (!result_place(c, &r))
-        return kv_over(c, HOST_TRAP);
+        return ask_over(c, HOST_TRAP);
     if (!a.m)
         return kv_return_failure(c, r, OTHER, a.failure);
     place ok = put_case(c, r, 0);
-    return kv_over(c, kind != KV_GET || put_pairs(c, ok, a.m) ? HOST_DONE : HOST_TRAP);
+    return ask_over(c, kind != KV_GET || put_pairs(c, ok, a.m) ? HOST_DONE : HOST_TRAP);
 }
 
 static host_status get_many(host_call *c) { return many(c, KV_GET); }
@@ -235,7 +235,7 @@ static bool copy_into(guest *g, const void *from, size_t n, void **ret)
     return !n || *ret;
 }
 
-static bool cas_see(guest *g, cas_object *cas, const kv_item *i)
+static bool cas_see(guest *g, cas_object *cas, const store_item *i)
 {
     void *copy;
     if (!copy_into(g, i->value.p, i->value.n, &copy))
@@ -247,7 +247,7 @@ static bool cas_see(guest *g, cas_object *cas, const kv_item *i)
 }
 
 /* NULL: no memory. */
-static cas_object *cas_new(guest *g, uint16_t store, str key, const kv_item *i)
+static cas_object *cas_new(guest *g, uint16_t store, str key, const store_item *i)
 {
     void *copy;
     cas_object *cas = OBJECT_NEW(g, cas_object, cas_resource, NULL);
@@ -266,8 +266,8 @@ static cas_object *cas_new(guest *g, uint16_t store, str key, const kv_item *i)
 static host_status atomics_cas_new(host_call *c)
 {
     kv_self self;
-    kv_answer a;
-    kv_item i;
+    ask_answer a;
+    store_item i;
     place r;
     if (!bucket_self(c, &self))
         return HOST_TRAP;
@@ -275,79 +275,79 @@ static host_status atomics_cas_new(host_call *c)
     if (s != HOST_DONE)
         return s;
     if (!result_place(c, &r))
-        return kv_over(c, HOST_TRAP);
-    if (!a.m || !kv_message_next(a.m, &i))
+        return ask_over(c, HOST_TRAP);
+    if (!a.m || !store_message_next(a.m, &i))
         return kv_return_failure(c, r, OTHER, a.failure);
     cas_object *cas = cas_new(c->g, self.store, i.key, &i);
     if (!cas)
-        return kv_over(c, call_no_memory(c));
-    return kv_over(c, put_handle(c, put_case(c, r, 0), &cas->o) ? HOST_DONE : HOST_TRAP);
+        return ask_over(c, call_no_memory(c));
+    return ask_over(c, put_handle(c, put_case(c, r, 0), &cas->o) ? HOST_DONE : HOST_TRAP);
 }
 
 static host_status atomics_cas_current(host_call *c)
 {
     cas_object *cas;
-    kv_answer a;
-    kv_item i;
+    ask_answer a;
+    store_item i;
     place r;
     if (!ARG_BORROW(c, 0, cas_resource, &cas))
         return HOST_TRAP;
-    if (!kv_asked(c)) {
-        if (!kv_begin(c, KV_GET, cas->store))
+    if (!ask_made(c)) {
+        if (!ask_begin(c, KV_GET, cas->store))
             return HOST_TRAP;
-        kv_call_item(c->g->kv_call, cas->key, NULL);
+        store_call_item(c->g->store_call, cas->key, NULL);
     }
-    host_status s = kv_await(c, &a);
+    host_status s = ask_await(c, &a);
     if (s != HOST_DONE)
         return s;
     if (!result_place(c, &r))
-        return kv_over(c, HOST_TRAP);
-    if (!a.m || !kv_message_next(a.m, &i))
+        return ask_over(c, HOST_TRAP);
+    if (!a.m || !store_message_next(a.m, &i))
         return kv_return_failure(c, r, OTHER, a.failure);
     if (!cas_see(c->g, cas, &i))
-        return kv_over(c, call_no_memory(c));
+        return ask_over(c, call_no_memory(c));
     place option = put_case(c, put_case(c, r, 0), i.has_value);
-    return kv_over(c, !i.has_value || put_bytes(c, option, i.value) ? HOST_DONE : HOST_TRAP);
+    return ask_over(c, !i.has_value || put_bytes(c, option, i.value) ? HOST_DONE : HOST_TRAP);
 }
 
 static host_status atomics_increment(host_call *c)
 {
     kv_self self;
-    kv_answer a;
-    kv_item i;
+    ask_answer a;
+    store_item i;
     str key;
     place r;
     if (!bucket_self(c, &self))
         return HOST_TRAP;
-    if (!kv_asked(c)) {
+    if (!ask_made(c)) {
         uint64_t delta = c->slots[3].u64;
         bytes value = {(const uint8_t *)&delta, sizeof delta};
-        if (!arg_string(c, 1, &key) || !kv_begin(c, KV_INCREMENT, self.store))
+        if (!arg_string(c, 1, &key) || !ask_begin(c, KV_INCREMENT, self.store))
             return HOST_TRAP;
-        kv_call_item(c->g->kv_call, key, &value);
+        store_call_item(c->g->store_call, key, &value);
     }
-    host_status s = kv_await(c, &a);
+    host_status s = ask_await(c, &a);
     if (s != HOST_DONE)
         return s;
     if (!result_place(c, &r))
-        return kv_over(c, HOST_TRAP);
-    if (!a.m || !kv_message_next(a.m, &i) || i.value.n != sizeof(uint64_t))
+        return ask_over(c, HOST_TRAP);
+    if (!a.m || !store_message_next(a.m, &i) || i.value.n != sizeof(uint64_t))
         return kv_return_failure(c, r, OTHER, a.failure);
     uint64_t sum;
     memcpy(&sum, i.value.p, sizeof sum);
     put_int(c, put_case(c, r, 0), sum);
-    return kv_over(c, HOST_DONE);
+    return ask_over(c, HOST_DONE);
 }
 
 /* The handle is the guest's until the answer is there, and is consumed then. */
-static host_status swap_end(host_call *c, kv_answer *a)
+static host_status swap_end(host_call *c, ask_answer *a)
 {
     cas_object *cas, *fresh = NULL;
-    kv_item i;
+    store_item i;
     place r;
     if (!result_place(c, &r) || !ARG_TAKE(c, 0, cas_resource, &cas))
         return HOST_TRAP;
-    bool changed = a->m && a->m->kind == KV_CHANGED && kv_message_next(a->m, &i);
+    bool changed = a->m && a->m->kind == KV_CHANGED && store_message_next(a->m, &i);
     if (changed)
         fresh = cas_new(c->g, cas->store, cas->key, &i);
     object_free(c->g, &cas->o);
@@ -368,18 +368,18 @@ static host_status swap_end(host_call *c, kv_answer *a)
 static host_status atomics_swap(host_call *c)
 {
     cas_object *cas;
-    kv_answer a;
+    ask_answer a;
     bytes value;
     if (!ARG_BORROW(c, 0, cas_resource, &cas))
         return HOST_TRAP;
-    if (!kv_asked(c)) {
-        if (!arg_bytes(c, 1, &value) || !kv_begin(c, KV_SWAP, cas->store))
+    if (!ask_made(c)) {
+        if (!arg_bytes(c, 1, &value) || !ask_begin(c, KV_SWAP, cas->store))
             return HOST_TRAP;
-        kv_call_item(c->g->kv_call, cas->key, &value);
-        kv_call_item(c->g->kv_call, (str){0}, cas->seen_some ? &cas->seen : NULL);
+        store_call_item(c->g->store_call, cas->key, &value);
+        store_call_item(c->g->store_call, (str){0}, cas->seen_some ? &cas->seen : NULL);
     }
-    host_status s = kv_await(c, &a);
-    return s == HOST_DONE ? kv_over(c, swap_end(c, &a)) : s;
+    host_status s = ask_await(c, &a);
+    return s == HOST_DONE ? ask_over(c, swap_end(c, &a)) : s;
 }
 
 const host_interface wasi_keyvalue_atomics = {

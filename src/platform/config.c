@@ -31,14 +31,39 @@ static json_t *component_json(const config_component *c)
     return j;
 }
 
+static json_t *strs_json(const str *at, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_of(at[i]));
+    return list;
+}
+
 static json_t *stores_json(const worker_config *c)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < c->stores_count; i++) {
-        json_t *pair = json_array();
-        json_array_append_new(pair, json_of(c->stores[i].label));
-        json_array_append_new(pair, json_of(c->stores[i].path));
-        json_array_append_new(list, pair);
+        const kv_store *s = &c->stores[i];
+        json_t *j = json_object();
+        json_object_set_new(j, "label", json_of(s->label));
+        json_object_set_new(j, "path", json_of(s->path));
+        json_object_set_new(j, "initial", strs_json(s->initial, s->initial_count));
+        json_array_append_new(list, j);
+    }
+    return list;
+}
+
+static json_t *databases_json(const worker_config *c)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < c->databases_count; i++) {
+        const sql_database *d = &c->databases[i];
+        json_t *j = json_object();
+        json_object_set_new(j, "label", json_of(d->label));
+        json_object_set_new(j, "path", json_of(d->path));
+        json_object_set_new(j, "attach_files", json_boolean(d->attach_files));
+        json_object_set_new(j, "scripts", strs_json(d->scripts, d->scripts_count));
+        json_array_append_new(list, j);
     }
     return list;
 }
@@ -62,10 +87,10 @@ bool worker_config_write(const worker_config *c, buf *out, err *e)
         json_array_append_new(components, component_json(&c->components[i]));
     json_object_set_new(j, "components", components);
     json_object_set_new(j, "stores", stores_json(c));
+    json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
     json_object_set_new(j, "transient_write", json_boolean(c->allow_transient_write));
     json_object_set_new(j, "instances_max", json_integer(c->instances_max));
-    json_object_set_new(j, "network", network_json(&c->network));
     return json_dump_callback(j, dump, out, JSON_COMPACT) == 0 ? true : err_no_memory(e);
 }
 
@@ -74,20 +99,53 @@ static str str_of(arena *a, const json_t *j)
     return arena_str(a, (str){json_string_value(j), json_string_length(j)});
 }
 
+/* NULL: no memory. */
+static const str *strs_read(arena *a, const json_t *list, size_t *ret_count)
+{
+    size_t n = json_array_size(list);
+    str *at = ARENA_ARRAY(a, str, n + 1);
+    for (size_t i = 0; at && i < n; i++)
+        if (!(at[i] = str_of(a, json_array_get(list, i))).p)
+            return NULL;
+    *ret_count = n;
+    return at;
+}
+
 static bool stores_read(arena *a, const json_t *list, kv_store **ret, size_t *ret_count)
 {
     size_t n = json_array_size(list);
     kv_store *stores = ARENA_ARRAY(a, kv_store, n + 1);
     for (size_t i = 0; stores && i < n; i++) {
-        const json_t *pair = json_array_get(list, i);
-        stores[i] =
-            (kv_store){str_of(a, json_array_get(pair, 0)), str_of(a, json_array_get(pair, 1))};
-        if (!stores[i].label.p || !stores[i].path.p)
+        const json_t *j = json_array_get(list, i);
+        kv_store *s = &stores[i];
+        s->label = str_of(a, json_object_get(j, "label"));
+        s->path = str_of(a, json_object_get(j, "path"));
+        s->initial = strs_read(a, json_object_get(j, "initial"), &s->initial_count);
+        if (!s->label.p || !s->path.p || !s->initial)
             return false;
     }
     *ret = stores;
     *ret_count = n;
     return stores != NULL;
+}
+
+static bool databases_read(arena *a, const json_t *list, sql_database **ret, size_t *ret_count)
+{
+    size_t n = json_array_size(list);
+    sql_database *databases = ARENA_ARRAY(a, sql_database, n + 1);
+    for (size_t i = 0; databases && i < n; i++) {
+        const json_t *j = json_array_get(list, i);
+        sql_database *d = &databases[i];
+        d->label = str_of(a, json_object_get(j, "label"));
+        d->path = str_of(a, json_object_get(j, "path"));
+        d->attach_files = json_is_true(json_object_get(j, "attach_files"));
+        d->scripts = strs_read(a, json_object_get(j, "scripts"), &d->scripts_count);
+        if (!d->label.p || !d->path.p || !d->scripts)
+            return false;
+    }
+    *ret = databases;
+    *ret_count = n;
+    return databases != NULL;
 }
 
 static bool component_read(arena *a, const json_t *j, config_component *ret)
@@ -129,17 +187,17 @@ bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
         if (!component_read(a, json_array_get(list, i), &components[i]))
             return err_no_memory(e);
     kv_store *stores;
-    size_t stores_count;
-    if (!stores_read(a, json_object_get(j, "stores"), &stores, &stores_count))
-        return err_no_memory(e);
-    network_config network;
-    if (!network_from_json(a, json_object_get(j, "network"), &network))
+    sql_database *databases;
+    size_t stores_count, databases_count;
+    if (!stores_read(a, json_object_get(j, "stores"), &stores, &stores_count) ||
+        !databases_read(a, json_object_get(j, "databases"), &databases, &databases_count))
         return err_no_memory(e);
     *ret = (worker_config){
         .app = got,
-        .network = network,
         .stores = stores,
         .stores_count = stores_count,
+        .databases = databases,
+        .databases_count = databases_count,
         .components = components,
         .log_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT,
         .allow_transient_write = json_is_true(json_object_get(j, "transient_write")),
@@ -154,19 +212,26 @@ bool store_config_write(const worker_config *c, buf *out, err *e)
     if (!j)
         return err_no_memory(e);
     json_object_set_new(j, "stores", stores_json(c));
+    json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
     return json_dump_callback(j, dump, out, JSON_COMPACT) == 0 ? true : err_no_memory(e);
 }
 
-bool store_config_read(arena *a, bytes text, kv_store **ret_stores, size_t *ret_count,
-                       log_format *ret_format, err *e)
+bool store_config_read(arena *a, bytes text, store_config *ret, log_format *ret_format, err *e)
 {
     json_error_t je;
+    kv_store *stores;
+    sql_database *databases;
+    store_config c;
     _cleanup_json_ json_t *j = json_loadb((const char *)text.p, text.n, JSON_ALLOW_NUL, &je);
     if (!j)
         return err_set(e, ERR_INTERNAL, "settings of the store process: %s", je.text);
-    if (!stores_read(a, json_object_get(j, "stores"), ret_stores, ret_count))
+    if (!stores_read(a, json_object_get(j, "stores"), &stores, &c.stores_count) ||
+        !databases_read(a, json_object_get(j, "databases"), &databases, &c.databases_count))
         return err_no_memory(e);
+    c.stores = stores;
+    c.databases = databases;
+    *ret = c;
     *ret_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT;
     return true;
 }

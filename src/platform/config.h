@@ -4,8 +4,7 @@
 
 #include "app/app.h"
 #include "base/log.h"
-#include "platform/network.h"
-#include "store/kv_server.h"
+#include "store/server.h"
 
 /* The part of one component that is known only once it was set up. Parallel to app.components. */
 typedef struct {
@@ -21,17 +20,18 @@ typedef struct {
     log_format log_format;
     bool allow_transient_write;
     uint32_t instances_max;
-    network_config network;
     /* Key-value stores by number; what a component may open is in its part of app. */
     const kv_store *stores;
     size_t stores_count;
+    /* SQL databases, in the same way. */
+    const sql_database *databases;
+    size_t databases_count;
 } worker_config;
 
 bool worker_config_write(const worker_config *c, buf *out, err *e);
 /* Everything is in the arena. */
 bool worker_config_read(arena *a, bytes json, worker_config *ret, err *e);
 
-/* What the store process is told: the stores and how to log. No secrets, no app. */
+/* What the store process is told: stores, databases, how to log. No app. */
 bool store_config_write(const worker_config *c, buf *out, err *e);
-bool store_config_read(arena *a, bytes json, kv_store **ret_stores, size_t *ret_count,
-                       log_format *ret_format, err *e);
+bool store_config_read(arena *a, bytes json, store_config *ret, log_format *ret_format, err *e);

@@ -4,7 +4,6 @@
 #include "platform/hosted.h"
 
 #include "base/limits.h"
-#include "base/log.h"
 #include "base/must.h"
 #include "platform/artifact.h"
 #include "platform/spawn.h"
@@ -15,13 +14,13 @@
 enum { OUTPUT_LINE_BYTES_MAX = 4096 };
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
-                 const worker_config *all, struct kv_client *kv)
+                 const worker_config *all, struct store_client *store)
 {
     *h = (hosted){.app = component,
                   .config = config,
                   .transient_write = all->allow_transient_write,
                   .all = all,
-                  .kv = kv,
+                  .store = store,
                   .assets_fd = -1,
                   .place = {.running_max = component->settings.concurrency_max,
                             .queued_max = component->settings.queue_max}};
@@ -34,24 +33,6 @@ static bool outbound_allowed(void *user, str scheme, str host, uint16_t port)
     return outbound_allows(&h->outbound, scheme, host, port);
 }
 
-static void outbound_denied(void *user, str scheme, str host, uint16_t port)
-{
-    const hosted *h = user;
-    arena a;
-    arena_init(&a, 64 * KIB);
-    log_line(LOG_WARN, "denied");
-    log_str("component", h->app->id);
-    log_str("reason", outbound_denial(&a, h->app->id, scheme, host, port));
-    log_end();
-    arena_fini(&a);
-}
-
-static bool address_blocked(void *user, const uint8_t *address, size_t n)
-{
-    const hosted *h = user;
-    return network_is_blocked(&h->all->network, address, n);
-}
-
 static http_field *fields_of(arena *a, const app_pairs *pairs)
 {
     http_field *f = ARENA_ARRAY(a, http_field, pairs->n + 1);
@@ -60,22 +41,35 @@ static http_field *fields_of(arena *a, const app_pairs *pairs)
     return f;
 }
 
-/* The stores that the component was granted, by their numbers. */
+/* What a component was granted of stores or databases, by their numbers. */
+static struct host_store *granted(hosted *h, const str_list *labels)
+{
+    return ARENA_ARRAY(&h->a, struct host_store, labels->n + 1);
+}
+
 static bool stores_make(hosted *h, err *e)
 {
-    const str_list *labels = &h->app->key_value_stores;
-    struct host_store *stores = ARENA_ARRAY(&h->a, struct host_store, labels->n + 1);
-    if (!stores)
+    const str_list *kv = &h->app->key_value_stores, *sql = &h->app->sqlite_databases;
+    struct host_store *stores = granted(h, kv), *databases = granted(h, sql);
+    if (!stores || !databases)
         return err_no_memory(e);
-    for (size_t i = 0; i < labels->n; i++) {
-        stores[i] = (struct host_store){labels->at[i], HOST_STORE_NONE};
+    for (size_t i = 0; i < kv->n; i++) {
+        stores[i] = (struct host_store){kv->at[i], HOST_STORE_NONE};
         for (size_t k = 0; k < h->all->stores_count; k++)
-            if (str_eq(h->all->stores[k].label, labels->at[i]))
+            if (str_eq(h->all->stores[k].label, kv->at[i]))
                 stores[i].store = (uint32_t)k;
     }
+    for (size_t i = 0; i < sql->n; i++) {
+        databases[i] = (struct host_store){sql->at[i], HOST_STORE_NONE};
+        for (size_t k = 0; k < h->all->databases_count; k++)
+            if (str_eq(h->all->databases[k].label, sql->at[i]))
+                databases[i].store = (uint32_t)k;
+    }
     h->host.key_value_stores = stores;
-    h->host.key_value_stores_count = labels->n;
-    h->host.kv = h->kv;
+    h->host.key_value_stores_count = kv->n;
+    h->host.sql_databases = databases;
+    h->host.sql_databases_count = sql->n;
+    h->host.store = h->store;
     return true;
 }
 
@@ -90,8 +84,6 @@ static bool host_component_make(hosted *h, err *e)
         .variables = fields_of(&h->a, &h->config->variables),
         .variables_count = h->config->variables.n,
         .outbound_allowed = outbound_allowed,
-        .outbound_denied = outbound_denied,
-        .address_blocked = address_blocked,
         .outbound_user = h,
         .preopens = root,
         .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,
@@ -101,8 +93,6 @@ static bool host_component_make(hosted *h, err *e)
         .clock_resolution_ns = c->settings.clock_resolution_ns,
     };
     if (!root || !h->host.environment || !h->host.variables)
-        return err_no_memory(e);
-    if (!network_tls_of(&h->a, &h->all->network, c->id, &h->host.tls, &h->host.tls_count))
         return err_no_memory(e);
     if (!stores_make(h, e))
         return false;

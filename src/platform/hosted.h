@@ -13,9 +13,9 @@ typedef struct {
     const app_component *app;
     const config_component *config;
     bool transient_write;
-    const worker_config *all; /* its stores */
-    struct kv_client *kv;     /* the worker's; NULL: no component asks for a store */
-    arena a;                  /* plan, binding, host_component: while loaded */
+    const worker_config *all;   /* its stores */
+    struct store_client *store; /* the worker's; NULL: no component asks for a store */
+    arena a;                    /* plan, binding, host_component: while loaded */
     plan plan;
     host_binding *binding;
     engine_module *module;   /* of the handler's unit */
@@ -29,7 +29,7 @@ typedef struct {
 } hosted;
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
-                 const worker_config *all, struct kv_client *kv);
+                 const worker_config *all, struct store_client *store);
 static inline bool hosted_is_loaded(const hosted *h) { return h->module != NULL; }
 /* Reads the plan, binds the imports, maps the code. Everything is undone where it fails. */
 bool hosted_load(hosted *h, engine *en, err *e);

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "platform/artifact.h"
 #include "platform/spawn.h"
+#include "platform/state.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -351,79 +352,61 @@ static bool artifacts_make(arena *a, const localapp_options *o, const localapp *
     return ok;
 }
 
-/* --- stores ----------------------------------------------------------------------------------- */
+/* --- the runtime configuration ---------------------------------------------------------------- */
 
-static bool labels_are_known(const app_component *c, err *e)
-{
-    for (size_t i = 0; i < c->key_value_stores.n; i++)
-        if (!str_eq(c->key_value_stores.at[i], S("default")))
-            return err_set(e, ERR_NOT_FOUND,
-                           "component '%.*s': unknown key_value_stores label '%.*s'; there is "
-                           "\"default\"",
-                           STR(c->id), STR(c->key_value_stores.at[i]));
-    return true;
-}
+typedef struct {
+    runtime_config config;
+    str dir; /* of its file; empty: none was given */
+} configuration;
 
-/* The folder, absolute; it is made, and that is durable, when something will be stored in it. */
-static bool state_dir_make(arena *a, const localapp_options *o, const place *at, str *ret, err *e)
+static bool configuration_load(arena *a, const localapp_options *o, localapp *l, configuration *ret,
+                               err *e)
 {
-    str dir = o->state_dir ? str_from(o->state_dir) : arena_printf(a, "%.*s/.spin", STR(at->dir));
-    if (!dir.p)
-        return err_no_memory(e);
-    if (mkdir(dir.p, 0700) < 0 && errno != EEXIST)
-        return err_set_errno(e, "the state folder %.*s (--state-dir)", STR(dir));
-    char *full = realpath(dir.p, NULL);
-    if (!full)
-        return err_set_errno(e, "the state folder %.*s (--state-dir)", STR(dir));
-    *ret = arena_str(a, str_from(full));
-    free(full);
-    if (!ret->p)
-        return err_no_memory(e);
-    str parent = arena_str(a, str_head(*ret, str_rfind(*ret, '/')));
-    _cleanup_fd_ int fd = open(parent.n ? parent.p : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        fsync(fd);
-    return true;
-}
-
-/* One store, "default", in Spin's own file; none where no component asks for one. */
-static bool stores_make(arena *a, const localapp_options *o, localapp *l, const place *at, err *e)
-{
-    bool wanted = false;
-    str dir = {0};
-    for (size_t i = 0; i < l->app->components_count; i++) {
-        const app_component *c = &l->app->components[i];
-        if (!c->is_used || !c->key_value_stores.n)
-            continue;
-        wanted = true;
-        if (!labels_are_known(c, e))
-            return false;
-    }
-    if (!wanted)
+    bytes text;
+    runtime_config_default(&ret->config);
+    if (!o->runtime_config_file || !*o->runtime_config_file)
         return true;
-    kv_store *store = ARENA_NEW(a, kv_store);
-    if (!store)
+    str file = str_from(o->runtime_config_file);
+    size_t slash = str_rfind(file, '/');
+    str parent = slash < file.n ? arena_str(a, str_head(file, slash ? slash : 1)) : S(".");
+    if (!parent.p)
         return err_no_memory(e);
-    *store = (kv_store){.label = S("default"), .path = S("")};
-    bool in_memory = o->state_dir && !*o->state_dir;
-    if (!in_memory) {
-        if (!state_dir_make(a, o, at, &dir, e))
-            return false;
-        store->path = arena_printf(a, "%.*s/sqlite_key_value.db", STR(dir));
-        if (!store->path.p)
+    char *full = realpath(parent.p, NULL);
+    if (!full)
+        return err_set_errno(e, "%s", o->runtime_config_file);
+    ret->dir = arena_str(a, str_from(full));
+    free(full);
+    if (!ret->dir.p)
+        return err_no_memory(e);
+    if (!file_load(a, file.p, TOML_BYTES_MAX, &text, e) ||
+        !runtime_config_read(a, file, (str){(const char *)text.p, text.n}, &ret->config, e))
+        return false;
+    for (size_t i = 0; i < ret->config.warnings.n; i++)
+        if (!str_list_add(a, &l->app->warnings, ret->config.warnings.at[i]))
             return err_no_memory(e);
-    }
-    if (o->progress && !in_memory)
-        fprintf(o->progress, "Storing default key-value data to \"%.*s\".\n", STR(store->path));
-    l->config.stores = store;
-    l->config.stores_count = 1;
     return true;
+}
+
+static bool stores_make(arena *a, const localapp_options *o, localapp *l, const place *at,
+                        const configuration *c, err *e)
+{
+    state_options so = {.app_dir = at->dir,
+                        .state_dir = o->state_dir,
+                        .config = &c->config,
+                        .config_dir = c->dir,
+                        .key_values = o->key_values,
+                        .key_values_count = o->key_values_count,
+                        .statements = o->statements,
+                        .statements_count = o->statements_count,
+                        .progress = o->progress};
+    return state_make(a, &so, l->app, &l->config, e);
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */
 
 static bool components_make(arena *a, const localapp_options *o, localapp *l, const place *at,
-                            variable_providers providers, config_component *out, err *e)
+                            variable_providers providers, uint64_t memory_max,
+                            config_component *out, err *e)
 {
     _cleanup_fd_ int root = open(at->dir.p, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
@@ -435,8 +418,8 @@ static bool components_make(arena *a, const localapp_options *o, localapp *l, co
         app_component *c = &l->app->components[i];
         if (!c->is_used)
             continue;
-        if (o->memory_bytes_max)
-            c->settings.memory_bytes_max = o->memory_bytes_max;
+        if (memory_max)
+            c->settings.memory_bytes_max = memory_max;
         if (!variables_resolve(a, l->app, providers, c, &out[i], e) ||
             !files_expand(a, &scratch, &fs, at->manifest, c, &l->app->warnings, e) ||
             !files_copy(a, l, root, c, &out[i], e))
@@ -452,7 +435,9 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     place at = {0};
     app_pairs given = {0};
     *ret = l;
-    if (!manifest_load(a, o, &l, &at, e) || !env_add(a, o, l.app, e))
+    configuration configured = {0};
+    if (!manifest_load(a, o, &l, &at, e) || !env_add(a, o, l.app, e) ||
+        !configuration_load(a, o, &l, &configured, e))
         return false;
     for (size_t i = 0; i < o->variables_count; i++)
         if (!variable_arg_parse(a, str_from(o->variables[i]), read_variable_file, NULL, &given, e))
@@ -467,9 +452,12 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
         return err_no_memory(e);
     l.config = (worker_config){
         .app = l.app, .components = components, .allow_transient_write = o->allow_transient_write};
+    uint64_t memory_max =
+        o->memory_bytes_max ? o->memory_bytes_max : configured.config.memory_bytes_max;
     bool ok = variables_check(l.app, providers, &scratch, e) &&
-              components_make(a, o, &l, &at, providers, components, e) &&
-              stores_make(a, o, &l, &at, e) && artifacts_make(a, o, &l, &at, components, e);
+              components_make(a, o, &l, &at, providers, memory_max, components, e) &&
+              stores_make(a, o, &l, &at, &configured, e) &&
+              artifacts_make(a, o, &l, &at, components, e);
     if (!ok)
         localapp_unload(&l);
     else

@@ -15,6 +15,11 @@ typedef struct {
     size_t env_count;
     const char *const *variables; /* --variable arguments */
     size_t variables_count;
+    const char *runtime_config_file; /* NULL: none */
+    const char *const *key_values;   /* --key-value arguments */
+    size_t key_values_count;
+    const char *const *statements; /* --sqlite arguments */
+    size_t statements_count;
     const char *state_dir; /* NULL: .spin beside the manifest; "": keep nothing, in memory */
     bool allow_transient_write;
     uint64_t memory_bytes_max; /* 0: as the manifest says */

@@ -1,6 +1,6 @@
 /* The store process: owns every write to the apps' data (design section 2). It is told what stores
  * there are (fd 4) and gets a channel for each worker over its control socket (fd 3); the rest is
- * store/kv_server.h.
+ * store/server.h.
  *
  * It ends when its control socket closes and no worker is connected any more: at the end of an
  * orderly stop, or some time after the supervisor died. Signals do not end it, because workers that
@@ -17,6 +17,7 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,14 +26,14 @@ enum { FD_CONTROL = 3, FD_CONFIG = 4 };
 typedef struct {
     arena a;
     loop *l;
-    kv_server *server;
+    store_server *server;
     channel *control; /* NULL: the supervisor has gone */
 } store_process;
 
 static void stop_if_unused(void *user)
 {
     store_process *s = user;
-    if (!s->control && kv_server_connections(s->server) == 0)
+    if (!s->control && store_server_connections(s->server) == 0)
         loop_stop(s->l);
 }
 
@@ -40,7 +41,7 @@ static void on_control(void *user, bytes message, int fd)
 {
     store_process *s = user;
     err e;
-    if (fd >= 0 && !kv_server_add_take(s->server, fd, &e)) {
+    if (fd >= 0 && !store_server_add_take(s->server, fd, &e)) {
         log_msg(LOG_ERROR, "a worker gets no connection to the store: %s", e.text);
         log_flush();
     }
@@ -54,11 +55,11 @@ static void on_control_end(void *user)
     stop_if_unused(s);
 }
 
-static bool config_read(store_process *s, kv_store **ret_stores, size_t *ret_count, err *e)
+static bool config_read(store_process *s, store_config *ret, err *e)
 {
     struct stat st;
     log_format format = LOG_TEXT;
-    *ret_count = 0;
+    *ret = (store_config){0};
     if (fstat(FD_CONFIG, &st) < 0)
         return err_set_errno(e, "settings");
     if (st.st_size == 0)
@@ -66,41 +67,59 @@ static bool config_read(store_process *s, kv_store **ret_stores, size_t *ret_cou
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, FD_CONFIG, 0);
     if (p == MAP_FAILED)
         return err_set_errno(e, "settings");
-    bool ok =
-        store_config_read(&s->a, (bytes){p, (size_t)st.st_size}, ret_stores, ret_count, &format, e);
+    bool ok = store_config_read(&s->a, (bytes){p, (size_t)st.st_size}, ret, &format, e);
     munmap(p, (size_t)st.st_size);
     if (ok)
         log_init(STDERR_FILENO, format, "store");
     return ok;
 }
 
-/* The folders of the stores' files, and nothing else. */
-static bool files_restrict(store_process *s, const kv_store *stores, size_t n, err *e)
+/* The folder of a file, if it has one. False: no memory. */
+static bool folder_add(store_process *s, str path, sandbox_path *paths, size_t *count)
+{
+    str dir = arena_str(&s->a, str_head(path, str_rfind(path, '/')));
+    if (path.n)
+        paths[(*count)++] = (sandbox_path){dir.n ? dir : S("/"), true};
+    return dir.p != NULL;
+}
+
+/* The folders of stores and databases, and nothing else. */
+static bool files_restrict(store_process *s, const store_config *c, err *e)
 {
     bool enforced;
-    sandbox_path *paths = ARENA_ARRAY(&s->a, sandbox_path, n + 1);
+    size_t count = 0;
+    sandbox_path *paths =
+        ARENA_ARRAY(&s->a, sandbox_path, c->stores_count + c->databases_count + 1);
     if (!paths)
         return err_no_memory(e);
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) {
-        str dir = arena_str(&s->a, str_head(stores[i].path, str_rfind(stores[i].path, '/')));
-        if (!dir.p)
+    for (size_t i = 0; i < c->stores_count; i++)
+        if (!folder_add(s, c->stores[i].path, paths, &count))
             return err_no_memory(e);
-        if (dir.n)
-            paths[count++] = (sandbox_path){dir, true};
-    }
+    for (size_t i = 0; i < c->databases_count; i++)
+        if (!folder_add(s, c->databases[i].path, paths, &count))
+            return err_no_memory(e);
     return sandbox_files(paths, count, &enforced, e);
+}
+
+/* Each open connection to a database holds two descriptors. */
+static void descriptors_raise(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
 }
 
 static bool set_up(store_process *s, err *e)
 {
     static const channel_callbacks callbacks = {on_control, on_control_end};
-    kv_store *stores = NULL;
-    size_t n;
-    bool ok = config_read(s, &stores, &n, e);
+    store_config c;
+    bool ok = config_read(s, &c, e);
     close(FD_CONFIG);
-    return ok && loop_new(&s->l, e) && kv_server_new(s->l, stores, n, &s->server, e) &&
-           files_restrict(s, stores, n, e) && sandbox_enter(SANDBOX_STORE, e) &&
+    descriptors_raise();
+    return ok && loop_new(&s->l, e) && store_server_new(s->l, &c, &s->server, e) &&
+           files_restrict(s, &c, e) && sandbox_enter(SANDBOX_STORE, e) &&
            channel_open_take(s->l, FD_CONTROL, &callbacks, s, &s->control, e);
 }
 
@@ -116,12 +135,12 @@ int role_store(int argc, char **argv)
     arena_init(&s.a, 64 * MIB);
     bool ok = set_up(&s, &e);
     if (ok) {
-        kv_server_on_fewer(s.server, stop_if_unused, &s);
+        store_server_on_fewer(s.server, stop_if_unused, &s);
         ok = loop_run(s.l, &e);
     }
     if (!ok)
         log_msg(LOG_ERROR, "the store process cannot run: %s", e.text);
-    kv_server_free(s.server);
+    store_server_free(s.server);
     log_flush();
     return ok ? 0 : 1;
 }

@@ -9,12 +9,11 @@
 #include "base/log.h"
 #include "http/server.h"
 #include "loop/channel.h"
-#include "loop/names.h"
 #include "platform/artifact.h"
 #include "platform/call.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
-#include "store/kv_client.h"
+#include "store/client.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -36,7 +35,7 @@ typedef struct {
     route_table *routes;
     hosted *hosted; /* parallel to config.app->components */
     calls calls;
-    kv_client *kv;    /* NULL: no component asks for a store */
+    store_client *store; /* NULL: no component asks for a store */
     channel *control; /* brings channels to the store process; NULL: none, or the supervisor died */
     buf info;         /* body of /.well-known/spin/info */
 } worker;
@@ -102,13 +101,6 @@ static void on_refused(void *user, str peer, unsigned status, const char *reason
     log_end();
 }
 
-static void on_stall(void *user, ns took)
-{
-    log_line(LOG_WARN, "stall");
-    log_us("us", took);
-    log_end();
-}
-
 static bool flush_log(void *user)
 {
     log_flush();
@@ -153,7 +145,7 @@ static void on_control(void *user, bytes message, int fd)
 {
     worker *w = user;
     if (fd >= 0)
-        kv_client_connect_take(w->kv, fd);
+        store_client_connect_take(w->store, fd);
 }
 
 static void on_control_end(void *user)
@@ -166,9 +158,9 @@ static void on_control_end(void *user)
 static bool store_set_up(worker *w, err *e)
 {
     static const channel_callbacks callbacks = {on_control, on_control_end};
-    if (!w->config.stores_count)
+    if (!w->config.stores_count && !w->config.databases_count)
         return true;
-    return kv_client_new(w->l, &w->kv, e) &&
+    return store_client_new(w->l, &w->store, e) &&
            channel_open_take(w->l, FD_CONTROL, &callbacks, w, &w->control, e);
 }
 
@@ -180,17 +172,9 @@ static bool app_set_up(worker *w, err *e)
         return err_no_memory(e);
     for (size_t i = 0; i < served->components_count; i++)
         hosted_init(&w->hosted[i], &served->components[i], &w->config.components[i], &w->config,
-                    w->kv);
+                    w->store);
     buf_init(&w->info, 1 * MIB);
     return route_table_build(&w->a, served, &w->routes, e) && app_info_write(served, &w->info, e);
-}
-
-static bool network_set_up(worker *w, err *e)
-{
-    const network_config *n = &w->config.network;
-    if (n->stall)
-        loop_watch_turns(w->l, n->stall, on_stall, w);
-    return !n->name_servers.n || names_servers(w->l, n->name_servers, e);
 }
 
 /* Files a worker may open: artifacts, the app's copied files, and what looking up names and
@@ -205,16 +189,13 @@ static bool files_restrict(worker *w, err *e)
         {"/etc/host.conf", 14},
         {"/etc/ssl", 8},
         {"/usr/share/ca-certificates", 26},
-        {"/usr/local/share/ca-certificates", 32},
-        {"/etc/pki", 8},
         {"/usr/lib", 8},
         {"/lib", 4},
         {"/etc/ld.so.cache", 16},
     };
     size_t n = sizeof system_paths / sizeof *system_paths,
            components = w->config.app->components_count;
-    sandbox_path *paths =
-        ARENA_ARRAY(&w->a, sandbox_path, n + 2 * components + 3 * w->config.network.tls_count);
+    sandbox_path *paths = ARENA_ARRAY(&w->a, sandbox_path, n + 2 * components);
     bool enforced;
     if (!paths)
         return err_no_memory(e);
@@ -226,12 +207,6 @@ static bool files_restrict(worker *w, err *e)
             paths[n++].path = c->artifact;
         if (c->assets.n)
             paths[n++] = (sandbox_path){c->assets, w->config.allow_transient_write};
-    }
-    for (size_t i = 0; i < w->config.network.tls_count; i++) {
-        const host_tls *t = &w->config.network.tls[i].tls;
-        paths[n++].path = t->roots_file;
-        paths[n++].path = t->certificate_file;
-        paths[n++].path = t->key_file;
     }
     if (!sandbox_files(paths, n, &enforced, e))
         return false;
@@ -253,11 +228,10 @@ static bool set_up(worker *w, err *e)
     loop_signal *term;
     /* The hooks run in this order: guests' time slices, responses (the server's), log lines. */
     if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) ||
-        !store_set_up(w, e) || !app_set_up(w, e) || !network_set_up(w, e) ||
+        !store_set_up(w, e) || !app_set_up(w, e) ||
         !calls_init(&w->calls, w->l, w->en, ec.instances_max, seed, e))
         return false;
-    http_server_config hc = w->config.network.limits;
-    hc.on_refused = on_refused;
+    http_server_config hc = {.on_refused = on_refused};
     w->server = http_server_new(w->l, &hc, on_request, w);
     if (!w->server)
         return err_no_memory(e);
@@ -275,7 +249,7 @@ static void tear_down(worker *w)
     calls_fini(&w->calls);
     if (w->control)
         channel_close(w->control);
-    kv_client_free(w->kv);
+    store_client_free(w->store);
     buf_fini(&w->info);
     log_flush();
 }

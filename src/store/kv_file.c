@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "base/must.h"
+#include "store/sql_memory.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
@@ -99,7 +100,7 @@ bool kv_file_open(const char *path, kv_file **ret, err *e)
 {
     int flags =
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    kv_file *f = calloc(1, sizeof *f);
+    kv_file *f = sql_memory_init(e) ? calloc(1, sizeof *f) : NULL;
     if (!f)
         return err_no_memory(e);
     if (path && !(f->path = strdup(path))) {
@@ -212,23 +213,23 @@ static bool set(kv_file *f, str store, str key, bytes value, err *e)
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static void answer_failed(buf *out, const kv_message *m, str reason)
+static void answer_failed(buf *out, const store_message *m, str reason)
 {
     buf_clear(out);
-    kv_message_begin(out, m->id, KV_FAILED, m->store);
-    kv_message_item(out, reason, NULL);
+    store_message_begin(out, m->id, STORE_FAILED, m->store);
+    store_message_item(out, reason, NULL);
 }
 
-static bool apply_get(kv_file *f, str store, kv_message m, buf *out, err *e)
+static bool apply_get(kv_file *f, str store, store_message m, buf *out, err *e)
 {
-    kv_item i;
-    while (kv_message_next(&m, &i)) {
+    store_item i;
+    while (store_message_next(&m, &i)) {
         sqlite3_stmt *s;
         bool found;
         bytes value;
         if (!get(f, store, i.key, &s, &found, &value, e))
             return false;
-        kv_message_item(out, i.key, found ? &value : NULL);
+        store_message_item(out, i.key, found ? &value : NULL);
         done(s);
         if (out->failed)
             return true;
@@ -244,7 +245,7 @@ static bool apply_exists(kv_file *f, str store, str key, buf *out, err *e)
     bool ok = r == SQLITE_ROW || r == SQLITE_DONE || fail(f, e);
     done(s);
     if (ok)
-        kv_message_item(out, (str){0}, r == SQLITE_ROW ? &nothing : NULL);
+        store_message_item(out, (str){0}, r == SQLITE_ROW ? &nothing : NULL);
     return ok;
 }
 
@@ -256,20 +257,20 @@ static bool apply_keys(kv_file *f, str store, buf *out, err *e)
         const char *p = (const char *)sqlite3_column_text(s, 0);
         str key = {p, (size_t)sqlite3_column_bytes(s, 0)};
         if (str_is_utf8(key)) /* other programs may have written something else */
-            kv_message_item(out, key, NULL);
+            store_message_item(out, key, NULL);
     }
     bool ok = r == SQLITE_ROW || r == SQLITE_DONE || fail(f, e);
     done(s);
     return ok;
 }
 
-static bool apply_write(kv_file *f, str store, kv_message m, err *e)
+static bool apply_write(kv_file *f, str store, store_message m, err *e)
 {
-    kv_item i;
+    store_item i;
     bool several = m.count > 1;
     if (several && !run(f, "SAVEPOINT request", e))
         return false;
-    while (kv_message_next(&m, &i)) {
+    while (store_message_next(&m, &i)) {
         bool ok = m.kind == KV_SET ? set(f, store, i.key, i.value, e)
                                    : done_after(f, ready(f, DELETE, store, &i.key), e);
         if (!ok)
@@ -278,7 +279,8 @@ static bool apply_write(kv_file *f, str store, kv_message m, err *e)
     return !several || run(f, "RELEASE request", e);
 }
 
-static bool apply_increment(kv_file *f, str store, const kv_message *m, kv_item i, buf *out, err *e)
+static bool apply_increment(kv_file *f, str store, const store_message *m, store_item i, buf *out,
+                            err *e)
 {
     sqlite3_stmt *s;
     bool found;
@@ -302,17 +304,17 @@ static bool apply_increment(kv_file *f, str store, const kv_message *m, kv_item 
     bytes value = {(const uint8_t *)&sum, sizeof sum};
     if (!set(f, store, i.key, value, e))
         return false;
-    kv_message_item(out, (str){0}, &value);
+    store_message_item(out, (str){0}, &value);
     return true;
 }
 
-static bool apply_swap(kv_file *f, str store, const kv_message *m, const kv_item *i, buf *out,
+static bool apply_swap(kv_file *f, str store, const store_message *m, const store_item *i, buf *out,
                        err *e)
 {
     sqlite3_stmt *s;
     bool found;
     bytes now;
-    const kv_item *want = &i[1];
+    const store_item *want = &i[1];
     if (!get(f, store, i[0].key, &s, &found, &now, e))
         return false;
     bool same = found == want->has_value &&
@@ -320,19 +322,19 @@ static bool apply_swap(kv_file *f, str store, const kv_message *m, const kv_item
                  (now.n == want->value.n && (!now.n || memcmp(now.p, want->value.p, now.n) == 0)));
     if (!same) {
         buf_clear(out);
-        kv_message_begin(out, m->id, KV_CHANGED, m->store);
-        kv_message_item(out, (str){0}, found ? &now : NULL);
+        store_message_begin(out, m->id, KV_CHANGED, m->store);
+        store_message_item(out, (str){0}, found ? &now : NULL);
     }
     done(s);
     return !same || set(f, store, i[0].key, i[0].value, e);
 }
 
 /* What is wrong with a request, or NULL. Its first two items go to `first`. */
-static const char *request_problem(kv_message m, kv_item first[2])
+static const char *request_problem(store_message m, store_item first[2])
 {
-    kv_item i;
+    store_item i;
     uint32_t n = 0;
-    for (; kv_message_next(&m, &i); n++) {
+    for (; store_message_next(&m, &i); n++) {
         if (i.key.n > STORE_KEY_BYTES_MAX)
             return "a key has more than 64 KiB";
         if (!str_is_utf8(i.key))
@@ -362,7 +364,7 @@ static const char *request_problem(kv_message m, kv_item first[2])
     }
 }
 
-static bool apply(kv_file *f, str store, kv_message m, const kv_item *first, buf *out, err *e)
+static bool apply(kv_file *f, str store, store_message m, const store_item *first, buf *out, err *e)
 {
     switch (m.kind) {
     case KV_GET:
@@ -381,12 +383,12 @@ static bool apply(kv_file *f, str store, kv_message m, const kv_item *first, buf
     }
 }
 
-bool kv_file_apply(kv_file *f, str store, kv_message m, buf *out, err *e)
+bool kv_file_apply(kv_file *f, str store, store_message m, buf *out, err *e)
 {
-    kv_item first[2] = {0};
+    store_item first[2] = {0};
     const char *problem = request_problem(m, first);
     buf_clear(out);
-    kv_message_begin(out, m.id, KV_OK, m.store);
+    store_message_begin(out, m.id, STORE_OK, m.store);
     if (problem)
         answer_failed(out, &m, str_from(problem));
     else if (!apply(f, store, m, first, out, e))
@@ -395,6 +397,18 @@ bool kv_file_apply(kv_file *f, str store, kv_message m, buf *out, err *e)
         answer_failed(out, &m, S("the result exceeds the limit of 134217728 bytes"));
     if (out->failed)
         return err_no_memory(e);
-    kv_message_end(out);
+    store_message_end(out);
     return true;
+}
+
+bool kv_file_preset(kv_file *f, str store, const str *pairs, size_t count, err *e)
+{
+    if (!kv_file_begin(f, e))
+        return false;
+    for (size_t i = 0; i + 1 < count; i += 2)
+        if (!set(f, store, pairs[i], (bytes){(const uint8_t *)pairs[i + 1].p, pairs[i + 1].n}, e)) {
+            kv_file_rollback(f);
+            return false;
+        }
+    return kv_file_commit(f, e);
 }

@@ -12,7 +12,7 @@
  * One thread. Calls block: for the store process only. */
 #pragma once
 
-#include "store/kv_message.h"
+#include "store/message.h"
 
 typedef struct kv_file kv_file;
 
@@ -29,5 +29,8 @@ bool kv_file_commit(kv_file *f, err *e);
 void kv_file_rollback(kv_file *f);
 
 /* Carries out one request on the rows of `store`; its answer, a whole message with the request's
- * id, goes to out (emptied first). A damaged or too long request is answered KV_FAILED. */
-bool kv_file_apply(kv_file *f, str store, kv_message request, buf *out, err *e);
+ * id, goes to out (emptied first). A damaged or too long request is answered STORE_FAILED. */
+bool kv_file_apply(kv_file *f, str store, store_message request, buf *out, err *e);
+
+/* Sets keys (keys and values in turn) in a transaction of its own. ERR_IO. */
+bool kv_file_preset(kv_file *f, str store, const str *pairs, size_t count, err *e);

@@ -3,8 +3,8 @@
 
 #include "base/limits.h"
 #include "loop/channel.h"
-#include "store/kv_client.h"
-#include "store/kv_server.h"
+#include "store/client.h"
+#include "store/server.h"
 
 #define V1    "fermyon:spin/key-value"
 #define V2    "fermyon:spin/key-value@2.0.0"
@@ -14,26 +14,27 @@
 
 enum { AT = 1024, RESULT = 512 }; /* in guest memory */
 
-static kv_server *server;
-static kv_client *client;
+static store_server *server;
+static store_client *client;
 static err e;
 
 static void server_start(void)
 {
     int fds[2];
     kv_store stores[] = {{S("default"), {0}}};
-    assert_true(kv_server_new(hk.l, stores, 1, &server, &e) && channel_pair(fds, &e) &&
-                kv_server_add_take(server, fds[0], &e));
-    kv_client_connect_take(client, fds[1]);
+    assert_true(
+        store_server_new(hk.l, &(store_config){.stores = stores, .stores_count = 1}, &server, &e) &&
+        channel_pair(fds, &e) && store_server_add_take(server, fds[0], &e));
+    store_client_connect_take(client, fds[1]);
 }
 
 static int open_all(void **state)
 {
     static const struct host_store granted[] = {{{"default", 7}, 0},
                                                 {{"nowhere", 7}, HOST_STORE_NONE}};
-    assert_true(kv_client_new(hk.l, &client, &e));
+    assert_true(store_client_new(hk.l, &client, &e));
     hk.component =
-        (host_component){.key_value_stores = granted, .key_value_stores_count = 2, .kv = client};
+        (host_component){.key_value_stores = granted, .key_value_stores_count = 2, .store = client};
     server_start();
     hk_open();
     return 0;
@@ -42,8 +43,8 @@ static int open_all(void **state)
 static int close_all(void **state)
 {
     hk_close();
-    kv_client_free(client);
-    kv_server_free(server);
+    store_client_free(client);
+    store_server_free(server);
     server = NULL;
     return 0;
 }
@@ -122,7 +123,7 @@ static void test_store_process_goes(void **state)
 {
     uint32_t store = open_store(V2, "[static]store.open");
     hk_wait(V2, "[method]store.set", store, AT, hk_put(AT, "k"), AT, 1, RESULT);
-    kv_server_free(server); /* answers what it has read; it has read nothing */
+    store_server_free(server); /* answers what it has read; it has read nothing */
     finish(ENGINE_WAIT);
     assert_int_equal(hk_u8(RESULT), 1);
     assert_int_equal(hk_u8(RESULT + 4), 3); /* other */

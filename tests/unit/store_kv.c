@@ -53,27 +53,27 @@ static int test_close(void **state)
     return unlink(path);
 }
 
-static void ask(kv_kind kind)
+static void ask(store_kind kind)
 {
     buf_clear(&request);
-    kv_message_begin(&request, 7, kind, 3);
+    store_message_begin(&request, 7, kind, 3);
 }
 
 static void item(const char *key, const char *value)
 {
     bytes v = {(const uint8_t *)value, value ? strlen(value) : 0};
-    kv_message_item(&request, str_from(key), value ? &v : NULL);
+    store_message_item(&request, str_from(key), value ? &v : NULL);
 }
 
 /* Sends what was asked; checks the kind of the answer and gives its items. */
-static kv_message get_answer(kv_kind want)
+static store_message get_answer(store_kind want)
 {
-    kv_message m, a;
-    kv_message_end(&request);
-    assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+    store_message m, a;
+    store_message_end(&request);
+    assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
     if (!kv_file_apply(f, S("default"), m, &answer, &e))
         fail_msg("%s", e.text);
-    assert_true(kv_message_read(buf_bytes(&answer), false, &a, &e));
+    assert_true(store_message_read(buf_bytes(&answer), false, &a, &e));
     assert_int_equal(a.id, 7);
     assert_int_equal(a.store, 3);
     assert_int_equal(a.kind, want);
@@ -84,16 +84,16 @@ static void put(const char *key, const char *value)
 {
     ask(KV_SET);
     item(key, value);
-    assert_int_equal(get_answer(KV_OK).count, 0);
+    assert_int_equal(get_answer(STORE_OK).count, 0);
 }
 
 static void has(const char *key, const char *value)
 {
-    kv_item i;
+    store_item i;
     ask(KV_GET);
     item(key, NULL);
-    kv_message a = get_answer(KV_OK);
-    assert_true(kv_message_next(&a, &i));
+    store_message a = get_answer(STORE_OK);
+    assert_true(store_message_next(&a, &i));
     assert_true(str_eq(i.key, str_from(key)));
     assert_int_equal(i.has_value, value != NULL);
     if (value)
@@ -102,13 +102,13 @@ static void has(const char *key, const char *value)
 
 static int64_t add(const char *key, int64_t delta)
 {
-    kv_item i;
+    store_item i;
     int64_t sum;
     bytes d = {(const uint8_t *)&delta, sizeof delta};
     ask(KV_INCREMENT);
-    kv_message_item(&request, str_from(key), &d);
-    kv_message a = get_answer(KV_OK);
-    assert_true(kv_message_next(&a, &i) && i.value.n == sizeof sum);
+    store_message_item(&request, str_from(key), &d);
+    store_message a = get_answer(STORE_OK);
+    assert_true(store_message_next(&a, &i) && i.value.n == sizeof sum);
     memcpy(&sum, i.value.p, sizeof sum);
     return sum;
 }
@@ -135,21 +135,21 @@ static void test_get_set_delete(void **state)
     ask(KV_DELETE);
     item("a", NULL);
     item("never", NULL);
-    get_answer(KV_OK);
+    get_answer(STORE_OK);
     has("a", NULL);
     commits();
 }
 
 static void test_exists(void **state)
 {
-    kv_item i;
+    store_item i;
     begins();
     put("here", "x");
     for (int k = 0; k < 2; k++) {
         ask(KV_EXISTS);
         item(k ? "gone" : "here", NULL);
-        kv_message a = get_answer(KV_OK);
-        assert_true(kv_message_next(&a, &i));
+        store_message a = get_answer(STORE_OK);
+        assert_true(store_message_next(&a, &i));
         assert_int_equal(i.has_value, k == 0);
     }
     commits();
@@ -157,20 +157,20 @@ static void test_exists(void **state)
 
 static void test_keys_are_of_one_store(void **state)
 {
-    kv_item i;
-    kv_message m;
+    store_item i;
+    store_message m;
     begins();
     put("one", "1");
     put("two", "2");
     ask(KV_SET);
     item("three", "3");
-    kv_message_end(&request);
-    assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+    store_message_end(&request);
+    assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
     assert_true(kv_file_apply(f, S("other"), m, &answer, &e));
     ask(KV_KEYS);
-    kv_message a = get_answer(KV_OK);
+    store_message a = get_answer(STORE_OK);
     unsigned seen = 0;
-    while (kv_message_next(&a, &i))
+    while (store_message_next(&a, &i))
         seen |= str_eq(i.key, S("one")) ? 1u : str_eq(i.key, S("two")) ? 2u : 4u;
     assert_int_equal(a.count, 0);
     assert_int_equal(seen, 3);
@@ -187,27 +187,28 @@ static void test_increment(void **state)
     int64_t one = 1;
     bytes d = {(const uint8_t *)&one, sizeof one};
     ask(KV_INCREMENT);
-    kv_message_item(&request, S("max"), &d);
-    get_answer(KV_FAILED);
+    store_message_item(&request, S("max"), &d);
+    get_answer(STORE_FAILED);
     assert_int_equal(add("max", 0), INT64_MAX);
     put("text", "no number");
     ask(KV_INCREMENT);
-    kv_message_item(&request, S("text"), &d);
-    get_answer(KV_FAILED);
+    store_message_item(&request, S("text"), &d);
+    get_answer(STORE_FAILED);
     has("text", "no number");
     commits();
 }
 
-static void swap(const char *key, const char *old, const char *new, kv_kind want, const char *now)
+static void swap(const char *key, const char *old, const char *new, store_kind want,
+                 const char *now)
 {
-    kv_item i;
+    store_item i;
     ask(KV_SWAP);
     item(key, new);
     item("", old);
-    kv_message a = get_answer(want);
+    store_message a = get_answer(want);
     if (want != KV_CHANGED)
         return;
-    assert_true(kv_message_next(&a, &i));
+    assert_true(store_message_next(&a, &i));
     assert_int_equal(i.has_value, now != NULL);
     if (now)
         assert_true(str_eq((str){(const char *)i.value.p, i.value.n}, str_from(now)));
@@ -217,14 +218,14 @@ static void test_swap(void **state)
 {
     begins();
     swap("k", "old", "new", KV_CHANGED, NULL);
-    swap("k", NULL, "first", KV_OK, NULL);
+    swap("k", NULL, "first", STORE_OK, NULL);
     swap("k", NULL, "second", KV_CHANGED, "first");
     swap("k", "firs", "second", KV_CHANGED, "first");
-    swap("k", "first", "second", KV_OK, NULL);
+    swap("k", "first", "second", STORE_OK, NULL);
     has("k", "second");
     put("empty", "");
     swap("empty", NULL, "x", KV_CHANGED, "");
-    swap("empty", "", "x", KV_OK, NULL);
+    swap("empty", "", "x", STORE_OK, NULL);
     commits();
 }
 
@@ -287,74 +288,74 @@ static void test_limits(void **state)
     long_key[STORE_KEY_BYTES_MAX] = 'k';
     ask(KV_SET);
     item(long_key, "x");
-    get_answer(KV_FAILED);
+    get_answer(STORE_FAILED);
     ask(KV_SET);
     item("\xff", "x");
-    get_answer(KV_FAILED);
+    get_answer(STORE_FAILED);
     ask(KV_SET); /* all or nothing */
     item("good", "x");
     item("bad\xff", "x");
-    get_answer(KV_FAILED);
+    get_answer(STORE_FAILED);
     has("good", NULL);
     ask(KV_SET);
     item("no value", NULL);
-    get_answer(KV_FAILED);
+    get_answer(STORE_FAILED);
     buf small;
     buf_init(&small, 200);
     put("big", "0123456789012345678901234567890123456789012345678901234567890123456789"
                "0123456789012345678901234567890123456789012345678901234567890123456789"
                "0123456789012345678901234567890123456789012345678901234567890123456789");
-    kv_message m, a;
+    store_message m, a;
     ask(KV_GET);
     item("big", NULL);
-    kv_message_end(&request);
-    assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+    store_message_end(&request);
+    assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
     assert_true(kv_file_apply(f, S("default"), m, &small, &e));
-    assert_true(kv_message_read(buf_bytes(&small), false, &a, &e));
-    assert_int_equal(a.kind, KV_FAILED);
+    assert_true(store_message_read(buf_bytes(&small), false, &a, &e));
+    assert_int_equal(a.kind, STORE_FAILED);
     buf_fini(&small);
     commits();
 }
 
 static void test_damaged_messages(void **state)
 {
-    kv_message m;
+    store_message m;
     begins();
     ask(KV_SET);
     item("key", "value");
-    kv_message_end(&request);
+    store_message_end(&request);
     for (size_t n = 0; n < request.n; n++)
-        assert_false(kv_message_read((bytes){request.p, n}, false, &m, &e));
-    for (size_t at = KV_HEAD_BYTES; at < KV_HEAD_BYTES + 4; at++) { /* the key's length */
+        assert_false(store_message_read((bytes){request.p, n}, false, &m, &e));
+    for (size_t at = STORE_HEAD_BYTES; at < STORE_HEAD_BYTES + 4; at++) { /* the key's length */
         request.p[at] ^= 0x55;
-        assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+        assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
         assert_true(kv_file_apply(f, S("default"), m, &answer, &e));
-        assert_true(kv_message_read(buf_bytes(&answer), false, &m, &e));
-        assert_int_equal(m.kind, KV_FAILED);
+        assert_true(store_message_read(buf_bytes(&answer), false, &m, &e));
+        assert_int_equal(m.kind, STORE_FAILED);
         request.p[at] ^= 0x55;
     }
     request.p[8] = 99;
-    assert_false(kv_message_read(buf_bytes(&request), false, &m, &e));
+    assert_false(store_message_read(buf_bytes(&request), false, &m, &e));
     commits();
 }
 
 /* The largest value, rolled back. */
 static void test_largest_value(void **state)
 {
-    kv_message m;
+    store_message m;
     begins();
     put("before", "1");
     commits();
     reopen();
     buf_clear(&request);
-    kv_message_begin(&request, 7, KV_SET, 3);
+    store_message_begin(&request, 7, KV_SET, 3);
     assert_true(buf_reserve(&request, 127 * MIB));
     bytes huge = {calloc(1, 127 * MIB), 127 * MIB};
-    kv_message_item(&request, S("huge"), &huge);
+    store_message_item(&request, S("huge"), &huge);
     free((void *)(uintptr_t)huge.p);
-    kv_message_end(&request);
+    store_message_end(&request);
     begins();
-    assert_true(kv_message_read(buf_bytes(&request), false, &m, &e));
+    assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
     assert_true(kv_file_apply(f, S("default"), m, &answer, &e));
     kv_file_rollback(f);
     has("huge", NULL);

@@ -4,7 +4,7 @@ import functools
 
 from kit import OUT, Failed, Target, run
 
-PLAIN = ("c", "go", "js", "python", "rust")
+PLAIN = ("c", "js", "rust")
 
 
 def build(parts, out):

@@ -1,0 +1,41 @@
+/* A worker's side of the store: requests to the store process, without ever waiting in place.
+ *
+ *     store_call_new -> store_call_item... -> store_call_send -> on_done, later ->
+ * store_call_answer -> free
+ *
+ * Invariants
+ * - At most STORE_IN_FLIGHT_MAX requests are with the store process; others wait here in order.
+ * - on_done is called once, from the event loop, never inside store_call_send; after
+ * store_call_free it is not called any more (the request may be carried out nevertheless).
+ * - If the store process dies, requests that were with it fail: a write may or may not have
+ *   happened. Those that waited here go to the next one. */
+#pragma once
+
+#include "loop/loop.h"
+#include "store/message.h"
+
+typedef struct store_client store_client;
+typedef struct store_call store_call;
+
+bool store_client_new(loop *l, store_client **ret, err *e);
+/* The calls were freed before. NULL is allowed. */
+void store_client_free(store_client *c);
+/* A channel to the store process; takes fd. Replaces the one there was. */
+void store_client_connect_take(store_client *c, int fd);
+bool store_client_connected(const store_client *c);
+
+/* NULL: no memory. */
+store_call *store_call_new(store_client *c, store_kind kind, uint16_t store);
+void store_call_item(store_call *k, str key, const bytes *value);
+/* ERR_LIMIT: more than STORE_MESSAGE_BYTES_MAX. */
+bool store_call_send(store_call *k, void (*on_done)(void *user), void *user, err *e);
+bool store_call_is_done(const store_call *k);
+/* Since store_call_send; CLOCK_MONOTONIC. */
+ns store_call_sent_at(const store_call *k);
+/* The answer, to be read with store_message_next; borrowed from the call. It must be done. */
+store_message *store_call_answer(store_call *k);
+/* Gives the request up, wherever it is. NULL is allowed. */
+void store_call_free(store_call *k);
+/* Lets a request that was made but not sent be carried out without anybody waiting for it; takes
+ * the call. Where there is no store process it waits for the next one. */
+void store_call_send_and_forget_take(store_call *k);
