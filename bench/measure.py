@@ -1,18 +1,16 @@
 """Measuring: the untimed check of what a server answers, runs of wrk, medians and spreads."""
+import concurrent.futures
+import os
 import re
 import socket
 import statistics
 import subprocess
-import time
-import os
 
-from servers import CLIENT_CORE
+from servers import CLIENT_CORE, CORES, SERVER_CORE
 
 CONNECTIONS = 32
 RUNS = 7
-RUN_S = 4
 SPREAD_MAX = 0.15
-GROUP_S_MAX = 480  # a group's table is promised within ten minutes
 RERUNS_MAX = 2
 CHECKED = 20000
 OWN_HEADERS = {"date", "server", "connection", "keep-alive"}  # what a server may add of its own
@@ -43,7 +41,8 @@ def responses(port, count, connections=4, batch=50):
 
 
 def check(server):
-    """20,000 answers: all of one length, with the same headers, each with another number."""
+    """20,000 answers: all of one length, with the same headers, each with another number. Returns
+    the headers that the server adds."""
     bodies, names = set(), None
     for status, headers, body in responses(server.port, CHECKED):
         own = set(headers) & OWN_HEADERS
@@ -59,12 +58,34 @@ def check(server):
     return sorted(names)
 
 
+def check_all(servers, steps, say, how=check):
+    """The untimed pass over all of them; each core checks every other server meanwhile."""
+    def one(server, core):
+        server.resume()
+        server.move(core)
+        try:
+            return how(server)
+        finally:
+            server.move(SERVER_CORE)
+            server.pause()
+
+    todo = [s for s in servers if not steps.is_done(f"check {s.name}")]
+    while todo:
+        pair, todo = todo[:len(CORES)], todo[len(CORES):]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            running = [(s, pool.submit(one, s, core)) for s, core in zip(pair, CORES)]
+            for server, future in running:
+                own = steps.do(f"check {server.name}", future.result)
+                say(f"{server.name}: checked" + (f"; own headers: {' '.join(own)}" if own else ""))
+
+
 def wrk(server, seconds, connections=CONNECTIONS):
     """One run: requests per second, latencies in us, CPU of the server per request in us."""
     ticks = server.cpu_ticks()
+    script = ["-s", server.script] if server.script else []
     text = subprocess.run(
         ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
-         "--latency", f"http://127.0.0.1:{server.port}/"],
+         "--latency", *script, f"http://127.0.0.1:{server.port}{server.path}"],
         capture_output=True, text=True, check=True).stdout
     cpu_us = (server.cpu_ticks() - ticks) * 1e6 / os.sysconf("SC_CLK_TCK")
     if "Non-2xx" in text or "Socket errors" in text:
@@ -81,47 +102,45 @@ def spread(values):
     return (max(values) - min(values)) / statistics.median(values)
 
 
-def interleaved(servers, say):
+def interleaved(servers, steps, say, run_s, group_s_max):
     """RUNS rounds over all servers; whoever varies too much is run again, at most twice, and only
-    while the whole stays within GROUP_S_MAX."""
-    begin = time.monotonic()
-    results = {s.name: [] for s in servers}
-    for server in servers:
-        server.pause()
-
-    def measure(server):
+    while the whole group stays within group_s_max seconds. Returns rows."""
+    def run(server, seconds=run_s):
         server.resume()
         try:
-            return wrk(server, RUN_S)
+            return wrk(server, seconds)
         finally:
             server.pause()
 
-    for server in servers:  # a first second that does not count: caches, JIT
-        server.resume()
-        wrk(server, 1)
-        server.pause()
+    def row_noisy(runs):
+        return spread([r["rps"] for r in runs]) > SPREAD_MAX
+
+    for server in servers:  # a first second that does not count: caches, JIT; anew in each slice
+        run(server, 1)
+    results = {s.name: [] for s in servers}
     for number in range(RUNS):
         say(f"run {number + 1} of {RUNS}")
         for server in servers:
-            results[server.name].append(measure(server))
+            results[server.name].append(
+                steps.do(f"run {number} {server.name}", lambda s=server: run(s)))
     reruns = dict.fromkeys(results, 0)
-    for _ in range(RERUNS_MAX):
-        noisy = [server for server in servers
-                 if spread([r["rps"] for r in results[server.name]]) > SPREAD_MAX]
-        for server in noisy:
-            if time.monotonic() - begin + RUNS * (RUN_S + 1) > GROUP_S_MAX:
+    for again in range(RERUNS_MAX):
+        for server in servers:
+            name = f"again {again} {server.name}"
+            if not row_noisy(results[server.name]):
+                continue
+            if not steps.is_done(name) and steps.spent_s + RUNS * (run_s + 1) > group_s_max:
                 say(f"{server.name} varies by more than {SPREAD_MAX:.0%}, and the time is used up")
                 continue
             say(f"{server.name} varies by more than {SPREAD_MAX:.0%}: again")
             reruns[server.name] += 1
-            results[server.name] = [measure(server) for _ in range(RUNS)]
-    rows = []
-    for server in servers:
-        runs = results[server.name]
-        rps = [r["rps"] for r in runs]
-        rows.append({
-            "name": server.name,
-            **{key: statistics.median(r[key] for r in runs) for key in runs[0]},
-            "spread": spread(rps), "noisy": spread(rps) > SPREAD_MAX, "reruns": reruns[server.name],
-            "runs_rps": rps, "settings": server.settings()})
-    return rows
+            results[server.name] = steps.do(name, lambda s=server: [run(s) for _ in range(RUNS)])
+    return [{"name": s.name, **median(results[s.name]), "noisy": row_noisy(results[s.name]),
+             "reruns": reruns[s.name], "settings": s.settings()} for s in servers]
+
+
+def median(runs):
+    """Of each figure of the runs, with the spread of requests per second and all of them."""
+    rps = [r["rps"] for r in runs]
+    return {**{key: statistics.median(r[key] for r in runs) for key in runs[0]},
+            "spread": spread(rps), "runs_rps": rps}

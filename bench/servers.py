@@ -4,6 +4,7 @@ All processes of all servers are pinned to the first core the bench may use, the
 second. Servers of one table are started once; while one is measured the others are stopped with
 SIGSTOP, so that nobody pays for a neighbour's timers. Output goes to a file, as a service's would.
 """
+import hashlib
 import json
 import os
 import pathlib
@@ -57,19 +58,37 @@ def descendants(pid):
 class Server:
     """A server that speaks HTTP on a port of 127.0.0.1."""
 
-    def __init__(self, name, command, log_dir):
+    path = "/"          # what is asked for
+    script = None       # of wrk, if the request is more than a GET
+    optional = False    # may be left out
+    core = SERVER_CORE  # all its processes run here; None: on all cores of the bench
+
+    def __init__(self, name, command, log_dir, **more):
         self.name = name
         self.port = port_free()
+        vars(self).update(more)
         self.command = [str(a).replace("PORT", str(self.port)) for a in command]
         self.log = pathlib.Path(log_dir) / f"{name.replace(' ', '-')}.log"
         self.process = None
 
-    def start(self, timeout_s=60):
+    def start(self, timeout_s=120):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                ["taskset", "-c", str(SERVER_CORE), *self.command], stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen(self.pinned(), stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, start_new_session=True)
         self.wait_ready(time.monotonic() + timeout_s)
+
+    def pinned(self):
+        cores = CORES if self.core is None else [self.core]
+        return ["taskset", "-c", ",".join(map(str, cores)), *self.command]
+
+    def move(self, core):
+        """All its threads to another core, for what is not timed."""
+        for pid in descendants(self.process.pid):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                try:
+                    os.sched_setaffinity(int(task), [core])
+                except ProcessLookupError:
+                    pass
 
     def wait_ready(self, deadline):
         while True:
@@ -77,8 +96,8 @@ class Server:
                 raise RuntimeError(f"{self.name} ended at start:\n{self.log.read_text()[-2000:]}")
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 5) as s:
-                    s.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                    s.settimeout(30)
+                    s.sendall(f"GET {self.path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+                    s.settimeout(60)
                     if s.recv(16).startswith(b"HTTP/1.1 200"):
                         return
             except OSError:
@@ -123,6 +142,16 @@ class Server:
             ticks += int(fields[11]) + int(fields[12])
         return ticks
 
+    def resident(self):
+        """Bytes of memory of all its processes: all that is resident, and what is theirs alone."""
+        found = {"Rss": 0, "Private_Dirty": 0}
+        for pid in descendants(self.process.pid):
+            for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+                key, kib = line.split(":")[0], line.split()[1]
+                if key in found:
+                    found[key] += int(kib) * 1024
+        return found
+
     def context_switches(self):
         """Of all threads of all processes: {(pid, tid): (name, switches so far)}."""
         found = {}
@@ -146,16 +175,16 @@ class Server:
 class Ebb(Server):
     """ebb with its defaults: it says on stdout, in one line of JSON, where it listens."""
 
-    def __init__(self, name, app, log_dir, *options):
+    def __init__(self, name, app, log_dir, *options, **more):
         super().__init__(name, [ROOT / "build" / "ebb", "up", "-f", app, "--listen", "127.0.0.1:0",
-                                "--json", *options], log_dir)
+                                "--json", *options], log_dir, **more)
         self.ready = None
+        self.said = ""  # settings of the manifest that are no defaults
 
-    def start(self, timeout_s=60):
+    def start(self, timeout_s=120):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                ["taskset", "-c", str(SERVER_CORE), *self.command], stdout=subprocess.PIPE,
-                stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen(self.pinned(), stdout=subprocess.PIPE, stderr=log,
+                                            stdin=subprocess.DEVNULL, start_new_session=True)
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name} ended at start:\n{self.log.read_text()[-2000:]}")
@@ -163,19 +192,41 @@ class Ebb(Server):
         self.port = int(self.ready["base_url"].rstrip("/").rpartition(":")[2])
 
     def settings(self):
-        return f"{super().settings()}  (workers: {self.ready['workers']}, log to a file)"
+        more = f", {self.said}" if self.said else ""
+        return f"{super().settings()}  (workers: {self.ready['workers']}, log to a file{more})"
+
+
+def ebb_with(name, wasm, log_dir, *lines, options=(), **more):
+    """ebb with a manifest of one component and further lines for it, such as settings of its
+    [component.c.tool.ebb], which are printed."""
+    folder = pathlib.Path(log_dir) / f"{name.replace(' ', '-')}.app"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(wasm, folder / "app.wasm")
+    (folder / "spin.toml").write_text("\n".join([
+        "spin_manifest_version = 2", "[application]", f'name = "{name.replace(" ", "-")}"',
+        "[[trigger.http]]", 'route = "/..."', 'component = "c"',
+        "[component.c]", 'source = "app.wasm"', *lines, ""]))
+    server = Ebb(name, folder / "spin.toml", log_dir, *options, **more)
+    server.said = "; ".join(lines)
+    return server
 
 
 class Wasmtime(Server):
-    def __init__(self, name, app, log_dir, *options):
+    """What it compiles is kept, so that a later slice need not wait for it again."""
+
+    def __init__(self, name, app, log_dir, *options, **more):
+        home = ROOT / "build" / "bench"
+        home.mkdir(parents=True, exist_ok=True)
+        cache = home / "wasmtime.toml"
+        cache.write_text(f'[cache]\ndirectory = "{home / "wasmtime"}"\n')
         super().__init__(name, [WASMTIME, "serve", "--addr", "127.0.0.1:PORT", "-S", "cli",
-                                *options, app], log_dir)
+                                "-C", f"cache-config={cache}", *options, app], log_dir, **more)
 
 
-def compile_floor(log_dir):
-    exe = pathlib.Path(log_dir) / "floor"
+def compile_floor(log_dir, name="floor"):
+    exe = pathlib.Path(log_dir) / name
     subprocess.run(["gcc", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-o", exe,
-                    ROOT / "bench" / "floor.c"], check=True)
+                    ROOT / "bench" / f"{name}.c"], check=True)
     return exe
 
 
@@ -199,6 +250,11 @@ def versions():
         "wrk": "Debian " + first_line("dpkg-query", "-W", "-f", "${Version}", "wrk"),
         "commit": first_line("git", "-C", ROOT, "rev-parse", "--short", "HEAD"),
     }
+
+
+def ebb_digest():
+    """Of the binary that is measured: slices with another one do not belong together."""
+    return hashlib.sha256((ROOT / "build" / "ebb").read_bytes()).hexdigest()[:16]
 
 
 def scratch():
