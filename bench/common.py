@@ -62,7 +62,7 @@ def table(rows):
 
 
 def picture(title, rows):
-    return report.bars(title, "requests/s", [
+    return rows and report.bars(title, "requests/s", [
         (r["name"], r["rps"], " (noisy)" if r["noisy"] else "")
         for r in sorted(rows, key=lambda r: -r["rps"])])
 

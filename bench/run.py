@@ -44,16 +44,18 @@ def main():
     steps = slices.Steps(args.group, f"{facts['commit']} {args.only} {servers.ebb_digest()}",
                          args.seconds)
     scratch, remove = servers.scratch()
-    begin = time.monotonic()
+    begin, only = time.monotonic(), set(filter(None, args.only.split(",")))
     try:
-        only = set(filter(None, args.only.split(",")))
         result, picture = GROUPS[args.group].bench(facts, scratch, only, steps)
     except slices.TimeIsUp:
         say(f"bench {args.group}: time is up, results are kept; run it again to go on")
         return 3
     finally:
         remove()
-    report.save(args.group, {"facts": facts, **result}, picture)
+    if only:
+        say("some rows only: nothing is written to bench/results")
+    else:
+        report.save(args.group, {"facts": facts, **result}, picture)
     steps.finish()
     say(f"bench {args.group}: {time.monotonic() - begin:.0f} s")
     return 0
