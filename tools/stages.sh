@@ -84,8 +84,12 @@ stage_tidy() { "$(venv_dir test)/bin/python" tools/tidy.py "$@"; }
 stage_guests() {
     setup_packages guests
     setup_deps
-    setup_venv test
-    EBB_DEPS=$(deps_dir) locked guests "$(venv_dir test)/bin/python" tools/guests "$@"
+    local venv
+    for venv in test guests spin3; do
+        setup_venv $venv
+    done
+    EBB_DEPS=$(deps_dir) EBB_VENV_GUESTS=$(venv_dir guests) EBB_VENV_SPIN3=$(venv_dir spin3) \
+        locked guests "$(venv_dir test)/bin/python" tools/guests "$@"
 }
 
 stage_test() {

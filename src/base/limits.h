@@ -17,6 +17,10 @@
 #define COMPONENT_TYPE_DEPTH_MAX  100         /* as the canonical ABI's implementations */
 #define COMPONENT_ARENA_BYTES_MAX (1 * GIB)
 
+/* loop/ */
+#define NAMES_MAX     1024 /* host names known or asked for; a query takes 2 kB */
+#define NAMES_KEPT_NS (60 * UINT64_C(1000000000)) /* and no longer than their time to live */
+
 /* http/: what nginx and Node allow, rounded. */
 #define HTTP_HEAD_BYTES_MAX (64 * KIB) /* request line and headers together */
 #define HTTP_HEADERS_MAX    100
@@ -47,6 +51,7 @@
 #define HOST_EARLY_BODY_BYTES_MAX (1 * MIB)  /* body written before its head is sent */
 #define HOST_READ_BYTES_MAX       (64 * KIB) /* most that one read of a stream returns */
 #define HOST_RANDOM_BYTES_MAX     (16 * MIB) /* of one get-random-bytes */
+#define HTTP_POOLED_MAX           256        /* idle outgoing connections of a worker */
 #define HOST_FILES_MAX            512        /* open files and sockets of one instance */
 #define HOST_LINE_BYTES_MAX       (64 * KIB) /* of stdout and stderr, where no other is set */
 #define HOST_WRITE_PERMIT_BYTES   (64 * KIB) /* check-write of files and of standard output */

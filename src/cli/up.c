@@ -132,6 +132,18 @@ static bool listeners_open(str address, up *u, int *fds, err *e)
     return true;
 }
 
+static bool network_of(arena *a, const options *o, network_config *ret, err *e)
+{
+    const option *limits = options_get(o, "limit"), *servers = options_get(o, "name-server");
+    network_options n = {.limits = limits->all,
+                         .limits_count = limits->count,
+                         .name_servers = servers->all,
+                         .name_servers_count = servers->count,
+                         .stall_ms = options_get(o, "stall-warning")->got,
+                         .runtime_config_path = options_get(o, "runtime-config-file")->got};
+    return network_read(a, &n, ret, e);
+}
+
 static bool serve(arena *a, const options *o, int *ret_status, err *e)
 {
     const option *listen = options_get(o, "listen"), *from = options_get(o, "from");
@@ -170,7 +182,8 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         .progress = u.quiet ? NULL : stderr,
     };
     localapp l;
-    if (!workers_of(options_get(o, "workers"), &u.workers, e))
+    network_config network;
+    if (!workers_of(options_get(o, "workers"), &u.workers, e) || !network_of(a, o, &network, e))
         return false;
     lo.jobs = u.workers > 1 ? u.workers : 2;
     if (!localapp_load(a, &lo, &l, e))
@@ -178,6 +191,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     for (size_t i = 0; i < l.app->warnings.n; i++)
         fprintf(stderr, "ebb: warning: %.*s\n", STR(l.app->warnings.at[i]));
     u.l = &l;
+    l.config.network = network;
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
@@ -221,6 +235,12 @@ int cli_up(int argc, char **argv)
          "components may write to their copied files"},
         {"max-instance-memory", 0, OPTION_VALUE, "BYTES", "of each linear memory",
          "SPIN_MAX_INSTANCE_MEMORY"},
+        {"runtime-config-file", 0, OPTION_VALUE, "FILE",
+         "[[client_tls]] and [outbound_networking] for outgoing connections",
+         "RUNTIME_CONFIG_FILE"},
+        {"limit", 0, OPTION_REPEAT, "NAME=N", "of the HTTP server, see docs/http.md"},
+        {"name-server", 0, OPTION_REPEAT, "ADDR", "asked for names [those of /etc/resolv.conf]"},
+        {"stall-warning", 0, OPTION_VALUE, "MS", "log turns of a worker's loop that take longer"},
         {"state-dir", 0, OPTION_VALUE, "DIR",
          "where stores are kept; '' keeps them in memory [.spin beside spin.toml]"},
         {"cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept"},

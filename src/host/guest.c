@@ -88,6 +88,7 @@ void guest_free(guest *g)
     guest_handles_drop(g, &g->handles);
     guest_group_free(g);
     http_client_free(g);
+    net_lookups_free(g);
     guest_sql_free(g);
     guest_ask_free(g);
     http_side_free(g);

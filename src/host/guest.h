@@ -20,6 +20,7 @@ typedef struct {
     queue partial;
 } output_line;
 
+typedef struct lookup lookup;           /* sockets_names.c */
 typedef struct guest_call guest_call;   /* compose.h */
 typedef struct guest_group guest_group; /* compose.c */
 
@@ -63,11 +64,15 @@ struct guest {
     struct sql_v1 *sql_v1;           /* databases open through Spin's first interface */
     uint32_t sql_open;               /* all open databases, at most STORE_OPEN_MAX */
     struct http_transfer *transfers; /* outgoing requests that are not over */
-    guest *next;                     /* in the list of spare guests */
+    lookup *lookups;                 /* names that were asked for and have no answer */
+    uint32_t lookups_count;
+    guest *next; /* in the list of spare guests */
 };
 
 /* Drops the objects that the handles of a table own. */
 void guest_handles_drop(guest *g, const handle_table *t);
+/* sockets_names.c: nobody waits for its names any more. */
+void net_lookups_free(guest *g);
 /* ask.c: gives up what it asked the store process. */
 void guest_ask_free(guest *g);
 /* spin_sqlite.c: closes what is open through the first interface. */

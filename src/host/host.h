@@ -68,6 +68,14 @@ bool host_http_handler(const plan *p, uint32_t *ret_unit, uint32_t *ret_lift, er
 
 #define HOST_STORE_NONE UINT32_MAX
 
+/* Whom to trust, and who to be, in TLS connections to some hosts. */
+typedef struct host_tls {
+    const str *hosts; /* names without ports */
+    size_t hosts_count;
+    bool platform_roots;
+    str roots_file, certificate_file, key_file; /* PEM; empty: none */
+} host_tls;
+
 /* A component's own part, the same for all its instances. Borrowed by guests. */
 typedef struct {
     str name;
@@ -84,7 +92,13 @@ typedef struct {
     size_t preopens_count;
     /* What it may reach: asked with scheme, host and port; NULL: nothing. */
     bool (*outbound_allowed)(void *user, str scheme, str host, uint16_t port);
+    /* A connection was refused for that reason: for the log. May be NULL. */
+    void (*outbound_denied)(void *user, str scheme, str host, uint16_t port);
+    /* Is that address (4 or 16 bytes) in a network that no rule opens? NULL: none is. */
+    bool (*address_blocked)(void *user, const uint8_t *address, size_t n);
     void *outbound_user;
+    const struct host_tls *tls; /* the first whose hosts have the name holds */
+    size_t tls_count;
     /* Key-value stores it was granted; `store` is the number the store process knows them by, or
      * HOST_STORE_NONE. */
     const struct host_store {

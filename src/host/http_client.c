@@ -1,136 +1,43 @@
-/* Outgoing requests of guests: libcurl's multi interface on the event loop.
+/* Outgoing requests as guests see them: what they ask for, what they get (libcurl: http_curl.c).
  *
- * libcurl never runs on a fiber: host functions only change a transfer and start the kick timer;
- * everything that calls libcurl happens in on_kick, on_timeout and on_socket, from the loop. Nor is
- * a guest woken inside libcurl's callbacks (what it wakes may free the guest): a transfer that
- * changed is marked, and settle looks at the marks afterwards.
+ * Host functions only change a transfer and kick its client; everything else happens from the loop.
+ * Nor is a guest woken inside libcurl's callbacks (what it wakes may free the guest): a transfer
+ * that changed is marked, and client_settle looks at the marks afterwards.
  *
- *   guest --body_sink--> out (64 kB) --read callback--> libcurl --write callback--> in --> guest
+ *   guest --body_sink--> out (64 kB) --libcurl--> server --libcurl--> in (64 kB + a read) --> guest
  *
  * Both buffers are bounded: the guest waits for room, libcurl is paused. A transfer belongs to its
  * guest until the guest ends or lets go of everything that reads it; then it is cancelled.
  *
- * Proxies and credentials of the environment are never used, redirects are the guest's business,
- * and connections are pooled for the whole process: a request carries no identity but its own. */
-#include "host/http_side.h"
+ *   NEW --name?--> LOOKUP --> RUNNING --> OVER       connect timeout: LOOKUP and connecting
+ *    +------------------------^                      first byte, between bytes: afterwards */
+#include "host/http_transfer.h"
 #include "host/sockets.h"
+#include "http/field.h"
 
-#include <curl/curl.h>
-#include <errno.h>
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct http_transfer transfer;
-
-/* One a loop, and one loop a process. */
-typedef struct {
-    struct loop *l;
-    CURLM *multi;
-    loop_timer timer, kick;
-    transfer *all;
-} http_client;
-
-struct http_transfer {
-    http_client *c;
-    transfer *next, *prev;             /* of all */
-    transfer *guest_next, *guest_prev; /* of the guest's */
-    guest *g;                          /* NULL: it is gone or has let go */
-    future_incoming_response *f;       /* until it is resolved */
-    CURL *easy;
-    struct curl_slist *headers;
-    buf url, target, method;
-    bool tls, started, finished, cancelled, changed;
-    bool resume; /* libcurl is paused and should look again */
-    /* request body */
-    body_out *body; /* a reference; NULL: none */
-    buf out;
-    bool out_finished, out_paused;
-    int64_t content_length;
-    /* response */
-    body_source source; /* what the guest reads */
-    bool source_live;
-    buf head, tail; /* "name\0value\0" ... of the head and of the trailers */
-    size_t head_bytes;
-    long status;
-    bool head_done, resolved;
-    buf in;
-    bool in_paused, in_end;
-    bool failed;
-    error_info error;
-    http_field *trailers;
-    size_t trailers_count;
-    /* timeouts */
-    ns first_byte, between_bytes;
-    loop_timer deadline;
-};
-
-static http_client *client; /* of this process */
-
-enum { HEAD_BYTES_MAX = 128 << 10 };
 #define TIMEOUT_DEFAULT_NS (600 * NS_PER_S)
-
-static void on_kick(void *user);
-
-static void kick(transfer *t)
-{
-    /* Without memory for a timer the transfer stands still until another one kicks. */
-    loop_timer *k = &t->c->kick;
-    if (!loop_timer_active(k))
-        loop_timer_start(t->c->l, k, 0, on_kick, t->c);
-}
 
 static void resume(transfer *t)
 {
     t->resume = true;
-    kick(t);
+    client_kick(t->c);
 }
 
 static void transfer_detach(transfer *t);
 
 /* --- resolving ----------------------------------------------------------------------------- */
 
-static void transfer_fail(transfer *t, uint32_t code, str text)
+void transfer_fail(transfer *t, uint32_t code, str text)
 {
     if (t->failed || t->in_end)
         return;
     t->failed = true;
     t->error = http_error(code, text);
     t->changed = true;
-}
-
-static uint32_t code_of(CURLcode r, CURL *easy)
-{
-    long number = 0;
-    curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
-    switch (r) {
-    case CURLE_COULDNT_RESOLVE_HOST:
-        return HTTP_DNS_ERROR;
-    case CURLE_COULDNT_CONNECT:
-        return number == ENETUNREACH || number == EHOSTUNREACH ? HTTP_DESTINATION_UNAVAILABLE
-               : number == ETIMEDOUT                           ? HTTP_CONNECTION_TIMEOUT
-                                                               : HTTP_CONNECTION_REFUSED;
-    case CURLE_OPERATION_TIMEDOUT:
-        return HTTP_CONNECTION_TIMEOUT;
-    case CURLE_SSL_CONNECT_ERROR:
-        return HTTP_TLS_PROTOCOL_ERROR;
-    case CURLE_PEER_FAILED_VERIFICATION:
-        return HTTP_TLS_CERTIFICATE_ERROR;
-    case CURLE_GOT_NOTHING:
-    case CURLE_RECV_ERROR:
-    case CURLE_SEND_ERROR:
-        return HTTP_CONNECTION_TERMINATED;
-    case CURLE_PARTIAL_FILE:
-        return HTTP_RESPONSE_INCOMPLETE;
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_HTTP2:
-    case CURLE_HTTP2_STREAM:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-        return HTTP_PROTOCOL_ERROR;
-    case CURLE_URL_MALFORMAT:
-        return HTTP_REQUEST_URI_INVALID;
-    default:
-        return HTTP_INTERNAL_ERROR;
-    }
 }
 
 static bool is_hop_by_hop(str name)
@@ -176,13 +83,12 @@ static void resolve(transfer *t)
         object_free(g, (object *)r);
         f->error = http_error(HTTP_INTERNAL_ERROR, S("no memory for the response"));
         transfer_detach(t);
-        kick(t);
+        client_kick(t->c);
         return;
     }
     r->headers->immutable = true;
     r->status = (uint16_t)t->status;
     r->body = &t->source;
-    t->source_live = true;
     f->response = r;
 }
 
@@ -203,7 +109,7 @@ static void body_settle(guest *g, transfer *t)
 
 /* After libcurl has returned: tells guests what has changed. Waking may free guests, and what they
  * had; the list is walked again from its beginning after each. */
-static void settle(http_client *c)
+void client_settle(http_client *c)
 {
     for (transfer *t = c->all; t;) {
         if (!t->changed) {
@@ -219,169 +125,6 @@ static void settle(http_client *c)
             t = c->all;
         }
     }
-}
-
-/* --- libcurl's callbacks ------------------------------------------------------------------- */
-
-static void deadline_start(transfer *t, ns after);
-
-static size_t on_header(char *p, size_t size, size_t count, void *user)
-{
-    transfer *t = user;
-    size_t n = size * count;
-    str line = str_trim((str){p, n});
-    t->head_bytes += n;
-    if (t->head_bytes > HEAD_BYTES_MAX) {
-        transfer_fail(t, HTTP_RESPONSE_HEADER_SECTION_SIZE, (str){NULL, 0});
-        return 0;
-    }
-    if (!t->head_done && str_starts(line, S("HTTP/"))) {
-        buf_clear(&t->head);
-        return n;
-    }
-    if (line.n == 0 && !t->head_done) {
-        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
-        if (t->status >= 200) {
-            t->head_done = t->changed = true;
-            deadline_start(t, t->between_bytes);
-        }
-        return n;
-    }
-    size_t colon = str_find(line, ':');
-    if (colon == line.n || memchr(line.p, 0, line.n))
-        return n;
-    buf *b = t->head_done ? &t->tail : &t->head;
-    buf_put_str(b, str_head(line, colon));
-    buf_put_u8(b, 0);
-    buf_put_str(b, str_trim(str_skip(line, colon + 1)));
-    buf_put_u8(b, 0);
-    return b->failed ? 0 : n;
-}
-
-static size_t on_data(char *p, size_t size, size_t count, void *user)
-{
-    transfer *t = user;
-    size_t n = size * count;
-    if (t->cancelled)
-        return 0;
-    if (t->in.n > 0 && t->in.n + n > HTTP_BUFFER_BYTES) {
-        t->in_paused = true;
-        loop_timer_stop(&t->deadline);
-        return CURL_WRITEFUNC_PAUSE;
-    }
-    if (!buf_put(&t->in, p, n))
-        return 0;
-    t->changed = true;
-    deadline_start(t, t->between_bytes);
-    return n;
-}
-
-static size_t on_read(char *p, size_t size, size_t count, void *user)
-{
-    transfer *t = user;
-    size_t n = size * count;
-    if (t->cancelled)
-        return CURL_READFUNC_ABORT;
-    if (t->out.n == 0) {
-        if (t->out_finished)
-            return 0;
-        t->out_paused = true;
-        return CURL_READFUNC_PAUSE;
-    }
-    n = n < t->out.n ? n : t->out.n;
-    memcpy(p, t->out.p, n);
-    buf_drop(&t->out, n);
-    t->changed = true;
-    if (!t->head_done)
-        deadline_start(t, t->first_byte);
-    return n;
-}
-
-static void client_reap(http_client *c);
-
-static void on_socket_ready(void *user, unsigned events);
-
-typedef struct {
-    http_client *c;
-    curl_socket_t fd;
-    loop_watch *w;
-} client_socket;
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user)
-{
-    http_client *c = user;
-    client_socket *s = socket_user;
-    err e;
-    if (what == CURL_POLL_REMOVE) {
-        if (s) {
-            loop_watch_close(s->w);
-            free(s);
-            curl_multi_assign(c->multi, fd, NULL);
-        }
-        return 0;
-    }
-    if (!s) {
-        s = calloc(1, sizeof *s);
-        if (!s)
-            return -1;
-        *s = (client_socket){.c = c, .fd = fd};
-        if (!loop_watch_open(c->l, fd, on_socket_ready, s, &s->w, &e)) {
-            free(s);
-            return -1;
-        }
-        curl_multi_assign(c->multi, fd, s);
-    }
-    loop_watch_set(s->w, (what & CURL_POLL_IN ? LOOP_READABLE : 0u) |
-                             (what & CURL_POLL_OUT ? LOOP_WRITABLE : 0u));
-    return 0;
-}
-
-static void client_action(http_client *c, curl_socket_t fd, int events)
-{
-    int running;
-    curl_multi_socket_action(c->multi, fd, events, &running);
-    client_reap(c);
-    settle(c);
-}
-
-static void on_socket_ready(void *user, unsigned events)
-{
-    client_socket *s = user;
-    int what = (events & LOOP_READABLE ? CURL_CSELECT_IN : 0) |
-               (events & LOOP_WRITABLE ? CURL_CSELECT_OUT : 0);
-    client_action(s->c, s->fd, what);
-}
-
-static void on_timeout(void *user) { client_action(user, CURL_SOCKET_TIMEOUT, 0); }
-
-static int on_timer(CURLM *multi, long ms, void *user)
-{
-    http_client *c = user;
-    if (ms < 0)
-        loop_timer_stop(&c->timer);
-    else if (!loop_timer_start(c->l, &c->timer, (ns)ms * NS_PER_MS, on_timeout, c))
-        return -1;
-    return 0;
-}
-
-static bool client_get(struct loop *l)
-{
-    if (client)
-        return true;
-    http_client *c = calloc(1, sizeof *c);
-    if (!c)
-        return false;
-    c->l = l;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) || !(c->multi = curl_multi_init())) {
-        free(c);
-        return false;
-    }
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-    client = c;
-    return true;
 }
 
 /* --- transfers ----------------------------------------------------------------------------- */
@@ -411,11 +154,12 @@ static void transfer_detach(transfer *t)
 static void transfer_free(transfer *t)
 {
     http_client *c = t->c;
-    if (t->started)
-        curl_multi_remove_handle(c->multi, t->easy);
+    names_cancel(t->query);
+    curl_stop(t);
     if (t->easy)
         curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
+    curl_slist_free_all(t->addresses);
     loop_timer_stop(&t->deadline);
     if (t->prev)
         t->prev->next = t->next;
@@ -432,116 +176,154 @@ static void transfer_free(transfer *t)
     buf_fini(&t->in);
     free(t->trailers);
     free(t);
+    if (!c->all)
+        client_rests(c);
+}
+
+void client_transfers_free(http_client *c)
+{
+    while (c->all) {
+        must(!c->all->g);
+        transfer_free(c->all);
+    }
 }
 
 static void on_deadline(void *user)
 {
     transfer *t = user;
-    transfer_fail(t, t->head_done ? HTTP_CONNECTION_READ_TIMEOUT : HTTP_RESPONSE_TIMEOUT,
-                  (str){NULL, 0});
+    http_client *c = t->c;
+    transfer_fail(t, t->deadline_code, (str){NULL, 0});
     t->cancelled = true;
-    settle(t->c);
-    kick(t);
+    client_kick(c);
+    client_settle(c);
 }
 
-static void deadline_start(transfer *t, ns after)
+void transfer_deadline(transfer *t, ns after, uint32_t code)
 {
+    t->deadline_code = code;
     if (!loop_timer_start(t->c->l, &t->deadline, after, on_deadline, t))
         t->cancelled = true;
 }
 
-/* Transfers that libcurl is done with. */
-static void client_reap(http_client *c)
+/* --- where to ------------------------------------------------------------------------------- */
+
+static uint32_t code_of_names(names_status s)
 {
-    CURLMsg *m;
-    int left;
-    while ((m = curl_multi_info_read(c->multi, &left))) {
-        transfer *t = NULL;
-        if (m->msg != CURLMSG_DONE)
-            continue;
-        CURLcode r = m->data.result;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t);
-        loop_timer_stop(&t->deadline);
-        t->finished = t->changed = true;
-        if (r == CURLE_OK && t->head_done)
-            t->in_end = true;
-        else
-            transfer_fail(t, r == CURLE_OK ? HTTP_PROTOCOL_ERROR : code_of(r, t->easy),
-                          str_from(r == CURLE_OK ? "no response" : curl_easy_strerror(r)));
+    switch (s) {
+    case NAMES_TIMEOUT:
+        return HTTP_DNS_TIMEOUT;
+    case NAMES_NO_MEMORY:
+        return HTTP_INTERNAL_ERROR;
+    default:
+        return HTTP_DNS_ERROR;
     }
 }
 
-static void transfer_options(transfer *t)
+static void transfer_start(transfer *t)
 {
-    CURL *h = t->easy;
-    str method = str_head(buf_str(&t->method), t->method.n - 1);
-    bool head = str_eq(method, S("HEAD"));
-    bool bodiless = head || str_eq(method, S("GET")) || str_eq(method, S("CONNECT"));
-    curl_easy_setopt(h, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(h, CURLOPT_URL, (char *)t->url.p);
-    curl_easy_setopt(h, CURLOPT_REQUEST_TARGET, (char *)t->target.p);
-    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(h, CURLOPT_PROXY, "");
-    curl_easy_setopt(h, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 16384L);
-    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(h, CURLOPT_HEADERDATA, t);
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_data);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, t);
-    bool upload = t->body && !(t->out_finished && t->out.n == 0);
-    if (head && !upload)
-        curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
-    if (upload) {
-        curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
-        curl_easy_setopt(h, CURLOPT_READFUNCTION, on_read);
-        curl_easy_setopt(h, CURLOPT_READDATA, t);
-        curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)t->content_length);
-    } else if (!bodiless) {
-        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE, 0L);
-        curl_easy_setopt(h, CURLOPT_POSTFIELDS, "");
+    if (!curl_start(t)) {
+        t->state = TRANSFER_OVER;
+        transfer_fail(t, HTTP_INTERNAL_ERROR, S("no memory for a transfer"));
     }
-    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, (char *)t->method.p);
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, t->headers);
+}
+
+/* "+host:port:address,address": for libcurl's own table of names, until it forgets. */
+static bool addresses_write(transfer *t, const net_address *at, size_t n, size_t *ret_count)
+{
+    char text[INET6_ADDRSTRLEN];
+    buf line;
+    size_t count = 0;
+    buf_init(&line, 8192);
+    buf_printf(&line, "+%s:%u:", t->host, t->port);
+    for (size_t i = 0; i < n; i++) {
+        bool v6 = at[i].any.sa_family == AF_INET6;
+        const void *from =
+            v6 ? (const void *)&at[i].v6.sin6_addr : (const void *)&at[i].v4.sin_addr;
+        if (!net_blocked(t->g, &at[i]) && inet_ntop(at[i].any.sa_family, from, text, sizeof text))
+            buf_printf(&line, v6 ? "%s[%s]" : "%s%s", count++ ? "," : "", text);
+    }
+    buf_put_u8(&line, 0);
+    if (!line.failed)
+        t->addresses = curl_slist_append(NULL, (const char *)line.p);
+    buf_fini(&line);
+    *ret_count = count;
+    return t->addresses != NULL;
+}
+
+static void on_addresses(void *user, names_status status, const net_address *at, size_t n)
+{
+    transfer *t = user;
+    http_client *c = t->c;
+    size_t count = 0;
+    t->query = NULL;
+    if (t->cancelled) /* and kicked already */
+        return;
+    if (status != NAMES_FOUND) {
+        t->state = TRANSFER_OVER;
+        transfer_fail(t, code_of_names(status), S("the name was not found"));
+    } else if (!addresses_write(t, at, n, &count)) {
+        t->state = TRANSFER_OVER;
+        transfer_fail(t, HTTP_INTERNAL_ERROR, S("no memory for a transfer"));
+    } else if (count == 0) {
+        t->state = TRANSFER_OVER;
+        transfer_fail(t, HTTP_DESTINATION_IP_PROHIBITED, (str){NULL, 0});
+    } else {
+        transfer_start(t);
+    }
+    if (t->state == TRANSFER_OVER)
+        loop_timer_stop(&t->deadline);
+    client_settle(c);
+}
+
+/* An address as text: an IPv6 one has lost its brackets. */
+static bool host_address(const char *host, net_address *ret)
+{
+    *ret = (net_address){.any.sa_family = AF_INET};
+    if (inet_pton(AF_INET, host, &ret->v4.sin_addr) == 1)
+        return true;
+    ret->any.sa_family = AF_INET6;
+    return inet_pton(AF_INET6, host, &ret->v6.sin6_addr) == 1;
+}
+
+static void transfer_begin(transfer *t)
+{
+    net_address a;
+    if (host_address(t->host, &a)) {
+        transfer_start(t);
+        return;
+    }
+    t->state = TRANSFER_LOOKUP;
+    t->query = names_look_up(t->c->l, str_from(t->host), on_addresses, t);
+    if (t->query) {
+        transfer_deadline(t, t->connect, HTTP_DNS_TIMEOUT);
+        return;
+    }
+    t->state = TRANSFER_OVER;
+    transfer_fail(t, HTTP_DNS_ERROR, S("too many names are looked up"));
 }
 
 /* The loop's side of everything that host functions asked for. */
-static void on_kick(void *user)
+void http_client_kicked(http_client *c)
 {
-    http_client *c = user;
     for (transfer *t = c->all, *next; t; t = next) {
         next = t->next;
-        if (t->cancelled || (!t->g && t->finished)) {
-            if (t->g) { /* a timeout: the guest may still look at what came */
-                if (t->started)
-                    curl_multi_remove_handle(c->multi, t->easy);
-                t->started = false;
-                t->finished = true;
+        if (t->cancelled || (!t->g && t->state == TRANSFER_OVER)) {
+            if (!t->g) {
+                transfer_free(t);
                 continue;
             }
-            transfer_free(t);
-            continue;
-        }
-        if (!t->started && !t->finished) {
-            t->started = true;
-            transfer_options(t);
-            deadline_start(t, t->first_byte);
-            if (curl_multi_add_handle(c->multi, t->easy) != CURLM_OK) {
-                t->started = false;
-                t->finished = true;
-                transfer_fail(t, HTTP_INTERNAL_ERROR, (str){NULL, 0});
-            }
-        } else if (t->resume && !t->finished) {
-            t->in_paused = t->out_paused = false;
-            curl_easy_pause(t->easy, CURLPAUSE_CONT);
-            if (t->head_done && !t->in_paused)
-                deadline_start(t, t->between_bytes);
+            curl_stop(t); /* a timeout: the guest may still look at what came */
+            names_cancel(t->query);
+            t->query = NULL;
+        } else if (t->state == TRANSFER_NEW) {
+            transfer_begin(t);
+        } else if (t->resume && t->state == TRANSFER_RUNNING) {
+            curl_resume(t);
         }
         t->resume = false;
     }
-    client_reap(c);
-    settle(c);
+    curl_reap(c);
+    client_settle(c);
 }
 
 /* --- the request body ---------------------------------------------------------------------- */
@@ -630,9 +412,8 @@ static error_info in_error(guest *g, body_source *b) { return transfer_of(b)->er
 static void in_release(guest *g, body_source *b)
 {
     transfer *t = transfer_of(b);
-    t->source_live = false;
     transfer_detach(t);
-    kick(t);
+    client_kick(t->c);
 }
 
 static const body_source_ops in_ops = {
@@ -660,7 +441,7 @@ static void authority_split(str authority, bool tls, str *ret_host, uint16_t *re
 static bool header_add(transfer *t, str name, str value)
 {
     buf line;
-    buf_init(&line, HEAD_BYTES_MAX);
+    buf_init(&line, HTTP_HEAD_IN_BYTES_MAX);
     buf_put_str(&line, name);
     buf_put_str(&line, value.n ? S(": ") : S(";"));
     buf_put_str(&line, value);
@@ -700,24 +481,44 @@ static ns timeout_of(const request_options *o, int which)
     return t < TIMEOUT_DEFAULT_NS ? t : TIMEOUT_DEFAULT_NS;
 }
 
-static transfer *transfer_new(guest *g, const outgoing_request *q, const request_options *o)
+/* Copies a host as libcurl will know it; false: no address and no name. A last label that is a
+ * number would be an address to libcurl, and a name to everybody else. */
+static bool host_write(char ret[256], str host)
 {
-    transfer *t = client_get(g->l) ? calloc(1, sizeof *t) : NULL;
-    if (!t)
-        return NULL;
-    t->c = client;
-    t->source.ops = &in_ops;
+    net_address a;
+    size_t n = 0;
+    if (host.n && host.p[0] == '[')
+        host = (str){host.p + 1, host.n - 2};
+    if (host.n == 0 || host.n > 253)
+        return false;
+    for (; n < host.n; n++)
+        ret[n] = ascii_lower(host.p[n]);
+    ret[n] = 0;
+    if (host_address(ret, &a))
+        return true;
+    str rest = {ret, n};
+    if (rest.p[rest.n - 1] == '.')
+        rest.n--;
+    size_t dot = str_rfind(rest, '.');
+    str last = dot < rest.n ? str_skip(rest, dot + 1) : rest;
+    return net_name_is(host) && last.n && (last.p[0] < '0' || last.p[0] > '9');
+}
+
+static void transfer_init(transfer *t, const outgoing_request *q, const request_options *o)
+{
     buf_init(&t->url, HTTP_URI_BYTES_MAX + 64);
     buf_init(&t->target, HTTP_URI_BYTES_MAX + 64);
     buf_init(&t->method, UINT16_MAX + 1);
     buf_init(&t->out, HTTP_BUFFER_BYTES);
-    buf_init(&t->head, HEAD_BYTES_MAX);
-    buf_init(&t->tail, HEAD_BYTES_MAX);
+    buf_init(&t->head, HTTP_HEAD_IN_BYTES_MAX);
+    buf_init(&t->tail, HTTP_HEAD_IN_BYTES_MAX);
     buf_init(&t->in, HTTP_BUFFER_BYTES + 65536);
-    t->tls = !q->scheme.p || str_eq_nocase(q->scheme, S("https"));
+    t->source.ops = &in_ops;
     t->content_length = fields_content_length(q->headers);
+    t->connect = timeout_of(o, 0);
     t->first_byte = timeout_of(o, 1);
     t->between_bytes = timeout_of(o, 2);
+    t->begun = clock_mono();
     buf_printf(&t->url, "%s://%.*s/", t->tls ? "https" : "http", STR(q->authority));
     buf_put_u8(&t->url, 0);
     if (!q->path.n || q->path.p[0] == '?')
@@ -726,18 +527,45 @@ static transfer *transfer_new(guest *g, const outgoing_request *q, const request
     buf_put_u8(&t->target, 0);
     buf_put_str(&t->method, q->method);
     buf_put_u8(&t->method, 0);
-    if (t->c->all)
-        t->c->all->prev = t;
-    t->next = t->c->all;
-    t->c->all = t;
-    t->easy = curl_easy_init();
-    ns connect_ms = timeout_of(o, 0) / NS_PER_MS;
-    if (!t->easy || t->url.failed || t->target.failed || t->method.failed || !headers_make(t, q)) {
+}
+
+/* NULL: *ret_code says why. */
+static transfer *transfer_new(guest *g, const outgoing_request *q, const request_options *o,
+                              uint32_t *ret_code, err *e)
+{
+    str host;
+    uint16_t port;
+    bool tls = !q->scheme.p || str_eq_nocase(q->scheme, S("https"));
+    authority_split(q->authority, tls, &host, &port);
+    *ret_code = HTTP_INTERNAL_ERROR;
+    transfer *t = calloc(1, sizeof *t);
+    if (!t)
+        return err_no_memory(e), NULL;
+    t->tls = tls;
+    t->port = port;
+    net_address a;
+    if (!host_write(t->host, host)) {
+        *ret_code = HTTP_REQUEST_URI_INVALID;
+    } else if (host_address(t->host, &a) && net_blocked(g, &a)) {
+        *ret_code = HTTP_DESTINATION_IP_PROHIBITED;
+    } else if ((t->c = client_get(g, str_from(t->host), e))) {
+        t->next = t->c->all;
+        if (t->next)
+            t->next->prev = t;
+        t->c->all = t;
+        transfer_init(t, q, o);
+        t->easy = curl_easy_init();
+        if (t->easy && !t->url.failed && !t->target.failed && !t->method.failed &&
+            headers_make(t, q))
+            return t;
+        err_no_memory(e);
         transfer_free(t);
         return NULL;
+    } else {
+        *ret_code = HTTP_CONFIGURATION_ERROR;
     }
-    curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(connect_ms ? connect_ms : 1));
-    return t;
+    free(t);
+    return NULL;
 }
 
 static void future_fail(guest *g, outgoing_request *q, future_incoming_response *f, uint32_t code)
@@ -756,15 +584,19 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
     bool tls = !q->scheme.p || str_eq_nocase(q->scheme, S("https"));
     str host;
     uint16_t port;
+    uint32_t code;
+    err e;
     authority_split(q->authority, tls, &host, &port);
     if (!h->outbound_allowed ||
         !h->outbound_allowed(h->outbound_user, tls ? S("https") : S("http"), host, port)) {
+        if (h->outbound_denied)
+            h->outbound_denied(h->outbound_user, tls ? S("https") : S("http"), host, port);
         future_fail(g, q, f, HTTP_REQUEST_DENIED);
         return;
     }
-    transfer *t = transfer_new(g, q, options);
+    transfer *t = transfer_new(g, q, options, &code, &e);
     if (!t) {
-        future_fail(g, q, f, HTTP_INTERNAL_ERROR);
+        future_fail(g, q, f, code);
         return;
     }
     t->g = g;
@@ -779,7 +611,7 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
     object_free(g, &q->o);
     if (t->body)
         body_out_attach(g, t->body, &out_sink, t);
-    kick(t);
+    client_kick(t->c);
 }
 
 void http_client_drop(guest *g, future_incoming_response *f)
@@ -789,7 +621,7 @@ void http_client_drop(guest *g, future_incoming_response *f)
         return;
     f->client = NULL;
     transfer_detach(t);
-    kick(t);
+    client_kick(t->c);
 }
 
 void http_client_free(guest *g)
@@ -797,23 +629,12 @@ void http_client_free(guest *g)
     while (g->transfers) {
         transfer *t = g->transfers;
         transfer_detach(t);
-        kick(t);
+        client_kick(t->c);
     }
 }
 
 void host_loop_close(struct loop *l)
 {
-    http_client *c = client;
     names_close(l);
-    if (!c || c->l != l)
-        return;
-    while (c->all) {
-        must(!c->all->g);
-        transfer_free(c->all);
-    }
-    curl_multi_cleanup(c->multi);
-    loop_timer_stop(&c->timer);
-    loop_timer_stop(&c->kick);
-    free(c);
-    client = NULL;
+    clients_close(l);
 }

@@ -7,8 +7,8 @@
 #pragma once
 
 #include "host/streams.h"
+#include "loop/names.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 /* wasi:sockets/network error-code */
@@ -61,12 +61,6 @@ void net_socket_want(net_socket *s, unsigned events);
 /* Is it, now? */
 bool net_socket_is(const net_socket *s, unsigned events);
 
-typedef union {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-} net_address;
-
 /* ip-socket-address in slots from i on. */
 bool arg_address(host_call *c, unsigned i, net_address *ret);
 void put_address(host_call *c, place p, const net_address *a);
@@ -76,6 +70,9 @@ bool net_address_is_unspecified(const net_address *a);
 bool net_address_equal(const net_address *a, const net_address *b);
 /* May the component reach (or bind) it? */
 bool net_allowed(const guest *g, const char *scheme, const net_address *a);
+
+/* Is it in a network that no rule opens ([outbound_networking] block_networks)? */
+bool net_blocked(const guest *g, const net_address *a);
 
 /* result<_, error-code> */
 host_status return_net(host_call *c, place r, net_code code);
@@ -89,5 +86,5 @@ host_status net_set_buffer(host_call *c, net_socket *s, int option);
 host_status net_local_address(host_call *c, net_socket *s);
 host_status net_remote_address(host_call *c, net_socket *s);
 
-/* Ends name look-ups of this loop (host_loop_close). */
-void names_close(struct loop *l);
+/* A host name: letters, digits, "-", "." and "_", at most 253. */
+bool net_name_is(str s);

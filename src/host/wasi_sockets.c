@@ -192,15 +192,29 @@ void put_address(host_call *c, place p, const net_address *a)
     put_int(c, place_field(r, 3), a->v6.sin6_scope_id);
 }
 
+bool net_blocked(const guest *g, const net_address *a)
+{
+    const host_component *h = g->component;
+    bool v6 = a->any.sa_family == AF_INET6;
+    const uint8_t *at =
+        v6 ? a->v6.sin6_addr.s6_addr : (const uint8_t *)(const void *)&a->v4.sin_addr;
+    return h->address_blocked && h->address_blocked(h->outbound_user, at, v6 ? 16 : 4);
+}
+
 bool net_allowed(const guest *g, const char *scheme, const net_address *a)
 {
     char text[INET6_ADDRSTRLEN];
     const host_component *h = g->component;
     const void *at = a->any.sa_family == AF_INET ? (const void *)&a->v4.sin_addr
                                                  : (const void *)&a->v6.sin6_addr;
-    return h->outbound_allowed && inet_ntop(a->any.sa_family, at, text, sizeof text) &&
-           h->outbound_allowed(h->outbound_user, str_from(scheme), str_from(text),
-                               net_address_port(a));
+    if (!h->outbound_allowed || !inet_ntop(a->any.sa_family, at, text, sizeof text))
+        return false;
+    str host = str_from(text);
+    if (h->outbound_allowed(h->outbound_user, str_from(scheme), host, net_address_port(a)))
+        return !net_blocked(g, a);
+    if (h->outbound_denied)
+        h->outbound_denied(h->outbound_user, str_from(scheme), host, net_address_port(a));
+    return false;
 }
 
 /* --- results and options ------------------------------------------------------------------- */

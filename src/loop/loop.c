@@ -36,6 +36,17 @@ bool err_set_uv(err *e, int code, const char *what)
 
 static void look_again(uv_idle_t *h) {}
 
+/* The turn that ends here: from the end of the one before, without what the poll has slept. */
+static void turn_measure(loop *l)
+{
+    ns now = clock_mono(), idle = uv_metrics_idle_time(&l->uv);
+    ns took = now - l->turn_begun, slept = idle - l->idle_before;
+    if (l->turn_begun && took > slept && took - slept > l->turn_max)
+        l->on_long_turn(l->on_long_turn_user, took - slept);
+    l->turn_begun = now;
+    l->idle_before = idle;
+}
+
 static void hooks_run(uv_prepare_t *h)
 {
     loop *l = h->data;
@@ -51,6 +62,8 @@ static void hooks_run(uv_prepare_t *h)
             at = &hook->next;
         }
     }
+    if (l->on_long_turn)
+        turn_measure(l);
     if (more)
         uv_idle_start(&l->no_sleep, look_again);
     else
@@ -129,6 +142,14 @@ void loop_turn(loop *l, unsigned wait_max_ms)
 }
 
 void loop_stop(loop *l) { uv_stop(&l->uv); }
+
+void loop_watch_turns(loop *l, ns than, void (*f)(void *user, ns took), void *user)
+{
+    uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME);
+    l->turn_max = than;
+    l->on_long_turn = f;
+    l->on_long_turn_user = user;
+}
 
 ns loop_now(const loop *l) { return l->now; }
 

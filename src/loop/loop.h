@@ -30,6 +30,9 @@ bool loop_run(loop *l, err *e);
 void loop_turn(loop *l, unsigned wait_max_ms);
 /* loop_run returns at the end of this turn. */
 void loop_stop(loop *l);
+/* f is told, at its end, of every turn that took longer than `than`, waiting not counted: what
+ * blocks a loop is seen. Once, before loop_run. Costs two clock reads a turn. */
+void loop_watch_turns(loop *l, ns than, void (*f)(void *user, ns took), void *user);
 /* CLOCK_MONOTONIC when this turn began: good for deadlines, free of a clock read. */
 ns loop_now(const loop *l);
 

@@ -13,6 +13,10 @@ struct loop {
     uv_timer_t alarm;          /* due at the earliest of `timers` */
     ns now;
     bool in_timers;
+    /* loop_watch_turns */
+    ns turn_max, turn_begun, idle_before;
+    void (*on_long_turn)(void *user, ns took);
+    void *on_long_turn_user;
     loop_hook *hooks;    /* in the order of calling */
     loop_timer **timers; /* binary heap by `due` */
     size_t timers_count, timers_cap;

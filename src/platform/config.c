@@ -91,6 +91,7 @@ bool worker_config_write(const worker_config *c, buf *out, err *e)
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
     json_object_set_new(j, "transient_write", json_boolean(c->allow_transient_write));
     json_object_set_new(j, "instances_max", json_integer(c->instances_max));
+    json_object_set_new(j, "network", network_json(&c->network));
     return json_dump_callback(j, dump, out, JSON_COMPACT) == 0 ? true : err_no_memory(e);
 }
 
@@ -192,8 +193,12 @@ bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
     if (!stores_read(a, json_object_get(j, "stores"), &stores, &stores_count) ||
         !databases_read(a, json_object_get(j, "databases"), &databases, &databases_count))
         return err_no_memory(e);
+    network_config network;
+    if (!network_from_json(a, json_object_get(j, "network"), &network))
+        return err_no_memory(e);
     *ret = (worker_config){
         .app = got,
+        .network = network,
         .stores = stores,
         .stores_count = stores_count,
         .databases = databases,

@@ -4,6 +4,7 @@
 
 #include "app/app.h"
 #include "base/log.h"
+#include "platform/network.h"
 #include "store/server.h"
 
 /* The part of one component that is known only once it was set up. Parallel to app.components. */
@@ -20,6 +21,7 @@ typedef struct {
     log_format log_format;
     bool allow_transient_write;
     uint32_t instances_max;
+    network_config network;
     /* Key-value stores by number; what a component may open is in its part of app. */
     const kv_store *stores;
     size_t stores_count;

@@ -4,6 +4,7 @@
 #include "platform/hosted.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "platform/artifact.h"
 #include "platform/spawn.h"
@@ -31,6 +32,24 @@ static bool outbound_allowed(void *user, str scheme, str host, uint16_t port)
 {
     const hosted *h = user;
     return outbound_allows(&h->outbound, scheme, host, port);
+}
+
+static void outbound_denied(void *user, str scheme, str host, uint16_t port)
+{
+    const hosted *h = user;
+    arena a;
+    arena_init(&a, 64 * KIB);
+    log_line(LOG_WARN, "denied");
+    log_str("component", h->app->id);
+    log_str("reason", outbound_denial(&a, h->app->id, scheme, host, port));
+    log_end();
+    arena_fini(&a);
+}
+
+static bool address_blocked(void *user, const uint8_t *address, size_t n)
+{
+    const hosted *h = user;
+    return network_is_blocked(&h->all->network, address, n);
 }
 
 static http_field *fields_of(arena *a, const app_pairs *pairs)
@@ -84,6 +103,8 @@ static bool host_component_make(hosted *h, err *e)
         .variables = fields_of(&h->a, &h->config->variables),
         .variables_count = h->config->variables.n,
         .outbound_allowed = outbound_allowed,
+        .outbound_denied = outbound_denied,
+        .address_blocked = address_blocked,
         .outbound_user = h,
         .preopens = root,
         .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,
@@ -93,6 +114,8 @@ static bool host_component_make(hosted *h, err *e)
         .clock_resolution_ns = c->settings.clock_resolution_ns,
     };
     if (!root || !h->host.environment || !h->host.variables)
+        return err_no_memory(e);
+    if (!network_tls_of(&h->a, &h->all->network, c->id, &h->host.tls, &h->host.tls_count))
         return err_no_memory(e);
     if (!stores_make(h, e))
         return false;

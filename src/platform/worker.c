@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "http/server.h"
 #include "loop/channel.h"
+#include "loop/names.h"
 #include "platform/artifact.h"
 #include "platform/call.h"
 #include "platform/sandbox.h"
@@ -101,6 +102,13 @@ static void on_refused(void *user, str peer, unsigned status, const char *reason
     log_end();
 }
 
+static void on_stall(void *user, ns took)
+{
+    log_line(LOG_WARN, "stall");
+    log_us("us", took);
+    log_end();
+}
+
 static bool flush_log(void *user)
 {
     log_flush();
@@ -177,6 +185,14 @@ static bool app_set_up(worker *w, err *e)
     return route_table_build(&w->a, served, &w->routes, e) && app_info_write(served, &w->info, e);
 }
 
+static bool network_set_up(worker *w, err *e)
+{
+    const network_config *n = &w->config.network;
+    if (n->stall)
+        loop_watch_turns(w->l, n->stall, on_stall, w);
+    return !n->name_servers.n || names_servers(w->l, n->name_servers, e);
+}
+
 /* Files a worker may open: artifacts, the app's copied files, and what looking up names and
  * checking certificates reads. */
 static bool files_restrict(worker *w, err *e)
@@ -189,13 +205,16 @@ static bool files_restrict(worker *w, err *e)
         {"/etc/host.conf", 14},
         {"/etc/ssl", 8},
         {"/usr/share/ca-certificates", 26},
+        {"/usr/local/share/ca-certificates", 32},
+        {"/etc/pki", 8},
         {"/usr/lib", 8},
         {"/lib", 4},
         {"/etc/ld.so.cache", 16},
     };
     size_t n = sizeof system_paths / sizeof *system_paths,
            components = w->config.app->components_count;
-    sandbox_path *paths = ARENA_ARRAY(&w->a, sandbox_path, n + 2 * components);
+    sandbox_path *paths =
+        ARENA_ARRAY(&w->a, sandbox_path, n + 2 * components + 3 * w->config.network.tls_count);
     bool enforced;
     if (!paths)
         return err_no_memory(e);
@@ -207,6 +226,12 @@ static bool files_restrict(worker *w, err *e)
             paths[n++].path = c->artifact;
         if (c->assets.n)
             paths[n++] = (sandbox_path){c->assets, w->config.allow_transient_write};
+    }
+    for (size_t i = 0; i < w->config.network.tls_count; i++) {
+        const host_tls *t = &w->config.network.tls[i].tls;
+        paths[n++].path = t->roots_file;
+        paths[n++].path = t->certificate_file;
+        paths[n++].path = t->key_file;
     }
     if (!sandbox_files(paths, n, &enforced, e))
         return false;
@@ -228,10 +253,11 @@ static bool set_up(worker *w, err *e)
     loop_signal *term;
     /* The hooks run in this order: guests' time slices, responses (the server's), log lines. */
     if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) ||
-        !store_set_up(w, e) || !app_set_up(w, e) ||
+        !store_set_up(w, e) || !app_set_up(w, e) || !network_set_up(w, e) ||
         !calls_init(&w->calls, w->l, w->en, ec.instances_max, seed, e))
         return false;
-    http_server_config hc = {.on_refused = on_refused};
+    http_server_config hc = w->config.network.limits;
+    hc.on_refused = on_refused;
     w->server = http_server_new(w->l, &hc, on_request, w);
     if (!w->server)
         return err_no_memory(e);

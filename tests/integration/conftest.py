@@ -3,7 +3,7 @@ import pytest
 
 from harness import guest, serving, write_app
 
-LANGUAGES = ("c", "rust", "js")
+LANGUAGES = ("c", "rust", "js", "python", "go")
 
 COMPONENT = """
 [[trigger.http]]
@@ -26,7 +26,7 @@ spin_manifest_version = 2
 [application]
 name = "kitchens"
 version = "1.2.3"
-description = "one manifest, three languages"
+description = "one manifest, many languages"
 
 [variables]
 word = { default = "tide" }

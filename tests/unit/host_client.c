@@ -278,7 +278,8 @@ static void errors(void **state)
     hk_call(T, "[constructor]request-options", 0);
     uint32_t o = hk_slots[0].u32;
     hk_call(T, "[method]request-options.set-first-byte-timeout", o, 1, 50 * NS_PER_MS);
-    assert_int_equal(get(send_with(request(0, "/never", port), o)), 1000 + HTTP_RESPONSE_TIMEOUT);
+    assert_int_equal(get(send_with(request(0, "/never", port), o)),
+                     1000 + HTTP_CONNECTION_READ_TIMEOUT);
     /* Not allowed: told by the future. */
     uint32_t q = request(0, "/", port);
     hk_call(T, "[method]outgoing-request.set-authority", q, 1, 2000, hk_put(2000, "example.com"));

@@ -242,11 +242,50 @@ static void idle_sleeps(void **state)
     waitpid(child, NULL, 0);
 }
 
+/* --- long turns --- */
+
+static ns longest;
+static int long_turns;
+
+static void on_long(void *user, ns took)
+{
+    long_turns++;
+    longest = took > longest ? took : longest;
+}
+
+static void block(void *user)
+{
+    for (ns end = clock_mono() + 60 * NS_PER_MS; clock_mono() < end;)
+        ;
+}
+
+/* A turn that blocks is told, one that only waits is not. */
+static void long_turns_are_told(void **state)
+{
+    loop_timer t = {0}, waits = {0};
+    longest = 0;
+    long_turns = 0;
+    loop_watch_turns(l, 50 * NS_PER_MS, on_long, NULL);
+    loop_timer_start(l, &t, NS_PER_MS, block, NULL);
+    for (int i = 0; i < 4 || loop_timer_active(&t); i++)
+        loop_turn(l, 1);
+    loop_turn(l, 1);
+    assert_true(long_turns > 0 && longest >= 60 * NS_PER_MS);
+    loop_timer_start(l, &waits, 200 * NS_PER_MS, fire, &timers[0]);
+    fired = 0;
+    longest = 0;
+    while (fired == 0)
+        loop_turn(l, 1000);
+    loop_turn(l, 1);
+    assert_true(longest < 200 * NS_PER_MS);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_loop, close_loop)
     const struct CMUnitTest tests[] = {
-        T(timers_in_order), T(timer_of_zero), T(hooks), T(signals), T(watches), T(idle_sleeps),
+        T(timers_in_order), T(timer_of_zero),       T(hooks), T(signals), T(watches),
+        T(idle_sleeps),     T(long_turns_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

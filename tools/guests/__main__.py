@@ -2,7 +2,7 @@
 
   guests [NAME...]     all guests, or those named; 'hello' also renews examples/hello/app.wasm
 
-One module a language says which guests there are and how they are built: c.py, rust.py, js.py; and
+One module a language says which guests there are and how they are built: c.py, rust.py and so on;
 composed.py joins built ones. A result is kept in the cache under a digest of its sources, of its
 language's module, of kit.py and of the versions of the tools, so a second run only copies, and a
 new guest or language rebuilds no other.
@@ -15,12 +15,14 @@ import time
 
 import c
 import composed
+import go
 import js
+import python
 import rust
 from kit import EXAMPLES, OUT, VENV, Failed, made_whole
 
 #: Built side by side, the guests of one language in turn: those that take longest come first.
-LANGUAGES = (rust, js, c)
+LANGUAGES = (rust, python, js, go, c)
 
 
 def make(target, renew):

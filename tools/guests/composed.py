@@ -4,7 +4,7 @@ import functools
 
 from kit import OUT, Failed, Target, run
 
-PLAIN = ("c", "js", "rust")
+PLAIN = ("c", "go", "js", "python", "rust")
 
 
 def build(parts, out):

@@ -74,6 +74,11 @@ def made_whole(path):
         new.rename(path)
 
 
+def venv(name):
+    """The folder of the Python environment that tools/python-NAME.txt describes."""
+    return pathlib.Path(os.environ[f"EBB_VENV_{name.upper()}"])
+
+
 def validate(component):
     run("wasm-tools", "validate", "--features", "all", component)
 

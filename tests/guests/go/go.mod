@@ -1,0 +1,7 @@
+module guests
+
+go 1.26
+
+require example v0.0.0
+
+replace example => ../../../examples/go

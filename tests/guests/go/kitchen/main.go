@@ -1,0 +1,117 @@
+// The kitchen in Go; routes in tests/guests/README.md.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"example/wasi"
+)
+
+var calls int
+
+func answer(to wasi.Responder, status int, text string, fields ...wasi.Field) {
+	fields = append(fields, wasi.Field{"content-type", "text/plain"},
+		wasi.Field{"content-length", strconv.Itoa(len(text))})
+	body := to.Respond(status, fields)
+	io.WriteString(body, text)
+	body.Close()
+}
+
+func echo(request wasi.Request, to wasi.Responder) {
+	var fields []wasi.Field
+	for _, f := range request.Fields() {
+		if f.Name == "content-type" {
+			fields = []wasi.Field{f}
+		}
+	}
+	from, body := request.Body(), to.Respond(200, fields)
+	io.CopyBuffer(body, from, make([]byte, 16<<10))
+	from.Close()
+	body.Close()
+}
+
+func describe(request wasi.Request) string {
+	headers := [][2]string{}
+	for _, f := range request.Fields() {
+		headers = append(headers, [2]string{f.Name, f.Value})
+	}
+	text, _ := json.Marshal(map[string]any{
+		"method":    request.Method(),
+		"path":      request.PathWithQuery(),
+		"authority": request.Authority(),
+		"scheme":    request.Scheme(),
+		"headers":   headers,
+	})
+	return string(text) + "\n"
+}
+
+func kitchen(request wasi.Request, to wasi.Responder) {
+	calls++
+	target, argument, _ := strings.Cut(request.PathWithQuery(), "?")
+	number, _ := strconv.Atoi(argument)
+	switch route := path.Base(target); route {
+	case "hello":
+		answer(to, 200, fmt.Sprintf("Hello from G! Your number is %020d.\n", wasi.RandomU64()))
+	case "echo":
+		echo(request, to)
+	case "drain":
+		body := request.Body()
+		n, _ := io.CopyBuffer(io.Discard, body, make([]byte, 16<<10))
+		body.Close()
+		answer(to, 200, strconv.FormatInt(n, 10))
+	case "env":
+		if value, found := os.LookupEnv(argument); found {
+			answer(to, 200, value)
+		} else {
+			answer(to, 404, "no such variable")
+		}
+	case "variable":
+		if value, problem := variable(argument); problem == "" {
+			answer(to, 200, value)
+		} else {
+			answer(to, 404, problem)
+		}
+	case "file":
+		text, err := os.ReadFile("/" + strings.TrimLeft(argument, "/"))
+		if err != nil {
+			answer(to, 404, err.Error())
+			return
+		}
+		body := to.Respond(200, nil)
+		body.Write(text)
+		body.Close()
+	case "log":
+		fmt.Println("out:", argument)
+		fmt.Fprintln(os.Stderr, "err:", argument)
+		answer(to, 200, "logged")
+	case "stream":
+		body := to.Respond(200, nil)
+		for i := range number {
+			fmt.Fprintf(body, "chunk %d\n", i)
+		}
+		body.Close()
+	case "status":
+		answer(to, number, "status "+argument, wasi.Field{"x-kitchen", "yes"},
+			wasi.Field{"set-cookie", "a=1"}, wasi.Field{"set-cookie", "b=2"})
+	case "request":
+		answer(to, 200, describe(request))
+	case "count":
+		answer(to, 200, strconv.Itoa(calls))
+	case "sleep":
+		wasi.Sleep(time.Duration(number) * time.Millisecond)
+		answer(to, 200, "slept")
+	default:
+		answer(to, 404, fmt.Sprintf("no route '%s'", route))
+	}
+}
+
+func init() { wasi.Handle(kitchen) }
+
+func main() {}
