@@ -4,8 +4,9 @@ import shutil
 import socket
 from pathlib import Path
 
+import hostile
 import wast
-from harness import guest, serving, write_app
+from harness import guest, serving, wait_for, write_app
 
 APP = """
 spin_manifest_version = 2
@@ -116,4 +117,38 @@ def wast_suite(state, work, arguments):
     yield "done"
 
 
-STAGES = {"requests": million_requests, "wast": wast_suite}
+HOSTILE_REPETITIONS = 100_000
+
+
+def hostile_kinds(state, work, arguments):
+    """100,000 hostile requests of each kind: workers stay, memory and descriptors are level."""
+    app = write_app(work / "app", hostile.MANIFEST, hostile.FILES)
+    done = state.setdefault("kinds", {})
+    with serving(app, work, workers=2) as server:
+        pids = server.children("worker")
+        log = open(server.log_path, "r+b")  # four lines a request: not kept
+        for kind in hostile.KINDS:
+            base, n = None, done.get(kind, {}).get("requests", 0)
+            peak = done.get(kind, {}).get("memory_grown_bytes", 0)
+            while n < HOSTILE_REPETITIONS:
+                for _ in range(20):
+                    hostile.batch(server, kind, hostile.BATCH)
+                n += 20 * hostile.BATCH
+                if base is None and n < 2_000:
+                    continue
+                wait_for(lambda: base is None or hostile.resources(pids)[1] <= base[1] + 8,
+                         "descriptors to be closed")
+                now = hostile.resources(pids)
+                base = base or now
+                peak = max(peak, now[0] - base[0])
+                assert peak < 16 << 20, f"{kind}: memory {base} -> {now} after {n}"
+                assert server.children("worker") == pids, f"{kind}: a worker was replaced"
+                done[kind] = {"requests": n, "memory_grown_bytes": peak}
+                log.truncate(0)
+                yield f"{kind}: {n} of {HOSTILE_REPETITIONS}"
+        log.close()
+    state["result"] = {"kinds": done, "workers": 2}
+    yield "done"
+
+
+STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds}

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { INSTANCES_MAX = 10000 }; /* address space: engine.c */
+
 typedef struct {
     const localapp *l;
     char address[LISTEN_ADDRESS_MAX];
@@ -122,6 +124,17 @@ static bool workers_of(const option *o, unsigned *ret, err *e)
     return true;
 }
 
+/* Sandboxes at once in a worker; 0: the default. */
+static bool instances_of(const option *o, uint32_t *ret, err *e)
+{
+    uint64_t n = 0;
+    if (o->given && (!str_to_u64(str_from(o->got), INSTANCES_MAX, &n) || n == 0))
+        return err_set(e, ERR_INVALID, "--instances '%s': give a number from 1 to %d", o->got,
+                       INSTANCES_MAX);
+    *ret = (uint32_t)n;
+    return true;
+}
+
 static bool listeners_open(str address, up *u, int *fds, err *e)
 {
     if (!listen_is_free(address, e))
@@ -183,7 +196,9 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     };
     localapp l;
     network_config network;
-    if (!workers_of(options_get(o, "workers"), &u.workers, e) || !network_of(a, o, &network, e))
+    uint32_t instances;
+    if (!workers_of(options_get(o, "workers"), &u.workers, e) ||
+        !instances_of(options_get(o, "instances"), &instances, e) || !network_of(a, o, &network, e))
         return false;
     lo.jobs = u.workers > 1 ? u.workers : 2;
     if (!localapp_load(a, &lo, &l, e))
@@ -192,6 +207,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         fprintf(stderr, "ebb: warning: %.*s\n", STR(l.app->warnings.at[i]));
     u.l = &l;
     l.config.network = network;
+    l.config.instances_max = instances;
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
@@ -223,6 +239,7 @@ int cli_up(int argc, char **argv)
         {"listen", 0, OPTION_VALUE, "ADDR", "where to listen; port 0 picks one [127.0.0.1:3000]",
          "SPIN_HTTP_LISTEN_ADDR"},
         {"workers", 0, OPTION_VALUE, "N", "worker processes [one per core]"},
+        {"instances", 0, OPTION_VALUE, "N", "sandboxes at once in each worker [1000]"},
         {"env", 'e', OPTION_REPEAT, "K=V", "an environment variable for every component"},
         {"variable", 0, OPTION_REPEAT, "K=V", "an application variable: K=V, K=@file, @file.json"},
         {"runtime-config-file", 0, OPTION_VALUE, "FILE",

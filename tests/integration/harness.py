@@ -123,7 +123,7 @@ def serving(app, tmp_path, *args, workers=1, env=None, expect_status=0):
     log_path = Path(tmp_path) / f"ebb-{time.monotonic_ns()}.log"
     command = [EBB, "up", "-f", str(app), "--listen", "127.0.0.1:0", "--json",
                "--log-format", "json", "--workers", str(workers), *args]
-    with open(log_path, "wb") as log:
+    with open(log_path, "ab") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
                                    env=environment() | (env or {}))
     server = Server(process, log_path)

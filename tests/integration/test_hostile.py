@@ -1,8 +1,9 @@
 """Guests that misbehave: their own request gets 500 or 504, everybody else's is unharmed."""
 import pytest
 
-from harness import (PATIENCE_S, Connection, fetch, guest, resident_bytes, serving, wait_for,
-                     write_app)
+import hostile as attack
+from harness import (PATIENCE_S, SANITIZED, Connection, fetch, guest, resident_bytes, serving,
+                     wait_for, write_app)
 
 MANIFEST = f"""
 spin_manifest_version = 2
@@ -108,3 +109,37 @@ def test_bombs_leave_no_memory_behind(hostile):
         after = sum(map(resident_bytes, hostile.children("worker")))
     assert after - before < 48 << 20, (before, after)
     assert wait_for(lambda: fetch(hostile, "/good/count").status == 200, "an answer", PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def attacked(workers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("attacked")
+    app = write_app(folder / "app", attack.MANIFEST, attack.FILES)
+    with serving(app, folder, workers=workers) as server:
+        yield server
+
+
+@pytest.mark.parametrize("kind", attack.KINDS)
+def test_again_and_again(attacked, workers, kind):
+    """1,000 of each kind: the same workers serve on, with as much memory and as many descriptors
+    (but a few: a worker opens a component's code when it is first called).
+    100 where one worker alone, or one under sanitizers, would take minutes."""
+    pids = attacked.children("worker")
+    times = 1000 if workers == 2 and not SANITIZED else 100
+    with Connection(attacked) as good:
+        assert good.request("GET", "/good/count").text == "1"
+        before = attack.resources(pids)
+
+        def level():
+            now = attack.resources(pids)
+            return now if now[1] <= before[1] + 8 else None
+
+        def repeat(n):
+            for _ in range(-(-n // attack.BATCH)):
+                attack.batch(attacked, kind, attack.BATCH)
+                assert good.request("GET", "/good/count").text == "1"
+            return wait_for(level, "descriptors to be closed")
+        warm = repeat(64)
+        after = repeat(times)
+    assert SANITIZED or after[0] - warm[0] < 8 << 20, (warm, after)
+    assert attacked.children("worker") == pids

@@ -240,6 +240,7 @@ static void secret_write(volatile uint8_t *p, unsigned long long n)
 }
 
 static uint8_t in_bss[4096], in_data[64] = "data";
+static char hidden[100];
 static uint64_t calls_of_this_instance;
 static void first(call *c) {}
 static void second(call *c) {}
@@ -252,7 +253,7 @@ __attribute__((noinline)) static void on_stack(unsigned long long n)
         secret_write(frame + at, n);
 }
 
-static void hide(call *c)
+static void hide_everywhere(call *c)
 {
     calls_of_this_instance++;
     in_table = second;
@@ -277,8 +278,30 @@ static void hide(call *c)
     int file = open(name, O_CREAT | O_RDWR, 0600);
     if (file >= 0)
         write(file, in_bss + 100, SECRET_BYTES);
-    answer(c, "hidden in %zu pages, fields %d, file %s", __builtin_wasm_memory_size(0), f.__handle,
-           file >= 0 ? "written" : "refused");
+    snprintf(hidden, sizeof hidden, "hidden in %zu pages, fields %d, file %s",
+             __builtin_wasm_memory_size(0), f.__handle, file >= 0 ? "written" : "refused");
+}
+
+static void hide(call *c)
+{
+    hide_everywhere(c);
+    answer(c, "%s", hidden);
+}
+
+static void hide_and_spin(call *c)
+{
+    hide_everywhere(c);
+    spin(c);
+}
+static void hide_and_deep(call *c)
+{
+    hide_everywhere(c);
+    deep(c);
+}
+static void hide_and_handles(call *c)
+{
+    hide_everywhere(c);
+    handles(c);
 }
 
 /* Every byte there is; how many copies of the secret, and what else says that this instance was
@@ -314,11 +337,27 @@ static const struct {
     const char *name;
     void (*serve)(call *);
 } routes[] = {
-    {"spin", spin},       {"grow", grow},           {"tables", tables}, {"deep", deep},
-    {"handles", handles}, {"pollables", pollables}, {"files", files},   {"headers", header_flood},
-    {"unread", unread},   {"ignore", ignore},       {"starve", starve}, {"unfinished", unfinished},
-    {"endless", endless}, {"logs", logs},           {"clocks", clocks}, {"hide", hide},
-    {"seek", seek},       {"both", both},
+    {"spin", spin},
+    {"grow", grow},
+    {"tables", tables},
+    {"deep", deep},
+    {"handles", handles},
+    {"pollables", pollables},
+    {"files", files},
+    {"headers", header_flood},
+    {"unread", unread},
+    {"ignore", ignore},
+    {"starve", starve},
+    {"unfinished", unfinished},
+    {"endless", endless},
+    {"logs", logs},
+    {"clocks", clocks},
+    {"hide", hide},
+    {"seek", seek},
+    {"hide-and-spin", hide_and_spin},
+    {"hide-and-deep", hide_and_deep},
+    {"hide-and-handles", hide_and_handles},
+    {"both", both},
 };
 
 void exports_wasi_http_0_2_0_incoming_handler_handle(HTTP(own_incoming_request_t) in,

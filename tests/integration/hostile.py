@@ -1,0 +1,116 @@
+"""Kinds of hostile requests and a client that sends many of one; for test_hostile.py and
+`./dev soak hostile`."""
+import os
+import socket
+import struct
+from pathlib import Path
+
+from harness import guest
+
+#: Budgets of 1 ms, and little of everything else.
+MANIFEST = f"""
+spin_manifest_version = 2
+[application]
+name = "hostile"
+[[trigger.http]]
+route = "/..."
+component = "bad"
+[[trigger.http]]
+route = "/kitchen/..."
+component = "kitchen"
+[[trigger.http]]
+route = "/good/..."
+component = "good"
+[component.bad]
+source = "{guest('c-hostile')}"
+files = ["a.txt"]
+[component.kitchen]
+source = "{guest('c-kitchen')}"
+[component.good]
+source = "{guest('c-kitchen')}"
+""" + "".join(f"""
+[component.{name}.tool.ebb]
+cpu_time_max = "1ms"
+idle_time_max = "5ms"
+memory_max = "8 MiB"
+resources_max = 1000
+log_max = 2000
+""" for name in ("bad", "kitchen"))
+FILES = {"a.txt": "a"}
+
+GET = b"GET /%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+POST = b"POST /%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+#: name -> (request, statuses that may come; 504 always may, on a machine that is slow enough)
+KINDS = {
+    "loop": (GET % b"spin", {504}),
+    "memory": (GET % b"grow", {504}),
+    "tables": (GET % b"tables", {504}),
+    "recursion": (GET % b"deep", {500, 504}),
+    "handles": (GET % b"handles", {500, 504}),
+    "pollables": (GET % b"pollables", {500, 504}),
+    "headers": (GET % b"headers", {500, 504}),
+    "files": (GET % b"files", {200, 500, 504}),
+    "body never read": (POST % (b"unread", 100000) + b"x" * 100000, {504}),
+    "body never finished by the client": (POST % (b"starve", 10) + b"x", {504}),
+    "body never finished by the guest": (GET % b"unfinished", {200, 504}),
+    "body without end": (GET % b"endless", {200, 504}),
+    "a million log lines": (GET % b"logs?1000000", {504}),
+    "trap": (GET % b"kitchen/trap", {500, 504}),
+    "exit": (GET % b"kitchen/exit?1", {500, 504}),
+    "memory bomb": (GET % b"kitchen/bomb", {500, 504}),
+    "no answer": (GET % b"kitchen/silent", {500, 504}),
+    "half an answer": (GET % b"kitchen/half", {200, 500, 504}),
+    "a client that leaves": (GET % b"endless", None),
+}
+BATCH = 16
+
+
+def connect(server):
+    s = socket.socket()
+    s.settimeout(60)
+    s.connect((server.host, server.port))
+    return s
+
+
+def status_of(s):
+    """Reads to the end of the connection; the status that came first, None without any."""
+    head = b""
+    try:
+        while data := s.recv(1 << 18):
+            if len(head) < 16:
+                head += data
+    except ConnectionResetError:
+        pass
+    return int(head[9:12]) if head.startswith(b"HTTP/1.1 ") else None
+
+
+def batch(server, kind, n):
+    """n requests of a kind at once; their statuses."""
+    request, allowed = KINDS[kind]
+    sockets = [connect(server) for _ in range(n)]
+    statuses = []
+    for s in sockets:
+        try:
+            s.sendall(request)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it was answered before it was sent whole
+    for s in sockets:
+        if allowed is None:  # gone at once, by reset
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            status = status_of(s)
+            assert status in allowed, f"{kind}: status {status}, expected one of {allowed}"
+            statuses.append(status)
+        s.close()
+    return statuses
+
+
+def resources(pids):
+    """Resident bytes and descriptors of these processes."""
+    memory = descriptors = 0
+    for pid in pids:
+        status = Path(f"/proc/{pid}/status").read_text()
+        memory += next(int(x.split()[1]) * 1024 for x in status.splitlines()
+                       if x.startswith("VmRSS"))
+        descriptors += len(os.listdir(f"/proc/{pid}/fd"))
+    return memory, descriptors
