@@ -7,8 +7,9 @@
  *
  * Every command is counted as passed, failed or skipped and printed with its file and line unless
  * it passed. Skipped is what needs a feature that ebb refuses by name, or concerns the text format,
- * and whatever depends on it; the reason stands on the line. --json prints the counts of each file
- * instead. The exit status is 1 if anything failed. */
+ * and whatever depends on it; the reason stands on the line. --json prints the counts and lines of
+ * each file instead, with -v also the value that a plain (invoke ...) returned. The exit status is
+ * 1 if anything failed. */
 #include "host/wast_run.h"
 
 #include "base/limits.h"
@@ -43,6 +44,7 @@ static struct {
     const char *path;
     named *definitions, *instances; /* the newest first */
     char why[1200];
+    json_t *value; /* of the last command; NULL: it has none */
 } wast;
 
 __attribute__((format(printf, 2, 3))) static outcome say(outcome o, const char *fmt, ...)
@@ -231,13 +233,21 @@ static outcome returned(const functype *f, const wast_memory *m, uint32_t at, co
         return say(FAILED, "%u results, the suite wants %zu", f->result != NULL, n);
     if (!n || wast_equal(m, f->result, json_array_get(want, 0), at))
         return say(PASSED, "returned");
-    _cleanup_(buf_fini) buf out;
-    char *text = json_dumps(json_array_get(want, 0), 0);
-    buf_init(&out, 4096);
-    wast_print(m, f->result, at, &out);
-    outcome o = say(FAILED, "returned %.*s, expected %s", STR(buf_str(&out)), text ? text : "");
+    json_t *value = wast_json(m, f->result, at);
+    char *text = json_dumps(json_array_get(want, 0), 0), *have = json_dumps(value, 0);
+    outcome o =
+        say(FAILED, "returned %s, expected %s", have ? have : "nothing", text ? text : "nothing");
+    json_decref(value);
     free(text);
+    free(have);
     return o;
+}
+
+static outcome answered(const functype *f, const wast_memory *m, uint32_t at)
+{
+    if (f->result && wast.as_json && wast.verbose)
+        wast.value = wast_json(m, f->result, at);
+    return say(PASSED, "returned");
 }
 
 /* want_trap NULL: it must return `want`, or anything if that is NULL. */
@@ -269,7 +279,7 @@ static outcome invoke(const json_t *action, const json_t *want, const char *want
     else if (want_trap)
         o = say(FAILED, "returned");
     else
-        o = want ? returned(f, &m, at, want) : say(PASSED, "returned");
+        o = want ? returned(f, &m, at, want) : answered(f, &m, at);
     wast_memory_fini(&m);
     return o;
 }
@@ -305,8 +315,10 @@ static void command_report(const json_t *c, const char *kind, outcome o, json_t 
     const char *text = json_string_value(json_object_get(c, "text"));
     if (o == PASSED && !wast.verbose)
         return;
-    json_array_append_new(lines, json_pack("{s:I, s:s, s:s, s:s}", "line", (json_int_t)line,
-                                           "command", kind, "outcome", words[o], "why", wast.why));
+    json_array_append_new(lines, json_pack("{s:I, s:s, s:s, s:s, s:o*}", "line", (json_int_t)line,
+                                           "command", kind, "outcome", words[o], "why", wast.why,
+                                           "value", wast.value));
+    wast.value = NULL;
     if (wast.as_json)
         return;
     printf("%s:%lld: %s: %s: %s\n", wast.path, line, words[o], kind, wast.why);
@@ -318,7 +330,7 @@ static void file_run(const char *path)
 {
     size_t counts[3] = {0}, i;
     json_error_t error;
-    json_t *root = json_load_file(path, 0, &error), *c, *lines = json_array();
+    json_t *root = json_load_file(path, JSON_ALLOW_NUL, &error), *c, *lines = json_array();
     wast.path = path;
     if (!root) {
         fprintf(stderr, "%s:%d: %s\n", path, error.line, error.text);

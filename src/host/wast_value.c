@@ -2,7 +2,11 @@
  * it; the JSON is a test suite's, so what does not fit is an error and not a crash. */
 #include "host/wast_value.h"
 
+#include "base/must.h"
+#include "component/abi.h"
+
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +77,7 @@ static void number_put(wast_memory *m, uint32_t at, uint32_t n, uint64_t v)
 static bool char_value(const json_t *v, uint32_t *ret)
 {
     const uint8_t *p = (const uint8_t *)json_string_value(v);
-    size_t n = p ? strlen((const char *)p) : 0;
+    size_t n = json_string_length(v);
     if (n == 0)
         return false;
     uint32_t c = n == 1 ? p[0] : p[0] & (0xffu >> (n + 1));
@@ -303,41 +307,110 @@ bool wast_equal(const wast_memory *m, const type *t, const json_t *want, uint32_
     }
 }
 
-void wast_print(const wast_memory *m, const type *t, uint32_t at, buf *out)
+static json_t *char_json(uint32_t c)
 {
-    uint32_t k = 0, first, n;
+    char text[5] = {0};
+    uint8_t unit[4] = {(uint8_t)c, (uint8_t)(c >> 8)};
+    size_t n;
+    if (c >= 0x10000) {
+        uint32_t high = 0xd800 + ((c - 0x10000) >> 10), low = 0xdc00 + ((c - 0x10000) & 0x3ff);
+        memcpy(unit,
+               (uint8_t[]){(uint8_t)high, (uint8_t)(high >> 8), (uint8_t)low, (uint8_t)(low >> 8)},
+               4);
+    }
+    must(abi_utf16_to_utf8(unit, c < 0x10000 ? 1 : 2, text, &n));
+    return json_stringn(text, n);
+}
+
+/* Integers by their sign, floats as their bits. */
+static json_t *number_json(const type *t, uint64_t v)
+{
+    char text[24];
+    bool is_signed =
+        t->kind == TYPE_S8 || t->kind == TYPE_S16 || t->kind == TYPE_S32 || t->kind == TYPE_S64;
+    uint64_t sign = UINT64_C(1) << (8 * t->size - 1);
+    if (is_signed)
+        snprintf(text, sizeof text, "%" PRId64, (int64_t)((v ^ sign) - sign));
+    else
+        snprintf(text, sizeof text, "%" PRIu64, v);
+    return json_string(text);
+}
+
+static json_t *list_json(const wast_memory *m, const type *t, uint32_t at)
+{
+    uint32_t first = t->length_fixed ? at : (uint32_t)number_at(m, at, 4);
+    uint32_t n = t->length_fixed ? t->length_fixed : (uint32_t)number_at(m, at + 4, 4);
+    json_t *list = json_array();
+    for (uint32_t k = 0; k < n; k++)
+        json_array_append_new(list, wast_json(m, t->elem, first + k * t->elem->size));
+    return list;
+}
+
+static json_t *fields_json(const wast_memory *m, const type *t, uint32_t at)
+{
+    json_t *list = json_array();
+    for (uint32_t k = 0; k < t->fields_count; k++) {
+        json_t *v = wast_json(m, t->fields[k].type, at + type_field_offset(t, k));
+        if (t->kind == TYPE_RECORD)
+            v = json_pack("[s%, o]", t->fields[k].name.p, t->fields[k].name.n, v);
+        json_array_append_new(list, v);
+    }
+    return list;
+}
+
+static json_t *case_json(const wast_memory *m, const type *t, uint32_t at)
+{
+    uint32_t k = (uint32_t)number_at(m, at, type_discriminant_size(t));
+    const type *p = payload_type(t, k);
+    json_t *payload = p ? wast_json(m, p, at + t->payload_at) : json_null();
+    if (t->kind == TYPE_OPTION)
+        return payload;
+    if (t->kind == TYPE_RESULT)
+        return json_pack("{s:o}", k ? "Err" : "Ok", payload);
+    const type_field *f = &t->fields[k];
+    if (t->kind == TYPE_VARIANT)
+        return json_pack("{s:s%, s:o}", "case", f->name.p, f->name.n, "payload", payload);
+    json_decref(payload);
+    return json_stringn(f->name.p, f->name.n);
+}
+
+static json_t *flags_json(const wast_memory *m, const type *t, uint32_t at)
+{
+    json_t *list = json_array();
+    uint64_t bits = number_at(m, at, t->size);
+    for (uint32_t k = 0; k < t->fields_count; k++)
+        if (bits >> k & 1)
+            json_array_append_new(list, json_stringn(t->fields[k].name.p, t->fields[k].name.n));
+    return list;
+}
+
+static json_t *bare_json(const wast_memory *m, const type *t, uint32_t at)
+{
     switch (t->kind) {
+    case TYPE_BOOL:
+        return json_boolean(number_at(m, at, 1));
+    case TYPE_CHAR:
+        return char_json((uint32_t)number_at(m, at, 4));
     case TYPE_STRING:
-        buf_printf(out, "\"%.*s\"", (int)number_at(m, at + 4, 4),
-                   (const char *)m->base + number_at(m, at, 4));
-        return;
+        return json_stringn((const char *)m->base + number_at(m, at, 4), number_at(m, at + 4, 4));
     case TYPE_LIST:
-        first = t->length_fixed ? at : (uint32_t)number_at(m, at, 4);
-        n = t->length_fixed ? t->length_fixed : (uint32_t)number_at(m, at + 4, 4);
-        for (buf_printf(out, "["); k < n && k < 20; k++) {
-            wast_print(m, t->elem, first + k * t->elem->size, out);
-            buf_printf(out, " ");
-        }
-        buf_printf(out, "]");
-        return;
+        return list_json(m, t, at);
     case TYPE_RECORD:
     case TYPE_TUPLE:
-        for (buf_printf(out, "("); k < t->fields_count; k++) {
-            wast_print(m, t->fields[k].type, at + type_field_offset(t, k), out);
-            buf_printf(out, " ");
-        }
-        buf_printf(out, ")");
-        return;
+        return fields_json(m, t, at);
     case TYPE_VARIANT:
     case TYPE_ENUM:
     case TYPE_OPTION:
     case TYPE_RESULT:
-        k = (uint32_t)number_at(m, at, type_discriminant_size(t));
-        buf_printf(out, "case %u ", k);
-        if (payload_type(t, k))
-            wast_print(m, payload_type(t, k), at + t->payload_at, out);
-        return;
+        return case_json(m, t, at);
+    case TYPE_FLAGS:
+        return flags_json(m, t, at);
     default:
-        buf_printf(out, "%s %" PRIu64, kind_word(t), number_at(m, at, t->size));
+        return t->kind <= TYPE_F64 ? number_json(t, number_at(m, at, t->size)) : json_null();
     }
+}
+
+json_t *wast_json(const wast_memory *m, const type *t, uint32_t at)
+{
+    return json_pack("{s:s, s:o}", "type", kind_word(t), "value", bare_json(m, t, at));
 }

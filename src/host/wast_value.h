@@ -23,5 +23,5 @@ bool wast_alloc(wast_memory *m, uint32_t align, uint64_t n, uint32_t *ret);
 bool wast_store(wast_memory *m, const type *t, const json_t *v, uint32_t at, err *e);
 /* Is what lies at `at` the value `want`? Also compares the type's word. */
 bool wast_equal(const wast_memory *m, const type *t, const json_t *want, uint32_t at);
-/* For messages. */
-void wast_print(const wast_memory *m, const type *t, uint32_t at, buf *out);
+/* The value at `at` in the suite's form; handles are null. */
+json_t *wast_json(const wast_memory *m, const type *t, uint32_t at);
