@@ -26,7 +26,8 @@ RESULT = ROOT / "soak" / "results" / "fuzz.json"
 SLICE_S = 120
 PLATEAU_S = 900
 PLATEAU_GROWTH = 0.005
-LIMITS = ["-rss_limit_mb=2048", "-timeout=10", "-print_final_stats=1"]
+#: Wall time: it goes on while the machine does something else and fuzzing is stopped.
+LIMITS = ["-rss_limit_mb=2048", "-timeout=400", "-print_final_stats=1"]
 
 #: The sources that a harness is for; their lines count.
 PARSERS = {

@@ -4,6 +4,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import differential
 import hostile
 import wast
 from harness import guest, serving, wait_for, write_app
@@ -151,4 +152,5 @@ def hostile_kinds(state, work, arguments):
     yield "done"
 
 
-STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds}
+STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds,
+          "flatten": differential.flatten, "values": differential.values}

@@ -21,8 +21,8 @@ MEMORY_PAGES = 4
 
 NUMBERS = {"u8": 1, "s8": 1, "u16": 2, "s16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8,
            "f32": 4, "f64": 8, "bool": 1, "char": 4}
-TEXTS = ["", "a", "hello", "gr\u00fc\u00df", "\u00ff\u00e9", "\u20ac 5", "\u65e5\u672c\u8a9e", "a\U0001f600b", "\0",
-         "\u07ff\u0800\uffff\U0010ffff", "x" * 40, "\u00e9" * 20 + "\u20ac"]
+TEXTS = ["", "a", "hello", "gr\u00fc\u00df", "\u00ff\u00e9", "\u20ac 5", "\u65e5\u672c\u8a9e",
+         "a\U0001f600b", "\0", "\u07ff\u0800\uffff\U0010ffff", "x" * 40, "\u00e9" * 20 + "\u20ac"]
 INTERESTING = [0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 4095, 32768, 65535, 65536, 0xD7FF, 0xD800,
                0xDFFF, 0xE000, 0x10FFFF, 0x110000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
@@ -90,7 +90,8 @@ class Type:
         if kind == "tuple":
             return f"(tuple {' '.join(t.text() for _, t in parts)})"
         if kind == "record":
-            return f"(record {' '.join(f'(field {chr(34)}{n}{chr(34)} {t.text()})' for n, t in parts)})"
+            fields = (f'(field "{n}" {t.text()})' for n, t in parts)
+            return f"(record {' '.join(fields)})"
         if kind == "variant":
             cases = (f'(case "{n}"{" " + t.text() if t else ""})' for n, t in parts)
             return f"(variant {' '.join(cases)})"
@@ -294,13 +295,13 @@ def loaded(t):
     return f"i32.load{8 * size}_{'s' if t.kind[0] == 's' else 'u'}"
 
 
-def stored(t, first):
-    """Stores parameters first.. as 64-bit numbers at B_RETURN + 64."""
+def stored(t):
+    """Stores the parameters as 64-bit numbers at B_RETURN + 64."""
     widen = {"i32": "(i64.extend_i32_u {})", "i64": "{}",
              "f32": "(i64.extend_i32_u (i32.reinterpret_f32 {}))",
              "f64": "(i64.reinterpret_f64 {})"}
     return " ".join(
-        f"(i64.store (i32.const {B_RETURN + 64 + 8 * k}) {widen[f].format(f'(local.get {first + k})')})"
+        f"(i64.store (i32.const {B_RETURN + 64 + 8 * k}) {widen[f].format(f'(local.get {k})')})"
         for k, f in enumerate(t))
 
 
@@ -411,7 +412,7 @@ class Component:
             elif echo:
                 body, out = "(local.get 0)", "i32"
             else:
-                body, out = (f"{stored(flat, 0)} "
+                body, out = (f"{stored(flat)} "
                              f"(i32.store (i32.const {B_RETURN}) (i32.const {B_RETURN + 64})) "
                              f"(i32.store (i32.const {B_RETURN + 4}) (i32.const {len(flat)})) "
                              f"(i32.store (i32.const {B_RETURN + 8}) (i32.const {B_HEAP})) "
@@ -481,7 +482,8 @@ class Component:
                            f'(func {self.params(k, echo)} (result {result})))')
         return "\n".join([
             f"(component definition ${self.name}", self.b_text(), self.a_text(),
-            "(instance $b (instantiate $B))", '(instance $a (instantiate $A (with "b" (instance $b))))',
+            "(instance $b (instantiate $B))",
+            '(instance $a (instantiate $A (with "b" (instance $b))))',
             self.defined(True), *exports, ")"])
 
 
