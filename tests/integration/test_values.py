@@ -48,7 +48,9 @@ def assertion(invocation, t, line):
 
 
 def batch(first, folder):
-    """Runs components first .. first + BATCH - 1; returns how many returned, trapped, and trapped in other words."""
+    """Runs components first .. first + BATCH - 1.
+
+    Returns how many cases returned, trapped, and trapped in other words than wasmtime's."""
     components = [values.component(seed, EACH) for seed in range(first, first + BATCH)]
     own = folder / str(first)
     own.mkdir()
