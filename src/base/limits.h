@@ -60,6 +60,8 @@
 #define WORKER_QUEUE_MAX   1024 /* calls that wait in one worker, of all components */
 #define WORKER_RETRY_AFTER "1"  /* seconds, where a queue is full */
 
+#define HOST_CHAIN_DEPTH_MAX 16 /* calls of the app around a call: a cycle ends */
+
 /* store/ */
 #define STORE_KEY_BYTES_MAX       (64 * KIB)  /* of a key-value key; SQLite indexes it whole */
 #define STORE_MESSAGE_BYTES_MAX   (128 * MIB) /* keys and values of one request or answer; Spin's */

@@ -8,7 +8,7 @@
 
 #include "base/limits.h"
 #include "base/must.h"
-#include "host/wasi_http.h"
+#include "host/chain.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -89,6 +89,7 @@ void guest_free(guest *g)
     guest_group_free(g);
     http_client_free(g);
     net_lookups_free(g);
+    chain_free_all(g);
     guest_sql_free(g);
     guest_ask_free(g);
     http_side_free(g);

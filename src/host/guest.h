@@ -66,7 +66,9 @@ struct guest {
     struct http_transfer *transfers; /* outgoing requests that are not over */
     lookup *lookups;                 /* names that were asked for and have no answer */
     uint32_t lookups_count;
-    guest *next; /* in the list of spare guests */
+    struct http_chain *chains; /* those that the app itself answers */
+    unsigned chain_depth;      /* calls of the app around this one */
+    guest *next;               /* in the list of spare guests */
 };
 
 /* Drops the objects that the handles of a table own. */

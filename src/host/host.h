@@ -76,6 +76,11 @@ typedef struct host_tls {
     str roots_file, certificate_file, key_file; /* PEM; empty: none */
 } host_tls;
 
+/* Where a request of a guest goes. */
+typedef enum { CHAIN_OUTSIDE, CHAIN_INSIDE, CHAIN_DENIED, CHAIN_NOWHERE } host_chain;
+/* How many calls of the app are around the one that x is for; 0: it came from outside. */
+unsigned host_chain_depth(const http_exchange *x);
+
 /* A component's own part, the same for all its instances. Borrowed by guests. */
 typedef struct {
     str name;
@@ -96,6 +101,13 @@ typedef struct {
     void (*outbound_denied)(void *user, str scheme, str host, uint16_t port);
     /* Is that address (4 or 16 bytes) in a network that no rule opens? NULL: none is. */
     bool (*address_blocked)(void *user, const uint8_t *address, size_t n);
+    /* Requests that stay in the app (service chaining, self): asked with scheme and host, empty for
+     * none; NULL: there is no such thing. chain_begin answers an exchange that CHAIN_INSIDE was
+     * said of, from the event loop; it is told the host that the guest asked for (chain_target
+     * knows it), which the authority of x need not say: for `self` that is what a client wrote.
+     * Both get outbound_user. */
+    host_chain (*chain_target)(void *user, str scheme, str host);
+    void (*chain_begin)(void *user, http_exchange *x, str host);
     void *outbound_user;
     const struct host_tls *tls; /* the first whose hosts have the name holds */
     size_t tls_count;

@@ -12,6 +12,8 @@
  *   NEW --name?--> LOOKUP --> RUNNING --> OVER       connect timeout: LOOKUP and connecting
  *    +------------------------^                      first byte, between bytes: afterwards */
 #include "host/http_transfer.h"
+
+#include "host/chain.h"
 #include "host/sockets.h"
 #include "http/field.h"
 
@@ -587,6 +589,23 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
     uint32_t code;
     err e;
     authority_split(q->authority, tls, &host, &port);
+    switch (h->chain_target ? h->chain_target(h->outbound_user, tls ? S("https") : S("http"), host)
+                            : CHAIN_OUTSIDE) {
+    case CHAIN_INSIDE:
+        chain_send(g, q, options, f);
+        return;
+    case CHAIN_DENIED:
+        if (h->outbound_denied)
+            h->outbound_denied(h->outbound_user, tls ? S("https") : S("http"),
+                               host.n ? host : S("self"), port);
+        future_fail(g, q, f, HTTP_REQUEST_DENIED);
+        return;
+    case CHAIN_NOWHERE:
+        future_fail(g, q, f, HTTP_DESTINATION_NOT_FOUND);
+        return;
+    case CHAIN_OUTSIDE:
+        break;
+    }
     if (!h->outbound_allowed ||
         !h->outbound_allowed(h->outbound_user, tls ? S("https") : S("http"), host, port)) {
         if (h->outbound_denied)
@@ -637,4 +656,5 @@ void host_loop_close(struct loop *l)
 {
     names_close(l);
     clients_close(l);
+    chain_loop_close();
 }

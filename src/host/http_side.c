@@ -318,6 +318,8 @@ static const exchange_callbacks callbacks = {on_readable, on_writable, on_closed
 
 /* --- for the platform ---------------------------------------------------------------------- */
 
+str guest_http_authority(const guest *g) { return g->http ? g->http->head->authority : (str){0}; }
+
 bool guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot slots[2], err *e)
 {
     http_side *s = pool_take(&g->pool, sizeof *s);
@@ -330,6 +332,7 @@ bool guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot
     if (!request || !param)
         return err_no_memory(e);
     g->http = s;
+    g->chain_depth = host_chain_depth(x);
     uint32_t a = handles_add(&g->handles, &g->pool, (handle){.kind = HANDLE_HOST, .o = request});
     uint32_t b = handles_add(&g->handles, &g->pool, (handle){.kind = HANDLE_HOST, .o = param});
     if (!a || !b)

@@ -1,5 +1,6 @@
 /* wasi:http/types@0.2 as one interface (its functions are in http_*.c), the future of a response,
  * and wasi:http/outgoing-handler. */
+#include "host/chain.h"
 #include "host/http_side.h"
 
 /* --- future-incoming-response -------------------------------------------------------------- */
@@ -7,7 +8,8 @@
 static void future_drop(guest *g, object *o)
 {
     future_incoming_response *f = (future_incoming_response *)o;
-    http_client_drop(g, f);
+    if (!chain_drop(g, f))
+        http_client_drop(g, f);
     if (f->response)
         object_free(g, &f->response->o);
 }
@@ -55,12 +57,13 @@ static host_status future_get(host_call *c)
 /* --- outgoing-handler ---------------------------------------------------------------------- */
 
 /* Is the request complete enough to be sent? Else *ret_code says why not. */
-static bool request_is_sendable(const outgoing_request *q, uint32_t *ret_code)
+static bool request_is_sendable(const host_component *h, const outgoing_request *q,
+                                uint32_t *ret_code)
 {
     if (q->scheme.p && !str_eq_nocase(q->scheme, S("http")) &&
         !str_eq_nocase(q->scheme, S("https")))
         return *ret_code = HTTP_PROTOCOL_ERROR, false;
-    if (!q->authority.n)
+    if (!q->authority.n && !h->chain_target) /* without it: the app itself */
         return *ret_code = HTTP_REQUEST_URI_INVALID, false;
     if (fields_content_length(q->headers) == -2)
         return *ret_code = HTTP_PROTOCOL_ERROR, false;
@@ -82,7 +85,7 @@ static host_status outgoing_handle(host_call *c)
         object_free(g, &q->o);
         return HOST_TRAP;
     }
-    if (!request_is_sendable(q, &code)) {
+    if (!request_is_sendable(g->component, q, &code)) {
         object_free(g, (object *)options);
         object_free(g, &q->o);
         error_info info = http_error(code, (str){NULL, 0});

@@ -45,6 +45,7 @@ enum {
     HTTP_RESPONSE_BODY_SIZE = 28,
     HTTP_RESPONSE_TIMEOUT = 33,
     HTTP_PROTOCOL_ERROR = 35,
+    HTTP_LOOP_DETECTED = 36,
     HTTP_CONFIGURATION_ERROR = 37,
     HTTP_INTERNAL_ERROR = 38,
     HTTP_ERROR_CODES = 39,
@@ -176,6 +177,7 @@ typedef struct {
     error_info error;
     incoming_response *response; /* READY: owned; NULL: the error */
     void *client;                /* the transfer, PENDING and while the response lives */
+    struct http_chain *chain;    /* or the chained call, PENDING */
 } future_incoming_response;
 
 /* Copies into pool memory; p == NULL without memory. Empty strings have a pointer. */
@@ -185,6 +187,8 @@ void pool_str_give(pool *p, str s);
 /* --- the exchange that the guest answers --------------------------------------------------- */
 
 void http_side_free(guest *g);
+/* The authority that the guest's own request named; p == NULL: none. */
+str guest_http_authority(const guest *g);
 /* A host function is about to wait: a head that is due is sent. */
 void http_side_about_to_wait(guest *g);
 

@@ -541,8 +541,14 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
     if (!head_make(c, m, &e)) {
         call_refuse(x, id, 500, e.text);
         call_recycle(c);
-    } else if (places_take(&cs->places, &h->place)) {
+    } else if (host_chain_depth(x) ? places_take_first(&cs->places, &h->place)
+                                   : places_take(&cs->places, &h->place)) {
         call_start(c);
+    } else if (host_chain_depth(x)) {
+        call_refuse(x, id, 503,
+                    "a component of the app was asked by another one, and there is no sandbox left "
+                    "(concurrency_max in tool.ebb, or the worker's own)");
+        call_recycle(c);
     } else if (places_wait(&cs->places, &h->place, &c->place)) {
         static const exchange_callbacks closed = {.on_closed = queued_closed};
         exchange_bind(x, &closed, c);

@@ -52,6 +52,38 @@ static bool address_blocked(void *user, const uint8_t *address, size_t n)
     return network_is_blocked(&h->all->network, address, n);
 }
 
+/* Is there a component of that name which answers requests? */
+static bool is_served(const app *of, str id)
+{
+    for (size_t i = 0; i < of->triggers_count; i++) {
+        const app_trigger *t = &of->triggers[i];
+        if (t->kind == APP_TRIGGER_HTTP && t->component != APP_NONE &&
+            str_eq(of->components[t->component].id, id))
+            return true;
+    }
+    return false;
+}
+
+static host_chain chain_target(void *user, str scheme, str host)
+{
+    const hosted *h = user;
+    str id = outbound_chained_component(host);
+    if (!host.n || str_eq(host, S("self.alt")))
+        return outbound_allows_self(&h->outbound, host.n ? scheme : S("http")) ? CHAIN_INSIDE
+                                                                               : CHAIN_DENIED;
+    if (!id.p)
+        return CHAIN_OUTSIDE;
+    if (!outbound_allows(&h->outbound, scheme, host, 0))
+        return CHAIN_DENIED;
+    return is_served(h->all->app, id) ? CHAIN_INSIDE : CHAIN_NOWHERE;
+}
+
+static void chain_begin(void *user, http_exchange *x, str host)
+{
+    const hosted *h = user;
+    h->chain(h->chain_user, x, outbound_chained_component(host));
+}
+
 static http_field *fields_of(arena *a, const app_pairs *pairs)
 {
     http_field *f = ARENA_ARRAY(a, http_field, pairs->n + 1);
@@ -106,6 +138,8 @@ static bool host_component_make(hosted *h, err *e)
         .outbound_denied = outbound_denied,
         .address_blocked = address_blocked,
         .outbound_user = h,
+        .chain_target = h->chain ? chain_target : NULL,
+        .chain_begin = chain_begin,
         .preopens = root,
         .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,
         .output_line_bytes_max = OUTPUT_LINE_BYTES_MAX,

@@ -13,7 +13,10 @@ typedef struct {
     const app_component *app;
     const config_component *config;
     bool transient_write;
-    const worker_config *all;   /* its stores */
+    const worker_config *all; /* its stores */
+    /* Answers what the component asks of its own app; may be NULL. */
+    void (*chain)(void *user, http_exchange *x, str component);
+    void *chain_user;
     struct store_client *store; /* the worker's; NULL: no component asks for a store */
     arena a;                    /* plan, binding, host_component: while loaded */
     plan plan;

@@ -60,6 +60,16 @@ bool places_take(places *p, place_owner *o)
     return true;
 }
 
+bool places_take_first(places *p, place_owner *o)
+{
+    if (!may_run(o) || !fits(p, o))
+        return false;
+    run(p, o);
+    if (o->listed && !may_run(o))
+        unlist(p, o);
+    return true;
+}
+
 bool places_wait(places *p, place_owner *o, waiter *w)
 {
     if (p->queued >= p->queued_max || (o->queued_max && o->queued >= o->queued_max))

@@ -39,6 +39,9 @@ typedef struct {
 
 /* A place right now; false: others are before it, or there is none. */
 bool places_take(places *p, place_owner *o);
+/* The same for a call that somebody with a place waits for: it comes before all who wait, or else
+ * both might wait for ever. False: there is no place. */
+bool places_take_first(places *p, place_owner *o);
 /* Waits; false: the owner's queue or the worker's is full. */
 bool places_wait(places *p, place_owner *o, waiter *w);
 /* Gives up waiting. */

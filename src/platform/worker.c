@@ -93,6 +93,26 @@ static void on_request(void *user, http_exchange *x)
     }
 }
 
+/* A request of a component to its own app: a component by name, whatever its route, or as if it had
+ * come from outside. */
+static void on_chained(void *user, http_exchange *x, str id)
+{
+    worker *w = user;
+    const app *a = w->config.app;
+    const http_request *r = exchange_request(x);
+    route_match m;
+    for (size_t i = 0; id.p && i < a->triggers_count; i++) {
+        const app_trigger *t = &a->triggers[i];
+        if (t->kind != APP_TRIGGER_HTTP || t->component == APP_NONE ||
+            !str_eq(a->components[t->component].id, id))
+            continue;
+        route_synthetic(t, str_head(r->target, str_find(r->target, '?')), &m);
+        call_begin(&w->calls, &w->hosted[t->component], x, &m);
+        return;
+    }
+    on_request(w, x);
+}
+
 static void on_refused(void *user, str peer, unsigned status, const char *reason)
 {
     log_line(LOG_WARN, "refused");
@@ -178,9 +198,12 @@ static bool app_set_up(worker *w, err *e)
     w->hosted = ARENA_ARRAY(&w->a, hosted, served->components_count + 1);
     if (!w->hosted)
         return err_no_memory(e);
-    for (size_t i = 0; i < served->components_count; i++)
+    for (size_t i = 0; i < served->components_count; i++) {
         hosted_init(&w->hosted[i], &served->components[i], &w->config.components[i], &w->config,
                     w->store);
+        w->hosted[i].chain = on_chained;
+        w->hosted[i].chain_user = w;
+    }
     buf_init(&w->info, 1 * MIB);
     return route_table_build(&w->a, served, &w->routes, e) && app_info_write(served, &w->info, e);
 }
