@@ -2,7 +2,8 @@
  *
  * The states and their order are drawn in server_impl.h.
  *
- * In: bytes are parsed as they come. What cannot be parsed yet (the request before is not answered,
+ * In: bytes are parsed as they come; those of a body are lent to the handler from where they were
+ * read, and copied only if it leaves them. What cannot be parsed yet (the request before is not answered,
  * or the handler is behind with the body) goes into `pending`, at most one read of it, and reading
  * stops. While a handler works and has all of its request, reading goes on for a little pipelining,
  * which also is how the loss of the client is noticed.
@@ -46,6 +47,7 @@ static void exchange_lose(http1_conn *c)
         return;
     c->x = NULL;
     x->c = NULL;
+    x->lent = (bytes){0};
     if (c->state == HTTP1_ANSWER)
         c->server->active--;
     if (!x->dispatched) {
@@ -148,6 +150,24 @@ static void head_take(http1_conn *c)
     c->server->active++;
 }
 
+/* Body bytes are lent to the handler where they were read; what it leaves is kept. */
+static bool lent_keep(http1_conn *c)
+{
+    http1_exchange *x = c->x;
+    if (!x || x->lent.n == 0)
+        return true;
+    if (x->in_at > 0 && x->in.n + x->lent.n > HTTP_BUFFER_BYTES) {
+        buf_drop(&x->in, x->in_at);
+        x->in_at = 0;
+    }
+    bytes lent = x->lent;
+    x->lent = (bytes){0};
+    if (buf_put(&x->in, lent.p, lent.n))
+        return true;
+    conn_refuse(c, 503, "no memory for a body");
+    return false;
+}
+
 static void body_take(http1_conn *c, bytes piece)
 {
     if (c->state == HTTP1_DISCARD) {
@@ -158,14 +178,10 @@ static void body_take(http1_conn *c, bytes piece)
         return;
     }
     http1_exchange *x = c->x;
-    if (x->in_at > 0 && x->in.n + piece.n > HTTP_BUFFER_BYTES) {
-        buf_drop(&x->in, x->in_at);
-        x->in_at = 0;
-    }
     x->expect = false; /* it did not wait */
     x->x.bytes_in += piece.n;
-    if (!buf_put(&x->in, piece.p, piece.n))
-        conn_refuse(c, 503, "no memory for a body");
+    if (lent_keep(c))
+        x->lent = piece;
 }
 
 static void body_ended(http1_conn *c)
@@ -233,6 +249,7 @@ static size_t input_parse(http1_conn *c, const uint8_t *in, size_t n)
         dispatch(c);
     else if (c->state == HTTP1_ANSWER && news && c->x->x.callbacks.on_readable)
         c->x->x.callbacks.on_readable(c->x->x.user);
+    lent_keep(c);
     return at;
 }
 
@@ -345,11 +362,16 @@ static void input_ended(void *user, stream_end end)
 
 bool http1_output_write(http1_conn *c)
 {
+    if (c->out.n == 0 || stream_write_busy(c->s))
+        return !c->broken && !c->out.failed;
+    return http1_output_through(c, (bytes){0}, S(""));
+}
+
+bool http1_output_through(http1_conn *c, bytes more, str end)
+{
     if (c->broken || c->out.failed)
         return false;
-    if (c->out.n == 0 || stream_write_busy(c->s))
-        return true;
-    if (!stream_write(c->s, &c->out))
+    if (!(more.n ? stream_write_through(c->s, &c->out, more, end) : stream_write(c->s, &c->out)))
         return false;
     if (c->out.n == 0)
         server_buf_give(c->server, &c->out);

@@ -53,18 +53,31 @@ static size_t http1_readable(const http_exchange *p, body_state *ret_state)
     return p->gone ? 0 : http1_in_waiting(x);
 }
 
+/* n bytes that are waiting: first those that were kept, then those just read. */
+static void input_take(http1_exchange *x, uint8_t *to, size_t n)
+{
+    size_t kept = x->in.n - x->in_at, k = n < kept ? n : kept;
+    if (k > 0) {
+        memcpy(to, x->in.p + x->in_at, k);
+        x->in_at += k;
+        if (x->in_at == x->in.n) {
+            buf_clear(&x->in);
+            x->in_at = 0;
+        }
+    }
+    if (n > k) {
+        memcpy(to + k, x->lent.p, n - k);
+        x->lent = (bytes){x->lent.p + (n - k), x->lent.n - (n - k)};
+    }
+}
+
 static size_t http1_read(http_exchange *p, void *to, size_t n, body_state *ret_state)
 {
     http1_exchange *x = of(p);
     size_t left = p->gone ? 0 : http1_in_waiting(x);
     n = n < left ? n : left;
     if (n > 0) {
-        memcpy(to, x->in.p + x->in_at, n);
-        x->in_at += n;
-        if (x->in_at == x->in.n) {
-            buf_clear(&x->in);
-            x->in_at = 0;
-        }
+        input_take(x, to, n);
         if (x->in_state == BODY_OPEN)
             server_dirty(x->c); /* there is room: reading may go on */
     } else if (!p->gone && x->expect && !p->started) {
@@ -150,24 +163,39 @@ static size_t http1_room(const http_exchange *p)
     return room < HTTP_BUFFER_BYTES ? room : HTTP_BUFFER_BYTES;
 }
 
+/* Hexadecimal and CRLF (RFC 9112 7.1). */
+static void chunk_size_write(buf *b, size_t n)
+{
+    char line[20] = {[18] = '\r', [19] = '\n'};
+    size_t at = 18;
+    do
+        line[--at] = "0123456789abcdef"[n % 16];
+    while (n /= 16);
+    buf_put(b, line + at, sizeof line - at);
+}
+
+/* Small pieces are collected for the end of the turn; the one that makes a full buffer of them is
+ * written with them from where it lies. */
 static void http1_write(http_exchange *p, const void *from, size_t n)
 {
     http1_exchange *x = of(p);
     http1_conn *c = x->c;
     buf *b = http1_out(c);
     http1_head_decide(x, false);
-    if (x->chunked) {
-        char size[24];
-        int digits = snprintf(size, sizeof size, "%zx\r\n", n);
-        buf_put(b, size, (size_t)digits);
-    }
-    buf_put(b, from, n);
     if (x->chunked)
-        buf_put_str(b, S("\r\n"));
-    if (http1_out_waiting(c) < HTTP_BUFFER_BYTES)
+        chunk_size_write(b, n);
+    str end = x->chunked ? S("\r\n") : S("");
+    if (http1_out_waiting(c) + n + end.n < HTTP_BUFFER_BYTES) {
+        buf_put(b, from, n);
+        buf_put_str(b, end);
         return;
-    if (!stream_write_busy(c->s) && !http1_output_write(c))
+    }
+    if (stream_write_busy(c->s)) {
+        buf_put(b, from, n);
+        buf_put_str(b, end);
+    } else if (!http1_output_through(c, (bytes){from, n}, end)) {
         c->broken = true; /* found at the end of the turn; we are inside a call of the handler's */
+    }
     x->full = c->broken || http1_out_waiting(c) >= HTTP_BUFFER_BYTES;
 }
 
@@ -181,6 +209,7 @@ static void exchange_done(http1_exchange *x)
     server_dirty(c);
     if (unread && c->keep) {
         x->dispatched = false; /* ours again: the parser goes on with this body */
+        x->lent = (bytes){0};
         c->state = HTTP1_DISCARD;
         c->discard_left = DISCARD_BYTES_MAX;
         return;

@@ -55,6 +55,7 @@ typedef struct http1_exchange {
     http1_head head;
     buf in; /* of the request body, what the handler has not taken: from in_at on */
     size_t in_at;
+    bytes lent;          /* what comes after it: in the bytes being parsed, valid until they are */
     body_state in_state; /* what comes after `in` */
     bool dispatched;     /* the handler knows it */
     bool expect;         /* "100 Continue" is to be sent at the first read */
@@ -154,6 +155,8 @@ static inline size_t http1_out_waiting(const http1_conn *c)
 }
 /* Writes what the socket takes. false: the connection is lost. */
 bool http1_output_write(http1_conn *c);
+/* The same with further bytes, of which only what the socket does not take is copied. */
+bool http1_output_through(http1_conn *c, bytes more, str end);
 /* No more is parsed; what is in the output is written, then the connection ends. */
 void http1_conn_closing(http1_conn *c, bool linger);
 /* A response of the server's own: an empty body, and the end. */
@@ -162,7 +165,10 @@ void http1_refusal_write(http1_conn *c, unsigned status);
 /* --- http1_exchange.c --- */
 extern const exchange_ops http1_ops;
 /* Of the request body, read and not yet taken by the handler. */
-static inline size_t http1_in_waiting(const http1_exchange *x) { return x->in.n - x->in_at; }
+static inline size_t http1_in_waiting(const http1_exchange *x)
+{
+    return x->in.n - x->in_at + x->lent.n;
+}
 /* Ends the held back head: with content-length 0, or chunked. Does nothing if it is not. */
 void http1_head_decide(http1_exchange *x, bool empty);
 /* Takes back a response whose head is still held back. */

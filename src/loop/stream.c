@@ -3,7 +3,8 @@
  * The steady path of a server is one read and one write a turn and nothing else: reading stays
  * switched on (switching costs epoll_ctl), reads go into one buffer of the loop, and stream_write
  * is a plain write(2) unless the socket is full. Only then a uv_write_t is used; it takes the
- * caller's memory over, so bytes are never copied to wait.
+ * caller's memory over, so bytes are never copied to wait. stream_write_through is for memory that
+ * cannot be taken over, a guest's: it goes to the kernel from where it lies.
  */
 #include "loop/stream.h"
 
@@ -132,16 +133,50 @@ static void write_done(uv_write_t *w, int status)
     }
 }
 
-bool stream_write(stream *s, buf *b)
+/* What the socket takes now; false: the connection is gone. */
+static bool write_now(stream *s, const uv_buf_t *pieces, unsigned count, size_t *ret_n)
 {
     must(!s->busy && !s->closing);
+    int wrote = uv_try_write(&s->uv.any, pieces, count);
+    *ret_n = wrote < 0 ? 0 : (size_t)wrote;
+    return wrote >= 0 || wrote == UV_EAGAIN;
+}
+
+static bool write_later(stream *s, buf *b, size_t n);
+
+bool stream_write(stream *s, buf *b)
+{
+    size_t n;
     if (b->n == 0)
         return true;
     uv_buf_t whole = uv_buf_init((char *)b->p, (unsigned)b->n);
-    int wrote = uv_try_write(&s->uv.any, &whole, 1);
-    if (wrote < 0 && wrote != UV_EAGAIN)
+    return write_now(s, &whole, 1, &n) && write_later(s, b, n);
+}
+
+bool stream_write_through(stream *s, buf *b, bytes more, str end)
+{
+    const uv_buf_t pieces[] = {
+        uv_buf_init((char *)b->p, (unsigned)b->n),
+        uv_buf_init((char *)(uintptr_t)more.p, (unsigned)more.n),
+        uv_buf_init((char *)(uintptr_t)end.p, (unsigned)end.n),
+    };
+    size_t n, held = b->n;
+    if (!write_now(s, pieces, 3, &n))
         return false;
-    size_t n = wrote < 0 ? 0 : (size_t)wrote;
+    if (n >= held) { /* only what is left of the others needs a place */
+        buf_clear(b);
+        n -= held;
+        size_t cut = n < more.n ? n : more.n;
+        more = (bytes){more.p + cut, more.n - cut};
+        end = str_skip(end, n - cut);
+        n = 0;
+    }
+    return buf_put(b, more.p, more.n) && buf_put_str(b, end) && write_later(s, b, n);
+}
+
+/* The bytes of b from n on, if there are any. */
+static bool write_later(stream *s, buf *b, size_t n)
+{
     if (n == b->n) {
         buf_clear(b);
         return true;

@@ -42,6 +42,11 @@ void stream_read_limit(stream *s, size_t n);
  * with the rest and b becomes empty; stream_write_busy is then true until on_drained.
  * false: the connection is gone; b is as it was. */
 bool stream_write(stream *s, buf *b);
+/* Writes b, then `more`, then `end`, without a copy of what the socket takes at once; what it does
+ * not take of `more` and `end` is appended to b first, whose maximum must leave room for it. For
+ * large pieces of memory that will not stay. Otherwise like stream_write; false also when there is
+ * no memory for the rest. */
+bool stream_write_through(stream *s, buf *b, bytes more, str end);
 bool stream_write_busy(const stream *s);
 /* Bytes of the rest that are not yet written. */
 size_t stream_write_left(const stream *s);

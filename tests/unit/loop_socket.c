@@ -338,6 +338,45 @@ static void writing(void **state)
     close(other);
 }
 
+static uint8_t pattern(size_t at) { return (uint8_t)((at * 7 >> 8) ^ at); }
+
+/* Wherever the socket is full, the bytes come whole and in their order, and the memory they were
+ * written from may change at once. */
+static void writing_through(void **state)
+{
+    static const size_t sizes[] = {0, 1, 100000, 2 * MIB};
+    static uint8_t more[2 * MIB], back[1 << 16];
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 0; k < 4; k++) {
+            int other;
+            size_t at = 0, taken = 0, whole = sizes[i] + sizes[k] + 2;
+            stream *s = stream_pair(&other);
+            buf b;
+            buf_init(&b, 6 * MIB);
+            for (; at < sizes[i]; at++)
+                buf_put_u8(&b, pattern(at));
+            for (; at < sizes[i] + sizes[k]; at++)
+                more[at - sizes[i]] = pattern(at);
+            char end[2] = {(char)pattern(at), (char)pattern(at + 1)};
+            assert_true(stream_write_through(s, &b, (bytes){more, sizes[k]}, (str){end, 2}));
+            memset(more, 'x', sizeof more);
+            memset(end, 'x', sizeof end);
+            assert_int_equal(b.n, 0);
+            assert_int_equal(stream_write_busy(s), whole > MIB);
+            for (ns until = clock_mono() + 10 * NS_PER_S; taken < whole;) {
+                ssize_t n = read(other, back, sizeof back);
+                for (ssize_t j = 0; j < n; j++, taken++)
+                    assert_int_equal(back[j], pattern(taken));
+                loop_turn(l, 0);
+                assert_true(clock_mono() < until);
+            }
+            assert_int_equal(read(other, back, sizeof back), -1); /* and no more */
+            buf_fini(&b);
+            stream_close(s);
+            close(other);
+        }
+}
+
 static void writing_to_nobody(void **state)
 {
     int other;
@@ -347,6 +386,7 @@ static void writing_to_nobody(void **state)
     close(other);
     buf_put_str(&b, S("hello"));
     assert_false(stream_write(s, &b)); /* and no SIGPIPE */
+    assert_false(stream_write_through(s, &b, (bytes){(const uint8_t *)"x", 1}, S("")));
     assert_int_equal(b.n, 5);
     buf_fini(&b);
     stream_close(s);
@@ -449,7 +489,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(listening),      T(both_families),          T(slots),
         T(no_descriptors), T(closed_by_its_callback), T(reading),
-        T(writing),        T(writing_to_nobody),      T(channels),
+        T(writing), T(writing_through),        T(writing_to_nobody),      T(channels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* The guest of the bench for bodies: POST echoes what it gets, GET /stream answers 1 MiB without
  * saying how much it will be, GET /fetch?HOST:PORT gets "/" from there and passes status and body
- * on. Bytes move as the interface means it: ask how much may be written, write that much, wait if
- * it is nothing.
+ * on. Bytes move in parts of 16 kB as the interface means it: ask how much may be written, write
+ * that much, wait if it is nothing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 #define IO(name)   wasi_io_0_2_0_streams_##name
 #define POLL(name) wasi_io_0_2_0_poll_##name
 
-enum { STREAM_BYTES = 1 << 20, PART_BYTES = 1 << 16 };
+enum { STREAM_BYTES = 1 << 20, PART_BYTES = 1 << 14 };
 
 typedef struct {
     HTTP(own_outgoing_body_t) body;
