@@ -3,10 +3,10 @@
  * The states and their order are drawn in server_impl.h.
  *
  * In: bytes are parsed as they come; those of a body are lent to the handler from where they were
- * read, and copied only if it leaves them. What cannot be parsed yet (the request before is not answered,
- * or the handler is behind with the body) goes into `pending`, at most one read of it, and reading
- * stops. While a handler works and has all of its request, reading goes on for a little pipelining,
- * which also is how the loss of the client is noticed.
+ * read, and copied only if it leaves them. What cannot be parsed yet (the request before is not
+ * answered, or the handler is behind with the body) goes into `pending`, at most one read of it,
+ * and reading stops. While a handler works and has all of its request, reading goes on for a little
+ * pipelining, which also is how the loss of the client is noticed.
  *
  * Out: everything is appended to `out` and written at the end of the turn, the responses of a turn
  * in one write; only a full buffer is written at once (http1_exchange.c).

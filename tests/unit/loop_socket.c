@@ -489,7 +489,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(listening),      T(both_families),          T(slots),
         T(no_descriptors), T(closed_by_its_callback), T(reading),
-        T(writing), T(writing_through),        T(writing_to_nobody),      T(channels),
+        T(writing),        T(writing_through),        T(writing_to_nobody),
+        T(channels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
