@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import differential
+import fair
 import hostile
 import wast
 from harness import guest, serving, wait_for, write_app
@@ -153,4 +154,5 @@ def hostile_kinds(state, work, arguments):
 
 
 STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds,
-          "flatten": differential.flatten, "values": differential.values}
+          "flatten": differential.flatten, "values": differential.values,
+          "fair": fair.fair}

@@ -195,9 +195,6 @@ static void instance_drop(call *c)
     place_give(c);
 }
 
-/* Is there somebody whose turn it is? */
-static bool has_work(const calls *cs) { return cs->ready_head || places_ready(&cs->places); }
-
 static bool log_turn(void *user)
 {
     calls *cs = user;
@@ -207,8 +204,7 @@ static bool log_turn(void *user)
                     c->cpu_ns, c->memory_bytes, c->cold ? "cold" : "warm");
         call_recycle(c);
     }
-    /* Requests that were begun by the server's own hook may have used their slice meanwhile. */
-    return has_work(cs);
+    return false;
 }
 
 /* Ends the call in any state but CALL_QUEUED. `status` answers if nothing was sent yet. */
@@ -368,12 +364,17 @@ static void call_failed(call *c, const char *text)
 
 static void call_run(call *c)
 {
+    c->all->others_ran = true;
     for (;;) {
         switch (c->state == CALL_STARTING ? guest_start(c->g) : engine_poll(c->in)) {
         case ENGINE_WAIT:
             timer_arm(c);
             return;
         case ENGINE_YIELD:
+            if (guest_http(c->g) == GUEST_HTTP_CUT) { /* nobody waits for it any more */
+                call_end(c, 0);
+                return;
+            }
             if (budget_spent(c))
                 return;
             c->in_ready = true;
@@ -562,30 +563,49 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
 
 /* --- fair turns ------------------------------------------------------------------------------- */
 
-/* One time slice of one guest, and one that waited for a place, per turn of the loop: events of
- * others come in between. */
+/* While others have something to do, a slice of the ready list is followed by as much time for
+ * them, however short each of their calls is. A turn in which nobody ran says that they have not.
+ */
+static bool is_turn_of_others(calls *cs)
+{
+    bool owed = cs->others_ran && clock_mono() - cs->slice_end < cs->slice_ns;
+    cs->others_ran = false;
+    return owed;
+}
+
+static void slice_run(calls *cs)
+{
+    ns begun = clock_mono();
+    call *c = list_pop(&cs->ready_head, &cs->ready_tail);
+    c->in_ready = false;
+    call_run(c);
+    cs->slice_end = clock_mono();
+    cs->slice_ns = cs->slice_end - begun;
+    cs->others_ran = false;
+}
+
+/* One time slice of one guest, and one call that waited for a place, per turn of the loop: events
+ * of others come in between. What they answer is written in the next turn, which follows at once.
+ */
 static bool ready_turn(void *user)
 {
     calls *cs = user;
-    call *c = list_pop(&cs->ready_head, &cs->ready_tail);
-    if (c) {
-        c->in_ready = false;
-        call_run(c);
-    }
+    bool runs = cs->ready_head && !is_turn_of_others(cs);
+    if (runs)
+        slice_run(cs);
     waiter *w = places_next(&cs->places);
     if (w)
         call_start((call *)(void *)((char *)w - offsetof(call, place)));
-    return has_work(cs);
+    return runs || w || cs->ready_head || places_ready(&cs->places);
 }
 
-bool calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed, err *e)
+void calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed)
 {
     *cs = (calls){.en = en,
                   .l = l,
                   .places = {.live_max = live_max, .queued_max = WORKER_QUEUE_MAX},
                   .id_prefix = id_seed & 32767,
                   .id_next = id_seed >> 15};
-    return loop_hook_add(l, ready_turn, cs, &cs->hook, e);
 }
 
 void calls_fini(calls *cs)
@@ -601,7 +621,8 @@ void calls_fini(calls *cs)
     loop_hook_remove(cs->log_hook);
 }
 
-bool calls_log_last(calls *cs, err *e)
+bool calls_hooks_add(calls *cs, err *e)
 {
-    return loop_hook_add(cs->l, log_turn, cs, &cs->log_hook, e);
+    return loop_hook_add(cs->l, log_turn, cs, &cs->log_hook, e) &&
+           loop_hook_add(cs->l, ready_turn, cs, &cs->hook, e);
 }

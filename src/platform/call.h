@@ -29,12 +29,16 @@ typedef struct {
     uint64_t id_prefix, id_next;
     call *done_head, *done_tail; /* ended in this turn; their log lines follow its writes */
     loop_hook *hook, *log_hook;
+    /* Fair turns: when the last slice of the ready list ended, how long it took, and whether other
+     * calls have run in this turn of the loop. */
+    ns slice_end, slice_ns;
+    bool others_ran;
 } calls;
 
-bool calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed, err *e);
-/* Adds the hook that logs ended calls. Call it after the server was made, so that its writes come
- * first. */
-bool calls_log_last(calls *cs, err *e);
+void calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed);
+/* Adds the hooks that log ended calls and give time slices. Call it after the server was made, so
+ * that its writes come first: what is answered does not wait for somebody's time slice. */
+bool calls_hooks_add(calls *cs, err *e);
 void calls_fini(calls *cs);
 
 /* Answers x with the component h, whose route matched as m. Never fails: problems are answered. */

@@ -274,17 +274,17 @@ static bool set_up(worker *w, err *e)
         ec.instances_max = w->config.instances_max;
     loop_hook *hook;
     loop_signal *term;
-    /* The hooks run in this order: guests' time slices, responses (the server's), log lines. */
+    /* The hooks run in this order: responses (the server's), log lines, guests' time slices. */
     if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) ||
-        !store_set_up(w, e) || !app_set_up(w, e) || !network_set_up(w, e) ||
-        !calls_init(&w->calls, w->l, w->en, ec.instances_max, seed, e))
+        !store_set_up(w, e) || !app_set_up(w, e) || !network_set_up(w, e))
         return false;
+    calls_init(&w->calls, w->l, w->en, ec.instances_max, seed);
     http_server_config hc = w->config.network.limits;
     hc.on_refused = on_refused;
     w->server = http_server_new(w->l, &hc, on_request, w);
     if (!w->server)
         return err_no_memory(e);
-    return calls_log_last(&w->calls, e) && loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
+    return calls_hooks_add(&w->calls, e) && loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
            loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) && files_restrict(w, e) &&
            sandbox_enter(SANDBOX_WORKER, e) && http_server_listen(w->server, FD_LISTEN, e);
 }

@@ -15,6 +15,13 @@ component = "bad"
 [[trigger.http]]
 route = "/good/..."
 component = "good"
+[[trigger.http]]
+route = "/unlimited/..."
+component = "unlimited"
+[component.unlimited]
+source = "{guest('c-kitchen')}"
+[component.unlimited.tool.ebb]
+cpu_time_max = "none"
 [component.bad]
 source = "{guest('c-kitchen')}"
 [component.bad.tool.ebb]
@@ -97,6 +104,13 @@ def test_a_client_that_leaves_ends_its_guest(hostile):
     assert fetch(hostile, "/good/count").status == 200
     c.close()
     assert hostile.wait_log("request", path="/sleep")
+
+
+def test_a_client_that_leaves_ends_a_guest_that_computes(hostile):
+    with Connection(hostile) as c:
+        c.send(b"GET /unlimited/spin HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert fetch(hostile, "/good/count").status == 200
+    assert hostile.wait_log("request", path="/unlimited/spin", status=499)
 
 
 def test_bombs_leave_no_memory_behind(hostile):
