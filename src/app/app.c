@@ -6,6 +6,8 @@
 #include "app/toml_json.h"
 #include "base/limits.h"
 
+#include <stdio.h>
+
 const app_component *app_component_by_id(const app *a, str id)
 {
     for (size_t i = 0; i < a->components_count; i++)
@@ -213,6 +215,17 @@ bool app_from_wasm(arena *a, str path, app **ret, err *e)
     x->components_count = x->triggers_count = 1;
     *ret = x;
     return true;
+}
+
+bool app_warn(arena *a, app *x, const char *fmt, ...)
+{
+    char text[ERR_TEXT_MAX];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    str own = arena_str(a, str_from(text));
+    return own.p && str_list_add(a, &x->warnings, own);
 }
 
 bool app_info_write(const app *a, buf *out, err *e)

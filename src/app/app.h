@@ -220,6 +220,8 @@ bool app_from_wasm(arena *a, str path, app **ret, err *e);
  * stay. The others stay in components, so that indices hold, but are no longer used. ERR_NOT_FOUND:
  * no such component; ERR_INVALID: a kept one may call a dropped one. */
 bool app_retain(arena *scratch, app *a, const str *ids, size_t n, err *e);
+/* Adds to app.warnings. False: no memory. */
+bool app_warn(arena *a, app *x, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The body of /.well-known/spin/info: pretty JSON {name, version?, oci_image_digest?}. */
 bool app_info_write(const app *a, buf *out, err *e);
 

@@ -21,6 +21,7 @@ typedef struct {
 } command;
 
 static const command commands[] = {
+    {"build", cli_build, "run the build commands of the application"},
     {"up", cli_up, "serve the application in this folder"},
     {"inspect", cli_inspect, "show what a component needs and what ebb makes of it"},
     {"carbon", cli_carbon, "carbon intensity now, its forecast, and the bill of an app"},
@@ -30,6 +31,7 @@ static const command commands[] = {
     {"@decode", role_decode, NULL},
     {"@compile", role_compile, NULL},
     {"@store", role_store, NULL},
+    {"@fetch", role_fetch, NULL},
     {NULL, NULL, NULL},
 };
 

@@ -66,6 +66,8 @@ static void help_print(const options *o)
            o->summary);
     for (const option *at = o->options; at->name; at++) {
         char left[64];
+        if (!at->help)
+            continue;
         int n = at->letter ? snprintf(left, sizeof left, "  -%c, --%s", at->letter, at->name)
                            : snprintf(left, sizeof left, "      --%s", at->name);
         if (at->kind != OPTION_FLAG && n > 0 && (size_t)n < sizeof left)
@@ -95,7 +97,9 @@ static bool take(arena *a, option *opt, const char *value, err *e)
 static option *find(const options *o, str name, char letter)
 {
     for (option *at = o->options; at->name; at++)
-        if (name.n ? str_eq(name, str_from(at->name)) : at->letter == letter)
+        if (name.n ? str_eq(name, str_from(at->name)) ||
+                         (at->alias && str_eq(name, str_from(at->alias)))
+                   : at->letter == letter)
             return at;
     return NULL;
 }
@@ -105,7 +109,8 @@ static bool unknown(const options *o, const char *arg, err *e)
     const char *names[CANDIDATES_MAX + 1];
     size_t n = 0;
     for (const option *at = o->options; at->name && n < CANDIDATES_MAX; at++)
-        names[n++] = at->name;
+        if (at->help)
+            names[n++] = at->name;
     names[n] = NULL;
     const char *near = arg[1] == '-' ? did_you_mean(arg + 2, names) : NULL;
     if (near)
@@ -136,16 +141,63 @@ static bool option_take(arena *a, options *o, int argc, char **argv, int *at, er
     return take(a, opt, argv[++*at], e);
 }
 
+/* Is argv[at] where another command's arguments begin? */
+static bool rest_begins(options *o, int argc, char **argv, int at)
+{
+    str name = str_from(argv[at] + 2), value = name;
+    bool is_long = strncmp(argv[at], "--", 2) == 0;
+    bool ends = strcmp(argv[at], "--") == 0;
+    if (is_long)
+        name = str_cut(&value, '=');
+    if (!o->takes_rest || (!ends && find(o, is_long ? name : (str){0}, argv[at][1])))
+        return false;
+    o->rest = argv + at + (ends ? 1 : 0);
+    o->rest_count = argc - at - (ends ? 1 : 0);
+    return true;
+}
+
+static bool flag_is_off(const char *value)
+{
+    static const char *const off[] = {"0", "false", "no", "off", NULL};
+    for (size_t i = 0; off[i]; i++)
+        if (str_eq_nocase(str_from(value), str_from(off[i])))
+            return true;
+    return false;
+}
+
+static bool environment_take(arena *a, options *o, err *e)
+{
+    for (option *at = o->options; at->name; at++) {
+        const char *value = at->env && !at->given ? getenv(at->env) : NULL;
+        if (!value || !*value || (at->kind == OPTION_FLAG && flag_is_off(value)))
+            continue;
+        if (!take(a, at, value, e))
+            return false;
+    }
+    return true;
+}
+
 bool options_parse(arena *a, options *o, int argc, char **argv, err *e)
 {
+    bool ended = false;
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];
+        if (ended) {
+            if (o->positionals_count == sizeof o->positionals / sizeof *o->positionals)
+                return err_set(e, ERR_INVALID, "too many arguments");
+            o->positionals[o->positionals_count++] = arg;
+            continue;
+        }
         if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
             help_print(o);
             o->help = true;
             return true;
         }
         if (arg[0] == '-' && arg[1]) {
+            if (rest_begins(o, argc, argv, i))
+                break;
+            if ((ended = strcmp(arg, "--") == 0))
+                continue;
             if (!option_take(a, o, argc, argv, &i, e))
                 return false;
             continue;
@@ -156,10 +208,5 @@ bool options_parse(arena *a, options *o, int argc, char **argv, err *e)
             return err_set(e, ERR_INVALID, "too many arguments");
         o->positionals[o->positionals_count++] = arg;
     }
-    for (option *at = o->options; at->name; at++) {
-        const char *from_env = at->env && !at->given ? getenv(at->env) : NULL;
-        if (from_env && *from_env && !take(a, at, from_env, e))
-            return false;
-    }
-    return true;
+    return environment_take(a, o, e);
 }

@@ -1,5 +1,6 @@
 /* Command line options from a table: one row an option, so that parsing, checking, help and "did
- * you mean" come from one place. Long options take "--name value" or "--name=value". */
+ * you mean" come from one place. Long options take "--name value" or "--name=value". What follows
+ * "--" is positional, or belongs to another command (takes_rest). */
 #pragma once
 
 #include "base/arena.h"
@@ -11,8 +12,10 @@ typedef struct {
     char letter;      /* 0: none */
     option_kind kind;
     const char *value; /* what help calls the value: "ADDR" */
-    const char *help;
-    const char *env; /* environment variable with the default, or NULL */
+    const char *help;  /* NULL: taken, but not listed */
+    const char *env;   /* environment variable with the default, or NULL; "0", "false", "no" and
+                          "off" do not set a flag */
+    const char *alias; /* another long name, not listed, or NULL */
     /* results */
     bool given;
     const char *got;  /* the last value */
@@ -25,7 +28,10 @@ typedef struct {
     const char *summary;    /* one line */
     const char *positional; /* "[DIR|FILE]", or NULL: none is taken */
     option *options;        /* ends with a row without name */
+    bool takes_rest;        /* from the first unknown option or "--" on, arguments are not ours */
     /* results */
+    char **rest; /* points into argv */
+    int rest_count;
     const char *positionals[8];
     size_t positionals_count;
     bool help; /* --help was given: it has been printed */

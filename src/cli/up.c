@@ -1,6 +1,7 @@
 /* `ebb up`: serves one application on this machine. Reads the manifest, makes what is missing
  * (with progress), opens the sockets, starts the processes, says where it listens, and then only
  * waits for signals. */
+#include "cli/build.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 
@@ -22,7 +23,7 @@ enum { INSTANCES_MAX = 10000 }; /* address space: engine.c */
 typedef struct {
     const localapp *l;
     char address[LISTEN_ADDRESS_MAX];
-    bool json, quiet;
+    bool json;
     unsigned workers;
 } up;
 
@@ -102,7 +103,7 @@ static void on_ready(void *user)
     const up *u = user;
     if (u->json)
         print_json(u);
-    else if (!u->quiet)
+    else
         print_text(u);
     fflush(stdout);
 }
@@ -135,10 +136,42 @@ static bool instances_of(const option *o, uint32_t *ret, err *e)
     return true;
 }
 
-static bool listeners_open(str address, up *u, int *fds, err *e)
+enum { PORT_TRIES = 10 };
+
+/* The first free of PORT_TRIES ports from that of *address on, written into `place`. */
+static bool port_find(str *address, char place[LISTEN_ADDRESS_MAX], err *e)
 {
-    if (!listen_is_free(address, e))
-        return err_wrap(e, "choose another place with --listen");
+    str host = str_head(*address, str_rfind(*address, ':'));
+    uint64_t port;
+    if (!str_to_u64(str_skip(*address, host.n + 1), 65535, &port))
+        return err_set(e, ERR_INVALID, "--listen '%.*s': give an address with a port",
+                       STR(*address));
+    for (uint64_t i = 0; i < PORT_TRIES && port + i <= 65535; i++) {
+        int n = snprintf(place, LISTEN_ADDRESS_MAX, "%.*s:%u", STR(host), (unsigned)(port + i));
+        if (n < 0 || n >= LISTEN_ADDRESS_MAX)
+            break;
+        *address = (str){place, (size_t)n};
+        if (listen_is_free(*address, e))
+            return true;
+        if (e->code != ERR_CONFLICT)
+            return false;
+    }
+    return err_wrap(e, "no free port among %u from %u on", PORT_TRIES, (unsigned)port);
+}
+
+static bool listeners_open(const options *o, up *u, int *fds, err *e)
+{
+    const option *listen = options_get(o, "listen");
+    char place[LISTEN_ADDRESS_MAX];
+    str address = str_from(listen->given ? listen->got : "127.0.0.1:3000");
+    if (options_get(o, "find-free-port")->given) {
+        if (!port_find(&address, place, e))
+            return false;
+    } else if (!listen_is_free(address, e)) {
+        return err_wrap(e, e->code == ERR_CONFLICT ? "choose another place with --listen, or let "
+                                                     "--find-free-port find one"
+                                                   : "choose another place with --listen");
+    }
     for (unsigned i = 0; i < u->workers; i++)
         if (!listen_socket(i ? str_from(u->address) : address, &fds[i], u->address, e))
             return false;
@@ -157,27 +190,99 @@ static bool network_of(arena *a, const options *o, network_config *ret, err *e)
     return network_read(a, &n, ret, e);
 }
 
-static bool serve(arena *a, const options *o, int *ret_status, err *e)
+/* What Spin takes and has no meaning here, and what cannot be honoured; each with the reason. */
+typedef struct {
+    const char *name, *reason;
+} excuse;
+
+static const excuse meaningless[] = {
+    {"disable-cache", "compiled code is always kept, by digest, in the cache folder"},
+    {"cache", "it is a file for Wasmtime's own cache; --cache-dir says where ours is"},
+    {"disable-pooling", "every sandbox comes from a pool"},
+    {"http1-max-buf-size", "the head of a request is bounded by a limit of the server's"},
+    {"max-instance-reuse-count", "a request never gets an instance that another one used"},
+    {"max-instance-concurrent-reuse-count", "an instance serves one request"},
+    {"idle-instance-timeout", "instances do not outlive their request"},
+    {NULL, NULL},
+};
+
+static const excuse refused[] = {
+    {"debug-info", "code is compiled without information for native debuggers"},
+    {"experimental-wasi-otel", "wasi:otel is not offered"},
+    {NULL, NULL},
+};
+
+static bool flags_check(const options *o, err *e)
 {
-    const option *listen = options_get(o, "listen"), *from = options_get(o, "from");
-    const option *format = options_get(o, "log-format"), *env = options_get(o, "env");
-    const option *variables = options_get(o, "variable"),
-                 *memory = options_get(o, "max-instance-memory");
+    for (const excuse *x = meaningless; x->name; x++)
+        if (options_get(o, x->name)->given)
+            fprintf(stderr, "ebb: --%s is ignored: %s\n", x->name, x->reason);
+    for (const excuse *x = refused; x->name; x++)
+        if (options_get(o, x->name)->given)
+            return err_set(e, ERR_UNSUPPORTED, "--%s is not there: %s", x->name, x->reason);
+    if (options_get(o, "quiet")->given && options_get(o, "follow")->given)
+        return err_set(e, ERR_INVALID, "--quiet and --follow contradict each other; give one");
+    return true;
+}
+
+/* "30", "30s", "500ms", "10us", "10ns", or a range a..b, of which b is taken. */
+static bool duration_of(const option *o, ns *ret, err *e)
+{
+    static const struct {
+        const char *suffix;
+        ns factor;
+    } units[] = {{"ms", NS_PER_MS}, {"us", 1000}, {"ns", 1}, {"s", NS_PER_S}, {"", NS_PER_S}};
+    str text = str_from(o->got);
+    uint64_t n;
+    *ret = 0;
+    if (!o->given)
+        return true;
+    for (size_t i = 0; i + 1 < text.n; i++)
+        if (text.p[i] == '.' && text.p[i + 1] == '.')
+            text = str_skip(text, i + 2);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        str suffix = str_from(units[i].suffix);
+        if (!str_ends(text, suffix))
+            continue;
+        if (str_to_u64(str_head(text, text.n - suffix.n), UINT64_MAX, &n) &&
+            !__builtin_mul_overflow(n, units[i].factor, ret) && *ret && *ret <= INT64_MAX)
+            return true;
+        break;
+    }
+    return err_set(e, ERR_INVALID, "--%s '%s': write it like 30s, 500ms or 1..5s", o->name, o->got);
+}
+
+static bool output_of(const options *o, up *u, bool *ret_log_json, err *e)
+{
+    const option *format = options_get(o, "format"), *log = options_get(o, "log-format");
+    bool json = format->given && strcmp(format->got, "json") == 0;
+    *ret_log_json = log->given && strcmp(log->got, "json") == 0;
+    u->json = json || options_get(o, "json")->given;
+    if (format->given && !json && strcmp(format->got, "plain"))
+        return err_set(e, ERR_INVALID, "--format '%s': give plain or json", format->got);
+    if (log->given && !*ret_log_json && strcmp(log->got, "text"))
+        return err_set(e, ERR_INVALID, "--log-format '%s': give text or json", log->got);
+    return true;
+}
+
+/* The app: -f, --from-file or what stands alone. */
+static const char *source_of(const options *o)
+{
+    const option *from = options_get(o, "from"), *file = options_get(o, "from-file");
+    return file->given            ? file->got
+           : from->given          ? from->got
+           : o->positionals_count ? o->positionals[0]
+                                  : NULL;
+}
+
+static bool options_to_app(const options *o, const up *u, localapp_options *ret, err *e)
+{
+    const option *env = options_get(o, "env"), *variables = options_get(o, "variable");
+    const option *memory = options_get(o, "max-instance-memory"),
+                 *follow = options_get(o, "follow"), *components = options_get(o, "component-id");
     const option *key_values = options_get(o, "key-value"), *statements = options_get(o, "sqlite");
-    up u = {.json = options_get(o, "json")->given, .quiet = options_get(o, "quiet")->given};
-    int fds[SUPERVISOR_WORKERS_MAX];
-    uint64_t memory_max = 0;
-    bool log_json = format->given && strcmp(format->got, "json") == 0;
-    if (format->given && !log_json && strcmp(format->got, "text"))
-        return err_set(e, ERR_INVALID, "--log-format '%s': give text or json", format->got);
-    log_init(STDERR_FILENO, log_json ? LOG_JSON : LOG_TEXT, "supervisor");
-    if (memory->given && !str_to_u64(str_from(memory->got), 4 * GIB, &memory_max))
-        return err_set(e, ERR_INVALID, "--max-instance-memory '%s': give bytes, at most %zu",
-                       memory->got, 4 * GIB);
-    localapp_options lo = {
-        .from = from->given            ? from->got
-                : o->positionals_count ? o->positionals[0]
-                                       : NULL,
+    *ret = (localapp_options){
+        .from = source_of(o),
         .profile = options_get(o, "profile")->got,
         .cache_dir = options_get(o, "cache-dir")->got,
         .env = env->all,
@@ -190,17 +295,45 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         .statements = statements->all,
         .statements_count = statements->count,
         .state_dir = options_get(o, "state-dir")->got,
+        .components = components->all,
+        .components_count = components->count,
+        .insecure = options_get(o, "insecure")->given,
+        .temp_dir = options_get(o, "temp")->got,
+        .direct_mounts = options_get(o, "direct-mounts")->given,
         .allow_transient_write = options_get(o, "allow-transient-write")->given,
-        .memory_bytes_max = memory_max,
-        .progress = u.quiet ? NULL : stderr,
+        .log_dir = options_get(o, "log-dir")->got,
+        .truncate_logs = options_get(o, "truncate-logs")->given,
+        .silent = options_get(o, "quiet")->given,
+        .follow = follow->all,
+        .follow_count = follow->count,
+        .progress = stderr,
+        .jobs = u->workers > 1 ? u->workers : 2,
     };
+    if (memory->given && !str_to_u64(str_from(memory->got), 4 * GIB, &ret->memory_bytes_max))
+        return err_set(e, ERR_INVALID, "--max-instance-memory '%s': give bytes, at most %zu",
+                       memory->got, 4 * GIB);
+    return duration_of(options_get(o, "request-timeout"), &ret->request_timeout_ns, e);
+}
+
+static bool serve(arena *a, const options *o, int *ret_status, err *e)
+{
+    up u = {0};
+    int fds[SUPERVISOR_WORKERS_MAX];
+    bool log_json;
+    localapp_options lo;
     localapp l;
+    if (!output_of(o, &u, &log_json, e))
+        return false;
+    log_init(STDERR_FILENO, log_json ? LOG_JSON : LOG_TEXT, "supervisor");
     network_config network;
     uint32_t instances;
-    if (!workers_of(options_get(o, "workers"), &u.workers, e) ||
-        !instances_of(options_get(o, "instances"), &instances, e) || !network_of(a, o, &network, e))
+    if (!flags_check(o, e) || !workers_of(options_get(o, "workers"), &u.workers, e) ||
+        !instances_of(options_get(o, "instances"), &instances, e) ||
+        !network_of(a, o, &network, e) || !options_to_app(o, &u, &lo, e))
         return false;
-    lo.jobs = u.workers > 1 ? u.workers : 2;
+    if (options_get(o, "build")->given ? !build_app(a, lo.from, lo.profile, e)
+                                       : !build_profile_compare(a, lo.from, lo.profile, e))
+        return false;
     if (!localapp_load(a, &lo, &l, e))
         return false;
     for (size_t i = 0; i < l.app->warnings.n; i++)
@@ -213,11 +346,9 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     buf_init(&config, 512 * MIB);
     _cleanup_(buf_fini) buf store_settings;
     buf_init(&store_settings, 64 * MIB);
-    bool ok =
-        listeners_open(str_from(listen->given ? listen->got : "127.0.0.1:3000"), &u, fds, e) &&
-        worker_config_write(&l.config, &config, e) &&
-        ((!l.config.stores_count && !l.config.databases_count) ||
-         store_config_write(&l.config, &store_settings, e));
+    bool ok = listeners_open(o, &u, fds, e) && worker_config_write(&l.config, &config, e) &&
+              ((!l.config.stores_count && !l.config.databases_count) ||
+               store_config_write(&l.config, &store_settings, e));
     if (ok) {
         supervisor_config sc = {.config = buf_str(&config),
                                 .store_config = buf_str(&store_settings),
@@ -236,34 +367,56 @@ int cli_up(int argc, char **argv)
 {
     option rows[] = {
         {"from", 'f', OPTION_VALUE, "PATH", "a spin.toml, a folder with one, or a .wasm [.]"},
+        {"from-file", 0, OPTION_VALUE, "PATH", NULL, NULL, "file"},
+        {"profile", 0, OPTION_VALUE, "NAME", "the profile of the manifest to use"},
+        {"component-id", 'c', OPTION_REPEAT, "ID", "serve only these components"},
+        {"build", 0, OPTION_FLAG, NULL, "run the build commands first", "SPIN_ALWAYS_BUILD"},
+        {"insecure", 'k', OPTION_FLAG, NULL, "do not check the certificates of registries"},
         {"listen", 0, OPTION_VALUE, "ADDR", "where to listen; port 0 picks one [127.0.0.1:3000]",
          "SPIN_HTTP_LISTEN_ADDR"},
+        {"find-free-port", 0, OPTION_FLAG, NULL, "if the port is taken, try the nine after it"},
         {"workers", 0, OPTION_VALUE, "N", "worker processes [one per core]"},
         {"instances", 0, OPTION_VALUE, "N", "sandboxes at once in each worker [1000]"},
         {"env", 'e', OPTION_REPEAT, "K=V", "an environment variable for every component"},
         {"variable", 0, OPTION_REPEAT, "K=V", "an application variable: K=V, K=@file, @file.json"},
-        {"runtime-config-file", 0, OPTION_VALUE, "FILE",
-         "where stores, databases and variables are provided", "RUNTIME_CONFIG_FILE"},
         {"key-value", 0, OPTION_REPEAT, "K=V", "sets a key of the default store first"},
         {"sqlite", 0, OPTION_REPEAT, "SQL",
          "runs a statement, or @file[:label], on the default database first"},
-        {"profile", 0, OPTION_VALUE, "NAME", "the profile of the manifest to use"},
+        {"direct-mounts", 0, OPTION_FLAG, NULL, "show guests the folders in 'files' themselves"},
         {"allow-transient-write", 0, OPTION_FLAG, NULL,
          "components may write to their copied files"},
+        {"temp", 0, OPTION_VALUE, "DIR", "where copies of files are put [$TMPDIR or /tmp]", NULL,
+         "tmp"},
         {"max-instance-memory", 0, OPTION_VALUE, "BYTES", "of each linear memory",
          "SPIN_MAX_INSTANCE_MEMORY"},
+        {"request-timeout", 0, OPTION_VALUE, "TIME", "of each request, from beginning to end"},
         {"runtime-config-file", 0, OPTION_VALUE, "FILE",
-         "[[client_tls]] and [outbound_networking] for outgoing connections",
+         "providers of stores, databases and variables; TLS and networks of outgoing connections",
          "RUNTIME_CONFIG_FILE"},
         {"limit", 0, OPTION_REPEAT, "NAME=N", "of the HTTP server, see docs/http.md"},
         {"name-server", 0, OPTION_REPEAT, "ADDR", "asked for names [those of /etc/resolv.conf]"},
         {"stall-warning", 0, OPTION_VALUE, "MS", "log turns of a worker's loop that take longer"},
         {"state-dir", 0, OPTION_VALUE, "DIR",
          "where stores are kept; '' keeps them in memory [.spin beside spin.toml]"},
-        {"cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept"},
+        {"cache-dir", 0, OPTION_VALUE, "DIR", "where downloads and compiled code are kept"},
+        {"log-dir", 'L', OPTION_VALUE, "DIR",
+         "where guests' output is kept; '' keeps none [.spin/logs beside spin.toml]",
+         "SPIN_LOG_DIR"},
+        {"truncate-logs", 0, OPTION_FLAG, NULL, "empty those files first"},
+        {"follow", 0, OPTION_REPEAT, "ID", "print only these components' output"},
+        {"quiet", 'q', OPTION_FLAG, NULL, "print no component's output", NULL, "sh"},
         {"log-format", 0, OPTION_VALUE, "FORMAT", "text or json [text]"},
-        {"json", 0, OPTION_FLAG, NULL, "print one line of JSON when ready"},
-        {"quiet", 'q', OPTION_FLAG, NULL, "print nothing but errors and the log"},
+        {"format", 0, OPTION_VALUE, "FORMAT", "of the routes printed when ready: plain or json"},
+        {"json", 0, OPTION_FLAG, NULL, "the same as --format json"},
+        {"disable-cache", 0, OPTION_FLAG, NULL, NULL, "DISABLE_WASMTIME_CACHE"},
+        {"cache", 0, OPTION_VALUE, "FILE", NULL, "WASMTIME_CACHE_FILE"},
+        {"disable-pooling", 0, OPTION_FLAG, NULL, NULL},
+        {"http1-max-buf-size", 0, OPTION_VALUE, "BYTES", NULL, "SPIN_HTTP1_MAX_BUF_SIZE"},
+        {"max-instance-reuse-count", 0, OPTION_VALUE, "N", NULL},
+        {"max-instance-concurrent-reuse-count", 0, OPTION_VALUE, "N", NULL},
+        {"idle-instance-timeout", 0, OPTION_VALUE, "TIME", NULL},
+        {"debug-info", 0, OPTION_FLAG, NULL, NULL},
+        {"experimental-wasi-otel", 0, OPTION_FLAG, NULL, NULL},
         {0},
     };
     options o = {.command = "up",

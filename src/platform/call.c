@@ -434,7 +434,9 @@ static void on_output(void *user, int stream, str line)
     }
     if (max && c->log_bytes > max)
         return;
-    log_guest(c->h->app->id, stream == 1 ? "out" : "err", call_id(c), line);
+    guestlog_write(&c->h->log, stream, line);
+    if (c->h->config->follow)
+        log_guest(c->h->app->id, stream == 1 ? "out" : "err", call_id(c), line);
 }
 
 static const guest_callbacks guest_cb = {.on_wake = on_wake, .on_output = on_output};

@@ -13,18 +13,25 @@ static void json_free(json_t **j) { json_decref(*j); }
 
 static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
+static json_t *pairs_json(const app_pairs *pairs)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < pairs->n; i++) {
+        json_t *pair = json_array();
+        json_array_append_new(pair, json_of(pairs->at[i].key));
+        json_array_append_new(pair, json_of(pairs->at[i].value));
+        json_array_append_new(list, pair);
+    }
+    return list;
+}
+
 static json_t *component_json(const config_component *c)
 {
-    json_t *j = json_object(), *pairs = json_array(), *hosts = json_array();
+    json_t *j = json_object(), *hosts = json_array();
     json_object_set_new(j, "artifact", json_of(c->artifact));
-    json_object_set_new(j, "assets", json_of(c->assets));
-    for (size_t i = 0; i < c->variables.n; i++) {
-        json_t *pair = json_array();
-        json_array_append_new(pair, json_of(c->variables.at[i].key));
-        json_array_append_new(pair, json_of(c->variables.at[i].value));
-        json_array_append_new(pairs, pair);
-    }
-    json_object_set_new(j, "variables", pairs);
+    json_object_set_new(j, "mounts", pairs_json(&c->mounts));
+    json_object_set_new(j, "follow", json_boolean(c->follow));
+    json_object_set_new(j, "variables", pairs_json(&c->variables));
     for (size_t i = 0; i < c->outbound.n; i++)
         json_array_append_new(hosts, json_of(c->outbound.at[i]));
     json_object_set_new(j, "outbound", hosts);
@@ -89,6 +96,7 @@ bool worker_config_write(const worker_config *c, buf *out, err *e)
     json_object_set_new(j, "stores", stores_json(c));
     json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
+    json_object_set_new(j, "log_dir", json_of(c->log_dir));
     json_object_set_new(j, "transient_write", json_boolean(c->allow_transient_write));
     json_object_set_new(j, "instances_max", json_integer(c->instances_max));
     json_object_set_new(j, "network", network_json(&c->network));
@@ -149,16 +157,26 @@ static bool databases_read(arena *a, const json_t *list, sql_database **ret, siz
     return databases != NULL;
 }
 
+static bool pairs_read(arena *a, const json_t *list, app_pairs *ret)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *pair = json_array_get(list, i);
+        if (!app_pairs_add(a, ret, str_of(a, json_array_get(pair, 0)),
+                           str_of(a, json_array_get(pair, 1))))
+            return false;
+    }
+    return true;
+}
+
 static bool component_read(arena *a, const json_t *j, config_component *ret)
 {
     size_t i;
     json_t *item;
     ret->artifact = str_of(a, json_object_get(j, "artifact"));
-    ret->assets = str_of(a, json_object_get(j, "assets"));
-    json_array_foreach(json_object_get(j, "variables"), i,
-                       item) if (!app_pairs_add(a, &ret->variables,
-                                                str_of(a, json_array_get(item, 0)),
-                                                str_of(a, json_array_get(item, 1)))) return false;
+    ret->follow = json_is_true(json_object_get(j, "follow"));
+    if (!pairs_read(a, json_object_get(j, "mounts"), &ret->mounts) ||
+        !pairs_read(a, json_object_get(j, "variables"), &ret->variables))
+        return false;
     json_array_foreach(json_object_get(j, "outbound"), i,
                        item) if (!str_list_add(a, &ret->outbound, str_of(a, item))) return false;
     return true;
@@ -205,6 +223,7 @@ bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
         .databases_count = databases_count,
         .components = components,
         .log_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT,
+        .log_dir = str_of(a, json_object_get(j, "log_dir")),
         .allow_transient_write = json_is_true(json_object_get(j, "transient_write")),
         .instances_max = (uint32_t)json_integer_value(json_object_get(j, "instances_max")),
     };

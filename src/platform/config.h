@@ -10,9 +10,10 @@
 /* The part of one component that is known only once it was set up. Parallel to app.components. */
 typedef struct {
     str artifact;        /* folder; empty: the component is not used */
-    str assets;          /* folder that the guest sees as "/"; empty: it has no files */
+    app_pairs mounts;    /* guest path, folder (absolute) that the guest sees there */
     app_pairs variables; /* names and resolved values */
     str_list outbound;   /* allowed_outbound_hosts after expansion */
+    bool follow;         /* what it prints goes to the log as well */
 } config_component;
 
 typedef struct {
@@ -20,6 +21,7 @@ typedef struct {
     const config_component *components;
     log_format log_format;
     bool allow_transient_write;
+    str log_dir; /* of files with what guests print (guestlog.h); empty: none */
     uint32_t instances_max;
     network_config network;
     /* Key-value stores by number; what a component may open is in its part of app. */

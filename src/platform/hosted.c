@@ -22,7 +22,7 @@ void hosted_init(hosted *h, const app_component *component, const config_compone
                   .transient_write = all->allow_transient_write,
                   .all = all,
                   .store = store,
-                  .assets_fd = -1,
+                  .log = {-1, -1},
                   .place = {.running_max = component->settings.concurrency_max,
                             .queued_max = component->settings.queue_max}};
     arena_init(&h->a, 256 * MIB);
@@ -124,10 +124,26 @@ static bool stores_make(hosted *h, err *e)
     return true;
 }
 
+static bool preopens_make(hosted *h, err *e)
+{
+    const app_pairs *mounts = &h->config->mounts;
+    h->preopens = ARENA_ARRAY(&h->a, struct host_preopen, mounts->n + 1);
+    if (!h->preopens)
+        return err_no_memory(e);
+    for (size_t i = 0; i < mounts->n; i++) {
+        int fd = open(mounts->at[i].value.p, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+            return err_set_errno(e, "the component's files (%.*s)", STR(mounts->at[i].value));
+        h->preopens[h->host.preopens_count++] =
+            (struct host_preopen){mounts->at[i].key, fd, h->transient_write};
+    }
+    h->host.preopens = h->preopens;
+    return true;
+}
+
 static bool host_component_make(hosted *h, err *e)
 {
     const app_component *c = h->app;
-    struct host_preopen *root = ARENA_NEW(&h->a, struct host_preopen);
     h->host = (host_component){
         .name = c->id,
         .environment = fields_of(&h->a, &c->environment),
@@ -140,14 +156,13 @@ static bool host_component_make(hosted *h, err *e)
         .outbound_user = h,
         .chain_target = h->chain ? chain_target : NULL,
         .chain_begin = chain_begin,
-        .preopens = root,
         .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,
         .output_line_bytes_max = OUTPUT_LINE_BYTES_MAX,
         .request_body_bytes_max = c->settings.request_body_bytes_max,
         .response_body_bytes_max = c->settings.response_body_bytes_max,
         .clock_resolution_ns = c->settings.clock_resolution_ns,
     };
-    if (!root || !h->host.environment || !h->host.variables)
+    if (!h->host.environment || !h->host.variables)
         return err_no_memory(e);
     if (!network_tls_of(&h->a, &h->all->network, c->id, &h->host.tls, &h->host.tls_count))
         return err_no_memory(e);
@@ -156,14 +171,7 @@ static bool host_component_make(hosted *h, err *e)
     if (!outbound_rules_parse(&h->a, h->config->outbound.at, NULL, h->config->outbound.n,
                               &h->outbound, e))
         return err_wrap(e, "allowed_outbound_hosts");
-    if (!h->config->assets.n)
-        return true;
-    h->assets_fd = open(h->config->assets.p, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (h->assets_fd < 0)
-        return err_set_errno(e, "the component's files (%.*s)", STR(h->config->assets));
-    *root = (struct host_preopen){S("/"), h->assets_fd, h->transient_write};
-    h->host.preopens_count = 1;
-    return true;
+    return preopens_make(h, e);
 }
 
 static bool load(hosted *h, engine *en, err *e)
@@ -205,6 +213,9 @@ void hosted_unload(hosted *h)
         engine_module_close(h->modules[k]);
     h->modules = NULL;
     h->module = NULL;
-    fd_close(&h->assets_fd);
+    for (size_t i = 0; h->preopens && i < h->host.preopens_count; i++)
+        fd_close(&h->preopens[i].dir_fd);
+    h->preopens = NULL;
+    h->host.preopens_count = 0;
     arena_fini(&h->a);
 }

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "host/host.h"
 #include "platform/config.h"
+#include "platform/guestlog.h"
 #include "platform/places.h"
 
 typedef struct {
@@ -26,7 +27,8 @@ typedef struct {
     uint32_t unit, lift;     /* of the handler */
     host_component host;
     outbound_rules outbound;
-    int assets_fd;
+    struct host_preopen *preopens;
+    guestlog log; /* opened before the worker is fenced in, kept while it lives */
     uint32_t calls;
     place_owner place; /* of its calls in this worker */
 } hosted;

@@ -1,213 +1,34 @@
-/* See localapp.h. Files are looked at only through openat2 with RESOLVE_BENEATH: no link and no
- * ".." leads out of the app's folder. They are copied (as Spin does), so that editing a file while
- * the app runs changes nothing under a running request. */
+/* See localapp.h: one step after the other, from the manifest to what the supervisor needs. The
+ * first failure ends it, and what was made on the way (copies of files) is removed again. */
 #include "platform/localapp.h"
 
-#include "app/files.h"
 #include "app/manifest.h"
 #include "base/limits.h"
 #include "engine/engine.h"
 #include "platform/artifact.h"
+#include "platform/fetch.h"
+#include "platform/guestlog.h"
 #include "platform/spawn.h"
 #include "platform/state.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { MANIFEST_BYTES_MAX = 16 << 20, VARIABLE_FILE_BYTES_MAX = 16 << 20 };
 
-/* --- the file system, as app/ wants it -------------------------------------------------------- */
-
-static int open_beneath(int root, const char *path, uint64_t flags)
-{
-    struct open_how how = {.flags = flags | O_CLOEXEC,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    return (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof how);
-}
-
-static bool path_z(str path, char out[PATH_MAX], err *e)
-{
-    if (path.n >= PATH_MAX)
-        return err_set(e, ERR_LIMIT, "the path is too long: %.100s...", path.p);
-    if (path.n)
-        memcpy(out, path.p, path.n);
-    out[path.n] = 0;
-    return true;
-}
-
-static files_type type_of(mode_t mode)
-{
-    return S_ISREG(mode) ? FILES_FILE : S_ISDIR(mode) ? FILES_DIR : FILES_OTHER;
-}
-
-static bool fs_stat(void *ctx, str path, files_type *ret, err *e)
-{
-    char z[PATH_MAX];
-    struct stat st;
-    if (!path_z(path, z, e))
-        return false;
-    _cleanup_fd_ int fd = open_beneath(*(int *)ctx, z, O_PATH);
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
-        *ret = FILES_ABSENT;
-        return true;
-    }
-    if (fd < 0 && errno == EXDEV)
-        return err_set(e, ERR_DENIED, "%s leads outside of the app's folder", z);
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return err_set_errno(e, "%s", z);
-    *ret = type_of(st.st_mode);
-    return true;
-}
-
-static bool fs_list(void *ctx, arena *a, str path, files_entry **ret, size_t *ret_count, err *e)
-{
-    char z[PATH_MAX];
-    if (!path_z(path, z, e))
-        return false;
-    int fd = open_beneath(*(int *)ctx, z, O_RDONLY | O_DIRECTORY);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d) {
-        fd_close(&fd);
-        return err_set_errno(e, "%s", z);
-    }
-    files_entry *all = NULL;
-    size_t n = 0, room = 0;
-    bool ok = true;
-    for (struct dirent *item; ok && (item = readdir(d));) {
-        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0)
-            continue;
-        if (n == room) {
-            size_t more = room ? room * 2 : 64;
-            all = arena_grow(a, all, room, more, sizeof *all);
-            room = more;
-        }
-        struct stat st;
-        bool is_link =
-            fstatat(fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
-        bool there = fstatat(fd, item->d_name, &st, 0) == 0;
-        ok = all != NULL;
-        if (ok)
-            all[n] = (files_entry){.name = arena_str(a, str_from(item->d_name)),
-                                   .type = there ? type_of(st.st_mode) : FILES_OTHER,
-                                   .is_link = is_link};
-        ok = ok && all[n++].name.p;
-    }
-    closedir(d);
-    if (!ok)
-        return err_no_memory(e);
-    *ret = all;
-    *ret_count = n;
-    return true;
-}
-
-/* --- files ------------------------------------------------------------------------------------ */
-
-static bool copy_bytes(int from, int to, err *e)
-{
-    char block[64 * 1024];
-    for (;;) {
-        ssize_t n = read(from, block, sizeof block);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set_errno(e, "reading");
-        if (n == 0)
-            return true;
-        if (!fd_write_all(to, block, (size_t)n, e))
-            return false;
-    }
-}
-
-static bool copy_file(int root, const char *assets, const app_file *f, err *e)
-{
-    char from[PATH_MAX], to[PATH_MAX];
-    if (!path_z(f->host_path, from, e))
-        return false;
-    int n = snprintf(to, sizeof to, "%s%.*s", assets, STR(f->guest_path));
-    if (n < 0 || (size_t)n >= sizeof to)
-        return err_set(e, ERR_LIMIT, "the path is too long: %.*s", STR(f->guest_path));
-    for (char *at = to + strlen(assets) + 1; (at = strchr(at, '/')); at++) {
-        *at = 0;
-        if (mkdir(to, 0700) < 0 && errno != EEXIST)
-            return err_set_errno(e, "%s", to);
-        *at = '/';
-    }
-    _cleanup_fd_ int in = open_beneath(root, from, O_RDONLY);
-    if (in < 0)
-        return err_set_errno(e, "%s", from);
-    _cleanup_fd_ int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (out < 0)
-        return err_set_errno(e, "%s", to);
-    return copy_bytes(in, out, e) ? true : err_wrap(e, "copying %s", from);
-}
-
-static bool temp_make(localapp *l, err *e)
-{
-    const char *base = getenv("TMPDIR");
-    if (l->temp[0])
-        return true;
-    int n =
-        snprintf(l->temp, sizeof l->temp, "%s/ebb-XXXXXX", base && *base == '/' ? base : "/tmp");
-    if (n < 0 || (size_t)n >= sizeof l->temp)
-        snprintf(l->temp, sizeof l->temp, "/tmp/ebb-XXXXXX");
-    if (!mkdtemp(l->temp)) {
-        l->temp[0] = 0;
-        return err_set_errno(e, "cannot make a temporary folder");
-    }
-    return true;
-}
-
-static bool files_copy(arena *a, localapp *l, int root, const app_component *c,
-                       config_component *out, err *e)
-{
-    if (!c->mounts_count)
-        return true;
-    if (!temp_make(l, e))
-        return false;
-    out->assets = arena_printf(a, "%s/%.*s", l->temp, STR(c->id));
-    if (!out->assets.p)
-        return err_no_memory(e);
-    if (mkdir(out->assets.p, 0700) < 0)
-        return err_set_errno(e, "%s", out->assets.p);
-    for (size_t i = 0; i < c->files.n; i++)
-        if (!copy_file(root, out->assets.p, &c->files.at[i], e))
-            return false;
-    return true;
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-    return remove(path);
-}
-
-void localapp_unload(localapp *l)
-{
-    if (l->temp[0])
-        nftw(l->temp, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    l->temp[0] = 0;
-}
-
 /* --- the manifest ----------------------------------------------------------------------------- */
 
-typedef struct {
-    str dir;      /* the app's folder, absolute */
-    str manifest; /* path of the spin.toml as the user wrote it; empty for a .wasm */
-} place;
-
-static bool place_find(arena *a, const char *from, place *ret, str *ret_wasm, err *e)
+bool localapp_find(arena *a, const char *from, localapp_place *ret, err *e)
 {
     struct stat st;
     const char *path = from ? from : ".";
     if (stat(path, &st) < 0)
         return err_set_errno(e, "%s", path);
     str p = str_from(path);
+    *ret = (localapp_place){0};
     if (S_ISDIR(st.st_mode)) {
         while (p.n > 1 && p.p[p.n - 1] == '/')
             p.n--;
@@ -219,7 +40,7 @@ static bool place_find(arena *a, const char *from, place *ret, str *ret_wasm, er
                            "file with -f",
                            path);
     } else if (str_ends(p, S(".wasm"))) {
-        *ret_wasm = p;
+        ret->wasm = p;
     } else {
         ret->manifest = p;
     }
@@ -234,24 +55,49 @@ static bool place_find(arena *a, const char *from, place *ret, str *ret_wasm, er
     return ret->dir.p ? true : err_no_memory(e);
 }
 
-static bool manifest_load(arena *a, const localapp_options *o, localapp *l, place *at, err *e)
+bool localapp_read(arena *a, const localapp_place *at, const char *profile, app **ret, err *e)
 {
-    str wasm = {0};
     bytes text;
-    if (!place_find(a, o->from, at, &wasm, e))
-        return false;
-    if (wasm.n) {
-        char *full = realpath(wasm.p, NULL);
-        bool ok = full && app_from_wasm(a, arena_str(a, str_from(full)), &l->app, e);
+    if (at->wasm.n) {
+        char *full = realpath(at->wasm.p, NULL);
+        bool ok = full && app_from_wasm(a, arena_str(a, str_from(full)), ret, e);
         free(full);
         return ok;
     }
-    manifest_options mo = {.file = at->manifest, .profile = str_from(o->profile)};
+    manifest_options mo = {.file = at->manifest, .profile = str_from(profile)};
     if (!file_load(a, at->manifest.p, MANIFEST_BYTES_MAX, &text, e) ||
-        !manifest_read(a, (str){(const char *)text.p, text.n}, &mo, &l->app, e))
+        !manifest_read(a, (str){(const char *)text.p, text.n}, &mo, ret, e))
         return false;
-    l->app->origin = arena_printf(a, "file://%.*s", STR(at->dir));
+    (*ret)->origin = arena_printf(a, "file://%.*s", STR(at->dir));
     return true;
+}
+
+/* What the manifest asks for and ebb does not do is said before anything is made. */
+static bool features_check(arena *a, app *x, err *e)
+{
+    if (!x->triggers_count)
+        return err_set(e, ERR_INVALID, "No triggers in app");
+    bool any = false;
+    for (size_t i = 0; i < x->triggers_count; i++) {
+        const app_trigger *t = &x->triggers[i];
+        any |= t->kind == APP_TRIGGER_HTTP;
+        if (t->kind != APP_TRIGGER_HTTP &&
+            !app_warn(a, x, "trigger '%.*s' is not run: ebb knows no triggers of type '%.*s'",
+                      STR(t->id), STR(t->type)))
+            return err_no_memory(e);
+        if (t->middleware.n)
+            return err_set(e, ERR_UNSUPPORTED,
+                           "trigger '%.*s' has middleware, which is made of components with "
+                           "wasi:http/handler@0.3.0; ebb serves WASI 0.2 only; leave "
+                           "'dependencies.middleware' out",
+                           STR(t->id));
+        if (t->kind == APP_TRIGGER_HTTP && t->executor == APP_EXECUTOR_WAGI)
+            return err_set(e, ERR_UNSUPPORTED,
+                           "trigger '%.*s' has the executor \"wagi\" (CGI over a command module), "
+                           "which ebb does not run; build the component for wasi:http",
+                           STR(t->id));
+    }
+    return any || err_set(e, ERR_UNSUPPORTED, "the app has no http trigger, and ebb runs no other");
 }
 
 /* --- variables -------------------------------------------------------------------------------- */
@@ -259,8 +105,10 @@ static bool manifest_load(arena *a, const localapp_options *o, localapp *l, plac
 static bool read_variable_file(void *ctx, arena *a, str path, str *ret, err *e)
 {
     bytes b;
-    char z[PATH_MAX];
-    if (!path_z(path, z, e) || !file_load(a, z, VARIABLE_FILE_BYTES_MAX, &b, e))
+    char *z = arena_cstr(a, path);
+    if (!z)
+        return err_no_memory(e);
+    if (!file_load(a, z, VARIABLE_FILE_BYTES_MAX, &b, e))
         return false;
     *ret = (str){(const char *)b.p, b.n};
     return true;
@@ -292,6 +140,20 @@ static bool variables_resolve(arena *a, const app *the_app, variable_providers p
     return true;
 }
 
+/* --component-id: only these, and their triggers. */
+static bool components_retain(arena *a, const localapp_options *o, app *the_app, err *e)
+{
+    if (!o->components_count)
+        return true;
+    str *ids = ARENA_ARRAY(a, str, o->components_count);
+    if (!ids)
+        return err_no_memory(e);
+    for (size_t i = 0; i < o->components_count; i++)
+        ids[i] = str_from(o->components[i]);
+    return app_retain(a, the_app, ids, o->components_count, e) ? true
+                                                               : err_wrap(e, "--component-id");
+}
+
 static bool env_add(arena *a, const localapp_options *o, app *the_app, err *e)
 {
     for (size_t i = 0; i < o->env_count; i++) {
@@ -313,43 +175,124 @@ static bool env_add(arena *a, const localapp_options *o, app *the_app, err *e)
 
 /* --- artifacts -------------------------------------------------------------------------------- */
 
-static bool artifacts_make(arena *a, const localapp_options *o, const localapp *l, const place *at,
-                           config_component *out, err *e)
+/* The file that a source stands for, fetched if need be; *ret_digest is empty for a plain file. */
+static bool source_locate(arena *a, const localapp_options *o, const localapp_place *at, str cache,
+                          const app_component *c, str *ret, str *ret_digest, err *e)
 {
-    const app *the_app = l->app;
-    artifact *items = ARENA_ARRAY(a, artifact, the_app->components_count + 1);
-    size_t *index = ARENA_ARRAY(a, size_t, the_app->components_count + 1), n = 0;
-    if (!items || !index)
+    const app_source *s = &c->source;
+    *ret_digest = (str){0};
+    if (s->kind != APP_SOURCE_PATH)
+        return fetch_source(a, cache, c->id, s, o->insecure, o->progress, ret, ret_digest, e);
+    bool absolute = s->path.n && s->path.p[0] == '/';
+    *ret =
+        absolute ? arena_str(a, s->path) : arena_printf(a, "%.*s/%.*s", STR(at->dir), STR(s->path));
+    return ret->p ? true : err_no_memory(e);
+}
+
+/* A download that was kept is used only as what it was. */
+static bool digest_check(const artifact *item, str want, err *e)
+{
+    if (!want.n || str_eq(str_skip(want, 7), item->digest))
+        return true;
+    return err_set(e, ERR_INVALID,
+                   "component '%.*s': %.*s is damaged: it no longer has its digest; delete it",
+                   STR(item->label), STR(item->source));
+}
+
+bool localapp_artifacts(arena *a, const localapp_options *o, const localapp_place *at, app *x,
+                        str *ret_dirs, err *e)
+{
+    artifact *items = ARENA_ARRAY(a, artifact, x->components_count + 1);
+    str *digests = ARENA_ARRAY(a, str, x->components_count + 1), cache;
+    size_t *index = ARENA_ARRAY(a, size_t, x->components_count + 1), n = 0;
+    if (!items || !index || !digests)
         return err_no_memory(e);
-    for (size_t i = 0; i < the_app->components_count; i++) {
-        const app_component *c = &the_app->components[i];
+    if (!artifact_cache_dir(a, o->cache_dir, &cache, e))
+        return false;
+    for (size_t i = 0; i < x->components_count; i++) {
+        const app_component *c = &x->components[i];
         if (!c->is_used)
             continue;
-        if (c->source.kind != APP_SOURCE_PATH)
-            return err_set(e, ERR_UNSUPPORTED,
-                           "component '%.*s': only sources that are local files are served by now",
-                           STR(c->id));
-        bool absolute = c->source.path.n && c->source.path.p[0] == '/';
         items[n].label = c->id;
-        items[n].source = absolute
-                              ? arena_str(a, c->source.path)
-                              : arena_printf(a, "%.*s/%.*s", STR(at->dir), STR(c->source.path));
-        if (!items[n].source.p)
-            return err_no_memory(e);
+        if (!source_locate(a, o, at, cache, c, &items[n].source, &digests[n], e))
+            return false;
         index[n++] = i;
     }
-    str cache;
     engine *en;
     engine_config config = engine_config_default();
     config.compiler = true;
-    if (!artifact_cache_dir(a, o->cache_dir, &cache, e) || !engine_new(&config, &en, e))
+    if (!engine_new(&config, &en, e))
         return false;
     bool ok =
         artifact_ensure_all(a, cache, engine_fingerprint(en), items, n, o->jobs, o->progress, e);
     engine_free(en);
-    for (size_t i = 0; ok && i < n; i++)
-        out[index[i]].artifact = items[i].dir;
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = digest_check(&items[i], digests[i], e);
+        ret_dirs[index[i]] = items[i].dir;
+    }
     return ok;
+}
+
+static bool artifacts_make(arena *a, const localapp_options *o, const localapp *l,
+                           const localapp_place *at, config_component *out, err *e)
+{
+    str *dirs = ARENA_ARRAY(a, str, l->app->components_count + 1);
+    if (!dirs)
+        return err_no_memory(e);
+    if (!localapp_artifacts(a, o, at, l->app, dirs, e))
+        return false;
+    for (size_t i = 0; i < l->app->components_count; i++)
+        out[i].artifact = dirs[i];
+    return true;
+}
+
+/* --- what guests print ------------------------------------------------------------------------ */
+
+static bool follow_check(const localapp_options *o, const app *the_app, err *e)
+{
+    for (size_t i = 0; i < o->follow_count; i++)
+        if (!app_component_by_id(the_app, str_from(o->follow[i])))
+            return err_set(e, ERR_NOT_FOUND, "--follow %s: the app has no such component",
+                           o->follow[i]);
+    return true;
+}
+
+static bool is_followed(const localapp_options *o, str id)
+{
+    for (size_t i = 0; i < o->follow_count; i++)
+        if (str_eq(str_from(o->follow[i]), id))
+            return true;
+    return !o->silent && !o->follow_count;
+}
+
+/* The folder of log files: --log-dir, else logs/ in the state folder. None for a bare .wasm without
+ * either: nothing is written beside a file that only happens to lie there. */
+static bool logs_make(arena *a, const localapp_options *o, localapp *l, const localapp_place *at,
+                      const runtime_config *c, config_component *out, err *e)
+{
+    str dir, state = o->state_dir ? str_from(o->state_dir) : c->state_dir;
+    if (!follow_check(o, l->app, e))
+        return false;
+    for (size_t i = 0; i < l->app->components_count; i++)
+        out[i].follow = is_followed(o, l->app->components[i].id);
+    bool is_state = !o->log_dir && !c->log_dir.n;
+    if (!is_state)
+        dir = o->log_dir ? str_from(o->log_dir) : c->log_dir;
+    else if (o->state_dir || state.n)
+        dir = state.n ? arena_printf(a, "%.*s/logs", STR(state)) : (str){0};
+    else
+        dir = at->manifest.n ? arena_printf(a, "%.*s/.spin/logs", STR(at->dir)) : (str){0};
+    if (!dir.n)
+        return true;
+    if (!guestlog_dir_make(a, dir, o->truncate_logs, &l->config.log_dir, e)) {
+        if (!is_state ||
+            !app_warn(a, l->app, "guests' output is not written to files: %s", e->text))
+            return err_wrap(e, "--log-dir");
+        return true;
+    }
+    if (o->progress)
+        fprintf(o->progress, "Logging component stdio to \"%.*s/\"\n", STR(dir));
+    return true;
 }
 
 /* --- the runtime configuration ---------------------------------------------------------------- */
@@ -387,7 +330,7 @@ static bool configuration_load(arena *a, const localapp_options *o, localapp *l,
     return true;
 }
 
-static bool stores_make(arena *a, const localapp_options *o, localapp *l, const place *at,
+static bool stores_make(arena *a, const localapp_options *o, localapp *l, const localapp_place *at,
                         const configuration *c, err *e)
 {
     state_options so = {.app_dir = at->dir,
@@ -404,14 +347,10 @@ static bool stores_make(arena *a, const localapp_options *o, localapp *l, const 
 
 /* --- all of it -------------------------------------------------------------------------------- */
 
-static bool components_make(arena *a, const localapp_options *o, localapp *l, const place *at,
-                            variable_providers providers, uint64_t memory_max,
-                            config_component *out, err *e)
+static bool components_make(arena *a, const localapp_options *o, localapp *l,
+                            const localapp_place *at, variable_providers providers,
+                            uint64_t memory_max, config_component *out, err *e)
 {
-    _cleanup_fd_ int root = open(at->dir.p, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0)
-        return err_set_errno(e, "%s", at->dir.p);
-    files_fs fs = {&root, fs_stat, fs_list};
     _cleanup_(arena_fini) arena scratch;
     arena_init(&scratch, 256 * MIB);
     for (size_t i = 0; i < l->app->components_count; i++) {
@@ -420,25 +359,31 @@ static bool components_make(arena *a, const localapp_options *o, localapp *l, co
             continue;
         if (memory_max)
             c->settings.memory_bytes_max = memory_max;
+        if (o->request_timeout_ns)
+            c->settings.wall_time_max_ns = o->request_timeout_ns;
         if (!variables_resolve(a, l->app, providers, c, &out[i], e) ||
-            !files_expand(a, &scratch, &fs, at->manifest, c, &l->app->warnings, e) ||
-            !files_copy(a, l, root, c, &out[i], e))
+            !localfiles_make(a, &scratch, &l->files, at->dir.p, at->manifest, c, &l->app->warnings,
+                             &out[i], e))
             return false;
         arena_reset(&scratch);
     }
     return true;
 }
 
+void localapp_unload(localapp *l) { localfiles_remove(&l->files); }
+
 bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
 {
     localapp l = {0};
-    place at = {0};
+    localapp_place at = {0};
     app_pairs given = {0};
     *ret = l;
     configuration configured = {0};
-    if (!manifest_load(a, o, &l, &at, e) || !env_add(a, o, l.app, e) ||
-        !configuration_load(a, o, &l, &configured, e))
+    if (!localapp_find(a, o->from, &at, e) || !localapp_read(a, &at, o->profile, &l.app, e) ||
+        !components_retain(a, o, l.app, e) || !features_check(a, l.app, e) ||
+        !env_add(a, o, l.app, e) || !configuration_load(a, o, &l, &configured, e))
         return false;
+    l.files = (localfiles){.temp_base = o->temp_dir, .direct = o->direct_mounts};
     for (size_t i = 0; i < o->variables_count; i++)
         if (!variable_arg_parse(a, str_from(o->variables[i]), read_variable_file, NULL, &given, e))
             return err_wrap(e, "--variable");
@@ -457,7 +402,8 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     bool ok = variables_check(l.app, providers, &scratch, e) &&
               components_make(a, o, &l, &at, providers, memory_max, components, e) &&
               stores_make(a, o, &l, &at, &configured, e) &&
-              artifacts_make(a, o, &l, &at, components, e);
+              artifacts_make(a, o, &l, &at, components, e) &&
+              logs_make(a, o, &l, &at, &configured.config, components, e);
     if (!ok)
         localapp_unload(&l);
     else

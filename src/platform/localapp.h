@@ -4,8 +4,21 @@
 
 #include "app/variables.h"
 #include "platform/config.h"
+#include "platform/localfiles.h"
 
 #include <stdio.h>
+
+/* Where an app is. */
+typedef struct {
+    str dir;      /* its folder, absolute */
+    str manifest; /* path of the spin.toml as the user wrote it; empty: a bare component */
+    str wasm;     /* path of the bare component; empty: a manifest */
+} localapp_place;
+
+/* from: a spin.toml, a folder with one, or a .wasm; NULL: this folder. */
+bool localapp_find(arena *a, const char *from, localapp_place *ret, err *e);
+/* Reads the manifest, or makes an app around the component. profile: NULL for none. */
+bool localapp_read(arena *a, const localapp_place *at, const char *profile, app **ret, err *e);
 
 typedef struct {
     const char *from;       /* spin.toml, a folder with one, or a .wasm; NULL: this folder */
@@ -21,8 +34,19 @@ typedef struct {
     const char *const *statements; /* --sqlite arguments */
     size_t statements_count;
     const char *state_dir; /* NULL: .spin beside the manifest; "": keep nothing, in memory */
+    const char *const *components; /* --component-id: only these are served; none: all */
+    size_t components_count;
+    bool insecure;        /* certificates of registries are not checked */
+    const char *temp_dir; /* where copies of files are put; NULL: $TMPDIR or /tmp */
+    bool direct_mounts;   /* folders of `files` are seen as they are, not copied */
     bool allow_transient_write;
+    const char *log_dir; /* NULL: logs/ in the state folder; "": no files */
+    bool truncate_logs;
+    bool silent;               /* what guests print does not go to the terminal ... */
+    const char *const *follow; /* ... or only that of these components */
+    size_t follow_count;
     uint64_t memory_bytes_max; /* 0: as the manifest says */
+    ns request_timeout_ns;     /* 0: as the manifest says */
     unsigned jobs;             /* artifacts made at a time */
     FILE *progress;            /* NULL: silent */
 } localapp_options;
@@ -30,9 +54,14 @@ typedef struct {
 typedef struct {
     app *app;
     worker_config config;
-    char temp[256]; /* folder of the copied files; empty: none */
+    localfiles files;
 } localapp;
 
+/* Makes sure that the artifact of every used component exists; sources that are not files are
+ * fetched. ret_dirs is parallel to x->components. Of o, cache_dir, insecure, jobs and progress
+ * count. */
+bool localapp_artifacts(arena *a, const localapp_options *o, const localapp_place *at, app *x,
+                        str *ret_dirs, err *e);
 /* Everything is in the arena but the temporary folder. Warnings are in app->warnings. */
 bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e);
 /* Removes the temporary folder. */

@@ -14,5 +14,8 @@ int role_worker(int argc, char **argv);
 /* fd 3: control; fd 4: its settings (config.h), empty if nothing is stored. */
 int role_store(int argc, char **argv);
 
+/* fd 3: where the download goes; fd 4: messages. Arguments: fetch_role.c. */
+int role_fetch(int argc, char **argv);
+
 /* Writes e to fd as spawn_wait reads it; returns 1. */
 int role_fail(int fd, const err *e);

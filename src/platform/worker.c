@@ -38,6 +38,7 @@ typedef struct {
     calls calls;
     store_client *store; /* NULL: no component asks for a store */
     channel *control; /* brings channels to the store process; NULL: none, or the supervisor died */
+    bool hinted;      /* root_hint was given */
     buf info;         /* body of /.well-known/spin/info */
 } worker;
 
@@ -63,6 +64,19 @@ static void answer_static(worker *w, http_exchange *x, const app_static_response
     answer(x, s->status, fields, n, s->body);
 }
 
+/* Once, and only if "/" leads nowhere: most likely somebody tries the address that was printed. */
+static void root_hint(worker *w)
+{
+    route_match m;
+    if (w->hinted)
+        return;
+    w->hinted = true;
+    route_find(w->routes, S("/"), &m);
+    if (m.kind == ROUTE_NONE)
+        log_msg(LOG_WARN, "a request got 404, and the app has no route for '/'; 'Available Routes' "
+                          "at the start lists those it has");
+}
+
 static void on_request(void *user, http_exchange *x)
 {
     worker *w = user;
@@ -86,6 +100,8 @@ static void on_request(void *user, http_exchange *x)
         answer(x, 200, &json, 1, buf_str(&w->info));
         return;
     case ROUTE_NONE:
+        root_hint(w);
+        __attribute__((fallthrough));
     case ROUTE_RESERVED:
         call_id_next(&w->calls, id);
         call_refuse(x, id, 404, NULL);
@@ -204,6 +220,10 @@ static bool app_set_up(worker *w, err *e)
         w->hosted[i].chain = on_chained;
         w->hosted[i].chain_user = w;
     }
+    for (size_t i = 0; i < served->components_count; i++)
+        if (served->components[i].is_used &&
+            !guestlog_open(w->config.log_dir, served->components[i].id, &w->hosted[i].log, e))
+            return false;
     buf_init(&w->info, 1 * MIB);
     return route_table_build(&w->a, served, &w->routes, e) && app_info_write(served, &w->info, e);
 }
@@ -236,8 +256,11 @@ static bool files_restrict(worker *w, err *e)
     };
     size_t n = sizeof system_paths / sizeof *system_paths,
            components = w->config.app->components_count;
+    size_t mounts = 0;
+    for (size_t i = 0; i < components; i++)
+        mounts += w->config.components[i].mounts.n;
     sandbox_path *paths =
-        ARENA_ARRAY(&w->a, sandbox_path, n + 2 * components + 3 * w->config.network.tls_count);
+        ARENA_ARRAY(&w->a, sandbox_path, n + components + mounts + 3 * w->config.network.tls_count);
     bool enforced;
     if (!paths)
         return err_no_memory(e);
@@ -247,8 +270,8 @@ static bool files_restrict(worker *w, err *e)
         const config_component *c = &w->config.components[i];
         if (c->artifact.n)
             paths[n++].path = c->artifact;
-        if (c->assets.n)
-            paths[n++] = (sandbox_path){c->assets, w->config.allow_transient_write};
+        for (size_t k = 0; k < c->mounts.n; k++)
+            paths[n++] = (sandbox_path){c->mounts.at[k].value, w->config.allow_transient_write};
     }
     for (size_t i = 0; i < w->config.network.tls_count; i++) {
         const host_tls *t = &w->config.network.tls[i].tls;
@@ -292,9 +315,11 @@ static bool set_up(worker *w, err *e)
 static void tear_down(worker *w)
 {
     http_server_free(w->server);
-    for (size_t i = 0; i < w->config.app->components_count; i++)
+    for (size_t i = 0; i < w->config.app->components_count; i++) {
         if (!w->hosted[i].calls)
             hosted_unload(&w->hosted[i]);
+        guestlog_close(&w->hosted[i].log);
+    }
     calls_fini(&w->calls);
     if (w->control)
         channel_close(w->control);

@@ -1,4 +1,7 @@
 """Fixtures of the integration tests: the kitchens served once per number of workers."""
+import http.server
+import threading
+
 import pytest
 
 from harness import guest, serving, write_app
@@ -74,3 +77,56 @@ def kitchens(workers, tmp_path_factory):
 @pytest.fixture(params=LANGUAGES)
 def language(request):
     return request.param
+
+
+class FileServer:
+    """A web server on this machine with what a test puts into it."""
+
+    def __init__(self):
+        self.files, self.redirects, self.seen, self.token = {}, {}, [], None
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.answer(self)
+
+            def log_message(self, *args):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.host = f"127.0.0.1:{self.http.server_address[1]}"
+        self.url = f"http://{self.host}"
+        self.thread = threading.Thread(target=self.http.serve_forever)
+        self.thread.start()
+
+    def answer(self, request):
+        self.seen.append(request.path)
+        path = request.path.split("?")[0]
+        body = self.files.get(path)
+        if path.startswith("/v2/") and self.token and \
+                request.headers.get("authorization") != f"Bearer {self.token}":
+            request.send_response(401)
+            request.send_header("www-authenticate",
+                                f'Bearer realm="{self.url}/token",service="here",scope="pull"')
+            body = b""
+        elif path in self.redirects:
+            request.send_response(302)
+            request.send_header("location", self.redirects[path])
+            body = b""
+        else:
+            request.send_response(404 if body is None else 200)
+        request.send_header("content-length", str(len(body or b"")))
+        request.end_headers()
+        request.wfile.write(body or b"")
+
+    def close(self):
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+
+@pytest.fixture
+def file_server():
+    server = FileServer()
+    yield server
+    server.close()

@@ -18,10 +18,12 @@ static void round_trip(void **state)
     manifest_options mo = {.file = S("spin.toml")};
     arena_init(&a, 8 << 20);
     assert_true(manifest_read(&a, str_from(manifest), &mo, &in, &e));
+    app_pair mounts[] = {{S("/"), S("/tmp/assets")}};
     app_pair pairs[] = {{S("secret"), S("a\0b\"\n")}};
     str hosts[] = {S("https://example.com")};
     config_component component = {.artifact = S("/cache/x"),
-                                  .assets = S(""),
+                                  .mounts = {mounts, 1},
+                                  .follow = true,
                                   .variables = {pairs, 1},
                                   .outbound = {hosts, 1}};
     str ids[] = {S("one")};
@@ -38,6 +40,7 @@ static void round_trip(void **state)
                                    .blocks = {.at = &net, .n = 1, .has_private = true}},
                        .components = &component,
                        .log_format = LOG_JSON,
+                       .log_dir = S("/tmp/logs"),
                        .instances_max = 7},
                   got;
     buf out;
@@ -52,7 +55,10 @@ static void round_trip(void **state)
     assert_str(got.app->components[0].environment.at[0].value, "v");
     assert_str(got.app->triggers[0].route, "/a/...");
     assert_str(got.components[0].artifact, "/cache/x");
-    assert_int_equal(got.components[0].assets.n, 0);
+    assert_int_equal(got.components[0].mounts.n, 1);
+    assert_str(got.components[0].mounts.at[0].value, "/tmp/assets");
+    assert_true(got.components[0].follow);
+    assert_str(got.log_dir, "/tmp/logs");
     assert_true(str_eq(got.components[0].variables.at[0].value, pairs[0].value));
     assert_str(got.components[0].outbound.at[0], "https://example.com");
     assert_int_equal(got.network.limits.head_bytes_max, 9000);

@@ -1,0 +1,110 @@
+/* See guestlog.h. One writev per line to a descriptor with O_APPEND: the kernel keeps lines of
+ * different workers apart. It goes to the page cache, so a worker's loop does not wait for a disk.
+ */
+#include "platform/guestlog.h"
+
+#include "platform/spawn.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static bool make_dirs(char *path, err *e)
+{
+    for (char *at = path + 1;; at++) {
+        if (*at && *at != '/')
+            continue;
+        char was = *at;
+        *at = 0;
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+            return err_set_errno(e, "cannot make the folder %s", path);
+        *at = was;
+        if (!was)
+            return true;
+    }
+}
+
+static void empty_all(const char *dir)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return;
+    for (struct dirent *item; (item = readdir(d));) {
+        str name = str_from(item->d_name);
+        if (str_ends(name, S("_stdout.txt")) || str_ends(name, S("_stderr.txt"))) {
+            _cleanup_fd_ int fd =
+                openat(dirfd(d), item->d_name, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
+        }
+    }
+    closedir(d);
+}
+
+bool guestlog_dir_make(arena *a, str dir, bool truncate, str *ret, err *e)
+{
+    char *path = arena_cstr(a, dir);
+    if (!path)
+        return err_no_memory(e);
+    if (!make_dirs(path, e))
+        return false;
+    char *full = realpath(path, NULL);
+    if (!full)
+        return err_set_errno(e, "%s", path);
+    *ret = arena_str(a, str_from(full));
+    bool writable = access(full, W_OK) == 0;
+    free(full);
+    if (!ret->p)
+        return err_no_memory(e);
+    if (!writable)
+        return err_set_errno(e, "%s cannot be written to", path);
+    if (truncate)
+        empty_all(ret->p);
+    return true;
+}
+
+static bool file_open(str dir, str component, const char *stream, int *ret, err *e)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%.*s/%.*s_%s.txt", STR(dir), STR(component), stream);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return err_set(e, ERR_LIMIT, "the path of the log folder is too long");
+    *ret = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return *ret >= 0 ? true : err_set_errno(e, "%s", path);
+}
+
+bool guestlog_open(str dir, str component, guestlog *ret, err *e)
+{
+    guestlog l = {-1, -1};
+    *ret = l;
+    if (!dir.n)
+        return true;
+    if (!file_open(dir, component, "stdout", &l.out, e))
+        return false;
+    if (!file_open(dir, component, "stderr", &l.err, e)) {
+        guestlog_close(&l);
+        return false;
+    }
+    *ret = l;
+    return true;
+}
+
+void guestlog_close(guestlog *l)
+{
+    fd_close(&l->out);
+    fd_close(&l->err);
+}
+
+void guestlog_write(const guestlog *l, int stream, str line)
+{
+    int fd = stream == 1 ? l->out : l->err;
+    if (fd < 0)
+        return;
+    struct iovec parts[] = {{(void *)(line.n ? line.p : ""), line.n}, {"\n", 1}};
+    ssize_t n = writev(fd, parts, 2);
+    (void)n; /* a full disk must not stop a request */
+}
