@@ -1,7 +1,8 @@
 """C: wit-bindgen makes the bindings from a WIT world, clang-22 and Debian's wasi-libc the core
 module, 'wasm-tools component new' the component.
 
-Every tests/guests/c/NAME.c with a NAME.wit beside it, which holds a world NAME, is c-NAME.
+Every tests/guests/c/NAME.c with a NAME.wit beside it, which holds a world NAME, is c-NAME. An
+example may have several C files; its world is 'app'.
 """
 import functools
 import pathlib
@@ -28,18 +29,19 @@ def wit_bindgen():
     return home / "bin" / "wit-bindgen"
 
 
-def build(source, out):
+def build(sources, wit, out):
+    """sources: the C files; wit: a file with a world of its own name."""
     generator = wit_bindgen()
-    world = source.stem
+    world = wit.stem
     with tempfile.TemporaryDirectory() as tmp:
         tmp = pathlib.Path(tmp)
         (tmp / "wit").mkdir()
-        shutil.copy(source.with_suffix(".wit"), tmp / "wit")
+        shutil.copy(wit, tmp / "wit")
         (tmp / "wit" / "deps").symlink_to(WIT_DEPS)
         run(generator, "c", "--world", world, "--out-dir", tmp, tmp / "wit")
         run("clang-22", "--target=wasm32-wasi", "-mexec-model=reactor", "-std=gnu17", "-Oz", "-g0",
             "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-Wno-deprecated",
-            "-fuse-ld=lld", "-I", tmp, source, tmp / f"{world}.c",
+            "-fuse-ld=lld", "-I", tmp, *sources, tmp / f"{world}.c",
             tmp / f"{world}_component_type.o", "-Wl,--strip-debug",
             "-o", tmp / "core.wasm")
         component_new(tmp / "core.wasm", out)
@@ -53,8 +55,12 @@ def headers(source):
 
 def targets():
     tools = [run("clang-22", "--version"), run("wasm-tools", "--version"), WIT_BINDGEN]
-    found = [("hello", EXAMPLES / "hello/hello.c")]
-    found += [(f"c-{wit.stem}", wit.with_suffix(".c")) for wit in sorted(GUESTS.glob("c/*.wit"))]
-    for name, source in found:
-        yield Target(name, __file__, [source, source.with_suffix(".wit"), *headers(source)], tools,
-                     functools.partial(build, source))
+    hello = EXAMPLES / "hello/hello.c"
+    found = [("hello", [hello], hello.with_suffix(".wit"))]
+    found += [("example-c", sorted(EXAMPLES.glob("c/*.c")), EXAMPLES / "c/app.wit")]
+    found += [(f"c-{wit.stem}", [wit.with_suffix(".c")], wit)
+              for wit in sorted(GUESTS.glob("c/*.wit"))]
+    for name, sources, wit in found:
+        included = {header for source in sources for header in headers(source)}
+        yield Target(name, __file__, [*sources, wit, *sorted(included)], tools,
+                     functools.partial(build, sources, wit))

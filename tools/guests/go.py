@@ -1,7 +1,7 @@
 """Go: the stock toolchain builds a core module for WASI preview 1, which is given its world and
 made a component. The bindings are Go source of our own, in examples/go/wasi.
 
-Every folder of tests/guests/go with a main.go is a guest go-NAME.
+Every folder of tests/guests/go with a main.go is a guest go-NAME; examples/go is example-go.
 """
 import functools
 import os
@@ -11,6 +11,7 @@ import tempfile
 from kit import CACHE, EXAMPLES, GUESTS, WIT_DEPS, Target, component_new, run, venv
 
 FOLDER = GUESTS / "go"
+PARTS = ("app.wit", "go.mod", "main.go", "wasi", "wasihttp")  # of the example
 
 
 def toolchain():
@@ -39,8 +40,10 @@ def targets():
     go = str(toolchain() / "bin/go")
     versions = [run(go, "version", cwd="/", GOROOT=str(toolchain())),
                 run("wasm-tools", "--version")]
+    example, wit = EXAMPLES / "go", FOLDER / "wit/world.wit"
+    yield Target("example-go", __file__, [p for p in sorted(example.iterdir()) if p.name in PARTS],
+                 versions, functools.partial(build, example, example / "app.wit"))
     for main in sorted(FOLDER.glob("*/main.go")):
-        name, wit = main.parent.name, FOLDER / "wit/world.wit"
-        sources = [main.parent, wit, FOLDER / "go.mod", EXAMPLES / "go/wasi"]
-        yield Target(f"go-{name}", __file__, sources, versions,
+        sources = [main.parent, wit, FOLDER / "go.mod", example / "wasi"]
+        yield Target(f"go-{main.parent.name}", __file__, sources, versions,
                      functools.partial(build, main.parent, wit))

@@ -1,8 +1,9 @@
 """Rust: Debian's cargo and rustc. Debian has no standard library for WASI, so it is built from
 rust-web-src (-Zbuild-std) against Debian's wasi-libc, in a sysroot made of links.
 
-Every member of the workspace tests/guests/rust is a guest rust-NAME. They share a target folder, so
-what they have in common is compiled once.
+Every member of the workspace tests/guests/rust is a guest rust-NAME. Examples are packages of their
+own; here they are built as further members, so that one list of pinned versions holds for all. They
+share a target folder, so what they have in common is compiled once.
 """
 import functools
 import pathlib
@@ -10,9 +11,10 @@ import re
 import shutil
 import tempfile
 
-from kit import CACHE, GUESTS, Target, component_new, made_whole, run
+from kit import CACHE, EXAMPLES, GUESTS, Target, component_new, made_whole, run
 
 WORKSPACE = GUESTS / "rust"
+EXAMPLE_FOLDERS = {"example": EXAMPLES / "rust", "example-back": EXAMPLES / "mixed/back"}
 
 
 def sysroot():
@@ -63,6 +65,8 @@ def build(package, out):
     work = CACHE / "guests" / "rust-work"
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(WORKSPACE, work)
+    for name, folder in EXAMPLE_FOLDERS.items():
+        shutil.copytree(folder, work / name)
     (work / "Cargo.lock").write_text(cargo_lock())
     run("/usr/bin/cargo", "build", "--release", "--locked", "-p", package,
         "--target", "wasm32-wasip1", "-Zbuild-std=std,panic_abort",
@@ -74,7 +78,10 @@ def build(package, out):
 
 def targets():
     more = [run("/usr/bin/rustc", "--version"), run("wasm-tools", "--version"), locked_packages()]
-    for manifest in sorted(WORKSPACE.glob("*/Cargo.toml")):
-        package = manifest.parent.name
-        yield Target(f"rust-{package}", __file__, [manifest.parent, WORKSPACE / "Cargo.toml"], more,
-                     functools.partial(build, package))
+    packages = [(f"rust-{m.parent.name}", m.parent.name, m.parent)
+                for m in sorted(WORKSPACE.glob("*/Cargo.toml"))]
+    packages += [("example-rust", "example", EXAMPLE_FOLDERS["example"]),
+                 ("example-mixed-back", "example-back", EXAMPLE_FOLDERS["example-back"])]
+    for name, package, folder in packages:
+        sources = [folder / "Cargo.toml", folder / "src", WORKSPACE / "Cargo.toml"]
+        yield Target(name, __file__, sources, more, functools.partial(build, package))

@@ -28,59 +28,59 @@ type Request struct{ handle int32 }
 var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 
 func (r Request) Method() string {
-	var s Slot
-	requestMethod(r.handle, s.At())
-	if n := int(s.U8(0)); n < len(methods) {
+	var s slot
+	requestMethod(r.handle, s.at())
+	if n := int(s.u8(0)); n < len(methods) {
 		return methods[n]
 	}
-	return s.Text(4)
+	return s.text(4)
 }
 
 func (r Request) PathWithQuery() string {
-	var s Slot
-	requestPath(r.handle, s.At())
-	if s.U8(0) == 0 {
+	var s slot
+	requestPath(r.handle, s.at())
+	if s.u8(0) == 0 {
 		return "/"
 	}
-	return s.Text(4)
+	return s.text(4)
 }
 
 func (r Request) Authority() string {
-	var s Slot
-	requestAuthority(r.handle, s.At())
-	if s.U8(0) == 0 {
+	var s slot
+	requestAuthority(r.handle, s.at())
+	if s.u8(0) == 0 {
 		return ""
 	}
-	return s.Text(4)
+	return s.text(4)
 }
 
 func (r Request) Scheme() string {
-	var s Slot
-	requestScheme(r.handle, s.At())
+	var s slot
+	requestScheme(r.handle, s.at())
 	switch {
-	case s.U8(0) == 0:
+	case s.u8(0) == 0:
 		return ""
-	case s.U8(4) == 0:
+	case s.u8(4) == 0:
 		return "http"
-	case s.U8(4) == 1:
+	case s.u8(4) == 1:
 		return "https"
 	}
-	return s.Text(8)
+	return s.text(8)
 }
 
 func (r Request) Fields() []Field { return entries(requestHeaders(r.handle)) }
 
 // Body may be asked for once. Close it after reading.
 func (r Request) Body() io.ReadCloser {
-	var s Slot
-	requestConsume(r.handle, s.At())
-	return newBody(int32(s.U32(4)))
+	var s slot
+	requestConsume(r.handle, s.at())
+	return newBody(int32(s.u32(4)))
 }
 
 func entries(fields int32) []Field {
-	var s Slot
-	fieldsEntries(fields, s.At())
-	list := unsafe.Slice((*[4]uint32)(unsafe.Pointer(uintptr(s.U32(0)))), s.U32(4))
+	var s slot
+	fieldsEntries(fields, s.at())
+	list := unsafe.Slice((*[4]uint32)(unsafe.Pointer(uintptr(s.u32(0)))), s.u32(4))
 	found := make([]Field, len(list))
 	for i, e := range list {
 		found[i] = Field{textAt(e[0], e[1]), textAt(e[2], e[3])}
@@ -92,19 +92,19 @@ func entries(fields int32) []Field {
 type bodyReader struct{ body, stream int32 }
 
 func newBody(body int32) io.ReadCloser {
-	var s Slot
-	bodyStream(body, s.At())
-	return &bodyReader{body, int32(s.U32(4))}
+	var s slot
+	bodyStream(body, s.at())
+	return &bodyReader{body, int32(s.u32(4))}
 }
 
 // Read waits for some bytes, not for as many as fit.
 func (b *bodyReader) Read(p []byte) (int, error) {
-	var s Slot
-	streamRead(b.stream, uint64(min(len(p), 16<<10)), s.At())
-	if s.U8(0) != 0 {
+	var s slot
+	streamRead(b.stream, uint64(min(len(p), 16<<10)), s.at())
+	if s.u8(0) != 0 {
 		return 0, streamError(&s, io.EOF)
 	}
-	return copy(p, unsafe.Slice((*byte)(unsafe.Pointer(uintptr(s.U32(4)))), s.U32(8))), nil
+	return copy(p, unsafe.Slice((*byte)(unsafe.Pointer(uintptr(s.u32(4)))), s.u32(8))), nil
 }
 
 func (b *bodyReader) Close() error {
@@ -114,13 +114,13 @@ func (b *bodyReader) Close() error {
 }
 
 // streamError is what the host says of a stream: that it was closed, or why it broke.
-func streamError(s *Slot, closed error) error {
-	if s.U8(4) != 0 {
+func streamError(s *slot, closed error) error {
+	if s.u8(4) != 0 {
 		return closed
 	}
-	broken := int32(s.U32(8))
-	errorText(broken, s.At())
-	text := s.Text(0)
+	broken := int32(s.u32(8))
+	errorText(broken, s.at())
+	text := s.text(0)
 	errorDrop(broken)
 	return errors.New(text)
 }
@@ -134,9 +134,9 @@ type Responder struct{ handle int32 }
 func (r Responder) Respond(status int, fields []Field) io.WriteCloser {
 	response := responseNew(newFields(fields))
 	responseStatus(response, int32(status))
-	var s Slot
-	responseBody(response, s.At())
-	body := int32(s.U32(4))
+	var s slot
+	responseBody(response, s.at())
+	body := int32(s.u32(4))
 	outparamSet(r.handle, 0, response, 0, 0, 0, 0, 0, 0)
 	return newWriter(body)
 }
@@ -144,10 +144,10 @@ func (r Responder) Respond(status int, fields []Field) io.WriteCloser {
 func newFields(fields []Field) int32 {
 	handle := fieldsNew()
 	for _, f := range fields {
-		var s Slot
+		var s slot
 		name, nameLen := ptr(f.Name)
 		value, valueLen := ptr(f.Value)
-		fieldsAppend(handle, name, nameLen, value, valueLen, s.At())
+		fieldsAppend(handle, name, nameLen, value, valueLen, s.at())
 	}
 	return handle
 }
@@ -155,9 +155,9 @@ func newFields(fields []Field) int32 {
 type bodyWriter struct{ body, stream int32 }
 
 func newWriter(body int32) *bodyWriter {
-	var s Slot
-	bodyWrite(body, s.At())
-	return &bodyWriter{body, int32(s.U32(4))}
+	var s slot
+	bodyWrite(body, s.at())
+	return &bodyWriter{body, int32(s.u32(4))}
 }
 
 // Write returns when the host has taken and flushed the bytes.
@@ -166,9 +166,9 @@ func (b *bodyWriter) Write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
 		part := p[done:min(done+most, len(p))]
-		var s Slot
-		streamWrite(b.stream, unsafe.Pointer(unsafe.SliceData(part)), uint32(len(part)), s.At())
-		if s.U8(0) != 0 {
+		var s slot
+		streamWrite(b.stream, unsafe.Pointer(unsafe.SliceData(part)), uint32(len(part)), s.at())
+		if s.u8(0) != 0 {
 			return done, streamError(&s, io.ErrClosedPipe)
 		}
 		done += len(part)
@@ -178,8 +178,8 @@ func (b *bodyWriter) Write(p []byte) (int, error) {
 
 func (b *bodyWriter) Close() error {
 	outputDrop(b.stream)
-	var s Slot
-	outgoingFinish(b.body, 0, 0, s.At())
+	var s slot
+	outgoingFinish(b.body, 0, 0, s.at())
 	return errorCode(&s, 0)
 }
 
@@ -213,14 +213,14 @@ func Send(method, scheme, authority, path string, fields []Field, body io.Reader
 	text, n = ptr(authority)
 	outgoingAuthority(request, 1, text, n)
 
-	var s Slot
-	outgoingBody(request, s.At())
-	writer := newWriter(int32(s.U32(4)))
-	send(request, 0, 0, s.At())
+	var s slot
+	outgoingBody(request, s.at())
+	writer := newWriter(int32(s.u32(4)))
+	send(request, 0, 0, s.at())
 	if err := errorCode(&s, 0); err != nil {
 		return nil, err
 	}
-	future := int32(s.U32(8))
+	future := int32(s.u32(8))
 	defer futureDrop(future)
 	if body != nil {
 		if _, err := io.Copy(writer, body); err != nil {
@@ -234,15 +234,15 @@ func Send(method, scheme, authority, path string, fields []Field, body io.Reader
 	ready := futureSubscribe(future)
 	pollableBlock(ready)
 	pollableDrop(ready)
-	futureGet(future, s.At()) // option of result of result
+	futureGet(future, s.at()) // option of result of result
 	if err := errorCode(&s, 16); err != nil {
 		return nil, err
 	}
-	response := int32(s.U32(24))
+	response := int32(s.u32(24))
 	answer := &Response{Status: int(answerStatus(response) & 0xffff)}
 	answer.Fields = entries(answerHeaders(response))
-	answerConsume(response, s.At())
-	answer.Body = newBody(int32(s.U32(4)))
+	answerConsume(response, s.at())
+	answer.Body = newBody(int32(s.u32(4)))
 	answerDrop(response)
 	return answer, nil
 }
@@ -262,9 +262,9 @@ var errorNames = strings.Fields(`DNS-timeout DNS-error destination-not-found
 	configuration-error internal-error`)
 
 // errorCode reads a result at the offset whose error is an error-code, eight bytes further on.
-func errorCode(s *Slot, offset int) error {
-	if s.U8(offset) == 0 {
+func errorCode(s *slot, offset int) error {
+	if s.u8(offset) == 0 {
 		return nil
 	}
-	return fmt.Errorf("wasi:http: %s", errorNames[s.U8(offset+8)])
+	return fmt.Errorf("wasi:http: %s", errorNames[s.u8(offset+8)])
 }

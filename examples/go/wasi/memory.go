@@ -41,22 +41,22 @@ func cabiRealloc(old unsafe.Pointer, oldSize, align, size uint32) unsafe.Pointer
 	return unsafe.Pointer(&area[start])
 }
 
-// A Slot holds what a host function returns through a pointer: at most 64 bytes.
-type Slot [8]uint64
+// A slot holds what a host function returns through a pointer: at most 64 bytes.
+type slot [8]uint64
 
-// At is where the host is to write its result; what an earlier call returned is gone.
-func (s *Slot) At() unsafe.Pointer {
+// at is where the host is to write its result; what an earlier call returned is gone.
+func (s *slot) at() unsafe.Pointer {
 	used = 0
-	*s = Slot{}
+	*s = slot{}
 	return unsafe.Pointer(s)
 }
 
-func (s *Slot) U8(offset int) uint8   { return *(*uint8)(unsafe.Add(unsafe.Pointer(s), offset)) }
-func (s *Slot) U32(offset int) uint32 { return *(*uint32)(unsafe.Add(unsafe.Pointer(s), offset)) }
+func (s *slot) u8(offset int) uint8   { return *(*uint8)(unsafe.Add(unsafe.Pointer(s), offset)) }
+func (s *slot) u32(offset int) uint32 { return *(*uint32)(unsafe.Add(unsafe.Pointer(s), offset)) }
 
-// Text copies the string or list of bytes whose address and length are at the offset.
-func (s *Slot) Text(offset int) string {
-	return textAt(s.U32(offset), s.U32(offset+4))
+// text copies the string or list of bytes whose address and length are at the offset.
+func (s *slot) text(offset int) string {
+	return textAt(s.u32(offset), s.u32(offset+4))
 }
 
 func textAt(address, length uint32) string {

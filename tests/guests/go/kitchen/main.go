@@ -73,10 +73,10 @@ func kitchen(request wasi.Request, to wasi.Responder) {
 			answer(to, 404, "no such variable")
 		}
 	case "variable":
-		if value, problem := variable(argument); problem == "" {
+		if value, err := wasi.Variable(argument); err == nil {
 			answer(to, 200, value)
 		} else {
-			answer(to, 404, problem)
+			answer(to, 404, err.Error())
 		}
 	case "file":
 		text, err := os.ReadFile("/" + strings.TrimLeft(argument, "/"))
