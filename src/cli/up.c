@@ -341,6 +341,9 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     u.l = &l;
     l.config.network = network;
     l.config.instances_max = instances;
+    l.config.stub_imports = options_get(o, "test-stub-imports")->given;
+    if (l.config.stub_imports)
+        fprintf(stderr, "ebb: warning: imports that ebb does not offer trap when called\n");
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
@@ -405,6 +408,7 @@ int cli_up(int argc, char **argv)
         {"truncate-logs", 0, OPTION_FLAG, NULL, "empty those files first"},
         {"follow", 0, OPTION_REPEAT, "ID", "print only these components' output"},
         {"quiet", 'q', OPTION_FLAG, NULL, "print no component's output", NULL, "sh"},
+        {"test-stub-imports", 0, OPTION_FLAG, NULL, NULL}, /* for tests: see config.h */
         {"log-format", 0, OPTION_VALUE, "FORMAT", "text or json [text]"},
         {"format", 0, OPTION_VALUE, "FORMAT", "of the routes printed when ready: plain or json"},
         {"json", 0, OPTION_FLAG, NULL, "the same as --format json"},

@@ -22,6 +22,9 @@ typedef struct {
     log_format log_format;
     bool allow_transient_write;
     str log_dir; /* of files with what guests print (guestlog.h); empty: none */
+    /* For tests alone: a component whose imports the host does not offer is loaded all the same,
+     * and traps when it calls one. */
+    bool stub_imports;
     uint32_t instances_max;
     network_config network;
     /* Key-value stores by number; what a component may open is in its part of app. */

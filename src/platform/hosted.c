@@ -174,10 +174,17 @@ static bool host_component_make(hosted *h, err *e)
     return preopens_make(h, e);
 }
 
+static bool bind(hosted *h, err *e)
+{
+    const host_missing *missing;
+    size_t count;
+    bool stub = h->all->stub_imports;
+    return host_bind(&h->a, &h->plan, &h->binding, stub ? &missing : NULL, &count, e);
+}
+
 static bool load(hosted *h, engine *en, err *e)
 {
-    if (!artifact_plan(&h->a, h->config->artifact, &h->plan, e) ||
-        !host_bind(&h->a, &h->plan, &h->binding, NULL, NULL, e) ||
+    if (!artifact_plan(&h->a, h->config->artifact, &h->plan, e) || !bind(h, e) ||
         !host_http_handler(&h->plan, &h->unit, &h->lift, e) || !host_component_make(h, e))
         return false;
     h->modules = ARENA_ARRAY(&h->a, engine_module *, h->plan.units_count);
