@@ -16,7 +16,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { SPARE_MAX = 64 };
+enum { SPARE_MAX = 64, SCRATCH_KEPT_BYTES_MAX = 16 << 10 };
 
 /* Spare guests of this process (one thread). */
 static guest *spare;
@@ -96,9 +96,12 @@ void guest_free(guest *g)
     pool memory = g->pool;
     arena scratch = g->scratch;
     pool_reset(&memory);
-    arena_fini(&scratch);
+    arena_reset(&scratch);
+    if (scratch.used_bytes > SCRATCH_KEPT_BYTES_MAX)
+        arena_fini(&scratch);
     if (spare_count >= SPARE_MAX) {
         pool_fini(&memory);
+        arena_fini(&scratch);
         free(g);
         return;
     }

@@ -253,6 +253,57 @@ static void memory_failures(void **state)
     }
 }
 
+static void memory_failures_in_checking(void **state)
+{
+    static const char *const names[] = {"twice.wasm", "shim.wasm",   "async.wasm",
+                                        "donut.wasm", "relift.wasm", "callback.wasm"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        bytes b = file(names[k]);
+        bool done = false;
+        for (size_t n = 1; !done; n++) {
+            arena scratch;
+            arena_init(&scratch, 64 * MIB);
+            alloc_fail_after(n);
+            bool ok = component_check(&scratch, b, &e);
+            done = alloc_fail_after(0) < n;
+            assert_true(ok || (e.code == ERR_NO_MEMORY && !done));
+            arena_fini(&scratch);
+        }
+    }
+}
+
+/* Where a rule refuses, running out of memory first says so and nothing else. */
+static void memory_failures_before_refusals(void **state)
+{
+    FILE *f = fopen("tests/component/rules.txt", "r");
+    static char line[1 << 16], hex[1 << 16];
+    static uint8_t data[1 << 15];
+    char kind[20];
+    unsigned number, cases = 0;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%19s %u %65535s", kind, &number, hex) != 3 || strcmp(kind, "refused"))
+            continue;
+        size_t size = strlen(hex) / 2;
+        for (size_t i = 0; i < size; i++)
+            sscanf(hex + 2 * i, "%2hhx", &data[i]);
+        bool done = false;
+        for (size_t n = 1; !done; n++) {
+            arena scratch;
+            link_plan plan;
+            arena_init(&scratch, 64 * MIB);
+            alloc_fail_after(n);
+            assert_false(component_link(&scratch, (bytes){data, size}, &plan, &e));
+            done = alloc_fail_after(0) < n;
+            assert_true(!done || e.code != ERR_NO_MEMORY);
+            arena_fini(&scratch);
+        }
+        cases++;
+    }
+    fclose(f);
+    assert_true(cases > 40);
+}
+
 /* -- hostile sizes: bytes are made here */
 
 static buf out;
@@ -482,6 +533,8 @@ int main(void)
         T(rules),
         T(cut_and_changed),
         T(memory_failures),
+        T(memory_failures_in_checking),
+        T(memory_failures_before_refusals),
         T(doubling_types),
         T(too_much_to_compare),
         T(doubling_instances),

@@ -123,6 +123,38 @@ static void deep_types_are_refused(void **state)
     error_contains("", text, "nested more than");
 }
 
+/* Every allocation in turn fails, of parsing and of writing back: an error, and nothing lost. */
+static void memory_may_fail_anywhere(void **state)
+{
+    static const char text[] =
+        "use wasi:io/error@0.2.0.{error, n as m}; record r { a: u8, b: m }"
+        "variant v { c, d(r), e(list<string>) } flags f { x, y }"
+        "enum g { h, i } type k = tuple<v, f, g, option<error>>; resource q;";
+    static const char func[] = "func(self: borrow<q>, k: k, r: result<r, error>) -> list<q>";
+    wit_types warm; /* what `use` names is parsed once */
+    assert_true(wit_types_parse(&a, S("t:t/t@0.2.0"), S(text), find_io, NULL, &warm, &e));
+    bool ok = false;
+    for (size_t n = 1; !ok; n++) {
+        arena inner;
+        wit_types t = {.count = 77};
+        functype f = {.params_count = 77};
+        str out = {0};
+        arena_init(&inner, 1 << 20);
+        alloc_fail_after(n);
+        bool typed = wit_types_parse(&inner, S("t:t/t@0.2.0"), S(text), find_io, NULL, &t, &e);
+        bool parsed = typed && wit_functype_parse(&inner, &t, S(func), &f, &e);
+        if (parsed)
+            out = functype_text(&inner, &f);
+        ok = alloc_fail_after(0) < n;
+        assert_true(parsed || e.code == ERR_NO_MEMORY);
+        assert_true(typed || t.count == 77);
+        assert_true(parsed || f.params_count == 77);
+        assert_true(!ok || str_starts(out, S("func(self: borrow<q>, k: tuple<")));
+        arena_fini(&inner);
+        assert_true(n < 10000);
+    }
+}
+
 int main(void)
 {
     arena_init(&a, 1 << 20);
@@ -132,6 +164,7 @@ int main(void)
         cmocka_unit_test(bare_forms),
         cmocka_unit_test(errors_say_where),
         cmocka_unit_test(deep_types_are_refused),
+        cmocka_unit_test(memory_may_fail_anywhere),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     arena_fini(&a);
