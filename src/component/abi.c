@@ -3,6 +3,7 @@
  * shrunk afterwards. Sources in guest memory are read bytewise: they have no host alignment. */
 #include "component/abi.h"
 
+/* CanonicalABI.md "Loading": load_string_from_range. */
 abi_string abi_string_span(string_encoding encoding, uint32_t tagged_units)
 {
     abi_string s = {.encoding = encoding, .units = tagged_units};
@@ -73,6 +74,7 @@ static uint32_t utf8_get(str s, size_t *i)
            (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3fu);
 }
 
+/* CanonicalABI.md "Storing": store_utf16_to_utf8. */
 bool abi_utf16_to_utf8(const uint8_t *src, size_t units, char *dst, size_t *ret_n)
 {
     size_t n = 0;
@@ -92,6 +94,7 @@ bool abi_utf16_to_utf8(const uint8_t *src, size_t units, char *dst, size_t *ret_
     return true;
 }
 
+/* CanonicalABI.md "Storing": store_latin1_to_utf8. */
 size_t abi_latin1_to_utf8(const uint8_t *src, size_t n, char *dst)
 {
     size_t out = 0;
@@ -106,6 +109,7 @@ static void unit_put(uint8_t *dst, size_t i, uint32_t unit)
     dst[2 * i + 1] = (uint8_t)(unit >> 8);
 }
 
+/* CanonicalABI.md "Storing": store_utf8_to_utf16. */
 size_t abi_utf8_to_utf16(str s, uint8_t *dst)
 {
     size_t n = 0;
@@ -136,6 +140,7 @@ bool abi_utf8_is_latin1(str s, size_t *ret_n)
     return true;
 }
 
+/* CanonicalABI.md "Storing": store_string_to_latin1_or_utf16. */
 void abi_utf8_to_latin1(str s, uint8_t *dst)
 {
     size_t n = 0;

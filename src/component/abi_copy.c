@@ -32,6 +32,7 @@ static bool work(abi_copier *c, uint64_t n)
 
 /* --- places -------------------------------------------------------------------------------- */
 
+/* CanonicalABI.md "Loading": load_int. */
 static uint64_t load(const abi_side *s, abi_place p, uint32_t n)
 {
     uint64_t v = 0;
@@ -42,6 +43,7 @@ static uint64_t load(const abi_side *s, abi_place p, uint32_t n)
     return v;
 }
 
+/* CanonicalABI.md "Storing": store_int. */
 static void store(const abi_side *s, abi_place p, uint32_t n, uint64_t v)
 {
     if (p.flat)
@@ -173,6 +175,8 @@ static uint64_t measure(string_form from, const uint8_t *p, size_t n, string_for
     return total;
 }
 
+/* CanonicalABI.md "Storing": store_string_copy, store_string_to_utf8,
+ * store_utf8_to_utf16, store_string_to_latin1_or_utf16. */
 static bool transcode(abi_copier *c, string_form from, uint32_t src, size_t n, string_form to,
                       uint32_t dst, size_t dst_n)
 {
@@ -193,7 +197,8 @@ static bool transcode(abi_copier *c, string_form from, uint32_t src, size_t n, s
     return true;
 }
 
-/* load_string_from_range: range and encoding. */
+/* CanonicalABI.md "Loading".
+ * load_string_from_range: range and encoding. */
 static bool string_check(abi_copier *c, uint32_t at, const abi_string *s)
 {
     size_t n;
@@ -214,7 +219,8 @@ static bool string_check(abi_copier *c, uint32_t at, const abi_string *s)
     return !problem || trap(c, problem);
 }
 
-/* load_string, store_string. */
+/* CanonicalABI.md "Loading", "Storing".
+ * load_string, store_string. */
 static bool copy_string(abi_copier *c, uint32_t at, uint32_t units, uint32_t *ret_at,
                         uint32_t *ret_units)
 {
@@ -275,6 +281,8 @@ static bool type_is_plain(const type *t)
     }
 }
 
+/* CanonicalABI.md "Loading", "Storing": load_list_from_valid_range,
+ * store_list_into_valid_range. */
 static bool copy_elements(abi_copier *c, const type *elem, uint32_t n, abi_place src, abi_place dst)
 {
     if (!src.flat && !dst.flat && type_is_plain(elem)) {
@@ -290,7 +298,8 @@ static bool copy_elements(abi_copier *c, const type *elem, uint32_t n, abi_place
     return true;
 }
 
-/* load_list, store_list. */
+/* CanonicalABI.md "Loading", "Storing".
+ * load_list, store_list. */
 static bool copy_list(abi_copier *c, const type *elem, uint32_t at, uint32_t n, uint32_t *ret_at)
 {
     uint64_t size = (uint64_t)n * elem->size;
@@ -322,6 +331,7 @@ static bool copy_span(abi_copier *c, const type *t, abi_place src, abi_place dst
 
 static uint32_t align_to(uint32_t at, uint32_t align) { return (at + align - 1) & ~(align - 1); }
 
+/* CanonicalABI.md "Loading", "Storing": load_record, store_record. */
 static bool copy_fields(abi_copier *c, const type_field *fields, uint32_t n, abi_place src,
                         abi_place dst)
 {
@@ -344,6 +354,8 @@ static const type *case_payload(const type *t, uint32_t k)
     return t->fields[k].type;
 }
 
+/* CanonicalABI.md "Loading", "Storing": load_variant, store_variant; lift_flat_variant,
+ * lower_flat_variant. */
 static bool copy_variant(abi_copier *c, const type *t, abi_place src, abi_place dst)
 {
     uint32_t size = type_discriminant_size(t);
@@ -358,13 +370,15 @@ static bool copy_variant(abi_copier *c, const type *t, abi_place src, abi_place 
            abi_copy(c, payload, place_at(src, 1, t->payload_at), place_at(dst, 1, t->payload_at));
 }
 
-/* A signed number of n bytes as a core value. */
+/* CanonicalABI.md "Flat Lowering": lower_flat_signed.
+ * A signed number of n bytes as a core value. */
 static uint64_t sign_extend(uint64_t v, uint32_t n)
 {
     uint64_t sign = UINT64_C(1) << (8 * n - 1);
     return ((v ^ sign) - sign) & (n == 8 ? UINT64_MAX : UINT32_MAX);
 }
 
+/* CanonicalABI.md "Loading": convert_i32_to_char. */
 static bool copy_char(abi_copier *c, abi_place src, abi_place dst)
 {
     uint32_t v = (uint32_t)load(&c->src, src, 4);
@@ -374,6 +388,7 @@ static bool copy_char(abi_copier *c, abi_place src, abi_place dst)
     return true;
 }
 
+/* CanonicalABI.md "Loading", "Storing": lift_own, lift_borrow, lower_own, lower_borrow. */
 static bool copy_handle(abi_copier *c, const type *t, abi_place src, abi_place dst)
 {
     uint32_t index;
@@ -385,6 +400,8 @@ static bool copy_handle(abi_copier *c, const type *t, abi_place src, abi_place d
     return true;
 }
 
+/* CanonicalABI.md "Loading", "Storing", "Flat Lifting", "Flat Lowering": load, store,
+ * lift_flat, lower_flat. */
 bool abi_copy(abi_copier *c, const type *t, abi_place src, abi_place dst)
 {
     uint64_t v;
@@ -437,6 +454,7 @@ bool abi_copy(abi_copier *c, const type *t, abi_place src, abi_place dst)
     return trap(c, "streams, futures and error contexts are not supported in this call");
 }
 
+/* CanonicalABI.md "Lifting and Lowering Values": the parameters as a tuple. */
 void abi_params_layout(const functype *f, uint32_t *ret_size, uint32_t *ret_align)
 {
     uint32_t at = 0, align = 1;
@@ -449,6 +467,7 @@ void abi_params_layout(const functype *f, uint32_t *ret_size, uint32_t *ret_alig
     *ret_align = align;
 }
 
+/* CanonicalABI.md "Lifting and Lowering Values": lift_flat_values, lower_flat_values. */
 bool abi_copy_params(abi_copier *c, const functype *f, uint64_t *src, bool src_spilled,
                      uint64_t *dst, bool dst_spilled)
 {
@@ -470,6 +489,8 @@ bool abi_copy_params(abi_copier *c, const functype *f, uint64_t *src, bool src_s
     return copy_fields(c, f->params, f->params_count, from, to);
 }
 
+/* CanonicalABI.md "Lifting and Lowering Values": lift_flat_values, lower_flat_values of
+ * the result. */
 bool abi_copy_result(abi_copier *c, const functype *f, uint64_t *src, bool src_spilled,
                      uint64_t *dst, bool dst_spilled)
 {

@@ -5,6 +5,7 @@
  * written down as operations (def.h), so that instantiating it later needs no checks. */
 #include "component/check.h"
 
+/* Binary.md "Component Definitions": preamble. */
 static bool preamble_read(linker *l, reader *r, bool component)
 {
     static const uint8_t magic[4] = {0, 'a', 's', 'm'};
@@ -32,6 +33,7 @@ static bool preamble_read(linker *l, reader *r, bool component)
     return reader_fail(r, l->e, ERR_INVALID, "unknown binary version 0x%x", version);
 }
 
+/* Binary.md "Component Definitions": core module section. */
 static bool module_read(linker *l, reader *r, scope *s)
 {
     op o = {.kind = OP_CORE_MODULE};
@@ -45,7 +47,8 @@ static bool module_read(linker *l, reader *r, scope *s)
     return scope_add(l, s, &e) && scope_op(l, s, &o);
 }
 
-/* Recursion: at most COMPONENT_DEPTH_MAX. */
+/* Binary.md "Component Definitions": component section.
+ * Recursion: at most COMPONENT_DEPTH_MAX. */
 static bool nested_read(linker *l, reader *r, scope *parent)
 {
     op o = {.kind = OP_COMPONENT};
@@ -67,6 +70,7 @@ static bool nested_read(linker *l, reader *r, scope *parent)
     return ctype_finish(l, e.type) && scope_add(l, parent, &e) && scope_op(l, parent, &o);
 }
 
+/* Binary.md "Component Definitions": core custom section. */
 static bool custom_read(linker *l, reader *r, scope *s)
 {
     str name;
@@ -76,6 +80,7 @@ static bool custom_read(linker *l, reader *r, scope *s)
     return true;
 }
 
+/* Binary.md "Start Definitions". */
 static bool start_read(linker *l, reader *r, scope *s)
 {
     return link_fail(l, ERR_UNSUPPORTED,
@@ -83,6 +88,7 @@ static bool start_read(linker *l, reader *r, scope *s)
                      "supported");
 }
 
+/* Binary.md "Value Definitions". */
 static bool value_read(linker *l, reader *r, scope *s)
 {
     return link_fail(l, ERR_UNSUPPORTED,
@@ -112,6 +118,7 @@ static const struct {
     {"value", value_read, true},
 };
 
+/* Binary.md "Component Definitions": section. */
 static bool section_read(linker *l, uint8_t id, reader *r, scope *s)
 {
     uint32_t n;
@@ -128,6 +135,7 @@ static bool section_read(linker *l, uint8_t id, reader *r, scope *s)
     return true;
 }
 
+/* Binary.md "Component Definitions": component. */
 bool component_read(linker *l, reader r, scope *s)
 {
     while (!reader_done(&r)) {

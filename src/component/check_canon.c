@@ -17,6 +17,7 @@ static bool once(linker *l, uint32_t *option, const char *name)
            link_fail(l, ERR_INVALID, "canonical option `%s` is specified more than once", name);
 }
 
+/* CanonicalABI.md "`canonopt` Validation": memory. */
 static bool memory_check(linker *l, const scope *s, uint32_t i)
 {
     const core_extern *m;
@@ -31,6 +32,7 @@ static bool memory_check(linker *l, const scope *s, uint32_t i)
     return true;
 }
 
+/* Binary.md "Canonical Definitions": canonopt. */
 static bool option_read(linker *l, reader *r, const scope *s, op_canon *c, bool *encoded)
 {
     uint8_t kind;
@@ -69,6 +71,7 @@ static bool option_read(linker *l, reader *r, const scope *s, op_canon *c, bool 
     }
 }
 
+/* Binary.md "Canonical Definitions": opts. */
 static bool options_read(linker *l, reader *r, const scope *s, op_canon *c)
 {
     const core_extern *f;
@@ -95,12 +98,14 @@ static bool options_read(linker *l, reader *r, const scope *s, op_canon *c)
                      "canonical option `realloc` uses a core function with an incorrect signature");
 }
 
+/* CanonicalABI.md "`canonopt` Validation". */
 static bool need_memory(linker *l, const op_canon *c, bool when)
 {
     return !when || c->memory != UINT32_MAX ||
            link_fail(l, ERR_INVALID, "canonical option `memory` is required");
 }
 
+/* CanonicalABI.md "`canonopt` Validation". */
 static bool need_realloc(linker *l, const op_canon *c, bool when)
 {
     if (!when)
@@ -130,6 +135,7 @@ static bool params_have_pointer(const functype *f)
     return false;
 }
 
+/* CanonicalABI.md "`canonopt` Validation": async, callback. */
 static bool async_check(linker *l, const op_canon *c)
 {
     return !c->async || c->type->async ||
@@ -137,7 +143,8 @@ static bool async_check(linker *l, const op_canon *c)
                      "the `async` canonical option requires an async function type");
 }
 
-/* Memory and realloc as lowered (imports): parameters are read, results are written. */
+/* CanonicalABI.md "`canon lower`", validation.
+ * Memory and realloc as lowered (imports): parameters are read, results are written. */
 static bool lower_needs(linker *l, op_canon *c)
 {
     const functype *f = c->type;
@@ -148,6 +155,7 @@ static bool lower_needs(linker *l, op_canon *c)
            need_realloc(l, c, f->result && f->result->has_pointer);
 }
 
+/* CanonicalABI.md "`canon lift`", validation. */
 static bool lift_needs(linker *l, op_canon *c)
 {
     const functype *f = c->type;
@@ -170,6 +178,7 @@ static bool canon_op(linker *l, scope *s, const op_canon *c)
     return scope_op(l, s, &o);
 }
 
+/* CanonicalABI.md "Flattening": flatten_functype, compared with the core function. */
 static bool signature_check(linker *l, uint32_t have, const core_signature *want, uint32_t func)
 {
     uint32_t id;
@@ -182,6 +191,7 @@ static bool signature_check(linker *l, uint32_t have, const core_signature *want
                                    func, want->params_count, want->results_count);
 }
 
+/* Binary.md "Canonical Definitions": canon lift. */
 static bool lift_read(linker *l, reader *r, scope *s)
 {
     op_canon c = {OPC_LIFT, .memory = UINT32_MAX, .realloc = UINT32_MAX, .post_return = UINT32_MAX,
@@ -225,6 +235,7 @@ static bool core_func_push(linker *l, scope *s, const op_canon *c)
            canon_op(l, s, c);
 }
 
+/* Binary.md "Canonical Definitions": canon lower. */
 static bool lower_read(linker *l, reader *r, scope *s)
 {
     op_canon c = {OPC_LOWER, .memory = UINT32_MAX, .realloc = UINT32_MAX, .post_return = UINT32_MAX,
@@ -238,6 +249,7 @@ static bool lower_read(linker *l, reader *r, scope *s)
            core_func_push(l, s, &c);
 }
 
+/* Binary.md "Canonical Definitions": resource.new, .drop, .rep. */
 static bool resource_read(linker *l, reader *r, scope *s, op_canon_kind kind)
 {
     op_canon c = {kind, .memory = UINT32_MAX, .realloc = UINT32_MAX, .post_return = UINT32_MAX,
@@ -334,6 +346,7 @@ static bool flag_read(linker *l, reader *r, bool *ret)
     return true;
 }
 
+/* Binary.md "Canonical Definitions": stream.*, future.*. */
 static bool element_read(linker *l, reader *r, const scope *s, const builtin *b, op_canon *c)
 {
     type_kind kind = b->has & B_STREAM ? TYPE_STREAM : TYPE_FUTURE;
@@ -348,6 +361,7 @@ static bool element_read(linker *l, reader *r, const scope *s, const builtin *b,
     return true;
 }
 
+/* Binary.md "Canonical Definitions": context.get, context.set. */
 static bool context_read(linker *l, reader *r, scope *s, const builtin *b, op_canon *c)
 {
     uint8_t t;
@@ -385,6 +399,7 @@ static bool table_read(linker *l, reader *r, const scope *s, op_canon *c)
            link_fail(l, ERR_INVALID, "table is not a 32-bit table of (ref null (func))");
 }
 
+/* Binary.md "Canonical Definitions": task.return. */
 static bool task_return_read(linker *l, reader *r, const scope *s, op_canon *c)
 {
     functype with_param = {0}, with_result = {0};
@@ -427,6 +442,7 @@ static bool builtin_options(linker *l, const builtin *b, const op_canon *c)
     return need_memory(l, c, c->element != NULL) && need_realloc(l, c, reads && pointer);
 }
 
+/* Binary.md "Canonical Definitions": built-ins. */
 static bool builtin_read(linker *l, reader *r, scope *s, const builtin *b)
 {
     op_canon c = {OPC_BUILTIN, .memory = UINT32_MAX, .realloc = UINT32_MAX,
@@ -459,6 +475,7 @@ static bool builtin_read(linker *l, reader *r, scope *s, const builtin *b)
     return core_func_push(l, s, &c);
 }
 
+/* Binary.md "Canonical Definitions": canon. */
 bool canon_read(linker *l, reader *r, scope *s)
 {
     uint8_t code, zero;

@@ -9,6 +9,7 @@
 
 enum { ATTRIBUTES_MAX = 3 };
 
+/* Binary.md "Import and Export Definitions": attributes of names. */
 static bool attribute_read(linker *l, reader *r, attributed_name *n, uint32_t *seen)
 {
     uint8_t kind;
@@ -27,6 +28,7 @@ static bool attribute_read(linker *l, reader *r, attributed_name *n, uint32_t *s
     return true;
 }
 
+/* Binary.md "Import and Export Definitions": importname', exportname'. */
 bool extern_name_read(linker *l, reader *r, attributed_name *ret)
 {
     uint8_t form;
@@ -55,6 +57,7 @@ static bool value_unsupported(linker *l)
                      "supported; remove the value import, export or start");
 }
 
+/* Binary.md "Instance Definitions": sort. */
 bool sort_read(linker *l, reader *r, sort *ret)
 {
     uint8_t byte, core;
@@ -87,6 +90,7 @@ bool sort_read(linker *l, reader *r, sort *ret)
     }
 }
 
+/* Binary.md "Type Definitions": typebound. */
 static bool type_bound_read(linker *l, reader *r, scope *s, entity *ret)
 {
     uint8_t bound;
@@ -111,6 +115,7 @@ static bool type_bound_read(linker *l, reader *r, scope *s, entity *ret)
     return ret->type != NULL;
 }
 
+/* Binary.md "Type Definitions": externdesc. */
 bool extern_type_read(linker *l, reader *r, scope *s, entity *ret)
 {
     sort kind;
@@ -154,6 +159,7 @@ static bool import_op(linker *l, scope *s, const attributed_name *name, const en
     return scope_op(l, s, &o);
 }
 
+/* Binary.md "Import and Export Definitions": import. */
 bool import_read(linker *l, reader *r, scope *s)
 {
     attributed_name name;
@@ -165,6 +171,7 @@ bool import_read(linker *l, reader *r, scope *s)
     return s->kind != SCOPE_COMPONENT || import_op(l, s, &name, &e, before);
 }
 
+/* Binary.md "Type Definitions": exportdecl. */
 bool export_decl_read(linker *l, reader *r, scope *s)
 {
     attributed_name name;
@@ -173,6 +180,7 @@ bool export_decl_read(linker *l, reader *r, scope *s)
            scope_extern(l, s, EXTERN_EXPORT, &name, &e);
 }
 
+/* Binary.md "Import and Export Definitions": export. */
 bool export_read(linker *l, reader *r, scope *s)
 {
     attributed_name name;
@@ -203,6 +211,7 @@ bool export_read(linker *l, reader *r, scope *s)
     return scope_op(l, s, &o);
 }
 
+/* Explainer.md "Alias Definitions": export. */
 static bool alias_export(linker *l, reader *r, scope *s, sort kind)
 {
     op o = {.kind = OP_ALIAS_EXPORT, .sort = kind};
@@ -222,6 +231,7 @@ static bool alias_export(linker *l, reader *r, scope *s, sort kind)
     return scope_add(l, s, &e) && (kind == SORT_TYPE || scope_op(l, s, &o));
 }
 
+/* Explainer.md "Alias Definitions": core export. */
 static bool alias_core(linker *l, reader *r, scope *s, uint8_t core_sort)
 {
     op o = {.kind = OP_ALIAS_CORE, .core = (core_kind)core_sort};
@@ -268,6 +278,7 @@ static bool outer_type(linker *l, scope *s, scope *target, uint32_t index)
     return scope_add(l, s, &e);
 }
 
+/* Explainer.md "Alias Definitions": outer. */
 static bool alias_outer(linker *l, reader *r, scope *s, uint8_t byte, uint8_t core_sort)
 {
     op o = {.kind = OP_ALIAS_OUTER};
@@ -291,6 +302,7 @@ static bool alias_outer(linker *l, reader *r, scope *s, uint8_t byte, uint8_t co
            scope_op(l, s, &o);
 }
 
+/* Binary.md "Alias Definitions": alias. */
 bool alias_read(linker *l, reader *r, scope *s)
 {
     uint8_t byte, core_sort = 0xff, target;

@@ -8,6 +8,7 @@
 
 enum { ARGS_MAX = 100000 };
 
+/* Binary.md "Instance Definitions": core:instantiatearg. */
 static bool core_args_read(linker *l, reader *r, bool inline_exports, op *o)
 {
     if (!reader_count(r, ARGS_MAX, "arguments", &o->args_count, l->e))
@@ -35,6 +36,7 @@ static bool core_instance_add(linker *l, scope *s, const core_exports *x)
     return vec_push(l->a, &s->core_instances, x) || link_oom(l);
 }
 
+/* Binary.md "Instance Definitions": core:inlineexport. */
 static bool core_inline(linker *l, reader *r, scope *s)
 {
     op o = {.kind = OP_CORE_INLINE};
@@ -52,6 +54,7 @@ static bool core_inline(linker *l, reader *r, scope *s)
     return core_instance_add(l, s, x) && scope_op(l, s, &o);
 }
 
+/* Explainer.md "Instance Definitions": every import of the module has its argument. */
 static bool core_imports_check(linker *l, const module_type *m, const table *args)
 {
     for (uint32_t i = 0; i < m->imports.n; i++) {
@@ -76,6 +79,7 @@ static bool core_imports_check(linker *l, const module_type *m, const table *arg
     return true;
 }
 
+/* Binary.md "Instance Definitions": core:instance. */
 bool core_instance_read(linker *l, reader *r, scope *s)
 {
     op o = {.kind = OP_CORE_INSTANTIATE};
@@ -110,7 +114,8 @@ bool core_instance_read(linker *l, reader *r, scope *s)
            scope_op(l, s, &o);
 }
 
-/* (with "name" (sort index)) or (export "name" (sort index)). */
+/* Binary.md "Instance Definitions": instantiatearg.
+ * (with "name" (sort index)) or (export "name" (sort index)). */
 static bool arg_read(linker *l, reader *r, scope *s, op_arg *arg, entity *ret)
 {
     if (!sort_read(l, r, &arg->kind) || !reader_u32(r, &arg->index, l->e) ||
@@ -152,6 +157,7 @@ static bool instance_add(linker *l, scope *s, const shape *sh, const op *o)
     return ctype_finish(l, e.type) && scope_add(l, s, &e) && scope_op(l, s, o);
 }
 
+/* Binary.md "Instance Definitions": inlineexport. */
 static bool instance_inline(linker *l, reader *r, scope *s)
 {
     op o = {.kind = OP_INLINE};
@@ -218,6 +224,7 @@ static bool exports_rewrite(linker *l, const shape *component, const subst *map,
     return true;
 }
 
+/* Explainer.md "Instance Definitions", "Type Checking": instantiation substitutes resources. */
 static bool instantiate(linker *l, scope *s, const shape *component, const item_list *args, op *o)
 {
     subst map;
@@ -232,6 +239,7 @@ static bool instantiate(linker *l, scope *s, const shape *component, const item_
     return ok && instance_add(l, s, sh, o);
 }
 
+/* Binary.md "Instance Definitions": instance. */
 bool instance_read(linker *l, reader *r, scope *s)
 {
     op o = {.kind = OP_INSTANTIATE};

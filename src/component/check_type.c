@@ -7,7 +7,8 @@
 
 enum { FIELDS_MAX = 10000, PARAMS_MAX = 1000, DECLS_MAX = 1000000 };
 
-/* 0x7f..0x73 and 0x64, or -1. */
+/* Binary.md "Type Definitions": primvaltype.
+ * 0x7f..0x73 and 0x64, or -1. */
 static int primitive_kind(uint8_t byte)
 {
     if (byte >= 0x73 && byte <= 0x7f)
@@ -15,6 +16,7 @@ static int primitive_kind(uint8_t byte)
     return byte == 0x64 ? TYPE_ERROR_CONTEXT : -1;
 }
 
+/* Binary.md "Type Definitions": valtype. */
 bool val_type_read(linker *l, reader *r, const scope *s, const type **ret, ctype **ret_node)
 {
     int64_t i;
@@ -35,6 +37,7 @@ bool val_type_read(linker *l, reader *r, const scope *s, const type **ret, ctype
     return true;
 }
 
+/* Binary.md "Type Definitions": <valtype>?. */
 static bool optional_val_type(linker *l, reader *r, const scope *s, const type **ret,
                               ctype **ret_node)
 {
@@ -48,6 +51,7 @@ static bool optional_val_type(linker *l, reader *r, const scope *s, const type *
     return !has || val_type_read(l, r, s, ret, ret_node);
 }
 
+/* Binary.md "Type Definitions": label'. */
 static bool label_read(linker *l, reader *r, const char *what, table *keys, str *ret)
 {
     const void **at;
@@ -75,7 +79,8 @@ static bool parts_new(linker *l, ctype *t, uint32_t n)
     return t->parts || link_oom(l);
 }
 
-/* Fields of records, tuples, variants; labels of enums and flags. */
+/* Binary.md "Type Definitions": labelvaltype, case.
+ * Fields of records, tuples, variants; labels of enums and flags. */
 static bool fields_read(linker *l, reader *r, const scope *s, type *proto, ctype *t)
 {
     static const char *const names[] = {[TYPE_RECORD] = "record field",
@@ -113,6 +118,7 @@ static bool fields_read(linker *l, reader *r, const scope *s, type *proto, ctype
     return true;
 }
 
+/* Binary.md "Type Definitions": result. */
 static bool result_read(linker *l, reader *r, const scope *s, type *proto, ctype *t)
 {
     type_field *fields = ARENA_ARRAY(l->a, type_field, 2);
@@ -126,6 +132,7 @@ static bool result_read(linker *l, reader *r, const scope *s, type *proto, ctype
            optional_val_type(l, r, s, &fields[1].type, &t->parts[1]);
 }
 
+/* Binary.md "Type Definitions": map. */
 static bool map_read(linker *l, reader *r, const scope *s, type *proto, ctype *t)
 {
     type pair = {.kind = TYPE_TUPLE, .fields_count = 2, .is_map = true};
@@ -144,6 +151,7 @@ static bool map_read(linker *l, reader *r, const scope *s, type *proto, ctype *t
     return type_intern(l, &pair, &proto->elem);
 }
 
+/* Binary.md "Type Definitions": own, borrow. */
 static bool handle_read(linker *l, reader *r, const scope *s, type *proto, ctype *t)
 {
     uint32_t i;
@@ -154,6 +162,7 @@ static bool handle_read(linker *l, reader *r, const scope *s, type *proto, ctype
     return true;
 }
 
+/* Binary.md "Type Definitions": stream, future. */
 static bool stream_check(linker *l, const type *proto)
 {
     if (proto->elem && proto->elem->has_borrow)
@@ -163,6 +172,7 @@ static bool stream_check(linker *l, const type *proto)
     return true;
 }
 
+/* Binary.md "Type Definitions": defvaltype. */
 static bool defined_read(linker *l, reader *r, const scope *s, uint8_t byte, ctype *t)
 {
     type proto = {0};
@@ -221,6 +231,7 @@ static bool defined_read(linker *l, reader *r, const scope *s, uint8_t byte, cty
     return ok && type_intern(l, &proto, &t->value);
 }
 
+/* Binary.md "Type Definitions": functype. */
 static bool func_read(linker *l, reader *r, const scope *s, bool async, ctype *t)
 {
     functype proto = {.async = async};
@@ -253,6 +264,7 @@ static bool func_read(linker *l, reader *r, const scope *s, bool async, ctype *t
     return functype_intern(l, &proto, &t->func);
 }
 
+/* Binary.md "Type Definitions": resourcetype. */
 static bool resource_read(linker *l, reader *r, scope *s, ctype *t)
 {
     static const core_val i32 = CORE_I32;
@@ -289,6 +301,7 @@ static bool resource_read(linker *l, reader *r, scope *s, ctype *t)
     return scope_op(l, s, &o);
 }
 
+/* Binary.md "Type Definitions": componentdecl, instancedecl. */
 static bool decl_read(linker *l, reader *r, scope *s)
 {
     uint8_t kind;
@@ -312,7 +325,8 @@ static bool decl_read(linker *l, reader *r, scope *s)
     return link_fail(l, ERR_INVALID, "malformed declaration 0x%02x", kind);
 }
 
-/* Component and instance types. Recursion: at most COMPONENT_TYPE_DEPTH_MAX. */
+/* Binary.md "Type Definitions": componenttype, instancetype.
+ * Component and instance types. Recursion: at most COMPONENT_TYPE_DEPTH_MAX. */
 static bool scope_type_read(linker *l, reader *r, scope *parent, ctype *t)
 {
     uint32_t n;
@@ -331,6 +345,7 @@ static bool scope_type_read(linker *l, reader *r, scope *parent, ctype *t)
     return ok && scope_finish(l, s, &t->shape);
 }
 
+/* Binary.md "Type Definitions": deftype. */
 bool type_read(linker *l, reader *r, scope *s)
 {
     uint8_t byte;
@@ -361,7 +376,8 @@ bool type_read(linker *l, reader *r, scope *s)
     return ok && ctype_finish(l, e.type) && scope_add(l, s, &e);
 }
 
-/* A type's alias inside a module type: 0x10 0x01 count index; 0 is the module type itself. */
+/* Binary.md "Type Definitions": core:alias.
+ * A type's alias inside a module type: 0x10 0x01 count index; 0 is the module type itself. */
 static bool module_alias(linker *l, reader *r, scope *s, core_types *types)
 {
     uint8_t core_sort, target;
@@ -387,6 +403,7 @@ static bool module_alias(linker *l, reader *r, scope *s, core_types *types)
     return vec_push(l->a, types, id) || link_oom(l);
 }
 
+/* Binary.md "Type Definitions": core:moduledecl. */
 static bool module_decl(linker *l, reader *r, scope *s, core_types *types, module_type *m)
 {
     uint8_t kind;
@@ -411,6 +428,7 @@ static bool module_decl(linker *l, reader *r, scope *s, core_types *types, modul
     }
 }
 
+/* Binary.md "Type Definitions": core:moduletype. */
 static bool module_type_decls(linker *l, reader *r, scope *s)
 {
     core_types types = {0};
@@ -426,7 +444,8 @@ static bool module_type_decls(linker *l, reader *r, scope *s)
     return scope_core_type_add(l, s, m, CORE_NO_TYPE);
 }
 
-/* core:deftype: a module type (0x50), a non-final subtype (0x00 0x50) or a recursion group. */
+/* Binary.md "Type Definitions": core:type.
+ * core:deftype: a module type (0x50), a non-final subtype (0x00 0x50) or a recursion group. */
 bool core_type_read(linker *l, reader *r, scope *s)
 {
     if (reader_left(r) >= 1 && r->at[0] == 0x50) {

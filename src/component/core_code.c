@@ -111,7 +111,8 @@ static bool index_next(walk *w, const index_map *map, const char *what, uint32_t
     return true;
 }
 
-/* A heap type: negative ones are abstract, others type indices. */
+/* Core specification "Heap Types": heaptype.
+ * A heap type: negative ones are abstract, others type indices. */
 static bool heap_type(walk *w)
 {
     const uint8_t *before = w->r->at;
@@ -131,6 +132,7 @@ static bool heap_type(walk *w)
     return true;
 }
 
+/* Core specification "Value Types": valtype. */
 static bool value_type(walk *w)
 {
     uint8_t b;
@@ -139,6 +141,7 @@ static bool value_type(walk *w)
     return b == 0x63 || b == 0x64 ? heap_type(w) : true;
 }
 
+/* Core specification "Control Instructions": blocktype. */
 static bool block_type(walk *w)
 {
     uint8_t b = w->r->at < w->r->end ? *w->r->at : 0;
@@ -266,6 +269,7 @@ static bool labels(walk *w)
     return true;
 }
 
+/* Core specification "Control Instructions": catch clauses of try_table. */
 static bool catches(walk *w)
 {
     uint32_t n;
@@ -296,6 +300,7 @@ static bool select_types(walk *w)
 
 static bool type_next(walk *w) { return index_next(w, &w->m->types, "type", NULL); }
 
+/* Core specification "Aggregate Instructions": 0xFB. */
 static bool op_gc(walk *w)
 {
     uint32_t op;
@@ -347,6 +352,7 @@ static bool op_gc(walk *w)
     }
 }
 
+/* Core specification "Memory Instructions": 0xFC. */
 static bool op_bulk(walk *w)
 {
     uint32_t op;
@@ -379,6 +385,7 @@ static bool op_bulk(walk *w)
     }
 }
 
+/* Core specification "Vector Instructions": 0xFD. */
 static bool op_simd(walk *w)
 {
     uint32_t op;
@@ -506,6 +513,7 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
     }
 }
 
+/* Core specification "Expressions": expr. */
 static bool expression(walk *w)
 {
     uint32_t depth = 1;
@@ -566,6 +574,7 @@ static bool value_types(walk *w)
     return true;
 }
 
+/* Core specification "Composite Types": comptype. */
 static bool composite(walk *w)
 {
     uint8_t form, mutability;
@@ -596,6 +605,7 @@ static bool composite(walk *w)
     }
 }
 
+/* Core specification "Recursive Types": subtype. */
 static bool subtype(walk *w)
 {
     uint8_t form = w->r->at < w->r->end ? *w->r->at : 0;
@@ -610,6 +620,7 @@ static bool subtype(walk *w)
     return composite(w);
 }
 
+/* Core specification "Recursive Types": rectype. */
 bool code_walk_rectype(reader *r, const index_map *types, buf *out, err *e)
 {
     code_maps m = {.types = *types};

@@ -75,6 +75,7 @@ static bool canon_find(linking *l, const core_module *m, const cm_import *im, ui
     return vec_push(l->a, &l->canons, c) ? true : err_no_memory(l->e);
 }
 
+/* Core specification: an import is an export of an earlier instance. */
 static bool import_find(linking *l, uint32_t i, const cm_import *im, link_import *ret)
 {
     *ret = (link_import){im->module, im->name, im->kind, {.core = {-1, im->name}}};
@@ -91,6 +92,7 @@ static bool import_find(linking *l, uint32_t i, const cm_import *im, link_import
     return canon_find(l, &l->modules[i], im, &ret->def.canon);
 }
 
+/* Core specification: instantiation. */
 static bool module_link(linking *l, uint32_t i, link_core *ret)
 {
     core_module *m = &l->modules[i];

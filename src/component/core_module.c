@@ -58,6 +58,7 @@ static bool skip_limits(parse *p, reader *r)
     return flags & 8 ? reader_u32(r, &page, p->e) : true;
 }
 
+/* Core specification "Type Section": type section. */
 static bool section_types(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -86,6 +87,7 @@ static bool section_types(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "External Types": externtype. */
 static bool import_desc(parse *p, reader *r, cm_import *im)
 {
     uint8_t kind, b;
@@ -109,6 +111,7 @@ static bool import_desc(parse *p, reader *r, cm_import *im)
     return false;
 }
 
+/* Core specification "Import Section": import section. */
 static bool section_imports(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -127,6 +130,7 @@ static bool section_imports(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Function Section": function section. */
 static bool section_functions(parse *p, reader *r)
 {
     uint32_t n;
@@ -141,6 +145,7 @@ static bool section_functions(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Table Section": table section. */
 static bool section_tables(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -164,6 +169,7 @@ static bool section_tables(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Memory Section": memory section. */
 static bool section_memories(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -181,6 +187,7 @@ static bool section_memories(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Global Section": global section. */
 static bool section_globals(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -202,6 +209,7 @@ static bool section_globals(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Tag Section": tag section. */
 static bool section_tags(parse *p, reader *r)
 {
     uint32_t n, imported = p->m->imported[CORE_TAG];
@@ -216,6 +224,7 @@ static bool section_tags(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Export Section": export section. */
 static bool section_exports(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -276,6 +285,7 @@ static bool elem(parse *p, reader *r, cm_elem *x)
     return true;
 }
 
+/* Core specification "Element Section": element section. */
 static bool section_elems(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -289,6 +299,7 @@ static bool section_elems(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Code Section": code section. */
 static bool section_codes(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -305,6 +316,7 @@ static bool section_codes(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Data Section": data section. */
 static bool section_datas(parse *p, reader *r)
 {
     core_module *m = p->m;
@@ -332,6 +344,7 @@ static bool section_datas(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Name Section": names of functions. */
 static bool function_names(parse *p, reader *sub)
 {
     core_module *m = p->m;
@@ -367,6 +380,7 @@ static bool names(parse *p)
     return true;
 }
 
+/* Core specification "Name Section": name section. */
 static const char *section_name(uint8_t id)
 {
     static const char *const all[] = {"custom", "type",   "import",     "function", "table",
@@ -453,6 +467,7 @@ static bool spaces(parse *p, reader *r)
     return true;
 }
 
+/* Core specification "Modules": module. */
 bool core_module_read(arena *a, bytes module, core_module *ret, err *e)
 {
     static const uint8_t preamble[] = {0, 'a', 's', 'm', 1, 0, 0, 0};

@@ -27,6 +27,7 @@ static bool type_index(linker *l, reader *r, const core_types *types, uint32_t n
     return true;
 }
 
+/* Core specification "Heap Types": heaptype. */
 static bool heap_type(linker *l, reader *r, const core_types *types, uint32_t n, uint32_t *ret)
 {
     int64_t i;
@@ -40,6 +41,7 @@ static bool heap_type(linker *l, reader *r, const core_types *types, uint32_t n,
     return true;
 }
 
+/* Core specification "Value Types": valtype. */
 static bool val_type(linker *l, reader *r, const core_types *types, uint32_t n, core_val *ret)
 {
     uint8_t byte;
@@ -72,6 +74,7 @@ typedef struct {
     VEC(core_val) vals; /* of all defs, in order */
 } group;
 
+/* Core specification "Result Types": resulttype. */
 static bool val_list(linker *l, reader *r, const core_types *types, uint32_t n, group *g,
                      uint32_t *ret_count)
 {
@@ -90,6 +93,7 @@ static bool val_list(linker *l, reader *r, const core_types *types, uint32_t n, 
     return true;
 }
 
+/* Core specification "Composite Types": fieldtype. */
 static bool field_type(linker *l, reader *r, const core_types *types, uint32_t n, group *g)
 {
     uint8_t byte, mut;
@@ -110,6 +114,7 @@ static bool field_type(linker *l, reader *r, const core_types *types, uint32_t n
     return word(l, &g->w, v) && word(l, &g->w, mut);
 }
 
+/* Core specification "Composite Types": comptype. */
 static bool comp_type(linker *l, reader *r, const core_types *types, uint32_t n, group *g,
                       core_def *d)
 {
@@ -143,7 +148,8 @@ static bool comp_type(linker *l, reader *r, const core_types *types, uint32_t n,
     }
 }
 
-/* The rest of matching (parameters, fields) is the engine's. */
+/* Core specification: a subtype matches its supertype.
+ * The rest of matching (parameters, fields) is the engine's. */
 static bool super_check(linker *l, const reader *r, const group *g, const core_def *d)
 {
     uint32_t i = d->super & ~(uint32_t)RELATIVE;
@@ -157,6 +163,7 @@ static bool super_check(linker *l, const reader *r, const group *g, const core_d
            reader_fail(r, l->e, ERR_INVALID, "sub type must match super type");
 }
 
+/* Core specification "Recursive Types": subtype. */
 static bool sub_type(linker *l, reader *r, const core_types *types, uint32_t n, group *g)
 {
     core_def d = {.super = CORE_NO_TYPE};
@@ -220,12 +227,14 @@ static bool group_intern(linker *l, group *g, core_types *types)
     return link_work(l, g->w.n);
 }
 
+/* Core specification "Recursive Types": subtype. */
 bool core_subtype_read(linker *l, reader *r, core_types *types)
 {
     group g = {0};
     return word(l, &g.w, 1) && sub_type(l, r, types, 1, &g) && group_intern(l, &g, types);
 }
 
+/* Core specification "Recursive Types": rectype. */
 bool core_rectype_read(linker *l, reader *r, core_types *types)
 {
     reader peek = *r;

@@ -203,7 +203,8 @@ void subst_end(subst *s)
 
 rsrc *subst_resource(const subst *s, rsrc *r) { return r->subst_stamp == s->stamp ? r->subst : r; }
 
-/* The interned descriptor of a value node whose parts were replaced. */
+/* Explainer.md "Type Checking": substitution.
+ * The interned descriptor of a value node whose parts were replaced. */
 static bool value_rebuild(linker *l, const ctype *old, ctype *t)
 {
     type proto = *old->value;
@@ -309,7 +310,8 @@ static bool copy_parts(linker *l, const subst *s, const ctype *old, ctype *t, bo
     return link_work(l, old->parts_count + 1);
 }
 
-/* Recursion is as deep as the type. */
+/* Explainer.md "Type Checking": substitution.
+ * Recursion is as deep as the type. */
 bool subst_type(linker *l, const subst *s, ctype *t, ctype **ret)
 {
     *ret = t;

@@ -73,6 +73,7 @@ static value value_at(const env *e, sort kind, uint32_t index, const ctype *t)
     }
 }
 
+/* Explainer.md "Type Checking": resource types are generative. */
 static resource_type *resource_new(eval *v, const env *owner, core_ref dtor)
 {
     resource_type *r = ARENA_NEW(v->l->a, resource_type);
@@ -102,6 +103,7 @@ static bool slots_fill(eval *v, env *e, const op *o, const value *made)
 /* What the host offers for an import of the outermost component. */
 static bool host_value(eval *v, env *e, str interface, str name, const entity *want, value *ret);
 
+/* Explainer.md "Import and Export Definitions": what the host gives. */
 static bool host_instance(eval *v, env *e, str interface, const shape *sh, instance **ret)
 {
     uint32_t funcs = 0;
@@ -211,6 +213,7 @@ static bool args_make(eval *v, env *e, const op *o, instance **ret)
     return true;
 }
 
+/* Explainer.md "Instance Definitions": instantiate. */
 static bool instantiate(eval *v, env *e, const op *o)
 {
     linker *l = v->l;
@@ -241,12 +244,14 @@ static bool instantiate(eval *v, env *e, const op *o)
     return push_value(v, e, &made) && slots_fill(v, e, o, &made);
 }
 
+/* Explainer.md "Instance Definitions": inline exports. */
 static bool instance_inline(eval *v, env *e, const op *o)
 {
     value made = {.kind = SORT_INSTANCE};
     return args_make(v, e, o, &made.instance) && push_value(v, e, &made);
 }
 
+/* Explainer.md "Alias Definitions": export. */
 static bool alias_export(eval *v, env *e, const op *o)
 {
     const value *found = instance_find(v, e->instances.p[o->index].instance, o->name);
@@ -256,6 +261,7 @@ static bool alias_export(eval *v, env *e, const op *o)
     return push_value(v, e, &copy);
 }
 
+/* Explainer.md "Alias Definitions": outer. */
 static bool alias_outer(eval *v, env *e, const op *o)
 {
     const env *at = e;
@@ -266,6 +272,7 @@ static bool alias_outer(eval *v, env *e, const op *o)
     return push_value(v, e, &copy);
 }
 
+/* Explainer.md "Definition types": resource. */
 static bool resource_define(eval *v, env *e, const op *o)
 {
     core_ref dtor = {-1, {NULL, 0}};
@@ -337,7 +344,8 @@ static bool op_failed(eval *v, const env *e, const op *o)
     return e->label.n ? err_wrap(v->l->e, "component instance %.*s", STR(e->label)) : false;
 }
 
-/* Recursion: at most INSTANCE_DEPTH_MAX. */
+/* Explainer.md "Component Definitions": definitions run in order.
+ * Recursion: at most INSTANCE_DEPTH_MAX. */
 static bool component_run(eval *v, env *e)
 {
     linker *l = v->l;
@@ -357,7 +365,8 @@ static bool component_run(eval *v, env *e)
     return vec_push(l->a, &v->units, u) || link_oom(l);
 }
 
-/* Names of what the outermost component exports; resources get theirs too. */
+/* Explainer.md "Import and Export Definitions": export.
+ * Names of what the outermost component exports; resources get theirs too. */
 static bool exports_list(eval *v, str interface, const instance *i, uint32_t depth)
 {
     linker *l = v->l;

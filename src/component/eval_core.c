@@ -47,6 +47,7 @@ static bool core_add(eval *v, unit *u, const link_core *c, core_instance **ret)
     return vec_push(v->l->a, &u->cores, *c) || link_oom(v->l);
 }
 
+/* Explainer.md "Instance Definitions": core instantiate. */
 bool eval_core_instantiate(eval *v, env *e, const op *o)
 {
     linker *l = v->l;
@@ -82,6 +83,7 @@ bool eval_core_instantiate(eval *v, env *e, const op *o)
     return core_add(v, u, &c, &made) && (vec_push(l->a, &e->core_instances, made) || link_oom(l));
 }
 
+/* Explainer.md "Instance Definitions": core inline exports. */
 bool eval_core_inline(eval *v, env *e, const op *o)
 {
     linker *l = v->l;
@@ -101,6 +103,7 @@ bool eval_core_inline(eval *v, env *e, const op *o)
     return vec_push(l->a, &e->core_instances, c) || link_oom(l);
 }
 
+/* Explainer.md "Alias Definitions": core export. */
 bool eval_alias_core(eval *v, env *e, const op *o)
 {
     link_def d;
@@ -226,6 +229,7 @@ static bool option_ref(eval *v, env *e, core_kind kind, uint32_t i, core_ref *re
     return i == UINT32_MAX || eval_core_export(v, e, &e->core[kind].p[i], ret);
 }
 
+/* CanonicalABI.md "Canonical ABI Options". */
 static bool options_of(eval *v, env *e, const op_canon *c, canon_options *ret)
 {
     ret->encoding = c->encoding;
@@ -274,6 +278,7 @@ static bool canon_intern(eval *v, env *e, const link_canon *c, unit *target, uin
     return link_work(l, key.n / 64 + 1);
 }
 
+/* CanonicalABI.md "`canon lift`". */
 static bool lift(eval *v, env *e, const op_canon *c)
 {
     linker *l = v->l;
@@ -290,6 +295,7 @@ static bool lift(eval *v, env *e, const op_canon *c)
     return true;
 }
 
+/* CanonicalABI.md "Canonical Definitions". */
 bool eval_canon(eval *v, env *e, const op *o)
 {
     static const canon_kind kinds[] = {[OPC_RESOURCE_NEW] = CANON_RESOURCE_NEW,

@@ -38,6 +38,7 @@ static bool limits_check(linker *l, const reader *r, bool memory, const core_lim
            reader_fail(r, l->e, ERR_INVALID, "a shared memory must have a maximum");
 }
 
+/* Core specification "Limits": limits. */
 static bool limits_read(linker *l, reader *r, bool memory, core_limits *ret)
 {
     uint8_t flags;
@@ -62,6 +63,7 @@ static bool limits_read(linker *l, reader *r, bool memory, core_limits *ret)
     return limits_check(l, r, memory, ret);
 }
 
+/* Core specification "Table Types": tabletype. */
 static bool table_read(linker *l, reader *r, const core_types *types, core_extern *ret)
 {
     ret->kind = CORE_TABLE;
@@ -70,6 +72,7 @@ static bool table_read(linker *l, reader *r, const core_types *types, core_exter
     return (ret->val & CORE_REF) || reader_fail(r, l->e, ERR_INVALID, "a table holds references");
 }
 
+/* Core specification "Global Types": globaltype. */
 static bool global_read(linker *l, reader *r, const core_types *types, core_extern *ret)
 {
     uint8_t flags;
@@ -94,6 +97,7 @@ static bool func_index_read(linker *l, reader *r, const core_types *types, uint3
     return true;
 }
 
+/* Core specification "Import Section": importdesc. */
 bool core_extern_read(linker *l, reader *r, const core_types *types, core_extern *ret)
 {
     uint8_t kind, attribute;
@@ -178,7 +182,8 @@ static bool space_add(linker *l, module_reader *m, reader *r, core_extern x)
     return vec_push(l->a, &m->space[x.kind], x) || link_oom(l);
 }
 
-/* Operands of the instructions of a constant expression (core spec 3.3.10, with GC). */
+/* Core specification: constant instructions of aggregates.
+ * Operands of the instructions of a constant expression (core spec 3.3.10, with GC). */
 static bool const_gc_skip(linker *l, reader *r)
 {
     uint32_t op, i;
@@ -193,6 +198,7 @@ static bool const_gc_skip(linker *l, reader *r)
     return reader_fail(r, l->e, ERR_INVALID, "constant expression required: opcode 0xfb %u", op);
 }
 
+/* Core specification: constant expressions. */
 static bool const_expr_skip(linker *l, reader *r)
 {
     for (;;) {
@@ -255,6 +261,7 @@ static bool item_type(linker *l, reader *r, module_reader *m)
     return core_rectype_read(l, r, &m->types);
 }
 
+/* Core specification "Import Section": import. */
 static bool item_import(linker *l, reader *r, module_reader *m)
 {
     str module, name;
@@ -265,12 +272,14 @@ static bool item_import(linker *l, reader *r, module_reader *m)
            module_import_add(l, m->out, module, name, x);
 }
 
+/* Core specification "Function Section": func. */
 static bool item_function(linker *l, reader *r, module_reader *m)
 {
     core_extern x = {.kind = CORE_FUNC};
     return func_index_read(l, r, &m->types, &x.func) && space_add(l, m, r, x);
 }
 
+/* Core specification "Table Section": table. */
 static bool item_table(linker *l, reader *r, module_reader *m)
 {
     core_extern x = {0};
@@ -281,18 +290,21 @@ static bool item_table(linker *l, reader *r, module_reader *m)
            space_add(l, m, r, x);
 }
 
+/* Core specification "Memory Section": mem. */
 static bool item_memory(linker *l, reader *r, module_reader *m)
 {
     core_extern x = {.kind = CORE_MEMORY};
     return limits_read(l, r, true, &x.limits) && space_add(l, m, r, x);
 }
 
+/* Core specification "Global Section": global. */
 static bool item_global(linker *l, reader *r, module_reader *m)
 {
     core_extern x = {0};
     return global_read(l, r, &m->types, &x) && const_expr_skip(l, r) && space_add(l, m, r, x);
 }
 
+/* Core specification "Tag Section": tag. */
 static bool item_tag(linker *l, reader *r, module_reader *m)
 {
     core_extern x = {.kind = CORE_TAG};
@@ -302,6 +314,7 @@ static bool item_tag(linker *l, reader *r, module_reader *m)
            func_index_read(l, r, &m->types, &x.func) && space_add(l, m, r, x);
 }
 
+/* Core specification "Export Section": export. */
 static bool item_export(linker *l, reader *r, module_reader *m)
 {
     str name;
@@ -365,6 +378,7 @@ static bool sections_read(linker *l, reader r, module_reader *m)
     return true;
 }
 
+/* Core specification: a module, as far as its type goes. */
 bool module_type_read(linker *l, bytes module, const module_type **ret)
 {
     const void **at;
@@ -384,11 +398,13 @@ bool module_type_read(linker *l, bytes module, const module_type **ret)
     return link_work(l, steps);
 }
 
+/* Core specification: limits match. */
 static bool limits_subtype(const core_limits *a, const core_limits *b)
 {
     return a->min >= b->min && (!b->has_max || (a->has_max && a->max <= b->max));
 }
 
+/* Core specification: function types match. */
 static bool func_subtype(const linker *l, uint32_t a, uint32_t b)
 {
     while (a != b && l->core_defs.p[a].super != CORE_NO_TYPE)
@@ -426,6 +442,7 @@ static const char *extern_difference(const linker *l, const core_extern *a, cons
     }
 }
 
+/* Core specification: external types match. */
 bool core_extern_subtype(linker *l, const core_extern *a, const core_extern *b)
 {
     const char *why = extern_difference(l, a, b);

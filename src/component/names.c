@@ -15,6 +15,7 @@ static bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
+/* Explainer.md "Import and Export Definitions": label. */
 bool label_valid(str s)
 {
     bool first_word = true;
@@ -63,6 +64,7 @@ static bool semver_number(str s)
     return str_to_u64(s, UINT64_MAX, &v) && (s.n == 1 || s.p[0] != '0');
 }
 
+/* Explainer.md "Import and Export Definitions": valid semver. */
 bool semver_valid(str s)
 {
     str rest = s;
@@ -112,6 +114,7 @@ static const char *take_path(str *s)
     return "expected '/' after the package name";
 }
 
+/* Explainer.md "Import and Export Definitions": interfacename. */
 static const char *parse_interface(str s, str suffix)
 {
     const char *why = take_path(&s);
@@ -132,6 +135,7 @@ static const char *parse_interface(str s, str suffix)
                                                       : "the version is not a semantic version";
 }
 
+/* Explainer.md "Import and Export Definitions": [constructor], [method], [static]. */
 static const char *parse_member(str s, extern_name *ret)
 {
     ret->function = s;
@@ -141,6 +145,7 @@ static const char *parse_member(str s, extern_name *ret)
     return NULL;
 }
 
+/* Explainer.md "Import and Export Definitions": plainname, interfacename, depname. */
 const char *extern_name_parse(str text, str version_suffix, extern_name *ret)
 {
     str s = text;
@@ -171,6 +176,7 @@ const char *extern_name_parse(str text, str version_suffix, extern_name *ret)
     return label_valid(s) ? NULL : "not in kebab-case";
 }
 
+/* Explainer.md "Name Uniqueness". */
 str label_key(arena *a, str label)
 {
     char *p = arena_cstr(a, label);
@@ -189,6 +195,7 @@ static str path_key(arena *a, str text)
                                  : path;
 }
 
+/* Explainer.md "Name Uniqueness". */
 str extern_name_key(arena *a, str text, const extern_name *n)
 {
     switch (n->kind) {

@@ -42,7 +42,8 @@ bool reader_fixed_u32(reader *r, uint32_t *ret, err *e)
     return true;
 }
 
-/* Any LEB128 of 1..64 bits; a signed result is sign-extended to 64 bits. */
+/* Core specification "Integers": uN.
+ * Any LEB128 of 1..64 bits; a signed result is sign-extended to 64 bits. */
 static bool leb(reader *r, unsigned bits, bool is_signed, uint64_t *ret, err *e)
 {
     const uint8_t *p = r->at;
@@ -72,6 +73,7 @@ static bool leb(reader *r, unsigned bits, bool is_signed, uint64_t *ret, err *e)
     return reader_fail(r, e, ERR_INVALID, "integer representation too long");
 }
 
+/* Core specification "Integers": u32. */
 bool reader_u32(reader *r, uint32_t *ret, err *e)
 {
     if (r->at < r->end && *r->at < 0x80) {
@@ -87,6 +89,7 @@ bool reader_u32(reader *r, uint32_t *ret, err *e)
 
 bool reader_u64(reader *r, uint64_t *ret, err *e) { return leb(r, 64, false, ret, e); }
 
+/* Core specification "Integers": sN. */
 static bool leb_signed(reader *r, unsigned bits, int64_t *ret, err *e)
 {
     uint64_t v;
@@ -126,6 +129,7 @@ bool reader_bytes(reader *r, size_t n, bytes *ret, err *e)
     return true;
 }
 
+/* Core specification "Names": name. */
 bool reader_name(reader *r, str *ret, err *e)
 {
     reader begin = *r;
@@ -151,6 +155,7 @@ bool reader_name(reader *r, str *ret, err *e)
     return true;
 }
 
+/* Core specification "Lists": the length of a list. */
 bool reader_count(reader *r, uint32_t max, const char *what, uint32_t *ret, err *e)
 {
     reader begin = *r;
@@ -178,6 +183,7 @@ bool reader_slice(reader *r, size_t n, reader *ret, err *e)
     return true;
 }
 
+/* Core specification: a section's size and content. */
 bool reader_sized(reader *r, reader *ret, err *e)
 {
     reader begin = *r;

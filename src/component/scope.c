@@ -30,6 +30,7 @@ scope *scope_new(linker *l, scope_kind kind, scope *parent)
     return s;
 }
 
+/* Explainer.md "Alias Definitions": outer, counted from the inside. */
 scope *scope_outer(linker *l, scope *s, uint32_t count)
 {
     uint32_t n = count;
@@ -46,6 +47,7 @@ static bool index_check(linker *l, uint32_t i, uint32_t n, const char *what)
            link_fail(l, ERR_INVALID, "unknown %s %u: %s index out of bounds", what, i, what);
 }
 
+/* Explainer.md "Index Spaces". */
 bool scope_type(linker *l, const scope *s, uint32_t i, ctype **ret)
 {
     if (!index_check(l, i, s->types.n, "type"))
@@ -63,6 +65,7 @@ bool scope_type_of(linker *l, const scope *s, uint32_t i, ctype_kind kind, ctype
            link_fail(l, ERR_INVALID, "type index %u is not a %s type", i, names[kind]);
 }
 
+/* Explainer.md "Index Spaces". */
 bool scope_entity(linker *l, const scope *s, sort kind, uint32_t i, entity *ret)
 {
     const ctypes *space = kind == SORT_FUNC        ? &s->funcs
@@ -82,6 +85,7 @@ bool scope_entity(linker *l, const scope *s, sort kind, uint32_t i, entity *ret)
     return true;
 }
 
+/* Explainer.md "Index Spaces". */
 bool scope_core(linker *l, const scope *s, core_kind kind, uint32_t i, const core_extern **ret)
 {
     if (!index_check(l, i, s->core[kind].n, core_kind_name(kind)))
@@ -171,7 +175,8 @@ static bool bind(linker *l, binding_list *list, rsrc *r, str name, const path *n
     return vec_push(l->a, list, b) || link_oom(l);
 }
 
-/* A new instance of an instance type: its own resources become fresh ones of s. */
+/* Explainer.md "Type Checking": (sub resource) is a fresh type.
+ * A new instance of an instance type: its own resources become fresh ones of s. */
 static bool instance_freshen(linker *l, scope *s, extern_kind kind, str name, ctype **t)
 {
     const shape *old = (*t)->shape;
@@ -206,6 +211,7 @@ static bool instance_freshen(linker *l, scope *s, extern_kind kind, str name, ct
     return true;
 }
 
+/* Explainer.md "External Visibility of Types". */
 static bool named_has(linker *l, const table *set, const ctype *t)
 {
     uint64_t steps = 1;
@@ -237,6 +243,7 @@ static bool parts_named(linker *l, const table *set, const ctype *t)
     return true;
 }
 
+/* Explainer.md "External Visibility of Types". */
 static bool value_named(linker *l, const table *set, const ctype *t)
 {
     if (t->kind == CTYPE_RESOURCE)
@@ -252,6 +259,7 @@ static bool value_named(linker *l, const table *set, const ctype *t)
     }
 }
 
+/* Explainer.md "External Visibility of Types". */
 static bool type_named(linker *l, const table *set, const ctype *t)
 {
     if (t->kind == CTYPE_VALUE || t->kind == CTYPE_FUNC)
@@ -266,7 +274,8 @@ static bool type_named(linker *l, const table *set, const ctype *t)
     return true;
 }
 
-/* Checks that e mentions only named types, and gives names to the types that it exports. */
+/* Explainer.md "External Visibility of Types".
+ * Checks that e mentions only named types, and gives names to the types that it exports. */
 static bool entity_named(linker *l, scope *s, extern_kind kind, const entity *e)
 {
     table *set = kind == EXTERN_IMPORT ? &s->import_named : &s->export_named;
@@ -298,6 +307,8 @@ static const ctype *resource_of(const ctype *t, type_kind handle)
     return t && t->kind == CTYPE_VALUE && t->value->kind == handle ? t->parts[0] : NULL;
 }
 
+/* Explainer.md "Import and Export Definitions": what [constructor], [method] and [static]
+ * name. */
 static const char *member_check(const scope *s, extern_kind kind, const extern_name *n,
                                 const entity *e, uint64_t *steps)
 {
@@ -338,6 +349,7 @@ static const char *member_check(const scope *s, extern_kind kind, const extern_n
     return str_eq(*name, n->resource) ? NULL : "function does not match expected resource name";
 }
 
+/* Explainer.md "Name Uniqueness". */
 bool extern_name_check(linker *l, const scope *s, extern_kind kind, const attributed_name *name,
                        const entity *e, table *keys)
 {
@@ -426,6 +438,7 @@ static bool extern_resources(linker *l, scope *s, extern_kind kind, str name, en
     return bind(l, &s->exported, r, name, NULL);
 }
 
+/* Explainer.md "Import and Export Definitions". */
 bool scope_extern(linker *l, scope *s, extern_kind kind, const attributed_name *name, entity *e)
 {
     item_list *items = kind == EXTERN_IMPORT ? &s->imports : &s->exports;

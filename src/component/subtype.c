@@ -10,6 +10,7 @@
  *     have: "r" = file, "f" = func(x: own<file>)        R := file, then compare each item */
 #include "component/ctype.h"
 
+/* Explainer.md "Type Checking": functions. */
 static bool func_subtype(linker *l, const functype *a, const functype *b)
 {
     if (a == b)
@@ -19,6 +20,7 @@ static bool func_subtype(linker *l, const functype *a, const functype *b)
                      STR(str_head(ta, 300)));
 }
 
+/* Explainer.md "Type Checking": value types are the same or not. */
 static bool value_subtype(linker *l, const type *a, const type *b)
 {
     if (a == b)
@@ -28,6 +30,7 @@ static bool value_subtype(linker *l, const type *a, const type *b)
                      STR(str_head(ta, 300)));
 }
 
+/* Explainer.md "Type Checking": instances. */
 static bool instance_subtype(linker *l, const shape *a, const shape *b)
 {
     if (a == b)
@@ -43,7 +46,8 @@ static bool instance_subtype(linker *l, const shape *a, const shape *b)
     return true;
 }
 
-/* Given the imports of b, a must be instantiable, and then export what b exports. */
+/* Explainer.md "Type Checking": components.
+ * Given the imports of b, a must be instantiable, and then export what b exports. */
 static bool component_subtype(linker *l, const shape *a, const shape *b)
 {
     if (a == b)
@@ -91,6 +95,7 @@ static bool ctype_subtype(linker *l, const ctype *a, const ctype *b)
     }
 }
 
+/* Explainer.md "Type Checking". */
 bool entity_subtype(linker *l, const entity *a, const entity *b)
 {
     if (a->kind != b->kind)

@@ -65,6 +65,7 @@ static uint64_t align_to(uint64_t v, uint64_t align) { return (v + align - 1) / 
 
 static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
+/* CanonicalABI.md "Flattening": join. */
 static core_type core_join(core_type a, core_type b)
 {
     if (a == b)
@@ -91,6 +92,7 @@ static bool part_add(type *t, const type *part, err *e)
     return true;
 }
 
+/* CanonicalABI.md "Flattening". */
 static void flat_append(type *t, const type *part)
 {
     for (uint32_t i = 0; i < part->flat_count && i < ABI_FLAT_PARAMS_MAX; i++)
@@ -99,7 +101,8 @@ static void flat_append(type *t, const type *part)
     t->flat_count += part->flat_count;
 }
 
-/* The pair that a map despecializes to is no type of its own: only the map is limited. */
+/* CanonicalABI.md "Element Size": the maximum.
+ * The pair that a map despecializes to is no type of its own: only the map is limited. */
 static bool size_check(const type *t, uint64_t size, err *e)
 {
     return size < TYPE_BYTES_MAX || t->is_map ||
@@ -108,7 +111,8 @@ static bool size_check(const type *t, uint64_t size, err *e)
                    (unsigned long long)size, TYPE_BYTES_MAX);
 }
 
-/* elem_size_record, alignment_record, flatten_record */
+/* CanonicalABI.md "Alignment", "Element Size": record.
+ * elem_size_record, alignment_record, flatten_record */
 static bool finish_record(type *t, err *e)
 {
     uint64_t size = 0, size_i64 = 0;
@@ -131,6 +135,7 @@ static bool finish_record(type *t, err *e)
     return size_check(t, size_i64, e);
 }
 
+/* CanonicalABI.md "Alignment": discriminant_type. */
 static uint32_t discriminant_size(uint32_t cases)
 {
     return cases <= 1u << 8 ? 1 : cases <= 1u << 16 ? 2 : 4;
@@ -172,7 +177,8 @@ static bool case_add(type *t, payload *p, const type *c, err *e)
     return true;
 }
 
-/* elem_size_variant, alignment_variant, flatten_variant; `elem` is the payload of an option */
+/* CanonicalABI.md "Alignment", "Element Size", "Flattening": variant.
+ * elem_size_variant, alignment_variant, flatten_variant; `elem` is the payload of an option */
 static bool finish_variant(type *t, err *e)
 {
     uint32_t tag = type_discriminant_size(t);
@@ -195,6 +201,7 @@ static bool finish_variant(type *t, err *e)
     return true;
 }
 
+/* CanonicalABI.md "Alignment", "Element Size": list. */
 static bool finish_list(type *t, err *e)
 {
     if (!part_add(t, t->elem, e))
@@ -222,6 +229,7 @@ static bool finish_list(type *t, err *e)
     return true;
 }
 
+/* CanonicalABI.md "Alignment", "Element Size": flags. */
 static bool finish_flags(type *t, err *e)
 {
     if (t->fields_count == 0 || t->fields_count > 32)
@@ -282,6 +290,7 @@ bool type_finish(type *t, err *e)
     }
 }
 
+/* CanonicalABI.md "Flattening": flatten_type. */
 uint32_t type_flatten(const type *t, core_type *ret, uint32_t max)
 {
     must(max <= ABI_FLAT_PARAMS_MAX);
@@ -290,6 +299,7 @@ uint32_t type_flatten(const type *t, core_type *ret, uint32_t max)
     return t->flat_count;
 }
 
+/* CanonicalABI.md "Loading": load_record. */
 uint32_t type_field_offset(const type *t, uint32_t i)
 {
     uint64_t at = 0;
@@ -299,7 +309,8 @@ uint32_t type_field_offset(const type *t, uint32_t i)
     return (uint32_t)align_to(at, t->fields[i].type->align);
 }
 
-/* flatten_functype. An async lower passes at most 4 parameters flat and any result through memory;
+/* CanonicalABI.md "Flattening": flatten_functype.
+ * flatten_functype. An async lower passes at most 4 parameters flat and any result through memory;
  * an async lift hands its result to task.return. */
 void functype_signature(const functype *f, bool is_lift, bool async, bool callback,
                         core_signature *ret)
@@ -332,12 +343,14 @@ void functype_signature(const functype *f, bool is_lift, bool async, bool callba
         ret->params[ret->params_count++] = CORE_I32;
 }
 
+/* CanonicalABI.md "Flattening": flatten_functype for lower. */
 bool functype_lower_signature(const functype *f, core_signature *ret, err *e)
 {
     functype_signature(f, false, false, false, ret);
     return true;
 }
 
+/* CanonicalABI.md "Flattening": flatten_functype for lift. */
 bool functype_lift_signature(const functype *f, core_signature *ret, err *e)
 {
     functype_signature(f, true, false, false, ret);
