@@ -107,7 +107,12 @@ static void path(writer *w, const char *name, str p)
     static const char hex[] = "0123456789ABCDEF";
     bool absolute = str_starts(p, S("/"));
     if (!absolute && !w->base.n) {
-        string(w, name, p);
+        _cleanup_(buf_fini) buf dotted; /* "./" before what would read as a URL */
+        buf_init(&dotted, APP_LOCKED_BYTES_MAX);
+        buf_put_str(&dotted, str_starts(p, S("file://")) ? S("./") : S(""));
+        buf_put_str(&dotted, p);
+        w->out->failed |= dotted.failed;
+        string(w, name, buf_str(&dotted));
         return;
     }
     str parts[] = {absolute ? (str){0} : w->base, absolute ? (str){0} : S("/"), p};

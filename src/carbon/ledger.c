@@ -29,6 +29,7 @@ struct ledger {
     power_model power;
     bool measured;
     double capacity_cpus, embodied_g_per_s;
+    int64_t opened_s; /* of the day, from where the node is accounted for */
     int64_t day_s, now_s, used_s, window_s, energy_s, window_closed_s;
     double window_cpus, idle_j[LEDGER_HOURS], lost_j;
 };
@@ -54,7 +55,7 @@ bool ledger_new(arena *a, size_t rows, int64_t start_s, const power_model *power
     l->capacity_cpus = capacity_cpus;
     l->embodied_g_per_s = embodied_g_per_s;
     l->day_s = floor_to(start_s, 86400);
-    l->now_s = l->used_s = l->energy_s = start_s;
+    l->now_s = l->used_s = l->energy_s = l->opened_s = start_s;
     l->window_s = l->window_closed_s = floor_to(start_s, LEDGER_WINDOW_S);
     *ret = l;
     return true;
@@ -243,7 +244,7 @@ void ledger_day_close(ledger *l, int64_t now_s, const double intensity[LEDGER_HO
     window_close(l);
     model_until(l, now_s); /* measured: only what no sample covered yet */
     double cpu_s[LEDGER_HOURS], idle[LEDGER_HOURS], embodied[LEDGER_HOURS];
-    double idle_j = 0, embodied_g = l->embodied_g_per_s * (double)(now_s - l->day_s);
+    double idle_j = 0, embodied_g = l->embodied_g_per_s * (double)(now_s - l->opened_s);
     double idle_g = 0, capacity = l->capacity_cpus * 3600;
     for (size_t h = 0; h < LEDGER_HOURS; h++) {
         cpu_s[h] = node_hour_cpu_s(l, h);
@@ -290,7 +291,7 @@ void ledger_day_next(ledger *l, int64_t now_s)
     l->touched_count = l->in_window_count = 0;
     l->lost_j = 0;
     l->day_s = day;
-    l->now_s = l->used_s = l->energy_s = day;
+    l->now_s = l->used_s = l->energy_s = l->opened_s = day;
     l->window_s = l->window_closed_s = day;
 }
 

@@ -294,3 +294,20 @@ bool report_manifest(const carbon_report *r, buf *b)
     manifest_child(b, r, S("ebb: unallocated"), &rest);
     return !b->failed;
 }
+
+bool report_as(str format, const carbon_report *r, buf *out, err *e)
+{
+    static const struct {
+        const char *name;
+        bool (*put)(const carbon_report *r, buf *out);
+    } forms[] = {{"json", report_json},
+                 {"prometheus", report_prometheus},
+                 {"manifest", report_manifest},
+                 {"html", report_html}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (str_eq(format, str_from(forms[i].name)))
+            return forms[i].put(r, out) ||
+                   err_set(e, ERR_LIMIT, "the report has more than %zu bytes", out->max);
+    return err_set(e, ERR_INVALID, "format '%.*s': json, prometheus, manifest or html",
+                   STR(format));
+}

@@ -52,6 +52,8 @@ bool report_prometheus(const carbon_report *r, buf *out);
 /* For `if-run`: builtin Sum and Sci over what was observed. */
 bool report_manifest(const carbon_report *r, buf *out);
 bool report_html(const carbon_report *r, buf *out);
+/* "json", "prometheus", "manifest" or "html". */
+bool report_as(str format, const carbon_report *r, buf *out, err *e);
 
 /* s as the inside of a JSON string, a Prometheus label, or HTML text. */
 bool put_json_text(buf *b, str s);

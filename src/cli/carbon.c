@@ -1,95 +1,116 @@
 /* `ebb carbon now|forecast|report`: what the grid is like, what it will be like, and what was used.
- * `now` and `forecast` read files of any source's format. `report` reads usage records (one line a
- * call or a sum of calls) and prices them with the node's power model and the intensity that came:
- * the platform's own ledger arithmetic. A running node serves the same report from its ledger. */
+ * Without files the running node is asked. With them, `now` and `forecast` read any source's
+ * format, and `report` prices usage records (one line a call or a sum of calls) with the node's
+ * power model and the intensity that came: by the same arithmetic (carbon/bill.h) as the node
+ * does. */
 #include "cli/carbon.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "carbon/forecast.h"
-#include "carbon/report.h"
+#include "carbon/bill.h"
+#include "carbon/outlook.h"
 #include "carbon/source.h"
 #include "carbon/when.h"
+#include "cli/admin_client.h"
 #include "cli/carbon_data.h"
+#include "cli/options.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char usage[] =
-    "ebb carbon now|forecast|report\n\n"
-    "  --intensity FILE   CSV or a provider's JSON; may be repeated\n"
-    "  --table FILE --zone Z   co2.js's yearly table, used where there is nothing better\n"
-    "  --at TIME          instead of the present: 2024-05-01T13:00:00Z\n"
-    "forecast: --hours N (24)   --published FILE   a provider's forecast, used where it reaches\n"
-    "report: --use FILE   CSV time,app,calls,cpu_s,wall_s,bytes_in,bytes_out,memory_bytes\n"
-    "        (app '-' is the platform itself)\n"
-    "        --threads N --idle-w N --max-w N --pue N   the node's power (default SPECpower)\n"
-    "        --server-kg N --life-years N --cpus N --node NAME\n"
-    "        --format json|prometheus|manifest|html (json)\n"
-    "--json for now and forecast\n";
+enum { CARBON_APPS_MAX = 10000 };
 
-enum { CARBON_FILES_MAX = 64, CARBON_APPS_MAX = 10000 };
+/* Places in the table of options of cli_carbon. */
+enum {
+    O_ADMIN,
+    O_INTENSITY,
+    O_TABLE,
+    O_ZONE,
+    O_AT,
+    O_JSON,
+    O_HOURS,
+    O_PUBLISHED,
+    O_FROM,
+    O_TO,
+    O_FORMAT,
+    O_USE,
+    O_NODE,
+    O_THREADS,
+    O_IDLE_W,
+    O_MAX_W,
+    O_PUE,
+    O_SERVER_KG,
+    O_LIFE_YEARS,
+    O_CPUS,
+    O_COUNT
+};
 
 typedef struct {
-    const char *files[CARBON_FILES_MAX], *published, *table, *zone, *at, *use, *format, *node;
-    size_t files_count;
+    const option *rows;
     double hours, threads, idle_w, max_w, pue, server_kg, life_years, cpus;
-    bool json;
     int64_t now_s;
 } carbon_options;
 
-static bool parse(int argc, char **argv, carbon_options *o, err *e)
+static bool numbers_read(carbon_options *o, err *e)
 {
     const struct {
-        const char *name;
-        const char **to;
-    } texts[] = {{"--table", &o->table}, {"--published", &o->published},
-                 {"--zone", &o->zone},   {"--at", &o->at},
-                 {"--use", &o->use},     {"--format", &o->format},
-                 {"--node", &o->node}};
-    const struct {
-        const char *name;
+        int row;
         double min, max, *to;
     } numbers[] = {
-        {"--hours", 1, FORECAST_HOURS_MAX, &o->hours},
-        {"--threads", 1, 4096, &o->threads},
-        {"--idle-w", 0, 1e6, &o->idle_w},
-        {"--max-w", 0, 1e6, &o->max_w},
-        {"--pue", 1, 5, &o->pue},
-        {"--server-kg", 0, 1e6, &o->server_kg},
-        {"--life-years", 0.1, 100, &o->life_years},
-        {"--cpus", 0.01, 4096, &o->cpus},
+        {O_HOURS, 1, FORECAST_HOURS_MAX, &o->hours},
+        {O_THREADS, 1, 4096, &o->threads},
+        {O_IDLE_W, 0, 1e6, &o->idle_w},
+        {O_MAX_W, 0, 1e6, &o->max_w},
+        {O_PUE, 1, 5, &o->pue},
+        {O_SERVER_KG, 0, 1e6, &o->server_kg},
+        {O_LIFE_YEARS, 0.1, 100, &o->life_years},
+        {O_CPUS, 0.01, 4096, &o->cpus},
     };
-    for (int i = 2; i < argc; i++) {
-        const char *v;
-        bool taken = strcmp(argv[i], "--json") == 0;
-        o->json |= taken;
-        for (size_t k = 0; !taken && k < sizeof texts / sizeof *texts; k++)
-            if ((taken = option_is(argc, argv, &i, texts[k].name, &v))) {
-                if (!v)
-                    return err_set(e, ERR_INVALID, "%s needs a value", texts[k].name);
-                *texts[k].to = v;
-            }
-        for (size_t k = 0; !taken && k < sizeof numbers / sizeof *numbers; k++)
-            if ((taken = option_is(argc, argv, &i, numbers[k].name, &v)) &&
-                !option_number(numbers[k].name, v, numbers[k].min, numbers[k].max, numbers[k].to,
-                               e))
-                return false;
-        if (!taken && option_is(argc, argv, &i, "--intensity", &v) && v &&
-            o->files_count < CARBON_FILES_MAX) {
-            o->files[o->files_count++] = v;
-            taken = true;
-        }
-        if (!taken)
-            return err_set(e, ERR_INVALID,
-                           "'%s' is no option of ebb carbon; see ebb carbon "
-                           "--help",
-                           argv[i]);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        const option *row = &o->rows[numbers[i].row];
+        if (row->given &&
+            !option_number(row->name, row->got, numbers[i].min, numbers[i].max, numbers[i].to, e))
+            return false;
     }
+    const option *at = &o->rows[O_AT];
     o->now_s = (int64_t)(clock_wall() / NS_PER_S);
-    return !o->at || when_parse(str_from(o->at), &o->now_s, e);
+    return !at->given || when_parse(str_from(at->got), &o->now_s, e);
 }
+
+/* --- asking a running node -------------------------------------------------------------------- */
+
+/* Are files given? Then no node is asked. */
+static bool works_from_files(const carbon_options *o)
+{
+    return o->rows[O_USE].given || o->rows[O_INTENSITY].given || o->rows[O_TABLE].given;
+}
+
+static bool ask(const carbon_options *o, const char *what, buf *out, err *e)
+{
+    static const struct {
+        int row;
+        const char *parameter;
+    } passed[] = {{O_FROM, "from"}, {O_TO, "to"}, {O_FORMAT, "format"}, {O_HOURS, "hours"}};
+    const option *admin = &o->rows[O_ADMIN];
+    _cleanup_(buf_fini) buf path;
+    buf_init(&path, 4096);
+    buf_printf(&path, "/v1/carbon/%s?", what);
+    for (size_t i = 0; i < sizeof passed / sizeof *passed; i++) {
+        const option *row = &o->rows[passed[i].row];
+        if (!row->given)
+            continue;
+        buf_printf(&path, "%s=", passed[i].parameter);
+        admin_put_value(&path, row->got);
+        buf_put_u8(&path, '&');
+    }
+    buf_put_u8(&path, 0);
+    if (path.failed)
+        return err_set(e, ERR_LIMIT, "the question is too long");
+    return admin_get(admin->given ? admin->got : ADMIN_DEFAULT, (const char *)path.p, out, e);
+}
+
+/* --- from files ------------------------------------------------------------------------------- */
 
 typedef struct {
     intensity_series series;
@@ -101,19 +122,21 @@ static bool grid_read(const carbon_options *o, arena *a, grid *ret, err *e)
 {
     grid g = {.yearly = (double)NAN};
     g.series.step_s = 3600;
-    if (o->files_count) {
-        if (!carbon_data_read(o->files, o->files_count, a, &g.data, e))
+    const option *files = &o->rows[O_INTENSITY];
+    const char *table = o->rows[O_TABLE].got, *zone = o->rows[O_ZONE].got;
+    if (files->count) {
+        if (!carbon_data_read(files->all, files->count, a, &g.data, e))
             return false;
         g.series = (intensity_series){g.data.start_s, 3600, g.data.hours, g.data.hourly,
                                       g.data.hours - g.data.gaps};
     }
-    if (o->table) {
+    if (table) {
         bytes text;
-        if (!o->zone)
+        if (!zone)
             return err_set(e, ERR_INVALID, "--table needs --zone, as SWE or DE");
-        if (!file_read(o->table, 16 * MIB, a, &text, e) ||
-            !source_yearly(text, str_from(o->zone), &g.yearly, e))
-            return err_wrap(e, "%s", o->table);
+        if (!file_read(table, 16 * MIB, a, &text, e) ||
+            !source_yearly(text, str_from(zone), &g.yearly, e))
+            return err_wrap(e, "%s", table);
     }
     *ret = g;
     return true;
@@ -126,16 +149,8 @@ static bool now(const carbon_options *o, arena *a, buf *out, err *e)
     if (!grid_read(o, a, &g, e))
         return false;
     double v = intensity_or(&g.series, o->now_s, g.yearly, &q);
-    if (o->json) {
-        buf_put_str(out, S("{\"time\":\""));
-        when_put(out, o->now_s);
-        buf_printf(out,
-                   "\",\"g_per_kwh\":%.10g,\"quality\":\"%s\",\"kind\":\"%s\","
-                   "\"basis\":\"%s\"}\n",
-                   v, intensity_quality_name(q), intensity_kind_name(g.data.kind),
-                   intensity_basis_name(g.data.basis));
-        return true;
-    }
+    if (o->rows[O_JSON].given)
+        return intensity_now_json(o->now_s, v, q, g.data.kind, g.data.basis, out);
     buf_printf(out, "%.0f g/kWh (%s, %s)\n", v, intensity_quality_name(q),
                intensity_kind_name(g.data.kind));
     return true;
@@ -147,74 +162,37 @@ static bool forecast(const carbon_options *o, arena *a, buf *out, err *e)
     grid g;
     if (!grid_read(o, a, &g, e))
         return false;
-    if (!o->files_count)
+    if (!o->rows[O_INTENSITY].count)
         return err_set(e, ERR_INVALID, "a forecast needs history: --intensity FILE");
     size_t n = g.series.n;
-    if (o->at) {
+    if (o->rows[O_AT].given) {
         int64_t hours = (o->now_s - g.series.start_s) / 3600;
         n = hours < 0 ? 0 : (size_t)hours < n ? (size_t)hours : n;
     }
-    arena scratch;
-    arena_init(&scratch, 64 * MIB);
-    forecast_model *m = ARENA_NEW(a, forecast_model);
-    bool fitted = m && n >= FORECAST_DAYS_MIN * 24 &&
-                  forecast_fit(g.series.g_per_kwh, n, g.series.start_s, &scratch, m, e);
-    arena_fini(&scratch);
-    forecast_history h;
-    forecast_history_init(&h, g.series.start_s);
-    for (size_t i = 0; i < n; i++)
-        forecast_push(&h, g.series.g_per_kwh[i]);
-    double v[FORECAST_HOURS_MAX];
-    size_t hours = (size_t)o->hours, best = 0;
-    forecast_method method = forecast_make(fitted ? m : NULL, &h, hours, v);
-    if (method == FORECAST_NONE)
-        return err_set(e, ERR_INVALID, "less than a day of history before the forecast");
-    size_t taken = 0;
-    if (o->published) {
-        carbon_data ahead;
-        if (!carbon_data_read(&o->published, 1, a, &ahead, e))
+    outlook ahead;
+    carbon_data said;
+    intensity_series published = {0};
+    const char *file = o->rows[O_PUBLISHED].got;
+    if (file) {
+        if (!carbon_data_read(&file, 1, a, &said, e))
             return false;
-        intensity_series s = {ahead.start_s, 3600, ahead.hours, ahead.hourly, ahead.hours};
-        taken = forecast_prefer(&s, h.next_s, hours, v);
+        published = (intensity_series){said.start_s, 3600, said.hours, said.hourly, said.hours};
     }
-    for (size_t i = 0; i < hours; i++)
-        best = v[i] < v[best] ? i : best;
-    if (o->json)
-        buf_printf(out,
-                   "{\"method\":\"%s\",\"history_hours\":%zu,\"filled_hours\":%zu,"
-                   "\"fit_error_pct\":%.4g,\"published_hours\":%zu,\"forecastData\":[",
-                   forecast_method_name(method), n, h.filled, fitted ? m->mape_pct : 0.0, taken);
-    for (size_t i = 0; i < hours; i++) {
-        /* The Carbon Aware SDK's shape, so that its users can read it. */
-        buf_put_str(out, o->json ? (i ? S(",{\"timestamp\":\"") : S("{\"timestamp\":\"")) : S(""));
-        when_put(out, h.next_s + (int64_t)i * 3600);
-        if (o->json)
-            buf_printf(out, "\",\"duration\":60,\"value\":%.6g}", v[i]);
-        else
-            buf_printf(out, "  %5.0f g/kWh%s\n", v[i], i == best ? "  cleanest" : "");
-    }
-    if (o->json)
-        buf_put_str(out, S("]}\n"));
-    return true;
+    return outlook_make(&g.series, n, file ? &published : NULL, (size_t)o->hours, a, &ahead, e) &&
+           (o->rows[O_JSON].given ? outlook_json(&ahead, out) : outlook_text(&ahead, out));
 }
 
 /* ---- report ---- */
 
 typedef struct {
-    int64_t t_s;
-    size_t row;
-    ledger_usage u;
-} use_line;
-
-typedef struct {
-    use_line *line;
+    bill_use *line;
     size_t lines, apps;
     str *app;
 } use_file;
 
 static int by_time(const void *a, const void *b)
 {
-    const use_line *x = a, *y = b;
+    const bill_use *x = a, *y = b;
     return (x->t_s > y->t_s) - (x->t_s < y->t_s);
 }
 
@@ -228,11 +206,11 @@ static bool decimal(str s, double *ret)
     return !*end && *ret >= 0 && *ret < 1e12;
 }
 
-static bool line_parse(str line, use_file *f, use_line *ret)
+static bool line_parse(str line, use_file *f, bill_use *ret)
 {
     str cell[8];
     double cpu_s, wall_s = 0;
-    use_line u = {0};
+    bill_use u = {0};
     for (int i = 0; i < 8; i++)
         cell[i] = str_trim(str_cut(&line, ','));
     if (!when_parse(cell[0], &u.t_s, NULL) || !cell[1].n ||
@@ -268,7 +246,7 @@ static bool use_read(const char *path, arena *a, use_file *ret, err *e)
     size_t lines = 1, number = 0;
     for (size_t i = 0; i < text.n; i++)
         lines += text.p[i] == '\n';
-    use_file f = {ARENA_ARRAY(a, use_line, lines), 0, 0, ARENA_ARRAY(a, str, CARBON_APPS_MAX)};
+    use_file f = {ARENA_ARRAY(a, bill_use, lines), 0, 0, ARENA_ARRAY(a, str, CARBON_APPS_MAX)};
     if (!f.line || !f.app)
         return err_no_memory(e);
     while (rest.n) {
@@ -289,77 +267,23 @@ static bool use_read(const char *path, arena *a, use_file *ret, err *e)
     return true;
 }
 
-static void row_add(ledger_row *sum, const ledger_row *r)
-{
-    sum->used.calls += r->used.calls;
-    sum->used.cpu_ns += r->used.cpu_ns;
-    sum->used.wall_ns += r->used.wall_ns;
-    sum->used.bytes_in += r->used.bytes_in;
-    sum->used.bytes_out += r->used.bytes_out;
-    if (r->used.memory_peak_bytes > sum->used.memory_peak_bytes)
-        sum->used.memory_peak_bytes = r->used.memory_peak_bytes;
-    sum->dynamic_j += r->dynamic_j;
-    sum->idle_j += r->idle_j;
-    sum->operational_g += r->operational_g;
-    sum->embodied_g += r->embodied_g;
-    sum->peak_cpus = fmax(sum->peak_cpus, r->peak_cpus);
-}
-
-static void day_add(ledger_day *sum, const ledger_day *d)
-{
-    sum->node_j += d->node_j;
-    sum->idle_unallocated_j += d->idle_unallocated_j;
-    sum->embodied_g += d->embodied_g;
-    sum->embodied_unallocated_g += d->embodied_unallocated_g;
-    sum->operational_g += d->operational_g;
-    sum->operational_unallocated_g += d->operational_unallocated_g;
-    sum->dynamic_lost_j += d->dynamic_lost_j;
-    sum->peak_cpus = fmax(sum->peak_cpus, d->peak_cpus);
-    sum->rows = d->rows;
-}
-
-/* Whole days, from the first use's to the last's. */
-static bool days_run(const use_file *f, const grid *g, ledger *l, ledger_row *rows,
-                     report_row *apps, carbon_report *r)
-{
-    size_t at = 0;
-    for (int64_t day = r->from_s; day < r->to_s; day += WHEN_DAY_S) {
-        double intensity[LEDGER_HOURS];
-        ledger_day d;
-        for (int h = 0; h < LEDGER_HOURS; h++) {
-            intensity_quality q;
-            intensity[h] = intensity_or(&g->series, day + h * 3600, g->yearly, &q);
-            r->hours_by_quality[q]++;
-        }
-        for (; at < f->lines && f->line[at].t_s < day + WHEN_DAY_S; at++)
-            ledger_use(l, f->line[at].row, f->line[at].t_s, &f->line[at].u);
-        ledger_day_close(l, day + WHEN_DAY_S, intensity, rows, &d);
-        day_add(&r->total, &d);
-        row_add(&r->platform, &rows[LEDGER_PLATFORM]);
-        row_add(&r->other, &rows[LEDGER_OTHER]);
-        for (size_t i = 0; i < f->apps; i++)
-            row_add(&apps[i].sum, &rows[LEDGER_APPS + i]);
-        ledger_day_next(l, day + WHEN_DAY_S);
-    }
-    return true;
-}
-
 static bool report(const carbon_options *o, arena *a, buf *out, err *e)
 {
     grid g;
     use_file f = {0};
-    ledger *l = NULL;
-    if (!o->use)
-        return err_set(e, ERR_INVALID, "a report needs --use FILE");
-    if (!grid_read(o, a, &g, e) || !use_read(o->use, a, &f, e))
+    const char *use = o->rows[O_USE].got, *zone = o->rows[O_ZONE].got;
+    const char *node = o->rows[O_NODE].got, *format = o->rows[O_FORMAT].got;
+    if (!use)
+        return err_set(e, ERR_INVALID, "a report from files needs --use FILE");
+    if (!grid_read(o, a, &g, e) || !use_read(use, a, &f, e))
         return false;
-    carbon_report r = {.node = str_from(o->node),
+    carbon_report r = {.node = str_from(node ? node : "node"),
                        .source = S("file"),
                        .kind = g.data.kind,
                        .basis = g.data.basis,
                        .server_kg = o->server_kg,
                        .life_s = o->life_years * 365 * 86400};
-    r.zone = o->zone ? str_from(o->zone) : g.data.zone;
+    r.zone = zone ? str_from(zone) : g.data.zone;
     r.power = power_model_specpower((unsigned)o->threads);
     r.power.pue = o->pue;
     if (o->max_w > 0 &&
@@ -368,64 +292,80 @@ static bool report(const carbon_options *o, arena *a, buf *out, err *e)
     r.capacity_cpus = o->cpus > 0 ? o->cpus : o->threads;
     r.from_s = f.line[0].t_s - f.line[0].t_s % WHEN_DAY_S;
     r.to_s = f.line[f.lines - 1].t_s / WHEN_DAY_S * WHEN_DAY_S + WHEN_DAY_S;
-    ledger_row *rows = ARENA_ARRAY(a, ledger_row, LEDGER_APPS + f.apps);
-    report_row *apps = ARENA_ARRAY(a, report_row, f.apps + 1);
-    if (!rows || !apps)
-        return err_no_memory(e);
-    if (!ledger_new(a, LEDGER_APPS + f.apps, r.from_s, &r.power, r.capacity_cpus,
-                    sci_embodied_g_per_s(r.server_kg, r.life_s), &l, e))
-        return false;
-    for (size_t i = 0; i < f.apps; i++)
-        apps[i].app = f.app[i];
-    days_run(&f, &g, l, rows, apps, &r);
-    r.rows = apps;
-    r.rows_count = f.apps;
-    if (strcmp(o->format, "json") == 0)
-        report_json(&r, out);
-    else if (strcmp(o->format, "prometheus") == 0)
-        report_prometheus(&r, out);
-    else if (strcmp(o->format, "manifest") == 0)
-        report_manifest(&r, out);
-    else if (strcmp(o->format, "html") == 0)
-        report_html(&r, out);
-    else
-        return err_set(e, ERR_INVALID, "--format '%s': json, prometheus, manifest or html",
-                       o->format);
-    return true;
+    bill_records records = {.uses = f.line,
+                            .uses_count = f.lines,
+                            .apps = f.app,
+                            .apps_count = f.apps,
+                            .intensity = &g.series,
+                            .yearly_g_per_kwh = g.yearly};
+    return bill_make(a, &records, &r, e) &&
+           report_as(str_from(format ? format : "json"), &r, out, e);
 }
 
 int cli_carbon(int argc, char **argv)
 {
-    carbon_options o = {.format = "json",
-                        .node = "node",
+    option rows[O_COUNT + 1] = {
+        [O_ADMIN] = {"admin", 0, OPTION_VALUE, "ADDR",
+                     "the running node to ask [" ADMIN_DEFAULT "]"},
+        [O_INTENSITY] = {"intensity", 0, OPTION_REPEAT, "FILE",
+                         "ask no node: CSV, or a provider's JSON"},
+        [O_TABLE] = {"table", 0, OPTION_VALUE, "FILE",
+                     "co2.js's yearly table, used where there is nothing better"},
+        [O_ZONE] = {"zone", 0, OPTION_VALUE, "Z", "the zone in that table, as SWE or DE"},
+        [O_AT] = {"at", 0, OPTION_VALUE, "TIME", "instead of the present: 2024-05-01T13:00:00Z"},
+        [O_JSON] = {"json", 0, OPTION_FLAG, NULL, "now, forecast: as JSON"},
+        [O_HOURS] = {"hours", 0, OPTION_VALUE, "N", "forecast: how many hours [24]"},
+        [O_PUBLISHED] = {"published", 0, OPTION_VALUE, "FILE",
+                         "forecast: a provider's, used where it reaches"},
+        [O_FROM] = {"from", 0, OPTION_VALUE, "TIME", "report: its beginning [midnight, UTC]"},
+        [O_TO] = {"to", 0, OPTION_VALUE, "TIME", "report: its end [now]"},
+        [O_FORMAT] = {"format", 0, OPTION_VALUE, "F",
+                      "report: json, prometheus, manifest or html [json]"},
+        [O_USE] = {"use", 0, OPTION_VALUE, "FILE",
+                   "report, ask no node: CSV time,app,calls,cpu_s,wall_s,bytes_in,bytes_out,memory;"
+                   " app '-' is the platform itself"},
+        [O_NODE] = {"node", 0, OPTION_VALUE, "NAME", "with --use: what the node is called [node]"},
+        [O_THREADS] = {"threads", 0, OPTION_VALUE, "N", "with --use: hardware threads [16]"},
+        [O_IDLE_W] = {"idle-w", 0, OPTION_VALUE, "W", "with --use: idle power [SPECpower]"},
+        [O_MAX_W] = {"max-w", 0, OPTION_VALUE, "W", "with --use: full power [SPECpower]"},
+        [O_PUE] = {"pue", 0, OPTION_VALUE, "N", "with --use: of the building [1]"},
+        [O_SERVER_KG] = {"server-kg", 0, OPTION_VALUE, "KG", "with --use: embodied carbon [1215]"},
+        [O_LIFE_YEARS] = {"life-years", 0, OPTION_VALUE, "N", "with --use: the server's life [4]"},
+        [O_CPUS] = {"cpus", 0, OPTION_VALUE, "N", "with --use: capacity in CPUs [threads]"},
+        {0},
+    };
+    options table = {.command = "carbon",
+                     .positional = "now|forecast|report",
+                     .options = rows,
+                     .summary = "The carbon intensity of the grid, and the bill of every app. Asks "
+                                "the node that runs in this folder, or works from files."};
+    carbon_options o = {.rows = rows,
                         .hours = 24,
                         .threads = 16,
                         .pue = 1,
                         .server_kg = SCI_SERVER_KG,
                         .life_years = 4};
-    const char *what = argc > 1 ? argv[1] : "--help";
+    static const struct {
+        const char *name;
+        bool (*run)(const carbon_options *o, arena *a, buf *out, err *e);
+    } commands[] = {{"now", now}, {"forecast", forecast}, {"report", report}};
     err e;
-    for (int i = 1; i < argc || i == 1; i++)
-        if (i >= argc || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            return argc > 1 ? 0 : 2;
-        }
-    arena a;
-    buf out;
+    _cleanup_(arena_fini) arena a;
+    _cleanup_(buf_fini) buf out;
     arena_init(&a, 4 * GIB);
     buf_init(&out, 256 * MIB);
-    bool ok = parse(argc, argv, &o, &e);
-    if (ok)
-        ok = strcmp(what, "now") == 0        ? now(&o, &a, &out, &e)
-             : strcmp(what, "forecast") == 0 ? forecast(&o, &a, &out, &e)
-             : strcmp(what, "report") == 0
-                 ? report(&o, &a, &out, &e)
-                 : err_set(&e, ERR_INVALID, "'%s': now, forecast or report", what);
-    if (ok)
-        ok = file_write("-", &out, &e);
-    buf_fini(&out);
-    arena_fini(&a);
-    if (!ok)
-        fprintf(stderr, "ebb carbon: %s\n", e.text);
-    return ok ? 0 : 1;
+    if (!options_parse(&a, &table, argc, argv, &e) || !numbers_read(&o, &e))
+        return cli_fail(&e), 2;
+    if (table.help)
+        return 0;
+    const char *what = table.positionals_count ? table.positionals[0] : "";
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(what, commands[i].name) == 0)
+            return (works_from_files(&o) ? commands[i].run(&o, &a, &out, &e)
+                                         : ask(&o, what, &out, &e)) &&
+                           file_write("-", &out, &e)
+                       ? 0
+                       : cli_fail(&e);
+    err_set(&e, ERR_INVALID, "ebb carbon '%s': write now, forecast or report", what);
+    return cli_fail(&e), 2;
 }

@@ -32,6 +32,7 @@ static const command commands[] = {
     {"@compile", role_compile, NULL},
     {"@store", role_store, NULL},
     {"@fetch", role_fetch, NULL},
+    {"@keeper", role_keeper, NULL},
     {NULL, NULL, NULL},
 };
 

@@ -4,6 +4,7 @@
 #include "cli/build.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/up_keeper.h"
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -349,12 +350,19 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     buf_init(&config, 512 * MIB);
     _cleanup_(buf_fini) buf store_settings;
     buf_init(&store_settings, 64 * MIB);
-    bool ok = listeners_open(o, &u, fds, e) && worker_config_write(&l.config, &config, e) &&
-              ((!l.config.stores_count && !l.config.databases_count) ||
-               store_config_write(&l.config, &store_settings, e));
+    _cleanup_(buf_fini) buf keeper;
+    buf_init(&keeper, 64 * MIB);
+    _cleanup_fd_ int admin = -1;
+    bool ok =
+        up_keeper(a, &l, options_get(o, "admin"), options_get(o, "carbon"), &keeper, &admin, e) &&
+        listeners_open(o, &u, fds, e) && worker_config_write(&l.config, &config, e) &&
+        ((!l.config.stores_count && !l.config.databases_count) ||
+         store_config_write(&l.config, &store_settings, e));
     if (ok) {
         supervisor_config sc = {.config = buf_str(&config),
                                 .store_config = buf_str(&store_settings),
+                                .keeper_config = buf_str(&keeper),
+                                .admin_listener = admin,
                                 .listeners = fds,
                                 .workers = u.workers,
                                 .on_ready = on_ready,
@@ -401,6 +409,10 @@ int cli_up(int argc, char **argv)
         {"stall-warning", 0, OPTION_VALUE, "MS", "log turns of a worker's loop that take longer"},
         {"state-dir", 0, OPTION_VALUE, "DIR",
          "where stores are kept; '' keeps them in memory [.spin beside spin.toml]"},
+        {"admin", 0, OPTION_VALUE, "ADDR",
+         "where the node answers its operator; '' nowhere [ebb/admin.sock in the state dir]"},
+        {"carbon", 0, OPTION_VALUE, "FILE",
+         "the grid and the power of this node, see docs/carbon.md"},
         {"cache-dir", 0, OPTION_VALUE, "DIR", "where downloads and compiled code are kept"},
         {"log-dir", 'L', OPTION_VALUE, "DIR",
          "where guests' output is kept; '' keeps none [.spin/logs beside spin.toml]",

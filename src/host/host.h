@@ -187,6 +187,8 @@ typedef enum {
 guest_http_state guest_http(const guest *g);
 /* The status that was sent; 0: none yet. */
 unsigned guest_http_status(const guest *g);
+/* Bytes of the request's body that were read, and of the response's that were written. */
+void guest_http_bytes(const guest *g, uint64_t *ret_in, uint64_t *ret_out);
 str guest_http_error(const guest *g);
 /* Counts what happened to the guest from outside, and the body bytes it wrote: while this stands
  * still, the guest does nothing but compute and wait for the clock. */

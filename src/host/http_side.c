@@ -21,10 +21,11 @@ struct http_side {
     guest_http_state state;
     unsigned status;
     body_source request;
-    uint64_t request_bytes; /* that it has read */
-    bool request_live;      /* the guest holds something that reads the request body */
-    bool started;           /* the head was sent */
-    bool returned;          /* guest_http_returned was called */
+    uint64_t request_bytes;       /* that it has read */
+    bool request_live;            /* the guest holds something that reads the request body */
+    bool started;                 /* the head was sent */
+    bool returned;                /* guest_http_returned was called */
+    uint64_t bytes_in, bytes_out; /* of bodies, once x has gone */
     outgoing_response *response;
     body_out *body; /* a reference; NULL: no body */
     char error[200];
@@ -32,6 +33,8 @@ struct http_side {
 
 static void side_gone(guest *g, http_side *s, guest_http_state state)
 {
+    s->bytes_in = exchange_bytes_in(s->x);
+    s->bytes_out = exchange_bytes_out(s->x);
     s->x = NULL;
     s->state = state;
     if (s->body)
@@ -345,6 +348,13 @@ bool guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot
 }
 
 guest_http_state guest_http(const guest *g) { return g->http ? g->http->state : GUEST_HTTP_NONE; }
+
+void guest_http_bytes(const guest *g, uint64_t *ret_in, uint64_t *ret_out)
+{
+    const http_side *s = g->http;
+    *ret_in = !s ? 0 : s->x ? exchange_bytes_in(s->x) : s->bytes_in;
+    *ret_out = !s ? 0 : s->x ? exchange_bytes_out(s->x) : s->bytes_out;
+}
 
 unsigned guest_http_status(const guest *g) { return g->http ? g->http->status : 0; }
 

@@ -8,12 +8,17 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -151,6 +156,68 @@ bool listen_socket(str text, int *ret_fd, char ret_address[LISTEN_ADDRESS_MAX], 
         return false;
     }
     address_text(&a, ret_address);
+    *ret_fd = fd;
+    return true;
+}
+
+/* Long paths do not fit a socket's address: its folder is named by descriptor instead. */
+static bool local_address(const char *path, int *ret_dir, struct sockaddr_un *ret, err *e)
+{
+    const char *slash = strrchr(path, '/');
+    char dir[PATH_MAX] = ".";
+    if (slash)
+        snprintf(dir, sizeof dir, "%.*s/", (int)(slash - path), path);
+    *ret_dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (*ret_dir < 0)
+        return err_set_errno(e, "%s", dir);
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(ret->sun_path, sizeof ret->sun_path, "/proc/self/fd/%d/%.60s", *ret_dir,
+             slash ? slash + 1 : path);
+    return true;
+}
+
+int connect_local(const char *path, err *e)
+{
+    struct sockaddr_un a;
+    int dir = -1;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && local_address(path, &dir, &a, e);
+    if (ok && connect(fd, (struct sockaddr *)&a, sizeof a) != 0)
+        ok = err_set_errno(e, "%s", path);
+    if (dir >= 0)
+        close(dir);
+    if (!ok && fd >= 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+bool listen_local(const char *path, int *ret_fd, err *e)
+{
+    struct sockaddr_un a;
+    int dir = -1, other = connect_local(path, e);
+    if (other >= 0) {
+        close(other);
+        return err_set(e, ERR_CONFLICT, "%s is in use by another process", path);
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool ok = fd >= 0 && local_address(path, &dir, &a, e);
+    if (ok) {
+        mode_t before = umask(0177);
+        unlink(path);
+        ok = bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, BACKLOG) == 0;
+        if (!ok)
+            err_set_errno(e, "cannot listen on %s", path);
+        umask(before);
+    }
+    if (dir >= 0)
+        close(dir);
+    if (!ok) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
     *ret_fd = fd;
     return true;
 }

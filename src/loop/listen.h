@@ -16,6 +16,13 @@ enum { LISTEN_ADDRESS_MAX = 64 }; /* "[ffff:...:255.255.255.255%eth0...]:65535" 
  * with that text for more sockets on the same port. Non-blocking, close-on-exec, listening. */
 bool listen_socket(str address, int *ret_fd, char ret_address[LISTEN_ADDRESS_MAX], err *e);
 
+/* A socket of the local machine at this path, for whoever may write to its folder (the socket's
+ * mode is 0600). One that a dead process has left behind is replaced; ERR_CONFLICT: somebody
+ * answers. */
+bool listen_local(const char *path, int *ret_fd, err *e);
+/* A connection to such a socket, blocking; -1 and *e otherwise. */
+int connect_local(const char *path, err *e);
+
 /* True if nobody listens there. SO_REUSEPORT lets a second server of the same user bind without a
  * word, and the kernel would then divide connections between two strangers: ask first.
  * ERR_CONFLICT: somebody does. */

@@ -88,6 +88,8 @@ bool loop_new(loop **ret_loop, err *e)
         free(l);
         return err_set_uv(e, code, "cannot make an event loop");
     }
+    uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME); /* two clock reads a turn */
+    l->made = clock_mono();
     signal(SIGPIPE, SIG_IGN); /* libuv writes without MSG_NOSIGNAL; EPIPE says the same */
     l->now = clock_mono();
     uv_prepare_init(&l->uv, &l->before_sleep);
@@ -152,6 +154,8 @@ void loop_watch_turns(loop *l, ns than, void (*f)(void *user, ns took), void *us
 }
 
 ns loop_now(const loop *l) { return l->now; }
+
+ns loop_awake(loop *l) { return clock_mono() - l->made - uv_metrics_idle_time(&l->uv); }
 
 /* --- hooks --- */
 

@@ -33,6 +33,8 @@ void loop_stop(loop *l);
 /* f is told, at its end, of every turn that took longer than `than`, waiting not counted: what
  * blocks a loop is seen. Once, before loop_run. Costs two clock reads a turn. */
 void loop_watch_turns(loop *l, ns than, void (*f)(void *user, ns took), void *user);
+/* Time since loop_new in which the loop did not wait: turns, and what was outside of loop_run. */
+ns loop_awake(loop *l);
 /* CLOCK_MONOTONIC when this turn began: good for deadlines, free of a clock read. */
 ns loop_now(const loop *l);
 

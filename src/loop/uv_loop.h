@@ -11,7 +11,7 @@ struct loop {
     uv_check_t after_sleep;    /* takes the time of the turn */
     uv_idle_t no_sleep;        /* active while a hook has more to do */
     uv_timer_t alarm;          /* due at the earliest of `timers` */
-    ns now;
+    ns made, now;
     bool in_timers;
     /* loop_watch_turns */
     ns turn_max, turn_begun, idle_before;

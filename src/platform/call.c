@@ -32,12 +32,13 @@ struct call {
     waiter place;     /* in the queue of its component */
     loop_timer timer; /* while it waits */
     ns begun, moved_at;
-    uint64_t moved; /* guest_moved when moved_at was noted */
-    ns cpu_ns;
+    uint64_t moved;        /* guest_moved when moved_at was noted */
+    ns cpu_ns, metered_ns; /* used so far; of that, told to the meter */
     size_t memory_bytes;
-    uint64_t log_bytes; /* that the guest wrote */
-    http_request head;  /* what the guest sees */
-    str method, path;   /* for the log; in the arena */
+    uint64_t log_bytes;           /* that the guest wrote */
+    uint64_t bytes_in, bytes_out; /* of the bodies */
+    http_request head;            /* what the guest sees */
+    str method, path;             /* for the log; in the arena */
     slot slots[2];
     char id[CALL_ID_BYTES];
     arena a;
@@ -182,11 +183,20 @@ static void call_gone(call *c, unsigned status)
     list_push(&c->all->done_head, &c->all->done_tail, c);
 }
 
+/* Books what the call used since the last time. */
+static void cpu_book(call *c)
+{
+    c->cpu_ns = guest_cpu_ns(c->g);
+    if (c->cpu_ns > c->metered_ns)
+        meter_slice(c->all->meter, c->h->row, c->cpu_ns - c->metered_ns);
+    c->metered_ns = c->cpu_ns;
+}
+
 static void instance_drop(call *c)
 {
     if (!c->in)
         return;
-    c->cpu_ns = guest_cpu_ns(c->g);
+    cpu_book(c);
     c->memory_bytes = guest_memory_bytes(c->g);
     engine_instance_free(c->in);
     guest_attach(c->g, NULL);
@@ -202,6 +212,12 @@ static bool log_turn(void *user)
     for (call *c; (c = list_pop(&cs->done_head, &cs->done_tail));) {
         log_request(call_id(c), c->h->app->id, c->method, c->path, c->status, now - c->begun,
                     c->cpu_ns, c->memory_bytes, c->cold ? "cold" : "warm");
+        ledger_usage used = {.calls = 1,
+                             .wall_ns = now - c->begun,
+                             .bytes_in = c->bytes_in,
+                             .bytes_out = c->bytes_out,
+                             .memory_peak_bytes = c->memory_bytes};
+        meter_call(cs->meter, c->h->row, &used);
         call_recycle(c);
     }
     return false;
@@ -217,6 +233,8 @@ static void call_end(call *c, unsigned status)
     instance_drop(c);
     guest_http_state http = c->g ? guest_http(c->g) : GUEST_HTTP_NONE;
     unsigned sent = c->g ? guest_http_status(c->g) : 0;
+    if (c->g)
+        guest_http_bytes(c->g, &c->bytes_in, &c->bytes_out);
     guest_free(c->g);
     c->g = NULL;
     if (c->x && (http == GUEST_HTTP_NONE || http == GUEST_HTTP_ERROR)) {
@@ -345,7 +363,8 @@ static void timer_arm(call *c)
 static bool budget_spent(call *c)
 {
     const app_settings *s = &c->h->app->settings;
-    if (s->cpu_time_max_ns && guest_cpu_ns(c->g) > s->cpu_time_max_ns) {
+    cpu_book(c);
+    if (s->cpu_time_max_ns && c->cpu_ns > s->cpu_time_max_ns) {
         call_over_budget(c, "CPU time", s->cpu_time_max_ns);
         return true;
     }
@@ -368,6 +387,7 @@ static void call_run(call *c)
     for (;;) {
         switch (c->state == CALL_STARTING ? guest_start(c->g) : engine_poll(c->in)) {
         case ENGINE_WAIT:
+            cpu_book(c);
             timer_arm(c);
             return;
         case ENGINE_YIELD:
@@ -601,10 +621,11 @@ static bool ready_turn(void *user)
     return runs || w || cs->ready_head || places_ready(&cs->places);
 }
 
-void calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed)
+void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uint64_t id_seed)
 {
     *cs = (calls){.en = en,
                   .l = l,
+                  .meter = m,
                   .places = {.live_max = live_max, .queued_max = WORKER_QUEUE_MAX},
                   .id_prefix = id_seed & 32767,
                   .id_next = id_seed >> 15};

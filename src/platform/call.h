@@ -13,6 +13,7 @@
 #include "app/route.h"
 #include "loop/loop.h"
 #include "platform/hosted.h"
+#include "platform/meter.h"
 
 enum { CALL_ID_BYTES = 16 };
 
@@ -22,6 +23,7 @@ typedef struct call call;
 typedef struct {
     engine *en;
     loop *l;
+    meter *meter;
     places places;                 /* instances at once, and who waits for one */
     call *ready_head, *ready_tail; /* used their time slice; go on in turn */
     call *free;                    /* kept memory */
@@ -35,7 +37,8 @@ typedef struct {
     bool others_ran;
 } calls;
 
-void calls_init(calls *cs, loop *l, engine *en, uint32_t live_max, uint64_t id_seed);
+/* The meter is borrowed. */
+void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uint64_t id_seed);
 /* Adds the hooks that log ended calls and give time slices. Call it after the server was made, so
  * that its writes come first: what is answered does not wait for somebody's time slice. */
 bool calls_hooks_add(calls *cs, err *e);

@@ -15,13 +15,14 @@
 enum { OUTPUT_LINE_BYTES_MAX = 4096 };
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
-                 const worker_config *all, struct store_client *store)
+                 const worker_config *all, struct store_client *store, size_t row)
 {
     *h = (hosted){.app = component,
                   .config = config,
                   .transient_write = all->allow_transient_write,
                   .all = all,
                   .store = store,
+                  .row = row,
                   .log = {-1, -1},
                   .place = {.running_max = component->settings.concurrency_max,
                             .queued_max = component->settings.queue_max}};

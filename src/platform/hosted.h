@@ -31,10 +31,11 @@ typedef struct {
     guestlog log; /* opened before the worker is fenced in, kept while it lives */
     uint32_t calls;
     place_owner place; /* of its calls in this worker */
+    size_t row;        /* of the meter: the component's index in the app */
 } hosted;
 
 void hosted_init(hosted *h, const app_component *component, const config_component *config,
-                 const worker_config *all, struct store_client *store);
+                 const worker_config *all, struct store_client *store, size_t row);
 static inline bool hosted_is_loaded(const hosted *h) { return h->module != NULL; }
 /* Reads the plan, binds the imports, maps the code. Everything is undone where it fails. */
 bool hosted_load(hosted *h, engine *en, err *e);

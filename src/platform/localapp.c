@@ -341,8 +341,10 @@ static bool stores_make(arena *a, const localapp_options *o, localapp *l, const 
                         .key_values_count = o->key_values_count,
                         .statements = o->statements,
                         .statements_count = o->statements_count,
+                        /* Nothing is written beside a bare component. */
+                        .keeps = at->manifest.n || o->state_dir || c->config.state_dir.n,
                         .progress = o->progress};
-    return state_make(a, &so, l->app, &l->config, e);
+    return state_make(a, &so, l->app, &l->config, &l->state_dir, e);
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */

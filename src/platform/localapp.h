@@ -54,6 +54,7 @@ typedef struct {
 typedef struct {
     app *app;
     worker_config config;
+    str state_dir; /* absolute; empty: nothing is kept, or it cannot be made */
     localfiles files;
 } localapp;
 

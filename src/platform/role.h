@@ -16,6 +16,8 @@ int role_store(int argc, char **argv);
 
 /* fd 3: where the download goes; fd 4: messages. Arguments: fetch_role.c. */
 int role_fetch(int argc, char **argv);
+/* fd 3: control; fd 4: its settings (keeper.h); fd 5: the admin socket, may be missing. */
+int role_keeper(int argc, char **argv);
 
 /* Writes e to fd as spawn_wait reads it; returns 1. */
 int role_fail(int fd, const err *e);

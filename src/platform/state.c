@@ -271,7 +271,8 @@ static bool scripts_check(const sql_database *d, err *e)
 
 /* --- all of it -------------------------------------------------------------------------------- */
 
-bool state_make(arena *a, const state_options *o, const app *of, worker_config *c, err *e)
+bool state_make(arena *a, const state_options *o, const app *of, worker_config *c, str *ret_dir,
+                err *e)
 {
     maker m = {.a = a, .o = o, .of = of};
     str_list kv = {0}, sql = {0};
@@ -300,5 +301,9 @@ bool state_make(arena *a, const state_options *o, const app *of, worker_config *
     c->stores_count = kv.n;
     c->databases = databases;
     c->databases_count = sql.n;
+    err none;
+    if (o->keeps && !in_memory_only(&m))
+        state_dir(&m, &none);
+    *ret_dir = m.dir;
     return true;
 }

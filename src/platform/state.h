@@ -17,9 +17,13 @@ typedef struct {
     size_t key_values_count;
     const char *const *statements; /* --sqlite: "statement" or "@file[:label]" */
     size_t statements_count;
+    bool keeps;     /* the state folder is wanted even where no store needs it */
     FILE *progress; /* NULL: silent */
 } state_options;
 
 /* Sets stores and databases of *c: those that used components ask for. Folders and, where --sqlite
- * or --key-value ask for it, files are made. A label that nothing provides is an error. */
-bool state_make(arena *a, const state_options *o, const app *of, worker_config *c, err *e);
+ * or --key-value ask for it, files are made. A label that nothing provides is an error. *ret_dir
+ * is the state folder, made; empty where nothing is kept, or where it can't be made and no store
+ * needs it. */
+bool state_make(arena *a, const state_options *o, const app *of, worker_config *c, str *ret_dir,
+                err *e);

@@ -5,10 +5,11 @@
  * A worker that dies within a second of its start is started again after a delay that doubles, from
  * 10 ms to 5 s; others at once.
  *
- * Workers talk to the store process over channels of their own. Whenever one side of such a pair
- * starts, a new channel is made and its ends are sent to both over their control sockets; nobody
- * answers, so nothing here waits. At the end the store process goes last, when its control socket
- * closes, so that it can close its files. */
+ * Workers talk to the store process and to the keeper over channels of their own. Whenever one side
+ * of such a pair starts, a new channel is made and its ends are sent to both over their control
+ * sockets; nobody answers, so nothing here waits. The keeper is also told which processes there are
+ * and what those that died had used. At the end the store process and the keeper go last, when
+ * their control sockets close, so that they can close their files. */
 #include "platform/supervisor.h"
 
 #include "base/arena.h"
@@ -16,12 +17,14 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "loop/channel.h"
+#include "platform/keeper.h"
 #include "platform/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,10 +32,12 @@
 #define DELAY_NS_MIN (10 * NS_PER_MS)
 #define DELAY_NS_MAX (5 * NS_PER_S)
 #define YOUNG_NS     (1 * NS_PER_S)
-#define CLOSE_NS     (5 * NS_PER_S) /* how long the store process may take to close its files */
+#define CLOSE_NS     (5 * NS_PER_S) /* how long store and keeper may take to close their files */
+
+enum { STORE, KEEPER, WORKERS }; /* places in supervisor.all */
 
 typedef struct {
-    const char *role; /* "worker" or "store" */
+    const char *role; /* "worker", "store", "keeper" */
     unsigned index;
     int listener; /* -1: none */
     pid_t pid;    /* 0: not running */
@@ -44,82 +49,130 @@ typedef struct {
 
 typedef struct {
     const supervisor_config *c;
-    slot_process all[SUPERVISOR_WORKERS_MAX + 1];
+    slot_process all[SUPERVISOR_WORKERS_MAX + WORKERS];
     unsigned count;
     bool announced, draining;
 } supervisor;
 
-/* A message of one byte with a descriptor. A process that died has lost it; it is started again. */
-static void fd_send(int control, int fd)
+/* A message, with a descriptor if fd is not -1. A process that died has lost it; it is started
+ * again, and then told anew. */
+static void control_send(const slot_process *to, const void *p, size_t n, int fd)
 {
-    char byte = 's';
     union {
         struct cmsghdr head;
         char space[CMSG_SPACE(sizeof(int))];
     } passed = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
                          .cmsg_level = SOL_SOCKET,
                          .cmsg_type = SCM_RIGHTS}};
-    struct iovec whole = {&byte, 1};
-    struct msghdr m = {.msg_iov = &whole,
-                       .msg_iovlen = 1,
-                       .msg_control = &passed,
-                       .msg_controllen = sizeof passed};
-    memcpy(CMSG_DATA(&passed.head), &fd, sizeof fd);
-    if (sendmsg(control, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE &&
+    struct iovec whole = {(void *)(uintptr_t)p, n};
+    struct msghdr m = {.msg_iov = &whole, .msg_iovlen = 1};
+    if (!to->pid)
+        return;
+    if (fd >= 0) {
+        m.msg_control = &passed;
+        m.msg_controllen = sizeof passed;
+        memcpy(CMSG_DATA(&passed.head), &fd, sizeof fd);
+    }
+    if (sendmsg(to->control, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE &&
         errno != ECONNRESET)
-        log_msg(LOG_ERROR, "a process gets no channel to the store: %m");
+        log_msg(LOG_ERROR, "%s %u cannot be told of another process: %m", to->role, to->index);
 }
 
-static void store_connect(supervisor *s, slot_process *worker)
+static ns rusage_cpu_ns(const struct rusage *r)
+{
+    return (ns)(r->ru_utime.tv_sec + r->ru_stime.tv_sec) * NS_PER_S +
+           (ns)(r->ru_utime.tv_usec + r->ru_stime.tv_usec) * NS_PER_US;
+}
+
+static void keeper_tell(const supervisor *s, keeper_note_kind kind, const slot_process *p,
+                        uint64_t cpu_ns, int fd)
+{
+    keeper_note note = {.kind = kind,
+                        .index = p->index,
+                        .pid = p->pid,
+                        .cpu_ns = cpu_ns,
+                        .known = s->announced && p->started < s->all[KEEPER].started};
+    snprintf(note.role, sizeof note.role, "%s", p->role);
+    control_send(&s->all[KEEPER], &note, sizeof note, fd);
+}
+
+/* A channel between a worker and the store process or the keeper. */
+static void pair_connect(supervisor *s, const slot_process *server, const slot_process *worker)
 {
     int pair[2];
     err e;
-    slot_process *store = &s->all[0];
-    if (!s->c->store_config.n || !store->pid || !worker->pid)
+    bool is_store = server == &s->all[STORE];
+    if ((is_store && !s->c->store_config.n) || !server->pid || !worker->pid)
         return;
     if (!channel_pair(pair, &e)) {
-        log_msg(LOG_ERROR, "worker %u gets no channel to the store: %s", worker->index, e.text);
+        log_msg(LOG_ERROR, "worker %u gets no channel to the %s: %s", worker->index, server->role,
+                e.text);
         return;
     }
-    fd_send(store->control, pair[0]);
-    fd_send(worker->control, pair[1]);
+    if (is_store)
+        control_send(server, "s", 1, pair[0]);
+    else
+        keeper_tell(s, KEEPER_WORKER, worker, 0, pair[0]);
+    control_send(worker, is_store ? "s" : "k", 1, pair[1]);
     close(pair[0]);
     close(pair[1]);
+}
+
+/* CPU of us before the keeper runs, and of the decode and compile processes, which have gone. */
+static void keeper_tell_all(supervisor *s)
+{
+    slot_process self = {.role = "supervisor", .pid = getpid()};
+    slot_process children = {.role = "compile"};
+    struct rusage r;
+    keeper_tell(s, KEEPER_PROCESS, &self, 0, -1);
+    if (s->all[STORE].pid)
+        keeper_tell(s, KEEPER_PROCESS, &s->all[STORE], 0, -1);
+    if (!s->announced && getrusage(RUSAGE_CHILDREN, &r) == 0)
+        keeper_tell(s, KEEPER_DIED, &children, rusage_cpu_ns(&r), -1);
 }
 
 /* After p was started: what it and those that run need of each other. */
 static void process_connect(supervisor *s, slot_process *p)
 {
-    if (p != &s->all[0])
-        store_connect(s, p);
-    for (unsigned i = 1; p == &s->all[0] && i < s->count; i++)
-        store_connect(s, &s->all[i]);
+    if (p == &s->all[KEEPER])
+        keeper_tell_all(s);
+    if (p == &s->all[STORE])
+        keeper_tell(s, KEEPER_PROCESS, p, 0, -1);
+    for (unsigned server = STORE; server <= KEEPER; server++) {
+        if (p->listener >= 0)
+            pair_connect(s, &s->all[server], p);
+        for (unsigned i = WORKERS; p == &s->all[server] && i < s->count; i++)
+            pair_connect(s, p, &s->all[i]);
+    }
+}
+
+/* Its settings in an anonymous file, and what else it is given besides its control socket. */
+static bool process_spawn(supervisor *s, slot_process *p, int config, int control, err *e)
+{
+    char index[16];
+    snprintf(index, sizeof index, "%u", p->index);
+    const char *args[] = {index, NULL};
+    if (p->listener >= 0)
+        return spawn_role(p->role, args, (int[]){config, p->listener, control}, 3, NULL, false,
+                          &p->pid, e);
+    bool with_admin = p == &s->all[KEEPER] && s->c->admin_listener >= 0;
+    return spawn_role(p->role, NULL, (int[]){control, config, s->c->admin_listener},
+                      with_admin ? 3 : 2, NULL, false, &p->pid, e);
 }
 
 static bool process_start(supervisor *s, slot_process *p, err *e)
 {
     int pair[2] = {-1, -1};
     _cleanup_fd_ int config = -1;
+    str settings = p == &s->all[STORE]    ? s->c->store_config
+                   : p == &s->all[KEEPER] ? s->c->keeper_config
+                                          : s->c->config;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set_errno(e, "socketpair");
-    bool ok;
-    if (p->listener >= 0) {
-        char index[16];
-        snprintf(index, sizeof index, "%u", p->index);
-        const char *args[] = {index, NULL};
-        ok = spawn_memfd("ebb-config", s->c->config.p, s->c->config.n, &config, e);
-        if (ok) {
-            lseek(config, 0, SEEK_SET);
-            int fds[] = {config, p->listener, pair[1]};
-            ok = spawn_role(p->role, args, fds, 3, NULL, false, &p->pid, e);
-        }
-    } else {
-        ok = spawn_memfd("ebb-config", s->c->store_config.p, s->c->store_config.n, &config, e);
-        if (ok) {
-            lseek(config, 0, SEEK_SET);
-            int fds[] = {pair[1], config};
-            ok = spawn_role(p->role, NULL, fds, 2, NULL, false, &p->pid, e);
-        }
+    bool ok = spawn_memfd("ebb-config", settings.p, settings.n, &config, e);
+    if (ok) {
+        lseek(config, 0, SEEK_SET);
+        ok = process_spawn(s, p, config, pair[1], e);
     }
     close(pair[1]);
     if (!ok) {
@@ -178,10 +231,13 @@ static void reap(supervisor *s)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    struct rusage used;
+    while ((pid = wait4(-1, &status, WNOHANG, &used)) > 0) {
         slot_process *p = process_by_pid(s, pid);
-        if (p)
-            process_died(s, p, status);
+        if (!p)
+            continue;
+        keeper_tell(s, KEEPER_DIED, p, rusage_cpu_ns(&used), -1);
+        process_died(s, p, status);
     }
 }
 
@@ -234,38 +290,39 @@ static void wait_for(pid_t pid)
         ;
 }
 
-/* The store process closes its files when its control socket closes and no worker is left. */
-static void store_stop(slot_process *store)
+/* Store and keeper close their files when their control sockets close and no worker is left. */
+static void server_stop(slot_process *p)
 {
     ns end = clock_mono() + CLOSE_NS;
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    fd_close(&store->control);
-    for (ns now; store->pid;) {
-        if (waitpid(store->pid, NULL, WNOHANG) == store->pid)
+    fd_close(&p->control);
+    for (ns now; p->pid;) {
+        if (waitpid(p->pid, NULL, WNOHANG) == p->pid)
             return;
         if ((now = clock_mono()) >= end)
             break;
         struct timespec t = {(time_t)((end - now) / NS_PER_S), (long)((end - now) % NS_PER_S)};
         sigtimedwait(&child, NULL, &t);
     }
-    if (store->pid) {
-        log_msg(LOG_WARN, "the store process does not end; its files are safe as they are");
-        kill(store->pid, SIGKILL);
-        wait_for(store->pid);
+    if (p->pid) {
+        log_msg(LOG_WARN, "the %s process does not end; its files are safe as they are", p->role);
+        kill(p->pid, SIGKILL);
+        wait_for(p->pid);
     }
 }
 
 static void stop_all(supervisor *s)
 {
-    for (unsigned i = 1; i < s->count; i++)
+    for (unsigned i = WORKERS; i < s->count; i++)
         if (s->all[i].pid)
             kill(s->all[i].pid, SIGKILL);
-    for (unsigned i = 1; i < s->count; i++)
+    for (unsigned i = WORKERS; i < s->count; i++)
         if (s->all[i].pid)
             wait_for(s->all[i].pid);
-    store_stop(&s->all[0]);
+    server_stop(&s->all[STORE]);
+    server_stop(&s->all[KEEPER]);
 }
 
 static void loop_signals(supervisor *s, const sigset_t *set)
@@ -309,7 +366,7 @@ static bool start_first(supervisor *s, err *e)
 int supervisor_run(const supervisor_config *c, err *e)
 {
     must(c->workers > 0 && c->workers <= SUPERVISOR_WORKERS_MAX);
-    supervisor s = {.c = c, .count = c->workers + 1};
+    supervisor s = {.c = c, .count = c->workers + WORKERS};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
@@ -317,12 +374,14 @@ int supervisor_run(const supervisor_config *c, err *e)
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    s.all[0] = (slot_process){.role = "store", .listener = -1, .control = -1};
+    s.all[STORE] = (slot_process){.role = "store", .listener = -1, .control = -1};
+    s.all[KEEPER] = (slot_process){.role = "keeper", .listener = -1, .control = -1};
     for (unsigned i = 0; i < c->workers; i++)
-        s.all[i + 1] = (slot_process){
+        s.all[i + WORKERS] = (slot_process){
             .role = "worker", .index = i, .listener = c->listeners[i], .control = -1};
     bool ok = start_first(&s, e);
     if (ok) {
+        s.announced = true;
         if (c->on_ready)
             c->on_ready(c->user);
         loop_signals(&s, &set);

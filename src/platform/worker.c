@@ -12,6 +12,7 @@
 #include "loop/names.h"
 #include "platform/artifact.h"
 #include "platform/call.h"
+#include "platform/meter.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 #include "store/client.h"
@@ -37,7 +38,8 @@ typedef struct {
     hosted *hosted; /* parallel to config.app->components */
     calls calls;
     store_client *store; /* NULL: no component asks for a store */
-    channel *control; /* brings channels to the store process; NULL: none, or the supervisor died */
+    meter *meter;
+    channel *control; /* brings channels to store and keeper; NULL: the supervisor died */
     bool hinted;      /* root_hint was given */
     buf info;         /* body of /.well-known/spin/info */
 } worker;
@@ -183,13 +185,17 @@ static void descriptors_raise(void)
     }
 }
 
-/* --- the store process: the supervisor sends a channel to it, and to its successors ---------- */
+/* --- store and keeper: the supervisor sends channels to them, and to their successors --------- */
 
 static void on_control(void *user, bytes message, int fd)
 {
     worker *w = user;
-    if (fd >= 0)
+    if (fd >= 0 && message.p[0] == 's' && w->store)
         store_client_connect_take(w->store, fd);
+    else if (fd >= 0 && message.p[0] == 'k')
+        meter_connect_take(w->meter, fd);
+    else if (fd >= 0)
+        close(fd);
 }
 
 static void on_control_end(void *user)
@@ -199,12 +205,12 @@ static void on_control_end(void *user)
     w->control = NULL;
 }
 
-static bool store_set_up(worker *w, err *e)
+static bool control_set_up(worker *w, err *e)
 {
     static const channel_callbacks callbacks = {on_control, on_control_end};
-    if (!w->config.stores_count && !w->config.databases_count)
-        return true;
-    return store_client_new(w->l, &w->store, e) &&
+    bool stores = w->config.stores_count || w->config.databases_count;
+    return (!stores || store_client_new(w->l, &w->store, e)) &&
+           meter_new(w->l, w->config.app->components_count, &w->meter, e) &&
            channel_open_take(w->l, FD_CONTROL, &callbacks, w, &w->control, e);
 }
 
@@ -216,7 +222,7 @@ static bool app_set_up(worker *w, err *e)
         return err_no_memory(e);
     for (size_t i = 0; i < served->components_count; i++) {
         hosted_init(&w->hosted[i], &served->components[i], &w->config.components[i], &w->config,
-                    w->store);
+                    w->store, i);
         w->hosted[i].chain = on_chained;
         w->hosted[i].chain_user = w;
     }
@@ -299,9 +305,9 @@ static bool set_up(worker *w, err *e)
     loop_signal *term;
     /* The hooks run in this order: responses (the server's), log lines, guests' time slices. */
     if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) ||
-        !store_set_up(w, e) || !app_set_up(w, e) || !network_set_up(w, e))
+        !control_set_up(w, e) || !app_set_up(w, e) || !network_set_up(w, e))
         return false;
-    calls_init(&w->calls, w->l, w->en, ec.instances_max, seed);
+    calls_init(&w->calls, w->l, w->en, w->meter, ec.instances_max, seed);
     http_server_config hc = w->config.network.limits;
     hc.on_refused = on_refused;
     w->server = http_server_new(w->l, &hc, on_request, w);
@@ -321,6 +327,7 @@ static void tear_down(worker *w)
         guestlog_close(&w->hosted[i].log);
     }
     calls_fini(&w->calls);
+    meter_free(w->meter);
     if (w->control)
         channel_close(w->control);
     store_client_free(w->store);

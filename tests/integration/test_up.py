@@ -128,7 +128,7 @@ def test_log_dir(tmp_path, how):
         fetch(server, "/one/log?x")
         assert f'Logging component stdio to "{logs}/"' in server.log()
     assert (logs / "one_stdout.txt").read_text() == "out: x\n"
-    assert not (app / ".spin").exists()
+    assert not (app / ".spin" / "logs").exists()
 
 
 def test_an_empty_log_dir_keeps_nothing(tmp_path):
@@ -137,7 +137,7 @@ def test_an_empty_log_dir_keeps_nothing(tmp_path):
         fetch(server, "/one/log?x")
         server.wait_log("guest", line="out: x")
         assert "Logging component" not in server.log()
-    assert not (app / ".spin").exists()
+    assert not (app / ".spin" / "logs").exists()
 
 
 def test_a_bare_component_leaves_nothing_beside_it(tmp_path):

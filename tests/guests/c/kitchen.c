@@ -260,6 +260,15 @@ static void sleep_(call *c)
     answer(c, 200, "slept");
 }
 
+/* So many thousand steps that no compiler takes out: always the same work. */
+static void burn(call *c)
+{
+    volatile unsigned x = 1;
+    for (unsigned long n = strtoul(c->argument, NULL, 10) * 1000; n; n--)
+        x = x * 1664525 + 1013904223;
+    answer(c, 200, "%u", x);
+}
+
 /* ---- what must be survived */
 
 static void trap(call *c) { __builtin_trap(); }
@@ -304,11 +313,11 @@ static const struct {
     const char *name;
     void (*serve)(call *);
 } routes[] = {
-    {"hello", hello},   {"echo", echo},     {"drain", drain},       {"env", env},
-    {"file", file},     {"log", print},     {"variable", variable}, {"stream", stream},
-    {"status", status}, {"count", count},   {"request", request},   {"sleep", sleep_},
-    {"trap", trap},     {"exit", exit_},    {"spin", spin},         {"overflow", overflow},
-    {"bomb", bomb},     {"silent", silent}, {"half", half},
+    {"hello", hello},       {"echo", echo},   {"drain", drain},       {"env", env},
+    {"file", file},         {"log", print},   {"variable", variable}, {"stream", stream},
+    {"status", status},     {"count", count}, {"request", request},   {"sleep", sleep_},
+    {"burn", burn},         {"trap", trap},   {"exit", exit_},        {"spin", spin},
+    {"overflow", overflow}, {"bomb", bomb},   {"silent", silent},     {"half", half},
 };
 
 void exports_wasi_http_0_2_0_incoming_handler_handle(HTTP(own_incoming_request_t) in,

@@ -1,0 +1,38 @@
+/* From what was used to a report: usage records and energy readings are booked into a ledger day by
+ * day and priced with the intensity that really came. The same code makes the bill of a running
+ * node, of a file of records, and of a year long past: a report is always made anew from records.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "carbon/report.h"
+
+/* What a row used in a span that began at t_s: one call, or a sum of calls. */
+typedef struct {
+    int64_t t_s;
+    size_t row; /* LEDGER_PLATFORM, LEDGER_OTHER, or LEDGER_APPS + index of the app */
+    ledger_usage u;
+} bill_use;
+
+/* The node's measured energy since the record before. Only with a RAPL power model. */
+typedef struct {
+    int64_t t_s;
+    double joules;
+} bill_energy;
+
+typedef struct {
+    const bill_use *uses; /* oldest first */
+    size_t uses_count;
+    const bill_energy *energies; /* oldest first */
+    size_t energies_count;
+    const str *apps; /* names of the rows from LEDGER_APPS on */
+    size_t apps_count;
+    const intensity_series *intensity;
+    double yearly_g_per_kwh; /* NaN: unknown */
+} bill_records;
+
+/* Fills rows, sums and totals of *r for [from_s, to_s), which the caller has set together with
+ * power, capacity_cpus, server_kg and life_s. Days are UTC; a span that ends within a day gives a
+ * provisional bill for it. Records outside the span are passed over. Everything is in the arena.
+ * ERR_LIMIT: more apps than a ledger has rows; ERR_INVALID: the span is empty. */
+bool bill_make(arena *a, const bill_records *b, carbon_report *r, err *e);

@@ -1,0 +1,29 @@
+/* What the keeper knows of its node's power and of the grid it draws from: settings, as a TOML file
+ * (`ebb up --carbon FILE`; docs/carbon.md has a commented one). */
+#pragma once
+
+#include "base/arena.h"
+#include "carbon/power.h"
+#include "carbon/source.h"
+
+typedef struct {
+    str zone;     /* as reports name it */
+    str provider; /* "file", a name of carbon/source.h, or empty: none */
+    str file;     /* of "file": any format of carbon/source.h */
+    str url;      /* another base URL than the provider's own */
+    str token, user, password;
+    bool average, forecasts; /* carbon/provider.h */
+    double yearly_g_per_kwh; /* NaN: unknown */
+    double threads;          /* hardware threads of the node */
+    double idle_w, max_w;    /* 0: the model of carbon/power.h */
+    double pue, server_kg, life_years;
+    double cpus; /* what this node could do; 0: its threads */
+} grid_config;
+
+/* What holds where nothing is said: no provider, the SPECpower model, this machine's threads. */
+grid_config grid_config_default(void);
+/* Reads a file; relative paths in it are relative to its folder. Unknown keys are refused by name.
+ * Tokens and passwords may be given as `token_file`, `password_file`. ERR_INVALID says where. */
+bool grid_config_load(arena *a, const char *path, grid_config *ret, err *e);
+/* The node's power model. */
+bool grid_power(const grid_config *g, power_model *ret, err *e);

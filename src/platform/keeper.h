@@ -1,0 +1,40 @@
+/* The keeper: the process that meters. It gets reports of the workers' meters, measures the other
+ * processes of ebb itself, writes the usage records, and answers questions about them on its admin
+ * socket. It has no timer; it wakes up when a worker reports or somebody asks. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "carbon/power.h"
+#include "platform/grid.h"
+
+typedef struct {
+    log_format log_format;
+    str node;        /* what reports call this machine */
+    str usage_path;  /* of the records; empty: in memory */
+    const str *apps; /* names by the row a worker uses */
+    size_t apps_count;
+    grid_config grid;
+} keeper_config;
+
+bool keeper_config_write(const keeper_config *c, buf *out, err *e);
+/* Everything is in the arena. */
+bool keeper_config_read(arena *a, bytes json, keeper_config *ret, err *e);
+
+/* ---- what the supervisor tells it: one message each, over its control socket */
+
+typedef enum {
+    KEEPER_WORKER = 1, /* a worker; with the keeper's end of a channel to it */
+    KEEPER_PROCESS,    /* another process of ebb, to be measured */
+    KEEPER_DIED,       /* it has ended, and used so much CPU in all; pid 0: never announced */
+} keeper_note_kind;
+
+typedef struct {
+    keeper_note_kind kind;
+    uint32_t index;
+    int32_t pid;
+    uint64_t cpu_ns;
+    bool known; /* an earlier keeper has metered it: only what is new counts */
+    char role[16];
+} keeper_note;

@@ -1,0 +1,372 @@
+/* What the keeper answers on its admin socket. Everything is read from the usage records at the
+ * moment of the question, after every worker has told what it holds; nothing is kept ready.
+ *
+ *   GET /v1/carbon/report?from=T&to=T&format=F   json, prometheus, manifest or html; today by
+ * default   GET /v1/carbon/now, /v1/carbon/forecast?hours=N
+ *   GET /v1/usage?from=T&to=T         CSV, as `ebb carbon report --use` reads it
+ *   GET /v1/usage/check?from=T&to=T   JSON: booked and accounted CPU by process and window
+ *   GET /metrics                      Prometheus
+ *
+ * T is RFC 3339. Whoever may open the socket may ask: it belongs to the operator. */
+#include "platform/keeper_impl.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "carbon/outlook.h"
+#include "carbon/when.h"
+#include "platform/artifact.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { HISTORY_DAYS = 400, FORECAST_AHEAD_DAYS = 3 };
+#define PATIENCE_NS      (2 * NS_PER_S) /* how long a question waits for workers */
+#define ARENA_BYTES_MAX  (1 * GIB)
+#define ANSWER_BYTES_MAX (256 * MIB)
+
+struct question {
+    question *next;
+    keeper *k;
+    http_exchange *x; /* NULL: whoever asked has gone */
+    arena a;
+    buf body;
+    size_t written;
+    bool answering;
+};
+
+/* --- parameters ------------------------------------------------------------------------------- */
+
+/* The value of `name` in a query; percent-encoded colons and plus signs are taken back. */
+static str parameter(arena *a, str target, const char *name)
+{
+    str query = str_skip(target, str_find(target, '?') + 1);
+    while (query.n) {
+        str pair = str_cut(&query, '&');
+        str value = str_skip(pair, str_find(pair, '=') + 1);
+        if (!str_eq(str_head(pair, str_find(pair, '=')), str_from(name)))
+            continue;
+        char *out = arena_alloc(a, value.n + 1);
+        size_t n = 0;
+        for (size_t i = 0; out && i < value.n; i++) {
+            bool colon = value.p[i] == '%' && i + 2 < value.n && value.p[i + 1] == '3' &&
+                         (value.p[i + 2] == 'A' || value.p[i + 2] == 'a');
+            out[n++] = colon ? ':' : value.p[i];
+            i += colon ? 2 : 0;
+        }
+        return (str){out, out ? n : 0};
+    }
+    return (str){0};
+}
+
+/* From midnight, or from when this node began to keep records, to now. */
+static void day_so_far(keeper *k, int64_t *ret_from, int64_t *ret_to)
+{
+    int64_t now = keeper_now_s(), midnight = now - now % WHEN_DAY_S;
+    int64_t oldest = usage_file_oldest(k->file);
+    *ret_from = oldest > midnight && oldest < now ? oldest : midnight;
+    *ret_to = now + 1;
+}
+
+static bool span_read(question *q, str target, int64_t *ret_from, int64_t *ret_to, err *e)
+{
+    str from = parameter(&q->a, target, "from"), to = parameter(&q->a, target, "to");
+    day_so_far(q->k, ret_from, ret_to);
+    return (!from.n || when_parse(from, ret_from, e)) && (!to.n || when_parse(to, ret_to, e));
+}
+
+/* --- the grid --------------------------------------------------------------------------------- */
+
+typedef struct {
+    intensity_reading reading;
+    intensity_series series;
+} grid_view;
+
+/* What is known of [from_s, to_s), hourly: from the file of the settings, or from the records. */
+static bool grid_view_make(question *q, int64_t from_s, int64_t to_s, bool forecasts,
+                           grid_view *ret, err *e)
+{
+    keeper *k = q->k;
+    const grid_config *g = &k->config.grid;
+    grid_view v = {.series.step_s = WHEN_HOUR_S};
+    if (str_eq(g->provider, S("file"))) {
+        bytes text;
+        source_format format;
+        if (!file_load(&q->a, arena_cstr(&q->a, g->file), SOURCE_BYTES_MAX, &text, e) ||
+            !source_guess(text, &format, e) ||
+            !source_parse(format, text, INT64_MAX, &q->a, &v.reading, e))
+            return err_wrap(e, "carbon intensity from %.*s", STR(g->file));
+    } else if (!usage_file_points(k->file, &q->a, from_s, to_s, forecasts, &v.reading, e)) {
+        return false;
+    }
+    if (v.reading.points_count &&
+        !intensity_series_from(&v.reading, WHEN_HOUR_S, forecasts, &q->a, &v.series, e))
+        return false;
+    *ret = v;
+    return true;
+}
+
+static bool carbon_now(question *q, str target, err *e)
+{
+    grid_view g;
+    intensity_quality quality;
+    int64_t now = keeper_now_s();
+    if (!grid_view_make(q, now - 8 * WHEN_DAY_S, now + WHEN_DAY_S, true, &g, e))
+        return false;
+    double v = intensity_or(&g.series, now, q->k->config.grid.yearly_g_per_kwh, &quality);
+    return intensity_now_json(now, v, quality, g.reading.kind, g.reading.basis, &q->body);
+}
+
+static bool carbon_forecast(question *q, str target, err *e)
+{
+    grid_view history, published;
+    outlook o;
+    uint64_t hours = FORECAST_HOURS;
+    int64_t now = keeper_now_s(), hour = now - now % WHEN_HOUR_S;
+    str asked = parameter(&q->a, target, "hours");
+    if (asked.n && (!str_to_u64(asked, FORECAST_HOURS_MAX, &hours) || !hours))
+        return err_set(e, ERR_INVALID, "hours: a number from 1 to %d", FORECAST_HOURS_MAX);
+    if (!grid_view_make(q, hour - (int64_t)HISTORY_DAYS * WHEN_DAY_S, hour, false, &history, e) ||
+        !grid_view_make(q, hour, hour + FORECAST_AHEAD_DAYS * WHEN_DAY_S, true, &published, e))
+        return false;
+    int64_t known = (hour - history.series.start_s) / WHEN_HOUR_S;
+    size_t n = known < 0 ? 0 : (size_t)known < history.series.n ? (size_t)known : history.series.n;
+    return outlook_make(&history.series, n, published.series.n ? &published.series : NULL,
+                        (size_t)hours, &q->a, &o, e) &&
+           outlook_json(&o, &q->body);
+}
+
+/* --- what was used ---------------------------------------------------------------------------- */
+
+static bool report_make(question *q, int64_t from, int64_t to, carbon_report *r, err *e)
+{
+    keeper *k = q->k;
+    const grid_config *g = &k->config.grid;
+    bill_records records = {0};
+    grid_view grid;
+    if (!usage_file_records(k->file, &q->a, from, to, &records, e) ||
+        !grid_view_make(q, from - 8 * WHEN_DAY_S, to, false, &grid, e))
+        return false;
+    records.intensity = &grid.series;
+    records.yearly_g_per_kwh = g->yearly_g_per_kwh;
+    *r = (carbon_report){.from_s = from,
+                         .to_s = to,
+                         .node = k->config.node,
+                         .zone = g->zone.n ? g->zone : grid.reading.zone,
+                         .source = g->provider.n ? g->provider : S("none"),
+                         .kind = grid.reading.kind,
+                         .basis = grid.reading.basis,
+                         .power = k->power,
+                         .server_kg = g->server_kg,
+                         .life_s = g->life_years * 365 * WHEN_DAY_S,
+                         .capacity_cpus = g->cpus > 0 ? g->cpus : g->threads};
+    return bill_make(&q->a, &records, r, e);
+}
+
+static bool carbon_report_put(question *q, str target, err *e)
+{
+    carbon_report r;
+    int64_t from, to;
+    str format = parameter(&q->a, target, "format");
+    return span_read(q, target, &from, &to, e) && report_make(q, from, to, &r, e) &&
+           report_as(format.n ? format : S("json"), &r, &q->body, e);
+}
+
+static bool metrics_put(question *q, str target, err *e)
+{
+    carbon_report r;
+    int64_t from, to;
+    day_so_far(q->k, &from, &to);
+    return report_make(q, from, to, &r, e) && report_prometheus(&r, &q->body);
+}
+
+static bool usage_put(question *q, str target, err *e)
+{
+    int64_t from, to;
+    bill_records r = {0};
+    if (!span_read(q, target, &from, &to, e) ||
+        !usage_file_records(q->k->file, &q->a, from, to, &r, e))
+        return false;
+    buf_put_str(&q->body, S("time,app,calls,cpu_s,wall_s,bytes_in,bytes_out,memory_bytes\n"));
+    for (size_t i = 0; i < r.uses_count; i++) {
+        const bill_use *u = &r.uses[i];
+        str app = u->row == LEDGER_PLATFORM ? USAGE_PLATFORM
+                  : u->row == LEDGER_OTHER  ? USAGE_OTHER
+                                            : r.apps[u->row - LEDGER_APPS];
+        when_put(&q->body, u->t_s);
+        buf_printf(&q->body, ",%.*s,%llu,%.9f,%.9f,%llu,%llu,%llu\n", STR(app),
+                   (unsigned long long)u->u.calls, (double)u->u.cpu_ns / 1e9,
+                   (double)u->u.wall_ns / 1e9, (unsigned long long)u->u.bytes_in,
+                   (unsigned long long)u->u.bytes_out, (unsigned long long)u->u.memory_peak_bytes);
+    }
+    return true;
+}
+
+static bool check_put(question *q, str target, err *e)
+{
+    int64_t from, to;
+    usage_check *all;
+    size_t n;
+    if (!span_read(q, target, &from, &to, e) ||
+        !usage_file_checks(q->k->file, &q->a, from, to, &all, &n, e))
+        return false;
+    buf_put_str(&q->body, S("["));
+    for (size_t i = 0; i < n; i++) {
+        double off;
+        bool agrees = meter_agrees(all[i].booked_ns, all[i].kernel_ns, 0.01, &off);
+        buf_put_str(&q->body, i ? S(",\n{\"window\":\"") : S("{\"window\":\""));
+        when_put(&q->body, all[i].window_s);
+        buf_put_str(&q->body, S("\",\"process\":\""));
+        put_json_text(&q->body, all[i].process);
+        buf_printf(&q->body, "\",\"booked_ns\":%llu,\"kernel_ns\":%llu,\"agrees\":%s}",
+                   (unsigned long long)all[i].booked_ns, (unsigned long long)all[i].kernel_ns,
+                   agrees ? "true" : "false");
+    }
+    return buf_put_str(&q->body, S("]\n"));
+}
+
+static bool health_put(question *q, str target, err *e) { return buf_put_str(&q->body, S("OK\n")); }
+
+static const struct {
+    str path;
+    bool (*put)(question *q, str target, err *e);
+    str type;
+} routes[] = {
+    {{"/healthz", 8}, health_put, {"text/plain", 10}},
+    {{"/metrics", 8}, metrics_put, {"text/plain; version=0.0.4", 25}},
+    {{"/v1/carbon/now", 14}, carbon_now, {"application/json", 16}},
+    {{"/v1/carbon/forecast", 19}, carbon_forecast, {"application/json", 16}},
+    {{"/v1/carbon/report", 17}, carbon_report_put, {"", 0}},
+    {{"/v1/usage", 9}, usage_put, {"text/csv", 8}},
+    {{"/v1/usage/check", 15}, check_put, {"application/json", 16}},
+};
+
+/* --- answering -------------------------------------------------------------------------------- */
+
+static void question_free(question *q)
+{
+    arena_fini(&q->a);
+    buf_fini(&q->body);
+    free(q);
+}
+
+static void on_closed(void *user)
+{
+    question *q = user;
+    exchange_free(q->x);
+    q->x = NULL;
+    if (q->answering)
+        question_free(q);
+}
+
+static void on_writable(void *user)
+{
+    question *q = user;
+    bool overrun;
+    while (q->written < q->body.n) {
+        size_t n = exchange_write(q->x, q->body.p + q->written, q->body.n - q->written, &overrun);
+        if (!n)
+            return;
+        q->written += n;
+    }
+    exchange_end(q->x, NULL, 0);
+    question_free(q);
+}
+
+static void respond(question *q, unsigned status, str media_type)
+{
+    err e;
+    http_field fields[] = {{S("content-type"), media_type}, {S("cache-control"), S("no-store")}};
+    q->answering = true;
+    if (!exchange_start(q->x, status, fields, 2, (int64_t)q->body.n, &e)) {
+        exchange_abort(q->x, 500, NULL, 0);
+        question_free(q);
+        return;
+    }
+    on_writable(q);
+}
+
+static str report_type(str target, arena *a)
+{
+    str format = parameter(a, target, "format");
+    return str_eq(format, S("html"))         ? S("text/html; charset=utf-8")
+           : str_eq(format, S("prometheus")) ? S("text/plain; version=0.0.4")
+           : str_eq(format, S("manifest"))   ? S("application/yaml")
+                                             : S("application/json");
+}
+
+static void fail(question *q, unsigned status, const char *text)
+{
+    buf_clear(&q->body);
+    buf_put_str(&q->body, S("{\"error\":\""));
+    put_json_text(&q->body, str_from(text));
+    buf_put_str(&q->body, S("\"}\n"));
+    respond(q, status, S("application/json"));
+}
+
+static void answer(question *q)
+{
+    const http_request *r = exchange_request(q->x);
+    str path = str_head(r->target, str_find(r->target, '?'));
+    err e;
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        if (!str_eq(path, routes[i].path))
+            continue;
+        if (!routes[i].put(q, r->target, &e) || q->body.failed)
+            fail(q, e.code == ERR_INVALID || e.code == ERR_NOT_FOUND ? 400 : 500,
+                 q->body.failed ? "the answer is too long: ask for a shorter span" : e.text);
+        else
+            respond(q, 200, routes[i].type.n ? routes[i].type : report_type(r->target, &q->a));
+        return;
+    }
+    fail(q, 404,
+         "no such resource; there are /v1/carbon/{report,now,forecast}, /v1/usage, "
+         "/v1/usage/check, /metrics and /healthz");
+}
+
+void keeper_answer_all(keeper *k)
+{
+    question *q = k->questions;
+    k->questions = NULL;
+    while (q) {
+        question *next = q->next;
+        if (q->x)
+            answer(q);
+        else
+            question_free(q);
+        q = next;
+    }
+}
+
+static void out_of_patience(void *user)
+{
+    keeper *k = user;
+    for (worker_link *w = k->workers; w; w = w->next)
+        w->asked = false;
+    keeper_answer_all(k);
+}
+
+void keeper_on_request(void *user, http_exchange *x)
+{
+    static const exchange_callbacks callbacks = {.on_writable = on_writable,
+                                                 .on_closed = on_closed};
+    keeper *k = user;
+    str method = exchange_request(x)->method;
+    question *q = calloc(1, sizeof *q);
+    if (!q) {
+        exchange_abort(x, 503, NULL, 0);
+        return;
+    }
+    *q = (question){.next = k->questions, .k = k, .x = x};
+    arena_init(&q->a, ARENA_BYTES_MAX);
+    buf_init(&q->body, ANSWER_BYTES_MAX);
+    exchange_bind(x, &callbacks, q);
+    if (!str_eq(method, S("GET")) && !str_eq(method, S("HEAD"))) {
+        fail(q, 405, "only GET: the keeper answers questions");
+        return;
+    }
+    k->questions = q;
+    if (keeper_ask_workers(k))
+        keeper_answer_all(k);
+    else if (!loop_timer_active(&k->patience))
+        loop_timer_start(k->l, &k->patience, PATIENCE_NS, out_of_patience, k);
+}

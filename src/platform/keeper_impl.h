@@ -1,0 +1,47 @@
+/* What the files of the keeper share. Private to keeper_*.c. */
+#pragma once
+
+#include "http/server.h"
+#include "loop/channel.h"
+#include "platform/keeper.h"
+#include "platform/keeper_book.h"
+#include "platform/rapl.h"
+
+typedef struct keeper keeper;
+
+/* A worker's meter at the other end of a channel. */
+typedef struct worker_link {
+    struct worker_link *next;
+    keeper *k;
+    int pid;
+    channel *channel;
+    bool asked; /* we wait for its report */
+} worker_link;
+
+/* A question that waits until all workers have told what they hold. */
+typedef struct question question;
+
+struct keeper {
+    arena a;
+    keeper_config config;
+    power_model power;
+    loop *l;
+    channel *control; /* NULL: the supervisor has gone */
+    worker_link *workers;
+    usage_file *file;
+    book book;
+    rapl rapl;
+    http_server *admin; /* NULL: nobody can ask */
+    question *questions;
+    loop_timer patience;
+    int64_t compacted_s;
+};
+
+/* keeper_admin.c: answers a request on the admin socket. */
+void keeper_on_request(void *user, http_exchange *x);
+/* All workers have answered, or have had their time. */
+void keeper_answer_all(keeper *k);
+
+/* keeper_role.c: asks every worker; true if there is none to wait for. */
+bool keeper_ask_workers(keeper *k);
+int64_t keeper_now_s(void);

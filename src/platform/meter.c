@@ -1,0 +1,255 @@
+/* See meter.h. Cost of a slice: two additions. Cost of a turn: one comparison.
+ *
+ * A window ends at a multiple of ten seconds of wall time, so that the windows of all workers are
+ * the same. The turn's monotonic time decides whether it has ended; the wall clock is read once a
+ * window. A step of the wall clock moves where the next window lies and loses nothing.
+ *
+ * The platform's part of a worker is what its calls' slices leave of the process's CPU time:
+ * parsing, answering, logging, the resolver's thread. Slices are measured by the monotonic clock,
+ * which goes on when the kernel runs somebody else instead of us. So a long one is held against
+ * the thread's CPU clock at once (a system call, for which short ones are too many), and short
+ * ones shrink alike when the window closes, by the share of the loop's other waking time in which
+ * the thread really ran. */
+#include "platform/meter.h"
+
+#include "loop/channel.h"
+
+#include <stdlib.h>
+
+#define LONG_SLICE (200 * NS_PER_US)
+
+struct meter {
+    loop *l;
+    loop_hook *hook;
+    channel *keeper; /* NULL: nobody listens; use adds up until somebody does */
+    size_t rows;
+    ledger_usage *use;                    /* by row, of the open window; cpu_ns: of long slices */
+    uint64_t *brief;                      /* by row: short slices, as measured */
+    ns long_measured, long_ran, long_end; /* sums of long slices; thread's CPU clock at the last */
+    uint32_t *touched;                    /* rows with any use */
+    uint64_t *cpu;                        /* scratch for scaling, by touched row */
+    bool *is_touched;
+    size_t touched_count;
+    bool open; /* something was used in this window */
+    ns ends;   /* monotonic */
+    int64_t window_s;
+    uint64_t process_ns, thread_ns, awake_ns; /* as told before */
+};
+
+static bool on_turn(void *user);
+
+bool meter_new(loop *l, size_t rows, meter **ret, err *e)
+{
+    meter *m = calloc(1, sizeof *m);
+    if (!m)
+        return err_no_memory(e);
+    m->l = l;
+    m->rows = rows;
+    m->use = calloc(rows + 1, sizeof *m->use);
+    m->brief = calloc(rows + 1, sizeof *m->brief);
+    m->touched = calloc(rows + 1, sizeof *m->touched);
+    m->cpu = calloc(rows + 1, sizeof *m->cpu);
+    m->is_touched = calloc(rows + 1, sizeof *m->is_touched);
+    if (!m->use || !m->brief || !m->touched || !m->cpu || !m->is_touched) {
+        meter_free(m);
+        return err_no_memory(e);
+    }
+    if (!loop_hook_add(l, on_turn, m, &m->hook, e)) {
+        meter_free(m);
+        return false;
+    }
+    *ret = m;
+    return true;
+}
+
+/* Opens the window if nothing is in it yet. */
+static void row_touch(meter *m, size_t row)
+{
+    if (!m->open) {
+        const ns window = LEDGER_WINDOW_S * NS_PER_S;
+        ns wall = clock_wall(), into = wall % window;
+        m->window_s = (int64_t)((wall - into) / NS_PER_S);
+        m->ends = clock_mono() + window - into;
+        m->open = true;
+    }
+    if (!m->is_touched[row]) {
+        m->is_touched[row] = true;
+        m->touched[m->touched_count++] = (uint32_t)row;
+    }
+}
+
+void meter_slice(meter *m, size_t row, ns cpu)
+{
+    row_touch(m, row);
+    if (cpu < LONG_SLICE) {
+        m->brief[row] += cpu;
+        return;
+    }
+    ns now = clock_thread_cpu(), ran = now - m->long_end < cpu ? now - m->long_end : cpu;
+    m->use[row].cpu_ns += ran;
+    m->long_measured += cpu;
+    m->long_ran += ran;
+    m->long_end = now;
+}
+
+void meter_call(meter *m, size_t row, const ledger_usage *u)
+{
+    ledger_usage *sum = &m->use[row];
+    row_touch(m, row);
+    sum->calls += u->calls;
+    sum->wall_ns += u->wall_ns;
+    sum->bytes_in += u->bytes_in;
+    sum->bytes_out += u->bytes_out;
+    if (u->memory_peak_bytes > sum->memory_peak_bytes)
+        sum->memory_peak_bytes = u->memory_peak_bytes;
+}
+
+/* --- telling the keeper ----------------------------------------------------------------------- */
+
+typedef struct {
+    meter_report head;
+    meter_row rows[METER_ROWS_PER_MESSAGE];
+} message;
+_Static_assert(sizeof(message) <= CHANNEL_MESSAGE_BYTES_MAX, "a full report fits a message");
+
+static void window_forget(meter *m)
+{
+    for (size_t i = 0; i < m->touched_count; i++) {
+        m->use[m->touched[i]] = (ledger_usage){0};
+        m->brief[m->touched[i]] = 0;
+        m->is_touched[m->touched[i]] = false;
+    }
+    m->touched_count = 0;
+    m->long_measured = m->long_ran = 0;
+    m->open = false;
+}
+
+/* Slices as measured become CPU as the kernel saw it. Returns the platform's part. */
+static uint64_t window_scale(meter *m, uint64_t thread_ns, uint64_t process_ns, uint64_t awake_ns)
+{
+    uint64_t ran_ns = thread_ns > m->long_ran ? thread_ns - m->long_ran : 0;
+    uint64_t woke_ns = awake_ns > m->long_measured ? awake_ns - m->long_measured : 0;
+    double ran = woke_ns > ran_ns ? (double)ran_ns / (double)woke_ns : 1;
+    for (size_t i = 0; i < m->touched_count; i++) {
+        uint32_t row = m->touched[i];
+        m->cpu[i] = m->use[row].cpu_ns + (uint64_t)((double)m->brief[row] * ran);
+        m->brief[row] = 0;
+    }
+    uint64_t others = process_ns > thread_ns ? process_ns - thread_ns : 0;
+    uint64_t rest = meter_scale(m->cpu, m->touched_count, thread_ns);
+    for (size_t i = 0; i < m->touched_count; i++)
+        m->use[m->touched[i]].cpu_ns = m->cpu[i];
+    return rest + others;
+}
+
+static bool send_report(meter *m, const meter_report *head)
+{
+    static message out;
+    err e;
+    size_t sent = 0;
+    do {
+        size_t n = m->touched_count - sent;
+        if (n > METER_ROWS_PER_MESSAGE)
+            n = METER_ROWS_PER_MESSAGE;
+        out.head = *head;
+        out.head.rows_count = (uint32_t)n;
+        out.head.platform_ns = sent ? 0 : head->platform_ns;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t row = m->touched[sent + i];
+            out.rows[i] = (meter_row){row, m->use[row]};
+        }
+        sent += n;
+        out.head.last = sent == m->touched_count;
+        bytes whole = {(const uint8_t *)&out, sizeof out.head + n * sizeof *out.rows};
+        if (!channel_send(m->keeper, whole, -1, &e))
+            return false;
+    } while (sent < m->touched_count);
+    return true;
+}
+
+/* What cannot be sent stays and goes with the next report: nothing is lost while we live. */
+static void report(meter *m)
+{
+    if (!m->keeper)
+        return;
+    uint64_t process_ns = clock_process_cpu(), thread_ns = clock_thread_cpu();
+    uint64_t awake_ns = loop_awake(m->l);
+    if (!m->open) {
+        ns wall = clock_wall();
+        m->window_s = (int64_t)(wall / NS_PER_S / LEDGER_WINDOW_S * LEDGER_WINDOW_S);
+    }
+    meter_report head = {.window_s = m->window_s, .kernel_ns = process_ns};
+    head.platform_ns = window_scale(m, thread_ns - m->thread_ns, process_ns - m->process_ns,
+                                    awake_ns - m->awake_ns);
+    if (!send_report(m, &head)) {
+        channel_close(m->keeper);
+        m->keeper = NULL;
+        m->ends = 0;
+        return;
+    }
+    m->process_ns = process_ns;
+    m->thread_ns = m->long_end = thread_ns;
+    m->awake_ns = awake_ns;
+    window_forget(m);
+}
+
+static bool on_turn(void *user)
+{
+    meter *m = user;
+    if (m->open && m->keeper && loop_now(m->l) >= m->ends)
+        report(m);
+    return false;
+}
+
+static void on_message(void *user, bytes asked, int fd) { report(user); }
+
+static void on_end(void *user)
+{
+    meter *m = user;
+    channel_close(m->keeper);
+    m->keeper = NULL;
+}
+
+void meter_connect_take(meter *m, int fd)
+{
+    static const channel_callbacks callbacks = {on_message, on_end};
+    err e;
+    channel_close(m->keeper);
+    m->keeper = NULL;
+    channel_open_take(m->l, fd, &callbacks, m, &m->keeper, &e);
+}
+
+void meter_free(meter *m)
+{
+    if (!m)
+        return;
+    if (m->keeper)
+        report(m);
+    if (m->keeper)
+        channel_close(m->keeper);
+    if (m->hook)
+        loop_hook_remove(m->hook);
+    free(m->use);
+    free(m->brief);
+    free(m->touched);
+    free(m->cpu);
+    free(m->is_touched);
+    free(m);
+}
+
+bool meter_report_read(bytes text, meter_report *ret, meter_row ret_rows[METER_ROWS_PER_MESSAGE],
+                       err *e)
+{
+    meter_report head;
+    if (text.n < sizeof head)
+        return err_set(e, ERR_INVALID, "a worker's report is too short");
+    memcpy(&head, text.p, sizeof head);
+    if (head.rows_count > METER_ROWS_PER_MESSAGE ||
+        text.n != sizeof head + head.rows_count * sizeof(meter_row))
+        return err_set(e, ERR_INVALID, "a worker's report of %u rows has %zu bytes",
+                       head.rows_count, text.n);
+    if (head.rows_count)
+        memcpy(ret_rows, text.p + sizeof head, head.rows_count * sizeof(meter_row));
+    *ret = head;
+    return true;
+}

@@ -1,0 +1,394 @@
+/* See usage_file.h. WAL with synchronous=NORMAL: a power cut may lose the newest windows, never the
+ * file; a meter that fsynced each window would cost more than what it measures. */
+#include "store/usage_file.h"
+
+#include "base/must.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BUSY_MS = 5000 };
+
+enum {
+    ADD,
+    CHECK,
+    ENERGY,
+    POINT,
+    NAMES,
+    COUNT,
+    USES,
+    ENERGIES,
+    POINTS,
+    CHECKS,
+    OLDEST,
+    STATEMENTS
+};
+
+static const char schema[] =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+    "CREATE TABLE IF NOT EXISTS usage (window_s INTEGER, app TEXT, calls INTEGER, cpu_ns INTEGER,"
+    " wall_ns INTEGER, bytes_in INTEGER, bytes_out INTEGER, memory_peak_bytes INTEGER,"
+    " PRIMARY KEY (window_s, app)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS process (window_s INTEGER, process TEXT, booked_ns INTEGER,"
+    " kernel_ns INTEGER, PRIMARY KEY (window_s, process)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS energy (t_s INTEGER, joules REAL);"
+    "CREATE TABLE IF NOT EXISTS intensity (from_s INTEGER, forecast INTEGER, span_s INTEGER,"
+    " g_per_kwh REAL, estimated INTEGER, PRIMARY KEY (from_s, forecast)) WITHOUT ROWID;";
+
+#define SUMS                                                                                       \
+    " ON CONFLICT (window_s, app) DO UPDATE SET calls = calls + excluded.calls,"                   \
+    " cpu_ns = cpu_ns + excluded.cpu_ns, wall_ns = wall_ns + excluded.wall_ns,"                    \
+    " bytes_in = bytes_in + excluded.bytes_in, bytes_out = bytes_out + excluded.bytes_out,"        \
+    " memory_peak_bytes = max(memory_peak_bytes, excluded.memory_peak_bytes)"
+
+static const char *const statements[STATEMENTS] = {
+    [ADD] = "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)" SUMS,
+    [CHECK] = "INSERT INTO process VALUES (?1, ?2, ?3, ?4) ON CONFLICT (window_s, process) DO "
+              "UPDATE SET booked_ns = booked_ns + excluded.booked_ns,"
+              " kernel_ns = kernel_ns + excluded.kernel_ns",
+    [ENERGY] = "INSERT INTO energy VALUES (?1, ?2)",
+    [POINT] = "INSERT OR REPLACE INTO intensity VALUES (?1, ?2, ?3, ?4, ?5)",
+    [NAMES] = "SELECT DISTINCT app FROM usage WHERE window_s >= ?1 AND window_s < ?2 AND app NOT IN"
+              " ('-', '*') ORDER BY app LIMIT ?3",
+    [COUNT] = "SELECT count(*) FROM usage WHERE window_s >= ?1 AND window_s < ?2",
+    [USES] = "SELECT window_s, app, calls, cpu_ns, wall_ns, bytes_in, bytes_out,"
+             " memory_peak_bytes FROM usage WHERE window_s >= ?1 AND window_s < ?2"
+             " ORDER BY window_s",
+    [ENERGIES] = "SELECT t_s, joules FROM energy WHERE t_s >= ?1 AND t_s < ?2 ORDER BY t_s",
+    [POINTS] = "SELECT from_s, span_s, g_per_kwh, forecast, estimated FROM intensity"
+               " WHERE from_s >= ?1 AND from_s < ?2 AND forecast <= ?3 ORDER BY from_s",
+    [CHECKS] = "SELECT window_s, process, booked_ns, kernel_ns FROM process"
+               " WHERE window_s >= ?1 AND window_s < ?2 ORDER BY window_s, process",
+    [OLDEST] = "SELECT coalesce(min(window_s), 0) FROM usage",
+};
+
+struct usage_file {
+    sqlite3 *db;
+    sqlite3_stmt *at[STATEMENTS];
+};
+
+static bool fail(const usage_file *f, err *e)
+{
+    return err_set(e, ERR_IO, "the usage records: %s (SQLite %d)", sqlite3_errmsg(f->db),
+                   sqlite3_extended_errcode(f->db));
+}
+
+static bool run(usage_file *f, const char *sql, err *e)
+{
+    return sqlite3_exec(f->db, sql, NULL, NULL, NULL) == SQLITE_OK || fail(f, e);
+}
+
+bool usage_file_open(const char *path, usage_file **ret, err *e)
+{
+    usage_file *f = calloc(1, sizeof *f);
+    if (!f)
+        return err_no_memory(e);
+    bool ok = sqlite3_open_v2(path ? path : ":memory:", &f->db,
+                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                              NULL) == SQLITE_OK;
+    if (!ok) {
+        err_set(e, ERR_IO, "the usage records %s: %s", path ? path : "in memory",
+                f->db ? sqlite3_errmsg(f->db) : "no memory");
+        usage_file_close(f);
+        return false;
+    }
+    sqlite3_busy_timeout(f->db, BUSY_MS);
+    ok = run(f, schema, e);
+    for (int i = 0; ok && i < STATEMENTS; i++)
+        ok = sqlite3_prepare_v3(f->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &f->at[i],
+                                NULL) == SQLITE_OK ||
+             fail(f, e);
+    if (!ok) {
+        usage_file_close(f);
+        return path ? err_wrap(e, "%s", path) : false;
+    }
+    *ret = f;
+    return true;
+}
+
+void usage_file_close(usage_file *f)
+{
+    if (!f)
+        return;
+    for (int i = 0; i < STATEMENTS; i++)
+        sqlite3_finalize(f->at[i]);
+    sqlite3_close(f->db);
+    free(f);
+}
+
+bool usage_file_begin(usage_file *f, err *e) { return run(f, "BEGIN IMMEDIATE", e); }
+bool usage_file_commit(usage_file *f, err *e) { return run(f, "COMMIT", e); }
+void usage_file_rollback(usage_file *f) { sqlite3_exec(f->db, "ROLLBACK", NULL, NULL, NULL); }
+
+static sqlite3_stmt *start(usage_file *f, int which)
+{
+    sqlite3_stmt *s = f->at[which];
+    sqlite3_reset(s);
+    sqlite3_clear_bindings(s);
+    return s;
+}
+
+static bool finish(usage_file *f, sqlite3_stmt *s, err *e)
+{
+    bool ok = sqlite3_step(s) == SQLITE_DONE;
+    if (!ok)
+        fail(f, e);
+    sqlite3_reset(s);
+    return ok;
+}
+
+static void bind_text(sqlite3_stmt *s, int at, str text)
+{
+    sqlite3_bind_text(s, at, text.n ? text.p : "", (int)text.n, SQLITE_STATIC);
+}
+
+bool usage_file_add(usage_file *f, int64_t window_s, str app, const ledger_usage *u, err *e)
+{
+    sqlite3_stmt *s = start(f, ADD);
+    const uint64_t values[] = {u->calls,    u->cpu_ns,    u->wall_ns,
+                               u->bytes_in, u->bytes_out, u->memory_peak_bytes};
+    sqlite3_bind_int64(s, 1, window_s);
+    bind_text(s, 2, app);
+    for (int i = 0; i < 6; i++)
+        sqlite3_bind_int64(s, 3 + i, (sqlite3_int64)values[i]);
+    return finish(f, s, e);
+}
+
+bool usage_file_check(usage_file *f, int64_t window_s, str process, uint64_t booked_ns,
+                      uint64_t kernel_ns, err *e)
+{
+    sqlite3_stmt *s = start(f, CHECK);
+    sqlite3_bind_int64(s, 1, window_s);
+    bind_text(s, 2, process);
+    sqlite3_bind_int64(s, 3, (sqlite3_int64)booked_ns);
+    sqlite3_bind_int64(s, 4, (sqlite3_int64)kernel_ns);
+    return finish(f, s, e);
+}
+
+bool usage_file_energy(usage_file *f, int64_t t_s, double joules, err *e)
+{
+    sqlite3_stmt *s = start(f, ENERGY);
+    sqlite3_bind_int64(s, 1, t_s);
+    sqlite3_bind_double(s, 2, joules);
+    return finish(f, s, e);
+}
+
+bool usage_file_intensity(usage_file *f, const intensity_reading *r, err *e)
+{
+    for (size_t i = 0; i < r->points_count; i++) {
+        const intensity_point *p = &r->points[i];
+        sqlite3_stmt *s = start(f, POINT);
+        sqlite3_bind_int64(s, 1, p->from_s);
+        sqlite3_bind_int(s, 2, p->forecast);
+        sqlite3_bind_int(s, 3, p->span_s);
+        sqlite3_bind_double(s, 4, p->g_per_kwh);
+        sqlite3_bind_int(s, 5, p->estimated);
+        if (!finish(f, s, e))
+            return false;
+    }
+    return true;
+}
+
+bool usage_file_compact(usage_file *f, int64_t before_s, err *e)
+{
+    char sql[1024];
+    long long before = before_s - before_s % 3600;
+    if (!usage_file_begin(f, e))
+        return false;
+    snprintf(sql, sizeof sql,
+             "CREATE TEMP TABLE summed AS SELECT window_s - window_s %% 3600 AS h, app,"
+             " sum(calls), sum(cpu_ns), sum(wall_ns), sum(bytes_in), sum(bytes_out),"
+             " max(memory_peak_bytes) FROM usage WHERE window_s < %lld GROUP BY h, app;"
+             "DELETE FROM usage WHERE window_s < %lld;"
+             "INSERT INTO usage SELECT * FROM summed; DROP TABLE summed;"
+             "DELETE FROM process WHERE window_s < %lld;",
+             before, before, before);
+    if (run(f, sql, e) && usage_file_commit(f, e))
+        return true;
+    usage_file_rollback(f);
+    return false;
+}
+
+static str text_of(arena *a, sqlite3_stmt *s, int column)
+{
+    const char *p = (const char *)sqlite3_column_text(s, column);
+    return arena_str(a, (str){p ? p : "", (size_t)sqlite3_column_bytes(s, column)});
+}
+
+static sqlite3_stmt *start_span(usage_file *f, int which, int64_t from_s, int64_t to_s)
+{
+    sqlite3_stmt *s = start(f, which);
+    sqlite3_bind_int64(s, 1, from_s);
+    sqlite3_bind_int64(s, 2, to_s);
+    return s;
+}
+
+static bool names_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *r,
+                       err *e)
+{
+    sqlite3_stmt *s = start_span(f, NAMES, from_s, to_s);
+    str *names = NULL;
+    size_t n = 0, room = 0;
+    sqlite3_bind_int(s, 3, USAGE_APPS_MAX);
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        if (n == room) {
+            size_t more = room ? room * 2 : 16;
+            names = arena_grow(a, names, room, more, sizeof *names);
+            room = more;
+        }
+        if (!names || !(names[n] = text_of(a, s, 0)).p)
+            return sqlite3_reset(s), err_no_memory(e);
+        n++;
+    }
+    sqlite3_reset(s);
+    r->apps = names;
+    r->apps_count = n;
+    return true;
+}
+
+/* SQLite's BINARY collation orders as str_cmp does. */
+static bool row_of(const bill_records *r, str app, size_t *ret)
+{
+    size_t low = 0, high = r->apps_count;
+    if (str_eq(app, USAGE_PLATFORM))
+        return *ret = LEDGER_PLATFORM, true;
+    if (str_eq(app, USAGE_OTHER))
+        return *ret = LEDGER_OTHER, true;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = str_cmp(r->apps[middle], app);
+        if (order == 0)
+            return *ret = LEDGER_APPS + middle, true;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return false;
+}
+
+static ledger_usage usage_of(sqlite3_stmt *s)
+{
+    return (ledger_usage){
+        .calls = (uint64_t)sqlite3_column_int64(s, 2),
+        .cpu_ns = (uint64_t)sqlite3_column_int64(s, 3),
+        .wall_ns = (uint64_t)sqlite3_column_int64(s, 4),
+        .bytes_in = (uint64_t)sqlite3_column_int64(s, 5),
+        .bytes_out = (uint64_t)sqlite3_column_int64(s, 6),
+        .memory_peak_bytes = (uint64_t)sqlite3_column_int64(s, 7),
+    };
+}
+
+static bool uses_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *r,
+                      err *e)
+{
+    sqlite3_stmt *s = start_span(f, COUNT, from_s, to_s);
+    size_t count = sqlite3_step(s) == SQLITE_ROW ? (size_t)sqlite3_column_int64(s, 0) : 0, n = 0;
+    sqlite3_reset(s);
+    bill_use *uses = ARENA_ARRAY(a, bill_use, count + 1);
+    if (!uses)
+        return err_no_memory(e);
+    s = start_span(f, USES, from_s, to_s);
+    while (n < count && sqlite3_step(s) == SQLITE_ROW) {
+        const char *p = (const char *)sqlite3_column_text(s, 1);
+        str app = {p ? p : "", (size_t)sqlite3_column_bytes(s, 1)};
+        if (!row_of(r, app, &uses[n].row))
+            continue; /* beyond USAGE_APPS_MAX */
+        uses[n].t_s = sqlite3_column_int64(s, 0);
+        uses[n++].u = usage_of(s);
+    }
+    sqlite3_reset(s);
+    r->uses = uses;
+    r->uses_count = n;
+    return true;
+}
+
+static bool energies_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *r,
+                          err *e)
+{
+    sqlite3_stmt *s = start_span(f, ENERGIES, from_s, to_s);
+    bill_energy *all = NULL;
+    size_t n = 0, room = 0;
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        if (n == room) {
+            size_t more = room ? room * 2 : 64;
+            all = arena_grow(a, all, room, more, sizeof *all);
+            room = more;
+        }
+        if (!all)
+            return sqlite3_reset(s), err_no_memory(e);
+        all[n++] = (bill_energy){sqlite3_column_int64(s, 0), sqlite3_column_double(s, 1)};
+    }
+    sqlite3_reset(s);
+    r->energies = all;
+    r->energies_count = n;
+    return true;
+}
+
+bool usage_file_records(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *ret,
+                        err *e)
+{
+    return names_read(f, a, from_s, to_s, ret, e) && uses_read(f, a, from_s, to_s, ret, e) &&
+           energies_read(f, a, from_s, to_s, ret, e);
+}
+
+bool usage_file_points(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
+                       intensity_reading *ret, err *e)
+{
+    sqlite3_stmt *s = start_span(f, POINTS, from_s, to_s);
+    intensity_point *all = NULL;
+    size_t n = 0, room = 0;
+    sqlite3_bind_int(s, 3, forecasts);
+    while (n < INTENSITY_POINTS_MAX && sqlite3_step(s) == SQLITE_ROW) {
+        if (n == room) {
+            size_t more = room ? room * 2 : 256;
+            all = arena_grow(a, all, room, more, sizeof *all);
+            room = more;
+        }
+        if (!all)
+            return sqlite3_reset(s), err_no_memory(e);
+        all[n++] = (intensity_point){.from_s = sqlite3_column_int64(s, 0),
+                                     .span_s = sqlite3_column_int(s, 1),
+                                     .g_per_kwh = sqlite3_column_double(s, 2),
+                                     .forecast = sqlite3_column_int(s, 3) != 0,
+                                     .estimated = sqlite3_column_int(s, 4) != 0};
+    }
+    sqlite3_reset(s);
+    ret->points = all;
+    ret->points_count = n;
+    return true;
+}
+
+int64_t usage_file_oldest(usage_file *f)
+{
+    sqlite3_stmt *s = start(f, OLDEST);
+    int64_t t = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_reset(s);
+    return t;
+}
+
+bool usage_file_checks(usage_file *f, arena *a, int64_t from_s, int64_t to_s, usage_check **ret,
+                       size_t *ret_count, err *e)
+{
+    sqlite3_stmt *s = start_span(f, CHECKS, from_s, to_s);
+    usage_check *all = NULL;
+    size_t n = 0, room = 0;
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        if (n == room) {
+            size_t more = room ? room * 2 : 64;
+            all = arena_grow(a, all, room, more, sizeof *all);
+            room = more;
+        }
+        str process = text_of(a, s, 1);
+        if (!all || !process.p)
+            return sqlite3_reset(s), err_no_memory(e);
+        all[n++] =
+            (usage_check){sqlite3_column_int64(s, 0), process, (uint64_t)sqlite3_column_int64(s, 2),
+                          (uint64_t)sqlite3_column_int64(s, 3)};
+    }
+    sqlite3_reset(s);
+    *ret = all;
+    *ret_count = n;
+    return true;
+}

@@ -1,0 +1,57 @@
+/* The keeper's records: what each app used by 10-second window, what the kernel accounted to each
+ * process, joules measured, carbon intensity read. One SQLite file, one writer (the keeper).
+ *
+ * Invariants
+ * - Everything put between usage_file_begin and usage_file_commit is there whole or not at all.
+ * - Records of the last USAGE_FINE_DAYS days are by window; older ones are summed to hours by
+ *   usage_file_compact. Nothing is ever thrown away by itself.
+ * - An app's name is its row: "-" is the platform, "*" the machine's CPU outside of ebb. */
+#pragma once
+
+#include "carbon/bill.h"
+#include "carbon/intensity.h"
+
+enum { USAGE_FINE_DAYS = 2, USAGE_APPS_MAX = 100000 };
+#define USAGE_PLATFORM S("-")
+#define USAGE_OTHER    S("*")
+
+typedef struct usage_file usage_file;
+
+/* path NULL: in memory, gone when closed. Made if it is missing (0600). */
+bool usage_file_open(const char *path, usage_file **ret, err *e);
+/* NULL is allowed. */
+void usage_file_close(usage_file *f);
+
+bool usage_file_begin(usage_file *f, err *e);
+bool usage_file_commit(usage_file *f, err *e);
+void usage_file_rollback(usage_file *f);
+
+/* Adds to what the app used in the window. */
+bool usage_file_add(usage_file *f, int64_t window_s, str app, const ledger_usage *u, err *e);
+/* The check of one process and window: what was booked, and what the kernel says. */
+bool usage_file_check(usage_file *f, int64_t window_s, str process, uint64_t booked_ns,
+                      uint64_t kernel_ns, err *e);
+bool usage_file_energy(usage_file *f, int64_t t_s, double joules, err *e);
+/* Points of a reading; one for the same moment replaces another of the same kind (forecast or
+ * not). */
+bool usage_file_intensity(usage_file *f, const intensity_reading *r, err *e);
+/* Sums windows that began before `before_s` to hours. */
+bool usage_file_compact(usage_file *f, int64_t before_s, err *e);
+
+/* The records of [from_s, to_s), oldest first, with names in the order of their rows; energies too.
+ * intensity and yearly_g_per_kwh stay the caller's. Everything is in the arena. */
+bool usage_file_records(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *ret,
+                        err *e);
+/* Points in [from_s, to_s). */
+bool usage_file_points(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
+                       intensity_reading *ret, err *e);
+/* The oldest record's time; 0 if there is none. */
+int64_t usage_file_oldest(usage_file *f);
+
+typedef struct {
+    int64_t window_s;
+    str process;
+    uint64_t booked_ns, kernel_ns;
+} usage_check;
+bool usage_file_checks(usage_file *f, arena *a, int64_t from_s, int64_t to_s, usage_check **ret,
+                       size_t *ret_count, err *e);
