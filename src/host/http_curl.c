@@ -72,6 +72,9 @@ static size_t on_header(char *p, size_t size, size_t count, void *user)
     }
     if (!t->head_done && str_starts(line, S("HTTP/"))) {
         buf_clear(&t->head);
+        /* With it libcurl would not wait for the trailers; nghttp2 checks the length by itself. */
+        if (str_starts(line, S("HTTP/2")))
+            curl_easy_setopt(t->easy, CURLOPT_IGNORE_CONTENT_LENGTH, 1L);
         return n;
     }
     if (line.n == 0 && !t->head_done) {

@@ -1,0 +1,200 @@
+"""Servers for guests to talk to: an HTTP/1.1 one that can misbehave, TLS by a CA of the test's own,
+HTTP/2 by nghttpd, a name server, and places where nobody ever answers."""
+import contextlib
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+
+from harness import PATIENCE_S, wait_for
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
+class Authority:
+    """A certificate authority and one server certificate for localhost and 127.0.0.1."""
+
+    def __init__(self, folder):
+        self.ca, self.key, self.cert = folder / "ca.pem", folder / "key.pem", folder / "cert.pem"
+        names = folder / "names.cnf"
+        names.write_text("subjectAltName=DNS:localhost,DNS:tls.test,IP:127.0.0.1\n")
+        run = self.openssl
+        run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-keyout", folder / "ca.key", "-out", self.ca, "-subj", "/CN=test ca", "-days", "2")
+        run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+            self.key, "-out", folder / "request.pem", "-subj", "/CN=localhost")
+        run("x509", "-req", "-in", folder / "request.pem", "-CA", self.ca, "-CAkey",
+            folder / "ca.key", "-CAcreateserial", "-days", "2", "-extfile", names, "-out",
+            self.cert)
+
+    @staticmethod
+    def openssl(*args):
+        subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True)
+
+    def context(self, client_ca=None):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        if client_ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(client_ca)
+        return context
+
+
+class Peer:
+    """One connection that our server accepted."""
+
+    def __init__(self, sock):
+        self.socket, self.file = sock, sock.makefile("rb")
+
+    def head(self):
+        """(method, target, fields) of the next request; None at the end."""
+        line = self.file.readline()
+        if not line:
+            return None
+        method, target, _ = line.decode().split(" ", 2)
+        fields = []
+        while (line := self.file.readline()) not in (b"\r\n", b""):
+            name, value = line.decode("latin-1").rstrip("\r\n").split(":", 1)
+            fields.append((name.lower(), value.strip()))
+        return method, target, fields
+
+    def body(self, fields, on_piece=None):
+        """The request's body and trailers."""
+        given = dict(fields)
+        if "content-length" in given:
+            return self.file.read(int(given["content-length"])), []
+        if given.get("transfer-encoding") != "chunked":
+            return b"", []
+        whole, trailers = b"", []
+        while size := int(self.file.readline().split(b";")[0], 16):
+            piece = self.file.read(size)
+            self.file.readline()
+            whole += piece
+            if on_piece:
+                on_piece(piece)
+        while (line := self.file.readline()) not in (b"\r\n", b""):
+            name, value = line.decode().rstrip("\r\n").split(":", 1)
+            trailers.append((name.lower(), value.strip()))
+        return whole, trailers
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def answer(self, body=b"", status="200 OK", fields=()):
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}"]
+        lines += [f"{k}: {v}" for k, v in fields]
+        self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+class Backend:
+    """Accepts connections and gives each to `serve(peer)` in a thread."""
+
+    def __init__(self, serve, context=None):
+        self.serve, self.context = serve, context
+        self.connections, self.peers, self.lock = 0, [], threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            with self.lock:
+                self.connections += 1
+                self.peers.append(s)
+            threading.Thread(target=self.one, args=(s,), daemon=True).start()
+
+    def one(self, s):
+        with contextlib.suppress(OSError, ValueError):
+            if self.context:
+                s = self.context.wrap_socket(s, server_side=True)
+            self.serve(Peer(s))
+        with contextlib.suppress(OSError):
+            s.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for s in self.peers:
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+        self.thread.join(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def nghttpd(authority, folder, *args):
+    """An HTTP/2 server of files over TLS; yields its port."""
+    program = shutil.which("nghttpd", path="/usr/sbin:/usr/bin")
+    assert program, "nghttpd is missing: it is in nghttp2-server, one of the packages for tests"
+    port = free_port()
+    process = subprocess.Popen([program, "-d", str(folder), "-a", "127.0.0.1", *args, str(port),
+                                str(authority.key), str(authority.cert)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def listening():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        return None
+    try:
+        wait_for(listening, "nghttpd")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+class NameServer:
+    """Answers A questions from a table; what is not in it does not exist, None is swallowed."""
+
+    def __init__(self, table, silent=False):
+        self.table, self.silent, self.asked = table, silent, []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while True:
+            question, peer = self.socket.recvfrom(4096)
+            if question == b"stop":
+                return
+            name, at = [], 12
+            while question[at]:
+                name.append(question[at + 1:at + 1 + question[at]].decode().lower())
+                at += 1 + question[at]
+            name = ".".join(name)
+            kind = question[at + 2]
+            self.asked.append((name, kind))
+            if self.silent:
+                continue
+            address = self.table.get(name)
+            count = int(kind == 1 and address is not None)
+            answer = (question[:2] + bytes((0x81, 0x80 if address else 0x83)) +
+                      struct.pack(">HHHH", 1, count, 0, 0) + question[12:at + 5])
+            if count:
+                answer += (b"\xc0\x0c\0\1\0\1" + struct.pack(">IH", 60, 4) +
+                           socket.inet_aton(address))
+            self.socket.sendto(answer, peer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        host, port = self.address.split(":")
+        self.socket.sendto(b"stop", (host, int(port)))
+        self.thread.join(PATIENCE_S)
+        self.socket.close()
