@@ -207,10 +207,17 @@ bool sandbox_enter(sandbox_kind kind, err *e)
     (ACCESS_READ | ACCESS_WRITE | LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_MAKE_CHAR |      \
      LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK)
 
+/* ABI 2 (Linux 5.19) can allow to move and link between folders; ABI 1 never does. */
+static uint64_t access_refer(void)
+{
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    return abi >= 2 ? LANDLOCK_ACCESS_FS_REFER : 0;
+}
+
 static bool path_allow(int ruleset, const sandbox_path *p, err *e)
 {
     struct landlock_path_beneath_attr rule = {
-        .allowed_access = p->writable ? ACCESS_READ | ACCESS_WRITE : ACCESS_READ,
+        .allowed_access = p->writable ? ACCESS_READ | ACCESS_WRITE | access_refer() : ACCESS_READ,
         .parent_fd = open(p->path.p, O_PATH | O_CLOEXEC),
     };
     if (rule.parent_fd < 0)
@@ -227,7 +234,7 @@ static bool path_allow(int ruleset, const sandbox_path *p, err *e)
 
 bool sandbox_files(const sandbox_path *paths, size_t count, bool *ret_enforced, err *e)
 {
-    struct landlock_ruleset_attr attr = {.handled_access_fs = ACCESS_ALL};
+    struct landlock_ruleset_attr attr = {.handled_access_fs = ACCESS_ALL | access_refer()};
     *ret_enforced = false;
     if (SANITIZED) {
         *ret_enforced = true;
