@@ -139,11 +139,16 @@ __attribute__((unused)) static engine_instance *kit_instance(kit_module *k, void
     return in;
 }
 
+/* Told of everything that kit_run returns; NULL: nobody. */
+static void (*kit_on_stop)(engine_status s);
+
 /* Polls over time slices, to the end or a wait. */
 __attribute__((unused)) static engine_status kit_run(engine_instance *in)
 {
     engine_status s;
     while ((s = engine_poll(in)) == ENGINE_YIELD)
         ;
+    if (kit_on_stop)
+        kit_on_stop(s);
     return s;
 }

@@ -13,6 +13,10 @@
 #include "http/exchange_impl.h"
 #include "loop/loop.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 enum { HK_IMPORTS_MAX = 400, HK_HEAP = 65536, HK_RESET = HK_IMPORTS_MAX };
 
 typedef struct {
@@ -35,6 +39,7 @@ typedef struct {
 } host_kit;
 
 static host_kit hk;
+static slot hk_slots[20]; /* arguments and results of the last call */
 
 static void hk_on_wake(void *user) { hk.wakes++; }
 
@@ -147,9 +152,76 @@ static void hk_wat(buf *b)
     assert_false(b->failed);
 }
 
+/* --- what became of each row: for the tool that wants one success and one failure of each ---- */
+
+enum { HK_OK = 1, HK_ERROR = 2, HK_TRAP = 4 };
+static uint8_t hk_outcomes[HK_IMPORTS_MAX];
+static uint32_t hk_current = HK_RESET; /* the row that runs */
+static uint32_t hk_result_at;
+static bool hk_unrecorded; /* arguments are random: what comes out proves nothing */
+
+/* A result's error and an option's none are failures, but for option<result<...>>: not yet. */
+static int hk_outcome(const type *t, const uint8_t *at)
+{
+    if (t->kind == TYPE_RESULT && *at)
+        return HK_ERROR;
+    const type *inner = t->kind == TYPE_RESULT ? t->fields[0].type : t->elem;
+    bool nested =
+        (t->kind == TYPE_RESULT || t->kind == TYPE_OPTION) && inner &&
+        (inner->kind == TYPE_RESULT || (inner->kind == TYPE_OPTION && t->kind == TYPE_OPTION));
+    if (t->kind == TYPE_OPTION && !*at)
+        return nested ? 0 : HK_ERROR;
+    return nested ? hk_outcome(inner, at + t->payload_at) : HK_OK;
+}
+
+__attribute__((unused)) static void hk_on_stop(engine_status s)
+{
+    size_t n;
+    uint32_t k = hk_current;
+    if (k >= hk.count || s == ENGINE_WAIT || s == ENGINE_YIELD)
+        return;
+    hk_current = HK_RESET;
+    if (s == ENGINE_TRAP) {
+        hk_outcomes[k] |= HK_TRAP;
+        return;
+    }
+    const plan_import *i = &hk.imports[k];
+    const type *t = i->type ? i->type->result : NULL;
+    const uint8_t *area = engine_memory(hk.in, 0, &n);
+    if (hk_unrecorded)
+        return;
+    if (t && i->signature.results_spilled && hk_result_at + t->size <= n)
+        hk_outcomes[k] |= (uint8_t)hk_outcome(t, area + hk_result_at);
+    else if (t && t->kind == TYPE_RESULT)
+        hk_outcomes[k] |= hk_slots[0].u32 ? HK_ERROR : HK_OK;
+    else
+        hk_outcomes[k] |= HK_OK;
+}
+
+/* Appends "interface#name outcome" lines to a file of the folder that EBB_OUTCOMES names. */
+static void hk_outcomes_write(void)
+{
+    const char *folder = getenv("EBB_OUTCOMES");
+    char path[512];
+    if (!folder)
+        return;
+    snprintf(path, sizeof path, "%s/%s", folder, program_invocation_short_name);
+    FILE *f = fopen(path, "w");
+    must(f);
+    for (uint32_t k = 0; k < hk.count; k++)
+        for (int bit = 0; bit < 3; bit++)
+            if (hk_outcomes[k] & (1 << bit) && hk.imports[k].type)
+                fprintf(f, "%.*s#%.*s %s\n", STR(hk.imports[k].interface), STR(hk.imports[k].name),
+                        bit == 0   ? "ok"
+                        : bit == 1 ? "error"
+                                   : "trap");
+    fclose(f);
+}
+
 /* Compiles the module, once a process. */
 __attribute__((unused)) static int hk_begin(void **state)
 {
+    kit_on_stop = hk_on_stop;
     err e = {0};
     buf wat, wasm, cwasm;
     if (kit_begin(state) < 0)
@@ -198,6 +270,7 @@ __attribute__((unused)) static int hk_begin(void **state)
 
 __attribute__((unused)) static int hk_end(void **state)
 {
+    hk_outcomes_write();
     engine_module_close(hk.m);
     loop_free(hk.l);
     buf_fini(&hk.output[0]);
@@ -244,17 +317,18 @@ __attribute__((unused)) static uint32_t hk_find(const char *interface, const cha
     return 0;
 }
 
-static slot hk_slots[20];
-
 /* Calls a row; the guest memory behind the results starts at HK_HEAP again. */
 __attribute__((unused)) static engine_status hk_start(uint32_t k, const uint64_t *args, size_t n)
 {
     slot s[1] = {{.u32 = HK_HEAP}};
+    hk_current = HK_RESET;
     engine_call(hk.in, hk.count, s);
     assert_int_equal(kit_run(hk.in), ENGINE_DONE);
     memset(hk_slots, 0, sizeof hk_slots);
     for (size_t i = 0; i < n; i++)
         hk_slots[i].u64 = args[i];
+    hk_current = k;
+    hk_result_at = n ? (uint32_t)args[n - 1] : 0;
     engine_call(hk.in, k, hk_slots);
     return kit_run(hk.in);
 }

@@ -213,6 +213,51 @@ static void stream_errors(void **state)
     assert_true(hk_u8(1001) == FS_INVALID || hk_u8(1001) == FS_FILE_TOO_LARGE);
     hk_call("wasi:http/types", "http-error-code", e, 1000);
     assert_int_equal(hk_u8(1000), 0);
+    hk_call("wasi:sockets/network", "network-error-code", e, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    end();
+}
+
+/* What the kernel refuses is told. */
+static void the_kernel_refuses(void **state)
+{
+    begin();
+    int fd = dup(0);
+    close(fd); /* the number that comes next */
+    uint32_t f = open_at(2, 0, "k", CREATE, READ | WRITE);
+    assert_int_equal(close(fd), 0);
+    const char *names[] = {M("get-type"), M("stat"), M("metadata-hash")};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        hk_call(T, names[i], f, 1000);
+        assert_int_equal(hk_u8(1000), 1);
+        assert_int_equal(hk_u8(i == 0 ? 1001 : 1008), FS_BAD_DESCRIPTOR);
+    }
+    assert_int_equal(dup2(0, fd), fd);
+    hk_call(T, M("read-directory"), 2, 1000);
+    uint32_t s = hk_u32(1004);
+    for (fd = 200; fd > 2 && fcntl(fd, F_GETFD) < 0;)
+        fd--; /* the directory that was opened last */
+    int kept = dup(fd);
+    assert_int_equal(close(fd), 0);
+    hk_call(T, "[method]directory-entry-stream.read-directory-entry", s, 1000);
+    assert_int_equal(hk_u8(1000), 1);
+    assert_int_equal(dup2(kept, fd), fd);
+    close(kept);
+    end();
+}
+
+static void skips(void **state)
+{
+    begin();
+    uint32_t f = open_at(1, 0, "a.txt", 0, READ);
+    hk_call(T, M("read-via-stream"), f, 0, 1000);
+    uint32_t in = hk_u32(1004);
+    hk_call("wasi:io/streams", "[method]input-stream.blocking-skip", in, 2, 1000);
+    assert_true(hk_u8(1000) == 0 && hk_u64(1008) == 2);
+    hk_call("wasi:io/streams", "[method]input-stream.blocking-read", in, 10, 1000);
+    hk_assert_str(1004, "llo");
+    hk_call("wasi:io/streams", "[method]input-stream.blocking-skip", in, 2, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1008) == 1);
     end();
 }
 
@@ -346,6 +391,8 @@ int main(void)
         cmocka_unit_test(reads_and_writes),
         cmocka_unit_test(streams),
         cmocka_unit_test(stream_errors),
+        cmocka_unit_test(the_kernel_refuses),
+        cmocka_unit_test(skips),
         cmocka_unit_test(directories),
         cmocka_unit_test(links),
         cmocka_unit_test(files_are_bounded),

@@ -565,6 +565,18 @@ static void echo_by_splice(void **state)
     end();
 }
 
+/* HTTP/1.0 need not name a host. */
+static void no_authority(void **state)
+{
+    err e;
+    hk_open();
+    hkx_init(&x, (http_request){.method = S("GET"), .target = S("/"), .scheme = S("http")});
+    assert_true(guest_http_begin(hk.g, &x.x, &x.x.request, args, &e));
+    hk_call(T, "[method]incoming-request.authority", 1, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    end();
+}
+
 /* Setters of outgoing-request refuse what is no URI part; nothing is allowed out. */
 static void outgoing_requests(void **state)
 {
@@ -586,6 +598,21 @@ static void outgoing_requests(void **state)
     begin();
     hk_call(T, "[constructor]outgoing-request", new_fields());
     uint32_t q = hk_slots[0].u32;
+    static const char *const unset[] = {"[method]outgoing-request.authority",
+                                        "[method]outgoing-request.path-with-query",
+                                        "[method]outgoing-request.scheme"};
+    for (size_t i = 0; i < 3; i++) {
+        hk_call(T, unset[i], q, 1000);
+        assert_int_equal(hk_u8(1000), 0);
+    }
+    hk_call(T, "[method]outgoing-request.set-scheme", q, 1, 2, 2000, hk_put(2000, "1bad"));
+    assert_int_equal(hk_slots[0].u32, 1);
+    uint32_t body = ok_handle("[method]outgoing-request.body", q);
+    hk_call(T, "[method]outgoing-request.body", q, 1000);
+    assert_int_equal(hk_u8(1000), 1);
+    ok_handle("[method]outgoing-body.write", body);
+    hk_call(T, "[method]outgoing-body.write", body, 1000);
+    assert_int_equal(hk_u8(1000), 1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         hk_call(T, "[method]outgoing-request.set-authority", q, 1, 2000,
                 hk_put(2000, cases[i].authority));
@@ -630,6 +657,8 @@ static void outgoing_requests(void **state)
         hk_call(T, timeouts[i][0], o, 1000);
         assert_true(hk_u8(1000) == 1 && hk_u64(1008) == 70u + (unsigned)i);
     }
+    hk_call(T, "[method]request-options.connect-timeout", o, 1000);
+    assert_int_equal(hk_u8(1000), 0);
     hk_call(T, "[method]request-options.set-connect-timeout", o, 1, 5);
     hk_call(T, "[method]request-options.connect-timeout", o, 1000);
     assert_true(hk_u8(1000) == 1 && hk_u64(1008) == 5);
@@ -665,6 +694,7 @@ int main(void)
         cmocka_unit_test(trailers_go_out),
         cmocka_unit_test(echo_by_splice),
         cmocka_unit_test(outgoing_requests),
+        cmocka_unit_test(no_authority),
     };
     return cmocka_run_group_tests(tests, hk_begin, hk_end);
 }

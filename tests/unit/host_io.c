@@ -21,6 +21,8 @@ static void clocks(void **state)
     hk_call("wasi:clocks/wall-clock", "now", 1000);
     assert_true(hk_u64(1000) >= clock_wall() / NS_PER_S - 1);
     assert_true(hk_u32(1008) < NS_PER_S);
+    hk_call("wasi:clocks/wall-clock", "resolution", 1000);
+    assert_true(hk_u64(1000) == 0 && hk_u32(1008) > 0 && hk_u32(1008) < NS_PER_S);
     hk_call("wasi:clocks/timezone", "display", 0, 0, 1000);
     hk_assert_str(1004, "UTC");
     hk_call("wasi:clocks/timezone", "utc-offset", 0, 0);

@@ -1,10 +1,12 @@
 /* wasi:sockets: TCP, UDP and name look-up against sockets of the test's own, and what is denied. */
 #include "host_kit.h"
 
+#include "base/limits.h"
 #include "host/sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 
 #define TCP     "wasi:sockets/tcp"
 #define UDP     "wasi:sockets/udp"
@@ -247,6 +249,37 @@ static void options(void **state)
     hk_close();
 }
 
+/* What the kernel refuses is told; and sockets are bounded. */
+static void the_kernel_refuses(void **state)
+{
+    static const char *const getters[] = {M("keep-alive-enabled"),  M("keep-alive-idle-time"),
+                                          M("keep-alive-interval"), M("keep-alive-count"),
+                                          M("hop-limit"),           M("receive-buffer-size"),
+                                          M("send-buffer-size"),    U("unicast-hop-limit"),
+                                          U("receive-buffer-size"), U("send-buffer-size")};
+    begin(1);
+    int fd = dup(0);
+    close(fd); /* the number that comes next */
+    uint32_t s = tcp(), u = new_socket("wasi:sockets/udp-create-socket", "create-udp-socket", 0);
+    int nothing = open("/dev/null", O_RDONLY);
+    assert_true(dup2(nothing, fd) == fd && dup2(nothing, fd + 1) == fd + 1);
+    for (size_t i = 0; i < sizeof getters / sizeof *getters; i++) {
+        hk_call(i < 7 ? TCP : UDP, getters[i], i < 7 ? s : u, 1000);
+        assert_int_equal(hk_u8(1000), 1);
+    }
+    hk_call(TCP, M("set-keep-alive-enabled"), s, 1, 1000);
+    assert_int_equal(code(), NET_UNKNOWN);
+    uint32_t files = hk.g->files;
+    hk.g->files = HOST_FILES_MAX;
+    hk_call("wasi:sockets/tcp-create-socket", "create-tcp-socket", 0, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == NET_NEW_SOCKET_LIMIT);
+    hk_call("wasi:sockets/udp-create-socket", "create-udp-socket", 0, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == NET_NEW_SOCKET_LIMIT);
+    hk.g->files = files;
+    close(nothing);
+    hk_close();
+}
+
 /* One outgoing-datagram at 4000: data at 2000, remote address 127.0.0.1:port if there is one. */
 static void datagram_at(const char *text, uint16_t port)
 {
@@ -258,6 +291,30 @@ static void datagram_at(const char *text, uint16_t port)
     hk_memory()[4008] = 1;
     memcpy(hk_memory() + 4016, &port, 2);
     memcpy(hk_memory() + 4018, "\x7f\0\0\x01", 4);
+}
+
+/* Nobody is there: the next receive says so, and so does a send that cannot be made. */
+static void udp_errors(void **state)
+{
+    uint16_t port;
+    begin(0);
+    uint32_t u = new_socket("wasi:sockets/udp-create-socket", "create-udp-socket", 0);
+    int peer = listener(SOCK_DGRAM, &port);
+    allowed_port = port;
+    hk_call(UDP, U("start-bind"), u, network, V4(0, 127, 0, 0, 1), 1000);
+    hk_call(UDP, U("finish-bind"), u, 1000);
+    hk_call(UDP, U("stream"), u, 1, V4(port, 127, 0, 0, 1), 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    uint32_t in = hk_u32(1004), out = hk_u32(1008);
+    close(peer);
+    hk_call(UDP, "[method]outgoing-datagram-stream.check-send", out, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    datagram_at("ping", 0);
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    block_on(UDP, "[method]incoming-datagram-stream.subscribe", in);
+    hk_call(UDP, "[method]incoming-datagram-stream.receive", in, 10, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == NET_CONNECTION_REFUSED);
+    hk_close();
 }
 
 static void udp_both_ways(void **state)
@@ -381,7 +438,7 @@ static void network_errors(void **state)
     start_connect(s, port);
     block_on(TCP, M("subscribe"), s);
     hk_call(TCP, M("finish-connect"), s, 1000);
-    uint32_t in = hk_u32(1004);
+    uint32_t in = hk_u32(1004), out = hk_u32(1008);
     int peer = accept(listening, NULL, NULL);
     struct linger l = {1, 0};
     setsockopt(peer, SOL_SOCKET, SO_LINGER, &l, sizeof l);
@@ -393,6 +450,17 @@ static void network_errors(void **state)
     assert_true(hk_u8(1000) == 1 && hk_u8(1001) == NET_CONNECTION_RESET);
     hk_call("wasi:filesystem/types", "filesystem-error-code", e, 1000);
     assert_int_equal(hk_u8(1000), 0);
+    /* The other direction is over as well, whatever is asked of it. */
+    call_on(STREAMS, "[method]output-stream.blocking-write-zeroes-and-flush", out, 4, 1000);
+    assert_int_equal(hk_u8(1000), 1);
+    hk_call(STREAMS, "[method]output-stream.write", out, 2000, 0, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == 1);
+    hk_call(STREAMS, "[method]output-stream.write-zeroes", out, 0, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == 1);
+    hk_call(STREAMS, "[method]output-stream.flush", out, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == 1);
+    hk_call(STREAMS, "[method]output-stream.blocking-flush", out, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == 1);
     hk_close();
     close(listening);
 }
@@ -409,6 +477,8 @@ int main(void)
         cmocka_unit_test(tcp_echo),
         cmocka_unit_test(tcp_denied),
         cmocka_unit_test(options),
+        cmocka_unit_test(the_kernel_refuses),
+        cmocka_unit_test(udp_errors),
         cmocka_unit_test(udp_both_ways),
         cmocka_unit_test(names_are_looked_up),
         cmocka_unit_test(network_errors),
