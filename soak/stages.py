@@ -7,6 +7,7 @@ from pathlib import Path
 import differential
 import fair
 import hostile
+import stall
 import wast
 from harness import guest, serving, wait_for, write_app
 
@@ -155,4 +156,4 @@ def hostile_kinds(state, work, arguments):
 
 STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds,
           "flatten": differential.flatten, "values": differential.values,
-          "fair": fair.fair}
+          "fair": fair.fair, "stall": stall.stall}

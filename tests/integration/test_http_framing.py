@@ -42,12 +42,12 @@ NGINX_REFUSES = {
 #: ebb refuses. An even stricter server in front changes nothing; a laxer one behind is what these
 #: are for.
 NGINX_TAKES = {
-    "chunk": (12, "blanks, NUL and bare LF in chunk lines"),
+    "chunk": (13, "blanks, NUL and bare LF in chunk lines"),
     "trailer": (21, "nginx throws trailers away unread; guests get them"),
     "field": (27, "nginx drops fields with odd names and values; bare LF ends its lines"),
     "host": (24, "nginx looks less closely, and guests trust it"),
-    "target": (11, "bytes that are no URI, and targets that clash with Host"),
-    "line": (9, "blanks, HTTP/0.9 and versions of nobody's"),
+    "target": (12, "bytes that are no URI, and targets that clash with Host"),
+    "line": (10, "blanks, HTTP/0.9 and versions of nobody's"),
     "before": (5, "more than one empty line, or odd ones, before a request"),
     "between": (1, "the same between requests"),
     "upgrade": (5, "nginx ignores upgrades; WebSocket clients are told"),
