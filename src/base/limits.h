@@ -52,7 +52,7 @@
 #define HOST_READ_BYTES_MAX       (64 * KIB) /* most that one read of a stream returns */
 #define HOST_RANDOM_BYTES_MAX     (16 * MIB) /* of one get-random-bytes */
 #define HTTP_POOLED_MAX           256        /* idle outgoing connections of a worker */
-#define HOST_FILES_MAX            512        /* open files and sockets of one instance */
+#define HOST_FILES_MAX            512        /* files, sockets, requests of one instance */
 #define HOST_LINE_BYTES_MAX       (64 * KIB) /* of stdout and stderr, where no other is set */
 #define HOST_WRITE_PERMIT_BYTES   (64 * KIB) /* check-write of files and of standard output */
 

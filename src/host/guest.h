@@ -47,7 +47,7 @@ struct guest {
     pool pool;
     arena scratch;        /* of one host call */
     handle_table handles; /* of the entry */
-    uint32_t files;       /* open descriptors, at most HOST_FILES_MAX */
+    uint32_t files;       /* and sockets, outgoing requests: at most HOST_FILES_MAX */
 
     bool waiting;    /* a host function returned HOST_WAIT and was not woken */
     bool in_realloc; /* the guest's realloc runs: it may not call imports (may_leave) */

@@ -150,6 +150,7 @@ static void transfer_detach(transfer *t)
     t->g = NULL;
     t->f = NULL;
     t->cancelled = true;
+    g->files--;
 }
 
 /* Not inside libcurl. */
@@ -613,11 +614,16 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
         future_fail(g, q, f, HTTP_REQUEST_DENIED);
         return;
     }
+    if (g->files >= HOST_FILES_MAX) {
+        future_fail(g, q, f, HTTP_CONNECTION_LIMIT_REACHED);
+        return;
+    }
     transfer *t = transfer_new(g, q, options, &code, &e);
     if (!t) {
         future_fail(g, q, f, code);
         return;
     }
+    g->files++; /* its connection */
     t->g = g;
     t->f = f;
     f->client = t;

@@ -2,6 +2,7 @@
  * back-pressure, trailers, errors, and what happens when the guest lets go. */
 #include "host_kit.h"
 
+#include "base/limits.h"
 #include "http/server.h"
 
 #include <arpa/inet.h>
@@ -284,6 +285,12 @@ static void errors(void **state)
                      1000 + HTTP_CONNECTION_READ_TIMEOUT);
     for (int i = 0; i < 200 && requests == 0; i++)
         loop_turn(hk.l, 10); /* it did come */
+    /* As many connections as files and sockets: no more. */
+    uint32_t files = hk.g->files;
+    hk.g->files = HOST_FILES_MAX;
+    assert_int_equal(get(send_with(request(0, "/", port), 0)),
+                     1000 + HTTP_CONNECTION_LIMIT_REACHED);
+    hk.g->files = files;
     /* Not allowed: told by the future. */
     uint32_t q = request(0, "/", port);
     hk_call(T, "[method]outgoing-request.set-authority", q, 1, 2000, hk_put(2000, "example.com"));
