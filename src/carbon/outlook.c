@@ -5,6 +5,8 @@
 #include "base/limits.h"
 #include "carbon/when.h"
 
+#include <math.h>
+
 bool outlook_make(const intensity_series *history, size_t known, const intensity_series *published,
                   size_t hours, arena *a, outlook *ret, err *e)
 {
@@ -22,10 +24,15 @@ bool outlook_make(const intensity_series *history, size_t known, const intensity
     o.filled_hours = h.filled;
     o.fit_error_pct = fitted ? m->mape_pct : 0;
     o.method = forecast_make(fitted ? m : NULL, &h, hours, o.g_per_kwh);
-    if (o.method == FORECAST_NONE)
-        return err_set(e, ERR_INVALID, "less than a day of history before the forecast");
     if (published)
         o.published_hours = forecast_prefer(published, o.start_s, hours, o.g_per_kwh);
+    if (o.method == FORECAST_NONE) { /* as far as the provider's reaches */
+        o.hours = 0;
+        while (o.hours < hours && !isnan(o.g_per_kwh[o.hours]))
+            o.hours++;
+        if (!o.hours)
+            return err_set(e, ERR_INVALID, "less than a day of history before the forecast");
+    }
     *ret = o;
     return true;
 }

@@ -15,7 +15,8 @@ typedef struct {
 } outlook;
 
 /* From the first `known` hours of an hourly series; published may be NULL. Scratch memory of the
- * fit is freed; ERR_INVALID: less than a day of history. */
+ * fit is freed. With less than a day of history it has only the hours that `published` knows;
+ * ERR_INVALID: none. */
 bool outlook_make(const intensity_series *history, size_t known, const intensity_series *published,
                   size_t hours, arena *a, outlook *ret, err *e);
 /* The Carbon Aware SDK's shape (forecastData), so that its users can read it. */

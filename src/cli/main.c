@@ -33,6 +33,7 @@ static const command commands[] = {
     {"@store", role_store, NULL},
     {"@fetch", role_fetch, NULL},
     {"@keeper", role_keeper, NULL},
+    {"@grid", role_grid, NULL},
     {NULL, NULL, NULL},
 };
 

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 
 enum { HISTORY_DAYS = 400, FORECAST_AHEAD_DAYS = 3 };
-#define PATIENCE_NS      (2 * NS_PER_S) /* how long a question waits for workers */
+#define PATIENCE_NS      (5 * NS_PER_S) /* how long a question waits for workers and the grid */
 #define ARENA_BYTES_MAX  (1 * GIB)
 #define ANSWER_BYTES_MAX (256 * MIB)
 
@@ -97,6 +97,9 @@ static bool grid_view_make(question *q, int64_t from_s, int64_t to_s, bool forec
             return err_wrap(e, "carbon intensity from %.*s", STR(g->file));
     } else if (!usage_file_points(k->file, &q->a, from_s, to_s, forecasts, &v.reading, e)) {
         return false;
+    } else if (k->grid) {
+        v.reading.kind = keeper_grid_kind(k->grid);
+        v.reading.basis = keeper_grid_basis(k->grid);
     }
     if (v.reading.points_count &&
         !intensity_series_from(&v.reading, WHEN_HOUR_S, forecasts, &q->a, &v.series, e))
@@ -342,6 +345,7 @@ static void out_of_patience(void *user)
     keeper *k = user;
     for (worker_link *w = k->workers; w; w = w->next)
         w->asked = false;
+    k->grid_asked = false;
     keeper_answer_all(k);
 }
 
@@ -365,7 +369,7 @@ void keeper_on_request(void *user, http_exchange *x)
         return;
     }
     k->questions = q;
-    if (keeper_ask_workers(k))
+    if (keeper_ask_all(k))
         keeper_answer_all(k);
     else if (!loop_timer_active(&k->patience))
         loop_timer_start(k->l, &k->patience, PATIENCE_NS, out_of_patience, k);

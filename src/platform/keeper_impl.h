@@ -5,6 +5,7 @@
 #include "loop/channel.h"
 #include "platform/keeper.h"
 #include "platform/keeper_book.h"
+#include "platform/keeper_grid.h"
 #include "platform/rapl.h"
 
 typedef struct keeper keeper;
@@ -31,6 +32,8 @@ struct keeper {
     usage_file *file;
     book book;
     rapl rapl;
+    keeper_grid *grid;  /* NULL: no provider on the network */
+    bool grid_asked;    /* an answer is under way */
     http_server *admin; /* NULL: nobody can ask */
     question *questions;
     loop_timer patience;
@@ -42,6 +45,6 @@ void keeper_on_request(void *user, http_exchange *x);
 /* All workers have answered, or have had their time. */
 void keeper_answer_all(keeper *k);
 
-/* keeper_role.c: asks every worker; true if there is none to wait for. */
-bool keeper_ask_workers(keeper *k);
+/* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
+bool keeper_ask_all(keeper *k);
 int64_t keeper_now_s(void);

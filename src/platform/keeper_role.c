@@ -87,9 +87,11 @@ static void compact(keeper *k)
 
 static void answer_if_all(keeper *k)
 {
+    bool waiting = k->grid_asked;
     for (worker_link *w = k->workers; w; w = w->next)
-        if (w->asked)
-            return;
+        waiting |= w->asked;
+    if (waiting)
+        return;
     loop_timer_stop(&k->patience);
     keeper_answer_all(k);
 }
@@ -116,6 +118,7 @@ static void on_report(void *user, bytes message, int fd)
         return;
     w->asked = false;
     compact(k);
+    k->grid_asked |= keeper_grid_ask(k->grid, keeper_now_s());
     answer_if_all(k);
 }
 
@@ -157,9 +160,16 @@ static void worker_add(keeper *k, int pid, int fd)
     k->workers = w;
 }
 
-bool keeper_ask_workers(keeper *k)
+static void on_grid(void *user)
 {
-    bool any = false;
+    keeper *k = user;
+    k->grid_asked = false;
+    answer_if_all(k);
+}
+
+bool keeper_ask_all(keeper *k)
+{
+    bool any = k->grid_asked |= keeper_grid_ask(k->grid, keeper_now_s());
     for (worker_link *w = k->workers; w; w = w->next) {
         err e;
         w->asked = w->asked || channel_send(w->channel, (bytes){(const uint8_t *)"f", 1}, -1, &e);
@@ -271,8 +281,9 @@ static bool set_up(keeper *k, err *e)
                 "every user of this machine can read its energy counters, and through "
                 "them what others compute (CVE-2020-8694): chmod 0400 %s/*/energy_uj",
                 POWERCAP);
-    if (!loop_new(&k->l, e) || !records_open(k, e) || !files_restrict(k, e) ||
-        !sandbox_enter(SANDBOX_STORE, e))
+    if (!loop_new(&k->l, e) || !records_open(k, e) ||
+        !keeper_grid_new(k->l, &k->config.grid, k->file, on_grid, k, &k->grid, e) ||
+        !files_restrict(k, e) || !sandbox_enter(SANDBOX_STORE, e))
         return false;
     book_init(&k->book, k->file, k->config.apps, k->config.apps_count);
     book_process_add(&k->book, getpid(), "keeper", 0, false, false);
@@ -297,6 +308,7 @@ int role_keeper(int argc, char **argv)
     if (!ok)
         log_msg(LOG_ERROR, "the keeper cannot run: %s", e.text);
     http_server_free(k.admin);
+    keeper_grid_free(k.grid);
     usage_file_close(k.file);
     log_flush();
     return ok ? 0 : 1;

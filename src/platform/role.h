@@ -19,5 +19,8 @@ int role_fetch(int argc, char **argv);
 /* fd 3: control; fd 4: its settings (keeper.h); fd 5: the admin socket, may be missing. */
 int role_keeper(int argc, char **argv);
 
+/* fd 3: a channel to the keeper (grid_role.h). */
+int role_grid(int argc, char **argv);
+
 /* Writes e to fd as spawn_wait reads it; returns 1. */
 int role_fail(int fd, const err *e);

@@ -1,8 +1,10 @@
 """The meter on a live node: what apps used, checked against the kernel, priced, and asked for."""
+import http.server
 import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -186,3 +188,132 @@ def test_an_idle_node_sleeps(app, tmp_path):
         before = switches()
         time.sleep(1.5)
         assert switches() == before
+
+
+class Provider:
+    """An intensity provider on this machine: answers what it was told, notes what it was asked."""
+
+    def __init__(self, answer):
+        self.asked = asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
+                status, body, *fields = answer(self.path, len(asked))
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in fields:
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def iso(t, seconds=True):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ" if seconds else "%Y-%m-%dT%H:%MZ", time.gmtime(t))
+
+
+def half_hours(value):
+    """The UK API's shape: no seconds, nulls where nothing was measured yet."""
+    now = int(time.time()) // 1800 * 1800
+    return {"data": [{"from": iso(t, False), "to": iso(t + 1800, False),
+                      "intensity": {"forecast": value + 1, "actual": value if t <= now else None,
+                                    "index": "low"}}
+                     for t in range(now - 86400, now + 86400, 1800)]}
+
+
+def electricity_maps(path, n):
+    now = int(time.time()) // 3600 * 3600
+    if "forecast" in path:
+        return 200, {"zone": "ES", "updatedAt": iso(now), "forecast": [
+            {"carbonIntensity": 50 + h, "datetime": iso(now + 3600 * h)} for h in range(24)]}
+    return 200, {"zone": "ES", "history": [
+        {"zone": "ES", "carbonIntensity": 120, "datetime": iso(now - 3600 * h),
+         "updatedAt": iso(now), "createdAt": iso(now), "emissionFactorType": "lifecycle",
+         "isEstimated": False, "estimationMethod": None} for h in range(24)]}
+
+
+def watttime(path, n):
+    now = int(time.time()) // 300 * 300
+    if "login" in path:
+        return 200, {"token": "jwt-of-the-session"}
+    ahead = "forecast" in path
+    return 200, {"data": [{"point_time": iso(now + (300 if ahead else -300) * i), "value": 1000}
+                          for i in range(288)],
+                 "meta": {"region": "CAISO_NORTH", "signal_type": "co2_moer",
+                          "units": "lbs_co2_per_mwh", "generated_at": iso(now)}}
+
+
+def carbon_settings(folder, text):
+    path = folder / "carbon.toml"
+    path.write_text(text)
+    return "--carbon", str(path)
+
+
+@pytest.mark.parametrize("name, answer, settings, value, kind", [
+    ("uk", lambda path, n: (200, half_hours(88)), "", 88, "average"),
+    ("electricity-maps", electricity_maps, 'zone = "ES"\ntoken = "tok-secret"\n', 120, "average"),
+    ("watttime", watttime,
+     'zone = "CAISO_NORTH"\nuser = "me"\npassword = "pass-secret"\naverage = false\n',
+     1000 * 453.59237 / 1000, "marginal"),
+])
+def test_providers_are_asked(app, tmp_path, name, answer, settings, value, kind):
+    with Provider(answer) as provider:
+        options = carbon_settings(tmp_path, f'provider = "{name}"\nurl = "{provider.url}"\n'
+                                  + settings)
+        with serving(app, tmp_path, *options) as server:
+            now = json.loads(ask(app, "/v1/carbon/now"))
+            assert now["g_per_kwh"] == pytest.approx(value, abs=1), now
+            assert (now["quality"], now["kind"]) == ("measured", kind)
+            ahead = json.loads(ask(app, "/v1/carbon/forecast?hours=12"))
+            assert ahead["published_hours"] > 0
+            count = len(provider.asked)
+            assert json.loads(ask(app, "/v1/carbon/now")) and len(provider.asked) == count
+            for pid in server.children("keeper"):
+                assert b"secret" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert "secret" not in server.log()
+        if "tok-secret" in settings:
+            assert all(h.get("auth-token") == "tok-secret" for _, h in provider.asked)
+        if "password" in settings:
+            assert any(h.get("authorization") == "Bearer jwt-of-the-session"
+                       for _, h in provider.asked)
+
+
+@pytest.mark.parametrize("answer, word", [
+    (lambda path, n: (503, b"", ("Retry-After", "7200")), "status 503"),
+    (lambda path, n: (200, b"<html>no"), "carbon intensity from uk"),
+    (lambda path, n: (200, {"data": []}), "carbon intensity from uk"),
+    (lambda path, n: (302, b"", ("Location", "http://127.0.0.1:1/")), "status 302"),
+])
+def test_a_provider_that_fails_is_named_and_the_fallback_holds(app, tmp_path, answer, word):
+    with Provider(answer) as provider:
+        options = carbon_settings(tmp_path, f'provider = "uk"\nurl = "{provider.url}"\n'
+                                  "yearly_g_per_kwh = 215\n")
+        with serving(app, tmp_path, *options) as server:
+            for _ in range(3):
+                now = json.loads(ask(app, "/v1/carbon/now"))
+                assert (now["g_per_kwh"], now["quality"]) == (215, "yearly")
+            assert len(provider.asked) == 1, "no second question before its time"
+            said = [r for r in server.log_lines("message") if "carbon intensity" in r["text"]]
+            assert len(said) == 1 and word in said[0]["text"]
+            assert fetch(server, "/busy/hello").status == 200
+
+
+def test_a_provider_that_is_not_there(app, tmp_path):
+    options = carbon_settings(tmp_path, 'provider = "uk"\nurl = "http://127.0.0.1:1"\n')
+    with serving(app, tmp_path, *options) as server:
+        assert json.loads(ask(app, "/v1/carbon/now"))["quality"] == "assumed"
+        assert "carbon intensity from uk" in server.log()
