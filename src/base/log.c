@@ -60,7 +60,7 @@ static void put(const char *p, size_t n)
     g.n += n;
 }
 
-static void put_z(const char *z) { put(z, strlen(z)); }
+static inline void put_z(const char *z) { put(z, strlen(z)); }
 
 static void put_u64(uint64_t v)
 {
@@ -143,26 +143,36 @@ static void put_key(const char *key)
     put_z(g.format == LOG_JSON ? "\":" : "=");
 }
 
-static bool needs_quotes(str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '"' || s.p[i] == '\\' || s.p[i] == '=')
-            return true;
-    return s.n == 0;
-}
+/* What the bytes of a value ask for: most have none of this and are copied whole. */
+enum { BLANK = 1, ESCAPED = 2, WIDE = 4 };
+
+static const uint8_t class_of[256] = {
+    [0 ... 0x1f] = BLANK | ESCAPED,
+    [' '] = BLANK,
+    ['='] = BLANK,
+    ['"'] = BLANK | ESCAPED,
+    ['\\'] = BLANK | ESCAPED,
+    [0x7f] = ESCAPED,
+    [0x80 ... 0xff] = WIDE,
+};
 
 void log_str(const char *key, str value)
 {
-    bool quoted = g.format == LOG_JSON || needs_quotes(value);
+    unsigned found = value.n ? 0 : BLANK;
+    for (size_t i = 0; i < value.n; i++)
+        found |= class_of[(uint8_t)value.p[i]];
+    bool json = g.format == LOG_JSON, quoted = json || found & BLANK;
     put_key(key);
     if (quoted)
-        put_z("\"");
-    if (g.format == LOG_JSON && !str_is_utf8(value))
-        put_escaped(S("(not UTF-8)"), true);
-    else
+        put("\"", 1);
+    if (json && found & WIDE && !str_is_utf8(value))
+        put_z("(not UTF-8)");
+    else if (found & ESCAPED)
         put_escaped(value, quoted);
+    else
+        put(value.p, value.n);
     if (quoted)
-        put_z("\"");
+        put("\"", 1);
 }
 
 void log_u64(const char *key, uint64_t value)

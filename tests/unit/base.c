@@ -112,6 +112,21 @@ static void log_lines(void **state)
     assert_true(read(fd[0], got, sizeof got - 1) > 0);
     assert_non_null(
         strstr(got, "\"path\":\"/a\\\"\\u001b[31m\\n\",\"status\":200,\"cpu_us\":12.3}\n"));
+    log_init(fd[1], LOG_TEXT, "test");
+    log_line(LOG_INFO, "values");
+    log_str("plain", S("/a-b"));
+    log_str("none", S(""));
+    log_str("blank", S("a b"));
+    log_str("equals", S("a=b"));
+    log_str("del", S("a\x7f"));
+    log_str("wide", S("\xc3\xa4\xff"));
+    log_str("quote", S("a\"\\"));
+    log_end();
+    log_flush();
+    memset(got, 0, sizeof got);
+    assert_true(read(fd[0], got, sizeof got - 1) > 0);
+    assert_non_null(strstr(got, " info values plain=/a-b none=\"\" blank=\"a b\" equals=\"a=b\" "
+                                "del=a\\u007f wide=\xc3\xa4\xff quote=\"a\\\"\\\\\"\n"));
     log_init(STDERR_FILENO, LOG_TEXT, "test");
     close(fd[0]);
     close(fd[1]);
