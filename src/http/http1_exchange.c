@@ -153,9 +153,21 @@ static bool http1_start(http_exchange *p, const http_field *fields, size_t count
     return err_no_memory(e);
 }
 
+/* What is waiting is as much as a handler may leave: to the socket with it, now. */
+static void output_push(http1_exchange *x)
+{
+    http1_conn *c = x->c;
+    if (!stream_write_busy(c->s) && !http1_output_write(c))
+        c->broken = true; /* found at the end of the turn; we are inside a call of the handler's */
+    x->full = c->broken || http1_out_waiting(c) >= HTTP_BUFFER_BYTES;
+    x->is_long = true;
+}
+
 static size_t http1_room(const http_exchange *p)
 {
-    const http1_exchange *x = of(p);
+    http1_exchange *x = of(p);
+    if (!x->full && http1_out_waiting(x->c) >= HTTP_BUFFER_BYTES)
+        output_push(x);
     size_t waiting = http1_out_waiting(x->c);
     if (x->full || waiting >= HTTP1_OUT_FULL)
         return 0;
@@ -174,8 +186,9 @@ static void chunk_size_write(buf *b, size_t n)
     buf_put(b, line + at, sizeof line - at);
 }
 
-/* Small pieces are collected for the end of the turn; the one that makes a full buffer of them is
- * written with them from where it lies. */
+/* A body of at most one buffer is collected for the end of the turn and leaves with its head and its
+ * end in one write. Of a longer one small pieces are collected, and the one that makes a full
+ * buffer of them is written with them from where it lies. */
 static void http1_write(http_exchange *p, const void *from, size_t n)
 {
     http1_exchange *x = of(p);
@@ -185,18 +198,15 @@ static void http1_write(http_exchange *p, const void *from, size_t n)
     if (x->chunked)
         chunk_size_write(b, n);
     str end = x->chunked ? S("\r\n") : S("");
-    if (http1_out_waiting(c) + n + end.n < HTTP_BUFFER_BYTES) {
-        buf_put(b, from, n);
-        buf_put_str(b, end);
-        return;
-    }
-    if (stream_write_busy(c->s)) {
+    size_t most = x->is_long ? HTTP_BUFFER_BYTES : HTTP1_OUT_FULL;
+    if (stream_write_busy(c->s) || http1_out_waiting(c) + n + end.n < most) {
         buf_put(b, from, n);
         buf_put_str(b, end);
     } else if (!http1_output_through(c, (bytes){from, n}, end)) {
-        c->broken = true; /* found at the end of the turn; we are inside a call of the handler's */
+        c->broken = true;
     }
-    x->full = c->broken || http1_out_waiting(c) >= HTTP_BUFFER_BYTES;
+    if (stream_write_busy(c->s) || c->broken)
+        output_push(x);
 }
 
 /* The handler is done with x. */

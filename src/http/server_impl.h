@@ -63,6 +63,7 @@ typedef struct http1_exchange {
     bool chunked;
     bool until_close;
     bool full;       /* on_writable is owed */
+    bool is_long;    /* its body is more than one buffer */
     size_t start_at; /* while undecided: where the response begins in the output */
 } http1_exchange;
 
