@@ -15,7 +15,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DISCARD_BYTES_MAX = 256 * 1024 }; /* of an unread body, to keep the connection */
+enum {
+    DISCARD_BYTES_MAX = 256 * 1024, /* of an unread body, to keep the connection */
+    /* Of output that does not wait for the end of the turn: buffers of other connections would push
+     * it out of the processor's cache meanwhile. */
+    NOW_BYTES_MIN = 16 * 1024,
+};
 
 void http1_head_decide(http1_exchange *x, bool empty)
 {
@@ -186,8 +191,7 @@ static void chunk_size_write(buf *b, size_t n)
     buf_put(b, line + at, sizeof line - at);
 }
 
-/* A body of at most one buffer is collected for the end of the turn and leaves with its head and its
- * end in one write. Of a longer one small pieces are collected, and the one that makes a full
+/* A body of at most one buffer is collected and leaves with its head and its end in one write. Of a longer one small pieces are collected, and the one that makes a full
  * buffer of them is written with them from where it lies. */
 static void http1_write(http_exchange *p, const void *from, size_t n)
 {
@@ -246,6 +250,8 @@ static void http1_end(http_exchange *p, const http_field *trailers, size_t count
     }
     if (!p->bodiless && p->length >= 0 && p->bytes_out < (uint64_t)p->length)
         c->keep = false; /* short: the end of the connection is the only way to say so */
+    if (http1_out_waiting(c) >= NOW_BYTES_MIN)
+        output_push(x);
     exchange_done(x);
 }
 

@@ -38,11 +38,17 @@ void fd_close(int *fd)
     *fd = -1;
 }
 
+/* glibc 2.36 copies from 2 kB on with 'rep movsb', which AMD's Zen 3 and 4 run at a tenth of the
+ * speed when the ends lie badly to each other (glibc bug 30994): 14 us for 16 kB instead of 0.5.
+ * Bodies and the memory of guests do lie so. A C library that does not know the word ignores it. */
+static char copy_by_vectors[] = "GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1073741824";
+
 /* What sanitizer runs need to find their options; everything else stays behind. */
 static size_t clean_environment(char **out)
 {
     static const char *const prefixes[] = {"ASAN_", "UBSAN_", "LSAN_", "LD_LIBRARY_PATH="};
     size_t n = 0;
+    out[n++] = copy_by_vectors;
     for (char **v = environ; *v && n < ENV_MAX - 1; v++)
         for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
             if (strncmp(*v, prefixes[i], strlen(prefixes[i])) == 0) {

@@ -39,6 +39,7 @@ def test_children_have_no_environment_and_only_their_descriptors(served):
     for pid in served.children("worker") + served.children("store"):
         env = Path(f"/proc/{pid}/environ").read_bytes()
         assert b"HOME=" not in env and b"PATH=" not in env
+        assert b"GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=" in env  # spawn.c says why
         status = Path(f"/proc/{pid}/status").read_text()
         assert "NoNewPrivs:\t1" in status
 
