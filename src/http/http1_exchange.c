@@ -191,8 +191,9 @@ static void chunk_size_write(buf *b, size_t n)
     buf_put(b, line + at, sizeof line - at);
 }
 
-/* A body of at most one buffer is collected and leaves with its head and its end in one write. Of a longer one small pieces are collected, and the one that makes a full
- * buffer of them is written with them from where it lies. */
+/* A body of at most one buffer is collected and leaves with its head and its end in one write. Of a
+ * longer one small pieces are collected, and the one that makes a full buffer of them is written
+ * with them from where it lies. */
 static void http1_write(http_exchange *p, const void *from, size_t n)
 {
     http1_exchange *x = of(p);
