@@ -8,11 +8,14 @@ import pytest
 
 from harness import fetch, guest, serving, write_app
 
-SDKS = ("rust", "js")
+SDKS = ("rust", "js", "python-spin")
 NAMES = {"rust": "Rust", "js": "JavaScript", "python-spin": "Python"}
+#: The Python SDK imports all that Spin has, also what ebb does not offer: such functions trap.
+OPTIONS = {"rust": (), "js": (), "python-spin": ("--test-stub-imports",)}
 #: What each calls an error's case: by the SDK's debug text, the WIT name, the class.
 DENIED = {"rust": "Error::AccessDenied", "js": "access-denied", "python-spin": "AccessDenied"}
 FAILED = {"rust": "Error::Io(", "js": "io ", "python-spin": "Io "}
+
 
 def manifest(sdk, grants):
     return f"""
@@ -39,7 +42,7 @@ def sdk(request):
 @pytest.fixture(params=(1, 4), ids=("one", "four"))
 def served(request, sdk, tmp_path):
     app = write_app(tmp_path / "app", manifest(sdk, GRANTS))
-    with serving(app, tmp_path, workers=request.param) as server:
+    with serving(app, tmp_path, *OPTIONS[sdk], workers=request.param) as server:
         yield server
 
 
@@ -110,7 +113,7 @@ def test_sql_errors_are_the_interfaces_own(served, sdk):
 
 def test_denied_without_a_grant(sdk, workers, tmp_path):
     app = write_app(tmp_path / "app", manifest(sdk, ""))
-    with serving(app, tmp_path, workers=workers) as server:
+    with serving(app, tmp_path, *OPTIONS[sdk], workers=workers) as server:
         body = json.dumps({"sql": "select 1", "parameters": []}).encode()
         for found in (answer(server, "/kv/tide"), answer(server, "/sql", "POST", body)):
             assert found[0] == 500
