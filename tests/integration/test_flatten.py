@@ -17,7 +17,8 @@ import smith
 from harness import EBB, ROOT, SANITIZED, guest
 
 BUILD = Path(EBB).parent
-CASES = int(os.environ.get("EBB_FLATTEN_CASES", "150" if SANITIZED else "2000"))
+#: Seeds; a sixth of them make no module.
+CASES = int(os.environ.get("EBB_FLATTEN_CASES", "150" if SANITIZED else "2500"))
 SEED = int(os.environ.get("EBB_FLATTEN_SEED", "1"))
 #: What one core does in one go.
 BATCH = 50
@@ -63,8 +64,8 @@ def test_random_modules_behave_the_same(tmp_path):
             verdicts |= part
     count = judge(verdicts)
     print(count)
-    assert count["same"] + count["same-trap"] >= CASES * 0.6, count
-    assert count["same"] >= CASES * 0.25, count
+    assert count["same"] + count["same-trap"] >= CASES * 0.8, count
+    assert count["same"] >= CASES * 0.6, count
 
 
 def test_our_groups_behave_the_same(tmp_path):

@@ -7,15 +7,15 @@ import json
 import os
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import values
+import wasmtime_cli
 import wast
 from harness import SANITIZED, environment
 
-WASMTIME = Path(sys.executable).parent / "wasmtime"
+WASMTIME = Path(wasmtime_cli.__file__).parent / "wasmtime"
 CASES = int(os.environ.get("EBB_VALUES_CASES", "200" if SANITIZED else "2000"))
 SEED = int(os.environ.get("EBB_VALUES_SEED", "1"))
 #: Components in one go, and values for each of a component's functions.
