@@ -1,9 +1,10 @@
-/* The decode process: the only one that parses an upload. It maps the component (fd 3), links and
- * flattens it, and writes plan and core modules as frames (fd 4). What it writes is checked by
- * everyone who reads it; it can't write anywhere else. */
+/* The decode process: the only one that parses an upload. It maps the component (fd 3; a core
+ * module is made one first), links and flattens it, and writes plan and core modules as frames
+ * (fd 4). What it writes is checked by everyone who reads it; it can't write anywhere else. */
 #include "platform/role.h"
 
 #include "base/limits.h"
+#include "component/componentize.h"
 #include "component/flatten.h"
 #include "platform/artifact.h"
 #include "platform/sandbox.h"
@@ -42,10 +43,13 @@ static bool decode(err *e)
     arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
     if (!sandbox_enter(SANDBOX_PURE, e) || !map_fd(3, &component, e))
         return false;
-    if (bytes_are_core_module(component))
-        return err_set(e, ERR_UNSUPPORTED,
-                       "this is a core module, not a component; make a component of it with "
-                       "'wasm-tools component new' and its WASI adapter");
+    _cleanup_(buf_fini) buf made;
+    buf_init(&made, COMPONENT_BYTES_MAX);
+    if (bytes_are_core_module(component)) {
+        if (!componentize(&a, component, adapter_reactor(), &made, e))
+            return false;
+        component = buf_bytes(&made);
+    }
     if (!flatten_component(&a, component, &p, &modules, e))
         return false;
     bool ok = frames_write(4, &p, modules, e);

@@ -15,6 +15,7 @@ import time
 
 import c
 import composed
+import core
 import go
 import js
 import python
@@ -60,6 +61,7 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(make_all, LANGUAGES))
     make_all(composed)
+    make_all(core)
     for name in set(wanted) - set(known):
         failed.append(name)
         print(f"   no guest '{name}'; there are: {', '.join(sorted(known))}")

@@ -1,0 +1,9 @@
+/* The adapter module, made fit for one instance: private to componentize*.c. */
+#pragma once
+
+#include "component/core_module.h"
+
+#include "base/buf.h"
+
+/* Writes the adapter into *out with a stack that is allocated on first use. */
+bool adapter_prepare(const core_module *m, buf *out, err *e);
