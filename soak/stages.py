@@ -6,6 +6,7 @@ from pathlib import Path
 
 import differential
 import fair
+import durability
 import hostile
 import stall
 import wast
@@ -156,4 +157,5 @@ def hostile_kinds(state, work, arguments):
 
 STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds,
           "flatten": differential.flatten, "values": differential.values,
-          "fair": fair.fair, "stall": stall.stall}
+          "fair": fair.fair, "stall": stall.stall,
+          "kill": durability.kill, "powercut": durability.power_cut}

@@ -90,6 +90,7 @@ void guest_free(guest *g)
     http_client_free(g);
     net_lookups_free(g);
     chain_free_all(g);
+    guest_variable_free(g);
     guest_sql_free(g);
     guest_ask_free(g);
     http_side_free(g);

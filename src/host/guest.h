@@ -63,6 +63,7 @@ struct guest {
     uint32_t kv_open;                /* all open stores, at most STORE_OPEN_MAX */
     struct sql_v1 *sql_v1;           /* databases open through Spin's first interface */
     uint32_t sql_open;               /* all open databases, at most STORE_OPEN_MAX */
+    struct variable_job *variable;   /* values that a thread looks up for it */
     struct http_transfer *transfers; /* outgoing requests that are not over */
     lookup *lookups;                 /* names that were asked for and have no answer */
     uint32_t lookups_count;
@@ -77,6 +78,8 @@ void guest_handles_drop(guest *g, const handle_table *t);
 void net_lookups_free(guest *g);
 /* ask.c: gives up what it asked the store process. */
 void guest_ask_free(guest *g);
+/* spin_variables.c: lets go of what a thread looks up. */
+void guest_variable_free(guest *g);
 /* spin_sqlite.c: closes what is open through the first interface. */
 void guest_sql_free(guest *g);
 /* compose.c: drops the other component instances and their handles. */

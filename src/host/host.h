@@ -86,8 +86,12 @@ typedef struct {
     str name;
     const http_field *environment; /* name, value */
     size_t environment_count;
-    const http_field *variables; /* resolved, what the component may see */
+    const http_field *variables; /* what the component may see, resolved unless variable_get is */
     size_t variables_count;
+    /* Where values may change: the value of one of those variables now, in the arena. Called on
+     * another thread, may block. ERR_NOT_FOUND: it has none; else its provider failed. NULL: values
+     * are fixed. */
+    bool (*variable_get)(const void *user, str name, arena *a, str *ret_value, err *e);
     /* Preopened directories: guest path and an O_PATH descriptor of a directory. */
     const struct host_preopen {
         str guest_path;

@@ -75,6 +75,22 @@ static json_t *databases_json(const worker_config *c)
     return list;
 }
 
+static json_t *providers_json(const provider_list *list)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < list->n; i++) {
+        const provider *p = &list->at[i];
+        json_t *j = json_object();
+        json_object_set_new(j, "values", pairs_json(&p->values));
+        if (p->is_vault) {
+            str vault[] = {p->url, p->token, p->mount, p->prefix};
+            json_object_set_new(j, "vault", strs_json(vault, 4));
+        }
+        json_array_append_new(all, j);
+    }
+    return all;
+}
+
 static int dump(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
 
 bool worker_config_write(const worker_config *c, buf *out, err *e)
@@ -93,6 +109,7 @@ bool worker_config_write(const worker_config *c, buf *out, err *e)
     for (size_t i = 0; i < c->app->components_count; i++)
         json_array_append_new(components, component_json(&c->components[i]));
     json_object_set_new(j, "components", components);
+    json_object_set_new(j, "providers", providers_json(&c->providers));
     json_object_set_new(j, "stores", stores_json(c));
     json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
@@ -169,6 +186,27 @@ static bool pairs_read(arena *a, const json_t *list, app_pairs *ret)
     return true;
 }
 
+static bool providers_read(arena *a, const json_t *list, provider_list *ret)
+{
+    provider *at = ARENA_ARRAY(a, provider, json_array_size(list) + 1);
+    *ret = (provider_list){.at = at, .n = json_array_size(list)};
+    for (size_t i = 0; at && i < ret->n; i++) {
+        const json_t *j = json_array_get(list, i), *vault = json_object_get(j, "vault");
+        size_t n;
+        const str *v = strs_read(a, vault, &n);
+        if (!v || !pairs_read(a, json_object_get(j, "values"), &at[i].values))
+            return false;
+        if (n == 4) {
+            at[i].is_vault = ret->ask_again = true;
+            at[i].url = v[0];
+            at[i].token = v[1];
+            at[i].mount = v[2];
+            at[i].prefix = v[3];
+        }
+    }
+    return at != NULL;
+}
+
 static bool component_read(arena *a, const json_t *j, config_component *ret)
 {
     size_t i;
@@ -209,7 +247,9 @@ bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
     kv_store *stores;
     sql_database *databases;
     size_t stores_count, databases_count;
+    provider_list providers;
     if (!stores_read(a, json_object_get(j, "stores"), &stores, &stores_count) ||
+        !providers_read(a, json_object_get(j, "providers"), &providers) ||
         !databases_read(a, json_object_get(j, "databases"), &databases, &databases_count))
         return err_no_memory(e);
     network_config network;
@@ -218,6 +258,7 @@ bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
     *ret = (worker_config){
         .app = got,
         .network = network,
+        .providers = providers,
         .stores = stores,
         .stores_count = stores_count,
         .databases = databases,

@@ -5,13 +5,14 @@
 #include "app/app.h"
 #include "base/log.h"
 #include "platform/network.h"
+#include "platform/providers.h"
 #include "store/server.h"
 
 /* The part of one component that is known only once it was set up. Parallel to app.components. */
 typedef struct {
     str artifact;        /* folder; empty: the component is not used */
     app_pairs mounts;    /* guest path, folder (absolute) that the guest sees there */
-    app_pairs variables; /* names and resolved values */
+    app_pairs variables; /* names, and values unless all.providers are asked */
     str_list outbound;   /* allowed_outbound_hosts after expansion */
     bool follow;         /* what it prints goes to the log as well */
 } config_component;
@@ -27,6 +28,7 @@ typedef struct {
     bool stub_imports;
     uint32_t instances_max;
     network_config network;
+    provider_list providers; /* of variables, where they have to be asked again; else none */
     /* Key-value stores by number; what a component may open is in its part of app. */
     const kv_store *stores;
     size_t stores_count;

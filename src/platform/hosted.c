@@ -85,6 +85,18 @@ static void chain_begin(void *user, http_exchange *x, str host)
     h->chain(h->chain_user, x, outbound_chained_component(host));
 }
 
+/* On another thread: touches only what never changes. */
+static bool variable_now(const void *user, str name, arena *a, str *ret_value, err *e)
+{
+    const hosted *h = user;
+    variable_status s = variable_get(h->all->app, h->app, h->providers, name, a, ret_value, e);
+    if (s == VARIABLE_OK)
+        return true;
+    if (s != VARIABLE_UNDEFINED && e->code == ERR_NOT_FOUND)
+        e->code = ERR_IO;
+    return false;
+}
+
 static http_field *fields_of(arena *a, const app_pairs *pairs)
 {
     http_field *f = ARENA_ARRAY(a, http_field, pairs->n + 1);
@@ -155,6 +167,7 @@ static bool host_component_make(hosted *h, err *e)
         .outbound_denied = outbound_denied,
         .address_blocked = address_blocked,
         .outbound_user = h,
+        .variable_get = h->all->providers.ask_again ? variable_now : NULL,
         .chain_target = h->chain ? chain_target : NULL,
         .chain_begin = chain_begin,
         .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,

@@ -18,8 +18,9 @@ typedef struct {
     /* Answers what the component asks of its own app; may be NULL. */
     void (*chain)(void *user, http_exchange *x, str component);
     void *chain_user;
-    struct store_client *store; /* the worker's; NULL: no component asks for a store */
-    arena a;                    /* plan, binding, host_component: while loaded */
+    variable_providers providers; /* where values may change; else none */
+    struct store_client *store;   /* the worker's; NULL: no component asks for a store */
+    arena a;                      /* plan, binding, host_component: while loaded */
     plan plan;
     host_binding *binding;
     engine_module *module;   /* of the handler's unit */

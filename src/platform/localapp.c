@@ -114,15 +114,13 @@ static bool read_variable_file(void *ctx, arena *a, str path, str *ret, err *e)
     return true;
 }
 
-static str from_environment(void *ctx, const char *name) { return str_from(getenv(name)); }
-
 static bool variables_resolve(arena *a, const app *the_app, variable_providers providers,
-                              const app_component *c, config_component *out, err *e)
+                              bool ask_again, const app_component *c, config_component *out, err *e)
 {
     for (size_t i = 0; i < c->variables.n; i++) {
-        str value;
-        if (variable_get(the_app, c, providers, c->variables.at[i].key, a, &value, e) !=
-            VARIABLE_OK)
+        str value = S("");
+        if (!ask_again && variable_get(the_app, c, providers, c->variables.at[i].key, a, &value,
+                                       e) != VARIABLE_OK)
             return err_wrap(e, "component '%.*s', variable '%.*s'", STR(c->id),
                             STR(c->variables.at[i].key));
         if (!app_pairs_add(a, &out->variables, c->variables.at[i].key, value))
@@ -363,7 +361,8 @@ static bool components_make(arena *a, const localapp_options *o, localapp *l,
             c->settings.memory_bytes_max = memory_max;
         if (o->request_timeout_ns)
             c->settings.wall_time_max_ns = o->request_timeout_ns;
-        if (!variables_resolve(a, l->app, providers, c, &out[i], e) ||
+        if (!variables_resolve(a, l->app, providers, l->config.providers.ask_again, c, &out[i],
+                               e) ||
             !localfiles_make(a, &scratch, &l->files, at->dir.p, at->manifest, c, &l->app->warnings,
                              &out[i], e))
             return false;
@@ -389,9 +388,11 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     for (size_t i = 0; i < o->variables_count; i++)
         if (!variable_arg_parse(a, str_from(o->variables[i]), read_variable_file, NULL, &given, e))
             return err_wrap(e, "--variable");
-    variable_env env = {S("SPIN_VARIABLE"), from_environment, NULL};
-    variable_provider list[] = {variable_provider_static(&given), variable_provider_env(&env)};
-    variable_providers providers = {list, 2};
+    provider_list list;
+    variable_providers providers;
+    if (!providers_make(a, l.app, &given, &configured.config, &list, e) ||
+        !providers_open(a, &list, &providers, e))
+        return false;
     _cleanup_(arena_fini) arena scratch;
     arena_init(&scratch, 64 * MIB);
     config_component *components = ARENA_ARRAY(a, config_component, l.app->components_count + 1);
@@ -399,6 +400,8 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
         return err_no_memory(e);
     l.config = (worker_config){
         .app = l.app, .components = components, .allow_transient_write = o->allow_transient_write};
+    if (list.ask_again)
+        l.config.providers = list;
     uint64_t memory_max =
         o->memory_bytes_max ? o->memory_bytes_max : configured.config.memory_bytes_max;
     bool ok = variables_check(l.app, providers, &scratch, e) &&

@@ -43,10 +43,12 @@ void fd_close(int *fd)
  * Bodies and the memory of guests do lie so. A C library that does not know the word ignores it. */
 static char copy_by_vectors[] = "GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1073741824";
 
-/* What sanitizer runs need to find their options; everything else stays behind. */
+/* What sanitizer runs need to find their options, and measurements with a preloaded library
+ * (tests/shim); everything else stays behind. */
 static size_t clean_environment(char **out)
 {
-    static const char *const prefixes[] = {"ASAN_", "UBSAN_", "LSAN_", "LD_LIBRARY_PATH="};
+    static const char *const prefixes[] = {
+        "ASAN_", "UBSAN_", "LSAN_", "LD_LIBRARY_PATH=", "LD_PRELOAD=", "IO_SHIM_"};
     size_t n = 0;
     out[n++] = copy_by_vectors;
     for (char **v = environ; *v && n < ENV_MAX - 1; v++)

@@ -182,7 +182,7 @@ static bool key_values_take(maker *m, kv_store *stores, size_t count, err *e)
 {
     size_t n = m->o->key_values_count;
     kv_store *to = NULL;
-    kv_file *f;
+    kv_file *f = NULL;
     if (!n)
         return true;
     for (size_t i = 0; i < count; i++)
@@ -206,8 +206,7 @@ static bool key_values_take(maker *m, kv_store *stores, size_t count, err *e)
     if (!to->path.n)
         return true;
     bool ok = kv_file_open(to->path.p, &f, e) && kv_file_preset(f, to->label, pairs, 2 * n, e);
-    if (ok)
-        kv_file_close(f);
+    kv_file_close(f);
     return ok || err_wrap(e, "--key-value: %.*s", STR(to->path));
 }
 
@@ -258,14 +257,14 @@ static bool statement_take(maker *m, str text, sql_database *at, size_t count, e
 /* Those for memory are tried on a database of their own, so that a mistake shows at once. */
 static bool scripts_check(const sql_database *d, err *e)
 {
-    sql_connection *c;
+    sql_connection *c = NULL;
     sql_location where = {.name = "checked"};
     if (d->path.n || !d->scripts_count)
         return true;
     bool ok = sql_connection_open(&where, &c, e);
     for (size_t i = 0; ok && i < d->scripts_count; i++)
         ok = sql_connection_script(c, d->scripts[i], e) || err_wrap(e, "--sqlite");
-    sql_connection_close(ok ? c : NULL);
+    sql_connection_close(c);
     return ok;
 }
 

@@ -217,14 +217,18 @@ static bool control_set_up(worker *w, err *e)
 static bool app_set_up(worker *w, err *e)
 {
     const app *served = w->config.app;
+    variable_providers providers;
     w->hosted = ARENA_ARRAY(&w->a, hosted, served->components_count + 1);
     if (!w->hosted)
         return err_no_memory(e);
+    if (!providers_open(&w->a, &w->config.providers, &providers, e))
+        return false;
     for (size_t i = 0; i < served->components_count; i++) {
         hosted_init(&w->hosted[i], &served->components[i], &w->config.components[i], &w->config,
                     w->store, i);
         w->hosted[i].chain = on_chained;
         w->hosted[i].chain_user = w;
+        w->hosted[i].providers = providers;
     }
     for (size_t i = 0; i < served->components_count; i++)
         if (served->components[i].is_used &&

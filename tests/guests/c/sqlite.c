@@ -1,12 +1,11 @@
 /* SQL in C: statements come from the request, so that tests can see every answer.
  *
- *     POST /<v1|v2|v3>/run?<database>    body: statements, one a line, executed on one connection.
- *         A line is the statement, then its parameters, separated by tabs: i5 r0.5 ttext bblob n.
- *         Answer: for each line its columns, then its rows, cells as i5 r0.5 't' b:text n; the
- *         first error ends it: 500 with the lines so far, the error's case and its text.
- *     with v3, a line "rowid" or "changes" asks for last-insert-rowid or changes.
- *     with v1, a line "close" closes the connection.
- *     POST /v2/open?<database>&<n>       opens n times, keeps all
+ *     POST /.../<v1|v2|v3>/run?<database>    body: statements, one a line, executed on one
+ * connection. A line is the statement, then its parameters, separated by tabs: i5 r0.5 ttext bblob
+ * n. Answer: for each line its columns, then its rows, cells as i5 r0.5 't' b:text n; the first
+ * error ends it: 500 with the lines so far, the error's case and its text. with v3, a line "rowid"
+ * or "changes" asks for last-insert-rowid or changes. with v1, a line "close" closes the
+ * connection. POST /v2/open?<database>&<n>       opens n times, keeps all
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,7 +244,7 @@ void exports_wasi_http_0_2_0_incoming_handler_handle(HTTP(own_incoming_request_t
     if (strstr(path, "/open"))
         open_many(&a, &database, query ? atoi(query) : 0);
     else
-        run(&a, path[2] - '0', &database, body_of(in));
+        run(&a, strstr(path, "/v")[2] - '0', &database, body_of(in));
     fclose(a.out);
     respond(outparam, a.failed ? 500 : 200, text, n);
 }
