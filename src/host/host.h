@@ -146,6 +146,8 @@ typedef struct {
 struct loop;
 bool guest_new(const host_component *c, struct loop *l, const guest_callbacks *cb, void *user,
                guest **ret, err *e);
+/* Takes the 10 ms that the first outgoing request would take of the loop. Optional. */
+void host_outbound_prepare(void);
 /* Closes pooled outgoing connections; before loop_free, after the last guest went. */
 void host_loop_close(struct loop *l);
 /* Drops every handle, cancels every wait, flushes partial output lines. NULL is allowed. */

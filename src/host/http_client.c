@@ -23,6 +23,8 @@
 
 #define TIMEOUT_DEFAULT_NS (600 * NS_PER_S)
 
+enum { BEGUN_PER_TURN_MAX = 4 };
+
 static void resume(transfer *t)
 {
     t->resume = true;
@@ -305,9 +307,11 @@ static void transfer_begin(transfer *t)
     transfer_fail(t, HTTP_DNS_ERROR, S("too many names are looked up"));
 }
 
-/* The loop's side of everything that host functions asked for. */
+/* The loop's side of everything that host functions asked for. Many that begin at once are spread
+ * over turns: each costs libcurl and OpenSSL up to a millisecond. */
 void http_client_kicked(http_client *c)
 {
+    int begun = 0;
     for (transfer *t = c->all, *next; t; t = next) {
         next = t->next;
         if (t->cancelled || (!t->g && t->state == TRANSFER_OVER)) {
@@ -318,7 +322,10 @@ void http_client_kicked(http_client *c)
             curl_stop(t); /* a timeout: the guest may still look at what came */
             names_cancel(t->query);
             t->query = NULL;
+        } else if (t->state == TRANSFER_NEW && begun == BEGUN_PER_TURN_MAX) {
+            client_kick(c);
         } else if (t->state == TRANSFER_NEW) {
+            begun++;
             transfer_begin(t);
         } else if (t->resume && t->state == TRANSFER_RUNNING) {
             curl_resume(t);

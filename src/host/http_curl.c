@@ -17,6 +17,7 @@
 #include "http/field.h"
 
 #include <errno.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 
 #define IDLE_NS (30 * NS_PER_S)
@@ -266,6 +267,12 @@ static void client_free(http_client *c)
 static void on_idle(void *user) { client_free(user); }
 
 void client_rests(http_client *c) { loop_timer_start(c->l, &c->idle, IDLE_NS, on_idle, c); }
+
+void host_outbound_prepare(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    SSL_CTX_free(SSL_CTX_new(TLS_client_method()));
+}
 
 static http_client *client_new(struct loop *l, const host_tls *tls, err *e)
 {

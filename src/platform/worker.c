@@ -241,6 +241,11 @@ static bool app_set_up(worker *w, err *e)
 static bool network_set_up(worker *w, err *e)
 {
     const network_config *n = &w->config.network;
+    for (size_t i = 0; i < w->config.app->components_count; i++)
+        if (w->config.components[i].outbound.n) {
+            host_outbound_prepare();
+            break;
+        }
     if (n->stall)
         loop_watch_turns(w->l, n->stall, on_stall, w);
     return !n->name_servers.n || names_servers(w->l, n->name_servers, e);
