@@ -2,5 +2,6 @@
 #pragma once
 
 int cli_build(int argc, char **argv);
+int cli_doctor(int argc, char **argv);
 int cli_up(int argc, char **argv);
 int cli_inspect(int argc, char **argv);

@@ -23,6 +23,7 @@ typedef struct {
 static const command commands[] = {
     {"build", cli_build, "run the build commands of the application"},
     {"up", cli_up, "serve the application in this folder"},
+    {"doctor", cli_doctor, "find what is wrong with an app or this machine"},
     {"inspect", cli_inspect, "show what a component needs and what ebb makes of it"},
     {"carbon", cli_carbon, "carbon intensity now, its forecast, and the bill of an app"},
     {"capacity", cli_capacity, "how many more apps of a kind fit, at what risk"},

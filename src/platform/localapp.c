@@ -73,7 +73,7 @@ bool localapp_read(arena *a, const localapp_place *at, const char *profile, app 
 }
 
 /* What the manifest asks for and ebb does not do is said before anything is made. */
-static bool features_check(arena *a, app *x, err *e)
+bool localapp_runs(arena *a, app *x, err *e)
 {
     if (!x->triggers_count)
         return err_set(e, ERR_INVALID, "No triggers in app");
@@ -381,7 +381,7 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     *ret = l;
     configuration configured = {0};
     if (!localapp_find(a, o->from, &at, e) || !localapp_read(a, &at, o->profile, &l.app, e) ||
-        !components_retain(a, o, l.app, e) || !features_check(a, l.app, e) ||
+        !components_retain(a, o, l.app, e) || !localapp_runs(a, l.app, e) ||
         !env_add(a, o, l.app, e) || !configuration_load(a, o, &l, &configured, e))
         return false;
     l.files = (localfiles){.temp_base = o->temp_dir, .direct = o->direct_mounts};

@@ -20,6 +20,10 @@ bool localapp_find(arena *a, const char *from, localapp_place *ret, err *e);
 /* Reads the manifest, or makes an app around the component. profile: NULL for none. */
 bool localapp_read(arena *a, const localapp_place *at, const char *profile, app **ret, err *e);
 
+/* ERR_UNSUPPORTED names what the manifest asks for and ebb does not do; triggers of other types
+ * become warnings where there are http triggers as well. */
+bool localapp_runs(arena *a, app *x, err *e);
+
 typedef struct {
     const char *from;       /* spin.toml, a folder with one, or a .wasm; NULL: this folder */
     const char *profile;    /* NULL: none */
