@@ -316,6 +316,13 @@ static bool options_to_app(const options *o, const up *u, localapp_options *ret,
     return duration_of(options_get(o, "request-timeout"), &ret->request_timeout_ns, e);
 }
 
+static bool restoring_of(const option *o, str *ret, err *e)
+{
+    engine_restoring checked = {0};
+    *ret = str_from(o->given ? o->got : "");
+    return engine_restoring_parse(*ret, &checked, e) || err_wrap(e, "--restore");
+}
+
 static bool serve(arena *a, const options *o, int *ret_status, err *e)
 {
     up u = {0};
@@ -332,6 +339,9 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         !instances_of(options_get(o, "instances"), &instances, e) ||
         !network_of(a, o, &network, e) || !options_to_app(o, &u, &lo, e))
         return false;
+    str restoring;
+    if (!restoring_of(options_get(o, "restore"), &restoring, e))
+        return false;
     if (options_get(o, "build")->given ? !build_app(a, lo.from, lo.profile, e)
                                        : !build_profile_compare(a, lo.from, lo.profile, e))
         return false;
@@ -345,6 +355,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     l.config.stub_imports = options_get(o, "test-stub-imports")->given;
     if (l.config.stub_imports)
         fprintf(stderr, "ebb: warning: imports that ebb does not offer trap when called\n");
+    l.config.restoring = restoring;
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
@@ -404,6 +415,9 @@ int cli_up(int argc, char **argv)
         {"runtime-config-file", 0, OPTION_VALUE, "FILE",
          "providers of stores, databases and variables; TLS and networks of outgoing connections",
          "RUNTIME_CONFIG_FILE"},
+        {"restore", 0, OPTION_VALUE, "HOW",
+         "instances between requests: auto, pagemap, never; check=N [auto,check=10000]",
+         "EBB_RESTORE"},
         {"limit", 0, OPTION_REPEAT, "NAME=N", "of the HTTP server, see docs/http.md"},
         {"name-server", 0, OPTION_REPEAT, "ADDR", "asked for names [those of /etc/resolv.conf]"},
         {"stall-warning", 0, OPTION_VALUE, "MS", "log turns of a worker's loop that take longer"},

@@ -211,6 +211,30 @@ static bool memory_next(walk *w)
     return true;
 }
 
+/* memory.size, memory.grow. */
+static bool memory_resize(walk *w, uint8_t op)
+{
+    const uint8_t *before = w->r->at;
+    uint32_t old, now;
+    if (!reader_u32(w->r, &old, w->e) || !mapped(w, &w->m->memories, old, "memory", &now))
+        return false;
+    if (w->facts && w->facts->grown && op == 0x40)
+        w->facts->grown[now] = 1;
+    if (!w->out)
+        return true;
+    if (w->m->sizes && w->m->sizes[now]) {
+        copy_until(w, w->insn);
+        buf_put_u8(w->out, op == 0x3f ? 0x23 : 0x10);
+        leb_u32(w->out, (op == 0x3f ? w->m->sizes[now] : w->m->grows[now]) - 1);
+        w->from = w->r->at;
+    } else if (now != old) {
+        copy_until(w, before);
+        leb_u32(w->out, now);
+        w->from = w->r->at;
+    }
+    return true;
+}
+
 static void note_any_call(walk *w)
 {
     if (w->facts)
@@ -480,7 +504,7 @@ static bool op_rest(walk *w, uint8_t op, uint32_t *depth)
         return table_next(w, TABLE_MUTATED);
     case 0x3f:
     case 0x40:
-        return index_next(w, &w->m->memories, "memory", NULL);
+        return memory_resize(w, op);
     case 0x41:
         return reader_s32(w->r, &i32, w->e);
     case 0x42:

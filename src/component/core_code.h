@@ -26,6 +26,9 @@ typedef struct {
 typedef struct {
     index_map types, funcs, tables, memories, globals, tags, elems, datas;
     const code_constant *constants;
+    /* By memory after mapping, 1 more than the number of the global that holds its size and of the
+     * function that grows it; 0: the instructions stay. NULL: all stay. */
+    const uint32_t *sizes, *grows;
 } code_maps;
 
 enum { TABLE_CALLED = 1, TABLE_MUTATED = 2, TABLE_USED = 4 };
@@ -36,6 +39,7 @@ typedef struct {
     uint8_t *globals;       /* 1: set by code */
     uint8_t *funcs;         /* 1: its reference is taken by ref.func */
     uint8_t *elems, *datas; /* 1: mentioned */
+    uint8_t *grown;         /* 1: a memory that grows */
     uint8_t *memories;      /* 1: content read or written; size and growth are not content */
     void (*on_func)(void *ctx, uint32_t func); /* called directly, or its reference taken */
     void *ctx;

@@ -407,7 +407,7 @@ static code_constant constant_of(const flat *f, flat_value v)
     return (code_constant){0xd2, flat_func_final(f, (uint32_t)v.bits)};
 }
 
-static void globals_finalise(flat *f)
+static uint32_t globals_finalise(flat *f)
 {
     uint32_t next = 0;
     for (uint32_t i = 0; i < f->globals_count; i++) {
@@ -418,18 +418,23 @@ static void globals_finalise(flat *f)
         }
         g->final = g->folds ? CODE_CONSTANT | i : next++;
     }
+    return next;
 }
 
-static void finalise(flat *f)
+static bool finalise(flat *f)
 {
     uint32_t next = 0;
     funcs_finalise(f);
-    globals_finalise(f);
+    if (!flat_sizes_number(f, globals_finalise(f),
+                           f->unit->canons_count + flat_funcs_kept(f) + f->has_start))
+        return false;
     for (uint32_t i = 0; i < f->tables_count; i++)
         f->tables[i].final = f->tables[i].dropped ? FLAT_DROPPED : next++;
     for (uint32_t i = 0; i < f->cores_count; i++) {
         flat_core *c = &f->cores[i];
         c->maps.constants = f->constants;
+        c->maps.sizes = f->sizes;
+        c->maps.grows = f->grows;
         for (uint32_t k = 0; k < c->m.count[CORE_FUNC]; k++)
             c->space[CORE_FUNC][k] = flat_func_final(f, c->space[CORE_FUNC][k]);
         for (uint32_t k = 0; k < c->m.count[CORE_TABLE]; k++)
@@ -441,6 +446,7 @@ static void finalise(flat *f)
         for (uint32_t k = 0; k < c->m.datas_count; k++)
             c->datas[k] = f->datas[c->datas[k]].final;
     }
+    return true;
 }
 
 bool flatten_unit(arena *a, const link_plan *l, uint32_t unit, buf *out, plan_unit *ret, err *e)
@@ -454,10 +460,7 @@ bool flatten_unit(arena *a, const link_plan *l, uint32_t unit, buf *out, plan_un
     buf_init(&f.types, 256 * MIB);
     bool ok = cores_read(&f) && cores_number(&f) && flat_reach(&f) && flat_segments_place(&f) &&
               flat_shims(&f) && flat_segments_plan(&f);
-    if (ok) {
-        finalise(&f);
-        ok = flat_emit(&f, out, ret);
-    }
+    ok = ok && finalise(&f) && flat_emit(&f, out, ret);
     buf_fini(&f.types);
     if (!ok && l->units[unit].label.n)
         err_wrap(e, "component instance '%.*s'", STR(l->units[unit].label));

@@ -19,7 +19,7 @@ typedef struct {
     uint32_t memories_count, reallocs_count;
     uint32_t exports;
     buf export_section;
-    uint32_t start_type;
+    uint32_t start_type, grow_type;
 } emitter;
 
 /* --- writing ---------------------------------------------------------------------------------- */
@@ -102,12 +102,14 @@ static void section_functions(emitter *m)
 {
     const flat *f = m->f;
     size_t at = flat_section_begin(m->out, 3);
-    leb_u32(m->out, flat_funcs_kept(f) + f->has_start);
+    leb_u32(m->out, flat_funcs_kept(f) + f->has_start + f->sized_count);
     for (uint32_t i = 0; i < f->funcs_count; i++)
         if (f->funcs[i].target == FLAT_DROPPED)
             leb_u32(m->out, f->funcs[i].type);
     if (f->has_start)
         leb_u32(m->out, m->start_type);
+    for (uint32_t i = 0; i < f->sized_count; i++)
+        leb_u32(m->out, m->grow_type);
     flat_length_end(m->out, at);
 }
 
@@ -206,7 +208,7 @@ static bool put_global(emitter *m, const flat_global *g)
 static bool section_globals(emitter *m)
 {
     const flat *f = m->f;
-    uint32_t kept = 0;
+    uint32_t kept = f->sized_count;
     for (uint32_t i = 0; i < f->globals_count; i++)
         kept += !(f->globals[i].final & CODE_CONSTANT);
     if (!kept)
@@ -216,6 +218,7 @@ static bool section_globals(emitter *m)
     for (uint32_t i = 0; i < f->globals_count; i++)
         if (!(f->globals[i].final & CODE_CONSTANT) && !put_global(m, &f->globals[i]))
             return false;
+    flat_put_size_globals(f, m->out);
     flat_length_end(m->out, at);
     return true;
 }
@@ -317,6 +320,32 @@ static bool plan_lifts(emitter *m)
     return true;
 }
 
+/* What restoring an instance puts back or compares. */
+static void state_export(emitter *m)
+{
+    const flat *f = m->f;
+    plan_unit *u = m->unit;
+    for (uint32_t i = 0; i < f->memories_count; i++)
+        if (!m->memories[i]) {
+            m->memories[i] = ++m->memories_count;
+            export_put(m, 'm', m->memories[i] - 1, CORE_MEMORY, i);
+        }
+    for (uint32_t i = 0; i < f->globals_count; i++)
+        if (f->globals[i].def->is_mutable && f->globals[i].set_by_code)
+            export_put(m, 'g', u->globals_count++, CORE_GLOBAL, f->globals[i].final);
+    for (uint32_t i = 0; i < f->memories_count; i++) {
+        uint32_t k = m->memories[i] - 1;
+        if (!f->sizes[i])
+            continue;
+        export_put(m, 'g', u->globals_count++, CORE_GLOBAL, f->sizes[i] - 1);
+        export_put(m, 's', k, CORE_GLOBAL, f->sizes[i] - 1);
+        u->sized_memories |= k < 32 ? 1u << k : 0;
+    }
+    for (uint32_t i = 0; i < f->tables_count; i++)
+        if (!f->tables[i].dropped)
+            export_put(m, 't', u->tables_count++, CORE_TABLE, f->tables[i].final);
+}
+
 static bool exports_make(emitter *m)
 {
     flat *f = m->f;
@@ -333,11 +362,7 @@ static bool exports_make(emitter *m)
             !export_func(m, 'd', i, r->dtor, &there))
             return false;
     }
-    uint32_t k = 0;
-    for (uint32_t i = 0; i < f->globals_count; i++)
-        if (f->globals[i].def->is_mutable && f->globals[i].set_by_code)
-            export_put(m, 'g', k++, CORE_GLOBAL, f->globals[i].final);
-    m->unit->globals_count = k;
+    state_export(m);
     m->unit->memories_count = m->memories_count;
     m->unit->reallocs_count = m->reallocs_count;
     if (f->has_start) {
@@ -421,12 +446,13 @@ static bool section_code(emitter *m)
     if (!kept && !f->has_start)
         return true;
     size_t at = flat_section_begin(m->out, 10);
-    leb_u32(m->out, kept + f->has_start);
+    leb_u32(m->out, kept + f->has_start + f->sized_count);
     for (uint32_t i = 0; i < f->funcs_count; i++)
         if (f->funcs[i].target == FLAT_DROPPED && !put_body(m, &f->funcs[i]))
             return false;
     if (f->has_start && !start_body(m))
         return false;
+    flat_put_grow_bodies(f, m->out);
     flat_length_end(m->out, at);
     return true;
 }
@@ -442,6 +468,10 @@ static void unit_fill(emitter *m)
     u->has_start = f->has_start;
     u->mutates_tables = f->mutates_tables;
     u->passive_segments = f->segments_used;
+    for (uint32_t i = 0; i < f->elems_count; i++)
+        u->start_segments |= f->elems[i].place == PLACE_LATE;
+    for (uint32_t i = 0; i < f->datas_count; i++)
+        u->start_segments |= f->datas[i].place == PLACE_LATE;
     u->core_modules = f->cores_count;
     u->core_functions = flat_funcs_kept(f);
     u->shims_removed = f->shims_removed;
@@ -456,6 +486,9 @@ static bool sections(emitter *m)
     static const uint8_t preamble[] = {0, 'a', 's', 'm', 1, 0, 0, 0};
     flat *f = m->f;
     if (f->has_start && !flat_func_type(f, (bytes){(const uint8_t *)"\x60\0\0", 3}, &m->start_type))
+        return false;
+    if (f->sized_count &&
+        !flat_func_type(f, (bytes){(const uint8_t *)"\x60\x01\x7f\x01\x7f", 5}, &m->grow_type))
         return false;
     if (!exports_make(m))
         return false;

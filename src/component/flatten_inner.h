@@ -5,6 +5,7 @@
  *     flatten_reach.c    finds what start functions can have seen of memories and tables
  *     flatten_segment.c  decides which segments are static, which are copied by "start"
  *     flatten_shim.c     finds thunks through tables and what they really call
+ *     flatten_grow.c     memories whose size a global holds
  *     flatten_emit.c     writes the module; flatten_names.c its name section
  *
  * Two numberings. *Merged*: every item of every core instance, in order; imports resolve to merged
@@ -63,6 +64,7 @@ typedef struct {
     bool is_64;
     bool opaque;          /* an active segment is not static */
     int64_t touched_from; /* the first start function (core) that may read or write it */
+    bool grows;           /* by an instruction of its own */
 } flat_memory;
 
 /* A constant that can be known. Its type is a core_type, or the byte of an abstract heap type:
@@ -154,6 +156,8 @@ typedef struct {
     flat_global *globals;
     code_constant *constants; /* by merged global */
     uint32_t globals_count;
+    uint32_t *sizes, *grows; /* flatten_grow.c; by memory, final number + 1, or 0 */
+    uint32_t sized_count;
     uint32_t *tags; /* final types */
     uint32_t tags_count;
     flat_elem *elems;
@@ -204,6 +208,12 @@ bool flat_put_datas(flat *f, buf *out);
 bool flat_put_late(flat *f, uint32_t core, buf *out);
 
 bool flat_shims(flat *f);
+
+/* flatten_grow.c. Number: after all other globals and functions have theirs. */
+bool flat_sizes_number(flat *f, uint32_t globals_next, uint32_t funcs_next);
+void flat_put_size_globals(const flat *f, buf *out);
+void flat_put_grow_bodies(const flat *f, buf *out);
+void flat_put_grow_names(const flat *f, buf *out);
 bool flat_emit(flat *f, buf *out, plan_unit *ret);
 bool flat_put_names(flat *f, buf *out);
 

@@ -96,7 +96,7 @@ static str func_name(const flat *f, const flat_func *fn)
 static bool put_functions(naming *n)
 {
     const flat *f = n->f;
-    uint32_t count = f->unit->canons_count + f->has_start;
+    uint32_t count = f->unit->canons_count + f->has_start + f->sized_count;
     for (uint32_t i = 0; i < f->funcs_count; i++)
         count += func_name(f, &f->funcs[i]).n > 0;
     leb_u32(n->out, count);
@@ -111,6 +111,7 @@ static bool put_functions(naming *n)
         leb_u32(n->out, f->unit->canons_count + flat_funcs_kept(f));
         flat_put_name(n->out, S("start (of all core modules)"));
     }
+    flat_put_grow_names(f, n->out);
     return true;
 }
 

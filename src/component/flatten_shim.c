@@ -106,13 +106,17 @@ static bool facts_gather(flat *f)
         .funcs = ARENA_ARRAY(f->a, uint8_t, (size_t)canons + f->funcs_count),
         .elems = ARENA_ARRAY(f->a, uint8_t, f->elems_count),
         .datas = ARENA_ARRAY(f->a, uint8_t, f->datas_count),
+        .grown = ARENA_ARRAY(f->a, uint8_t, f->memories_count),
     };
-    if (!facts.tables || !facts.globals || !facts.funcs || !facts.elems || !facts.datas)
+    if (!facts.tables || !facts.globals || !facts.funcs || !facts.elems || !facts.datas ||
+        !facts.grown)
         return flat_oom(f);
     if (!facts_walk(f, &facts))
         return false;
     for (uint32_t i = 0; i < f->tables_count; i++)
         f->tables[i].facts = facts.tables[i];
+    for (uint32_t i = 0; i < f->memories_count; i++)
+        f->memories[i].grows = facts.grown[i];
     for (uint32_t i = 0; i < f->elems_count; i++)
         f->elems[i].mentioned = facts.elems[i];
     for (uint32_t i = 0; i < f->datas_count; i++)

@@ -160,7 +160,10 @@ static void put_unit(writer *w, const plan_unit *u)
     put_u32(w, u->memories_count);
     put_u32(w, u->reallocs_count);
     put_u32(w, u->globals_count);
-    buf_put_u8(w->out, (uint8_t)(u->has_start | u->mutates_tables << 1 | u->passive_segments << 2));
+    put_u32(w, u->tables_count);
+    put_u32(w, u->sized_memories);
+    buf_put_u8(w->out, (uint8_t)(u->has_start | u->mutates_tables << 1 | u->passive_segments << 2 |
+                                 u->start_segments << 3));
     put_u64(w, u->memory_bytes_min);
     put_u64(w, u->memory_bytes_max);
     put_u32(w, u->core_modules);
@@ -549,7 +552,9 @@ static bool get_unit(loader *l, plan_unit *u)
         if (!get_lift(l, &lifts[u->lifts_count]))
             return false;
     if (!get_u32(l, &u->memories_count) || !get_u32(l, &u->reallocs_count) ||
-        !get_u32(l, &u->globals_count) || !get_flag(l, 7, &flags) ||
+        !get_u32(l, &u->globals_count) || !get_u32(l, &u->tables_count) ||
+        !get_u32(l, &u->sized_memories) ||
+        !get_flag(l, 15, &flags) ||
         !get_u64(l, &u->memory_bytes_min) || !get_u64(l, &u->memory_bytes_max) ||
         !get_u32(l, &u->core_modules) || !get_u32(l, &u->core_functions) ||
         !get_u32(l, &u->shims_removed) || !get_u32(l, &u->segments_merged) ||
@@ -557,11 +562,12 @@ static bool get_unit(loader *l, plan_unit *u)
         !get_u64(l, &u->module_bytes_before))
         return false;
     if (u->memories_count > COMPONENT_ITEMS_MAX || u->reallocs_count > COMPONENT_ITEMS_MAX ||
-        u->globals_count > COMPONENT_ITEMS_MAX)
+        u->globals_count > COMPONENT_ITEMS_MAX || u->tables_count > COMPONENT_ITEMS_MAX)
         return bad(l, "a count is too large");
     u->has_start = flags & 1;
     u->mutates_tables = flags >> 1 & 1;
     u->passive_segments = flags >> 2 & 1;
+    u->start_segments = flags >> 3 & 1;
     for (uint32_t i = 0; i < u->imports_count; i++)
         if (!options_in_range(l, u, &imports[i].options))
             return false;

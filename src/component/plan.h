@@ -5,20 +5,23 @@
  *
  * Names in a unit's flattened core module:
  *   import "ebb" "<k>"     function: imports[k]
- *   export "m<k>"          memory k of the canonical options
+ *   export "m<k>"          memory k of the canonical options; then those that no option names
  *   export "r<k>"          realloc k
  *   export "f<k>"          the core function of lifts[k]
  *   export "p<k>"          post-return of lifts[k], "c<k>" its callback, where it has one
  *   export "d<k>"          destructor of plan.resources[k], where this unit defines it with one
  *   export "start"         all start functions in order; call it once after instantiation
+ *   export "s<k>"          the size of memory k in pages, where the guest's own memory.size is that
+ *                          global; it is one of g<k>, too
  *   export "g<k>"          mutable globals that code sets (for restoring an instance)
+ *   export "t<k>"          tables (for comparing a restored instance with a new one)
  */
 #pragma once
 
 #include "base/buf.h"
 #include "component/link.h"
 
-enum { PLAN_VERSION = 2, PLAN_NONE = -1 };
+enum { PLAN_VERSION = 3, PLAN_NONE = -1 };
 
 typedef struct {
     string_encoding encoding;
@@ -52,11 +55,13 @@ typedef struct {
     uint32_t imports_count;
     const plan_lift *lifts;
     uint32_t lifts_count;
-    uint32_t memories_count, reallocs_count, globals_count;
+    uint32_t memories_count, reallocs_count, globals_count, tables_count;
+    uint32_t sized_memories; /* bit k < 32: "s<k>" is there */
     bool has_start;
     /* May an instance be restored in place? (instances.md): */
     bool mutates_tables;   /* table.set, grow, fill, copy, init outside of start */
     bool passive_segments; /* memory.init or data.drop, table.init or elem.drop at run time */
+    bool start_segments;   /* the same, in "start": it can run only once */
     uint64_t memory_bytes_min, memory_bytes_max; /* of the largest memory; max as declared */
     /* What flattening did, for inspect. */
     uint32_t core_modules, core_functions, shims_removed, segments_merged, constants_folded;

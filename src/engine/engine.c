@@ -38,6 +38,7 @@ engine_config engine_config_default(void)
         .artifact_owner = ENGINE_OWNER_SELF,
         .decommit_batch = 1,
         .populate = true,
+        .restoring = {.check_every = 10000, .kept_max = 256},
     };
 }
 
@@ -106,9 +107,16 @@ static void engine_settings(wasm_config_t *c, const engine_config *ec)
     wasmtime_config_concurrency_support_set(c, false);
 }
 
+/* One for each module that keeps instances, and one to compare with. */
+static uint32_t twins_max(const engine_config *c)
+{
+    bool restores = c->restoring.mode != ENGINE_RESTORE_NEVER && c->restoring.kept_max;
+    return restores ? c->restoring.kept_max + 1 : 0;
+}
+
 static void engine_pool(wasm_config_t *c, const engine_config *ec)
 {
-    uint32_t n = ec->instances_max;
+    uint32_t n = ec->instances_max + twins_max(ec);
     wasmtime_pooling_allocation_config_t *p = wasmtime_pooling_allocation_config_new();
     wasmtime_pooling_allocation_config_total_core_instances_set(p, n);
     wasmtime_pooling_allocation_config_total_stacks_set(p, n);
@@ -158,6 +166,7 @@ bool engine_new(const engine_config *c, engine **ret, err *e)
     if (!en)
         return err_no_memory(e);
     en->config = *c;
+    en->twins_max = twins_max(c);
     if (en->config.artifact_owner == ENGINE_OWNER_SELF)
         en->config.artifact_owner = geteuid();
     wasm_config_t *config = wasm_config_new();
@@ -171,6 +180,7 @@ bool engine_new(const engine_config *c, engine **ret, err *e)
         return false;
     }
     pages_init(en);
+    restore_init(en);
     *ret = en;
     return true;
 }

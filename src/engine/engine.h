@@ -29,9 +29,26 @@ enum { ENGINE_HOST_STACK_BYTES = 512 * 1024, ENGINE_TICK_NS = 1000000 };
 /* The process's own effective user. */
 #define ENGINE_OWNER_SELF UINT32_MAX
 
+typedef enum { ENGINE_RESTORE_ON, ENGINE_RESTORE_OFF } engine_restore;
 typedef struct engine engine;
 typedef struct engine_module engine_module;
 typedef struct engine_instance engine_instance;
+
+/* How instances are restored in place; README.md. */
+typedef enum {
+    ENGINE_RESTORE_AUTO,    /* by PAGEMAP_SCAN, or else by pagemap */
+    ENGINE_RESTORE_PAGEMAP, /* as if there were no PAGEMAP_SCAN */
+    ENGINE_RESTORE_NEVER,   /* a new instance for every call */
+} engine_restore_mode;
+enum { ENGINE_SKIP_MEMORY = 1, ENGINE_SKIP_GLOBALS = 2 };
+
+typedef struct {
+    engine_restore_mode mode;
+    uint32_t check_every; /* one restore in so many is compared with a new instance; 0: none. 1:
+                             all, and every app counts as hot */
+    uint32_t skip;        /* ENGINE_SKIP_*, to show that the comparison sees it; for tests only */
+    uint32_t kept_max;    /* instances kept at once */
+} engine_restoring;
 
 typedef struct {
     bool compiler;           /* true in the compile process: no pool is made */
@@ -41,12 +58,19 @@ typedef struct {
     size_t wasm_stack_bytes; /* per call */
     uint32_t decommit_batch; /* dropped instances whose memory is given back in one go; README */
     bool populate;           /* new instances get their module's usual pages in one go */
+    engine_restoring restoring;
     uint32_t artifact_owner; /* user id that artifacts must belong to (root's are fine too) */
 } engine_config;
 
 /* Settings that unmodified apps run with. */
 engine_config engine_config_default(void);
+/* "auto", "pagemap" or "never", and after commas "check=N", "skip=memory", "skip=globals". */
+bool engine_restoring_parse(str text, engine_restoring *ret, err *e);
 bool engine_new(const engine_config *c, engine **ret, err *e);
+/* By PAGEMAP_SCAN, with the usual settings? */
+bool engine_restoring_usual(const engine *en);
+/* In one line, how instances are restored here, or why they are not. Static. */
+const char *engine_restoring_says(const engine *en);
 void engine_free(engine *en);
 /* Names everything an artifact depends on: engine version, settings, CPU features. Part of the
  * artifact's file name, so that one made by another engine is simply not found. Static. */
@@ -110,6 +134,24 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
  * allowed. */
 void engine_instance_free(engine_instance *in);
 void *engine_user(const engine_instance *in);
+
+/* --- restoring in place -----------------------------------------------------------------------
+ * An instance whose call ended well may be given back instead of freed: if its module is called
+ * often, everything that the call can have changed is put back to what a new instance has, and the
+ * next engine_instance_new of the same module gets it. It behaves like a new one, engine_start
+ * included. What can't be restored, or isn't worth it, is freed. */
+typedef enum { ENGINE_FREED, ENGINE_KEPT, ENGINE_DIFFERS } engine_given;
+/* ENGINE_DIFFERS: the check found that it is not like a new one; it was freed, the module is not
+ * restored any more, and engine_module_difference says what it was. */
+engine_given engine_instance_give(engine_instance *in, ns now);
+const char *engine_module_difference(const engine_module *m);
+/* Was it restored? For the log. */
+bool engine_instance_kept(const engine_instance *in);
+/* The component's setting; before its first instance. */
+void engine_module_restore(engine_module *m, engine_restore r);
+/* Frees kept instances unused since `idle` ago. When to call it again; 0: none is left. */
+ns engine_kept_expire(engine *en, ns now, ns idle);
+uint32_t engine_kept_count(const engine *en);
 
 typedef enum {
     ENGINE_DONE,  /* the operation ended; results are in the slots given to it */

@@ -3,8 +3,11 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "engine/engine.h"
 
 /* WebAssembly text to a core module. ERR_INVALID with line and column. */
 bool engine_wat2wasm(str wat, buf *ret_module, err *e);
 /* Ticks that this process has got so far. */
 uint64_t engine_ticks(void);
+/* Changes how instances are restored from now on. */
+void engine_restoring_set(engine *en, const engine_restoring *r);

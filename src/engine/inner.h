@@ -23,6 +23,7 @@ enum {
     ENGINE_SLOTS_MAX = ABI_FLAT_PARAMS_MAX + 1,
     /* Structs of dead instances kept for the next ones. */
     ENGINE_SPARE_MAX = 256,
+    ENGINE_KEPT_EACH = 4, /* instances that one module keeps */
     ENGINE_TRAP_TEXT_MAX = 512,
     ENGINE_BACKTRACE_BYTES_MAX = 8192, /* the engine captures 20 frames; names may be long */
 };
@@ -36,6 +37,11 @@ struct engine {
     engine_instance *spare;
     uint32_t spare_count, instances_count, modules_count;
     int pagemap_fd; /* -1: none */
+    bool pagemap_scans;
+    bool restores; /* instances are restored in place */
+    uint32_t kept_count;
+    uint32_t twins_count, twins_max;       /* they have places of the pool beside those of calls */
+    engine_module *kept_first, *kept_last; /* modules that keep instances */
 };
 
 /* Pages of a memory, ascending and apart. */
@@ -64,6 +70,17 @@ struct engine_module {
     uint32_t made;             /* instances so far */
     page_set sample, work;     /* pages.c, of memory 0 */
     uint32_t reallocs_checked; /* bit k: r<k> has the type of cabi_realloc; k < 32 */
+    /* restore.c */
+    engine_restore restore;
+    engine_instance *kept[ENGINE_KEPT_EACH]; /* restored; the one unused for longest first */
+    uint32_t kept_count;
+    engine_instance *twin; /* new and never called: where bytes come from. NULL: none was needed */
+    wasmtime_val_t *born;  /* values of the twin's g<k> */
+    engine_module *kept_prev, *kept_next;
+    ns given_at;
+    uint32_t restored;      /* so many times */
+    uint32_t private_usual; /* pages that a first call makes private, mean */
+    char difference[160];   /* restoring ended: a restored instance differed from a new one */
     link_entry links[];
 };
 
@@ -125,15 +142,21 @@ struct engine_instance {
     bool trap_ready, wasm_trap;
     bool trap_passed; /* `backtrace` begins with another instance's frames */
     bool sampled;     /* not populated: shows which pages the guest writes itself */
+    bool is_twin;     /* never called, and in no caller's place */
+    bool kept;        /* instantiated for an earlier call and restored */
     uint32_t nest, nest_ticks, frames_count;
-    uint32_t memories_known, reallocs_known; /* bit k < ENGINE_CACHED */
+    uint32_t memories_known, reallocs_known, sizes_known; /* bit k < ENGINE_CACHED */
     ns cpu_ns;
     size_t memory_bytes, memory_bytes_max;
-    char *backtrace; /* malloced */
+    uint32_t table_elements_max;
+    ns kept_at;
+    wasmtime_global_t *globals; /* its g<k>, malloced by the first restore */
+    char *backtrace;            /* malloced */
     engine_trap trap_info;
     wasmtime_func_t func;
     /* From here on nothing is cleared when the struct is used again. */
     wasmtime_memory_t memories[ENGINE_CACHED];
+    wasmtime_global_t sizes[ENGINE_CACHED];
     wasmtime_func_t reallocs[ENGINE_CACHED];
     wasmtime_val_t args[ENGINE_SLOTS_MAX], results[ABI_FLAT_RESULTS_MAX];
     engine_saved outer[ENGINE_NEST_MAX]; /* their fibers stand in host functions below us */
@@ -155,6 +178,26 @@ void vals_to_slots(const wasmtime_val_t *vals, size_t count, slot *slots);
 bool instance_export(engine_instance *in, char kind, uint32_t k, wasmtime_extern_kind_t what,
                      wasmtime_extern_t *ret);
 
+/* engine_instance_new without looking for a kept one. A twin has a place of its own. */
+bool instance_make(engine_module *m, size_t memory_bytes_max, uint32_t table_elements_max,
+                   bool is_twin, engine_instance **ret, err *e);
+/* Bytes that memory k really has: engine_memory says what the guest may see. 0: no such memory. */
+uint8_t *instance_memory_whole(engine_instance *in, uint32_t k, size_t *ret_size);
+/* Frees what every instance has. */
+void instance_delete(engine_instance *in);
+/* Notes the pages that it made private; nothing runs in it. */
+void instance_sample(engine_instance *in);
+/* Forgets everything of the last call; the next operation is engine_start. */
+void instance_reset(engine_instance *in);
+
+/* restore.c */
+void restore_init(engine *en); /* after pages_init */
+/* NULL: none is kept that has these limits. */
+engine_instance *kept_take(engine_module *m, size_t memory_bytes_max, uint32_t table_elements_max);
+/* Makes room for a new instance. False: none is kept. */
+bool kept_evict(engine *en);
+void kept_module_fini(engine_module *m);
+
 /* trap.c: fills in->trap_info from whichever is not NULL and deletes them. What was said first
  * (by a host function, or by a nested call) stays. */
 void trap_take(engine_instance *in, wasm_trap_t *trap, wasmtime_error_t *error);
@@ -170,6 +213,10 @@ void pages_module_fini(engine_module *m);
 bool pages_sampled(engine_module *m); /* should the next instance be one? Counts it */
 void pages_sample(engine_module *m, const uint8_t *base, size_t size);
 void pages_populate(engine_module *m, uint8_t *base, size_t size);
+/* Calls f for each run of private pages in [base, base + size), ascending; false: it can't be told,
+ * or f said false. */
+typedef bool (*page_run_fn)(void *user, size_t offset, size_t n);
+bool pages_private(engine *en, const uint8_t *base, size_t size, page_run_fn f, void *user);
 
 /* tick.c */
 bool tick_init(engine *en, err *e);

@@ -65,6 +65,51 @@ static wasmtime_error_t *tick_came(const wasmtime_context_t *ctx, void *data, ui
     return wasmtime_error_new("an allocation or clean-up function of the guest ran too long");
 }
 
+void instance_reset(engine_instance *in)
+{
+    trap_fini(in);
+    in->user = NULL;
+    in->op = OP_NONE;
+    in->begun = in->waiting = in->trap_ready = in->wasm_trap = in->trap_passed = false;
+    in->may_leave = true;
+    in->nest = in->nest_ticks = 0;
+    in->cpu_ns = 0;
+    in->memory_bytes = 0;
+    in->trap_info = (engine_trap){.text = "", .backtrace = ""};
+}
+
+bool instance_make(engine_module *m, size_t memory_bytes_max, uint32_t table_elements_max,
+                   bool is_twin, engine_instance **ret, err *e)
+{
+    engine *en = m->en;
+    if (is_twin ? en->twins_count >= en->twins_max
+                : en->instances_count == en->config.instances_max && !kept_evict(en))
+        return err_set(e, ERR_LIMIT, "all %u instances are in use", en->config.instances_max);
+    engine_instance *in = instance_take(en);
+    if (!in)
+        return err_no_memory(e);
+    memset(in, 0, offsetof(engine_instance, memories));
+    in->en = en;
+    in->module = m;
+    in->may_leave = true;
+    in->is_twin = is_twin;
+    in->memory_bytes_max = memory_bytes_max;
+    in->table_elements_max = table_elements_max;
+    in->trap_info.text = in->trap_info.backtrace = "";
+    in->store = wasmtime_store_new(en->wasm, in, NULL);
+    in->ctx = wasmtime_store_context(in->store);
+    wasmtime_store_limiter(in->store, (int64_t)memory_bytes_max, (int64_t)table_elements_max, 1, -1,
+                           -1);
+    wasmtime_store_epoch_deadline_callback(in->store, tick_came, in, NULL);
+    if (is_twin)
+        en->twins_count++;
+    else
+        en->instances_count++;
+    m->instances_count++;
+    *ret = in;
+    return true;
+}
+
 bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
                          engine_instance **ret, err *e)
 {
@@ -77,26 +122,13 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
                        "the component needs %llu bytes of memory to start and may have %zu; "
                        "raise its memory limit",
                        (unsigned long long)m->unit->memory_bytes_min, memory_max);
-    if (en->instances_count == en->config.instances_max)
-        return err_set(e, ERR_LIMIT, "all %u instances are in use", en->config.instances_max);
-    engine_instance *in = instance_take(en);
-    if (!in)
-        return err_no_memory(e);
-    memset(in, 0, offsetof(engine_instance, memories));
-    in->en = en;
-    in->module = m;
+    engine_instance *in = kept_take(m, memory_max, l->table_elements_max);
+    if (!in) {
+        if (!instance_make(m, memory_max, l->table_elements_max, false, &in, e))
+            return false;
+        in->sampled = pages_sampled(m);
+    }
     in->user = user;
-    in->may_leave = true;
-    in->memory_bytes_max = memory_max;
-    in->trap_info.text = in->trap_info.backtrace = "";
-    in->store = wasmtime_store_new(en->wasm, in, NULL);
-    in->ctx = wasmtime_store_context(in->store);
-    wasmtime_store_limiter(in->store, (int64_t)memory_max, (int64_t)l->table_elements_max, 1, -1,
-                           -1);
-    wasmtime_store_epoch_deadline_callback(in->store, tick_came, in, NULL);
-    in->sampled = pages_sampled(m);
-    en->instances_count++;
-    m->instances_count++;
     *ret = in;
     return true;
 }
@@ -139,6 +171,35 @@ static const wasmtime_memory_t *instance_memory(engine_instance *in, uint32_t k,
     return &in->memories[k];
 }
 
+/* What the guest takes for the size of memory k (component/flatten_grow.c): never more than
+ * `whole`. */
+static size_t instance_memory_size(engine_instance *in, uint32_t k, size_t whole)
+{
+    wasmtime_global_t *g, scratch;
+    wasmtime_extern_t item;
+    wasmtime_val_t v;
+    if (k >= 32 || !(in->module->unit->sized_memories & 1u << k))
+        return whole;
+    g = k < ENGINE_CACHED ? &in->sizes[k] : &scratch;
+    if (k >= ENGINE_CACHED || !(in->sizes_known & 1u << k)) {
+        if (!instance_export(in, 's', k, WASMTIME_EXTERN_GLOBAL, &item))
+            return 0;
+        *g = item.of.global;
+        in->sizes_known |= k < ENGINE_CACHED ? 1u << k : 0;
+    }
+    wasmtime_global_get(in->ctx, g, &v);
+    size_t size = v.kind == WASMTIME_I32 ? (size_t)(uint32_t)v.of.i32 * WASM_PAGE_BYTES : 0;
+    return size < whole ? size : whole;
+}
+
+uint8_t *instance_memory_whole(engine_instance *in, uint32_t k, size_t *ret_size)
+{
+    wasmtime_memory_t scratch;
+    const wasmtime_memory_t *m = instance_memory(in, k, &scratch);
+    *ret_size = m ? wasmtime_memory_data_size(in->ctx, m) : 0;
+    return m ? wasmtime_memory_data(in->ctx, m) : NULL;
+}
+
 /* The memory that nearly all guests have only one of; NULL if it is not exported. */
 static uint8_t *instance_memory0(engine_instance *in, size_t *ret_size)
 {
@@ -167,17 +228,34 @@ static void slice_leave(engine_instance *in, engine_instance *outer)
     en->current = outer;
 }
 
+void instance_delete(engine_instance *in)
+{
+    wasmtime_store_delete(in->store);
+    trap_fini(in);
+    free(in->globals);
+    in->module->instances_count--;
+    if (in->is_twin)
+        in->en->twins_count--;
+    else
+        in->en->instances_count--;
+    instance_give(in->en, in);
+}
+
+void instance_sample(engine_instance *in)
+{
+    size_t size = 0;
+    const uint8_t *base = instance_memory0(in, &size);
+    pages_sample(in->module, base, size);
+}
+
 void engine_instance_free(engine_instance *in)
 {
     if (!in)
         return;
     engine *en = in->en;
     must(en->current != in); /* not from its own host function */
-    if (in->sampled && in->started && !in->future && !in->dead) {
-        size_t size = 0;
-        const uint8_t *base = instance_memory0(in, &size);
-        pages_sample(in->module, base, size);
-    }
+    if (in->sampled && in->started && !in->future && !in->dead)
+        instance_sample(in);
     must(in->polling == 0);
     if (in->future) {
         engine_instance *outer = slice_enter(in);
@@ -192,11 +270,7 @@ void engine_instance_free(engine_instance *in)
         if (in->error)
             wasmtime_error_delete(in->error);
     }
-    wasmtime_store_delete(in->store);
-    trap_fini(in);
-    in->module->instances_count--;
-    en->instances_count--;
-    instance_give(en, in);
+    instance_delete(in);
 }
 
 void *engine_user(const engine_instance *in) { return in->user; }
@@ -254,7 +328,7 @@ static void operation_begin(engine_instance *in, engine_op op, uint32_t lift, sl
 
 void engine_start(engine_instance *in)
 {
-    must(!in->started);
+    must(!in->started || in->kept);
     operation_begin(in, OP_INSTANTIATE, 0, NULL);
 }
 
@@ -359,6 +433,13 @@ static bool future_begin(engine_instance *in)
     return true;
 }
 
+/* Instantiated: true if a start function comes next. */
+static bool start_next(engine_instance *in)
+{
+    in->op = in->module->unit->has_start ? OP_START : OP_NONE;
+    return in->op == OP_START;
+}
+
 /* The future is ready: true if the operation goes on with another one. */
 static bool future_end(engine_instance *in)
 {
@@ -378,11 +459,9 @@ static bool future_end(engine_instance *in)
             uint8_t *base = instance_memory0(in, &size);
             pages_populate(in->module, base, size);
         }
-        if (in->module->unit->has_start) {
-            in->op = OP_START;
-            return true;
-        }
-    } else if (in->op == OP_LIFT) {
+        return start_next(in);
+    }
+    if (in->op == OP_LIFT) {
         const core_signature *s = &in->module->unit->lifts[in->lift].signature;
         vals_to_slots(in->results, s->results_count, in->slots);
     } else if (in->op == OP_REALLOC) {
@@ -395,6 +474,8 @@ static bool future_end(engine_instance *in)
 
 static engine_status operation_run(engine_instance *in)
 {
+    if (in->op == OP_INSTANTIATE && in->kept && !start_next(in))
+        return ENGINE_DONE;
     do {
         if (!in->future && !future_begin(in))
             break;
@@ -443,14 +524,14 @@ engine_status engine_poll(engine_instance *in)
 uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size)
 {
     must(k >= 0 && (uint32_t)k < in->module->unit->memories_count);
-    wasmtime_memory_t scratch;
-    const wasmtime_memory_t *m = in->started ? instance_memory(in, (uint32_t)k, &scratch) : NULL;
-    if (!m) { /* nothing to see yet: every offset is out of bounds */
+    if (!in->started) { /* nothing to see yet: every offset is out of bounds */
         *ret_size = 0;
         return NULL;
     }
-    *ret_size = wasmtime_memory_data_size(in->ctx, m);
-    return wasmtime_memory_data(in->ctx, m);
+    size_t whole;
+    uint8_t *base = instance_memory_whole(in, (uint32_t)k, &whole);
+    *ret_size = instance_memory_size(in, (uint32_t)k, whole);
+    return base;
 }
 
 /* Calls a guest function of ours-to-know type from a host function. */
@@ -567,9 +648,9 @@ size_t engine_memory_bytes(engine_instance *in)
         return in->memory_bytes; /* suspended: the store is the future's */
     size_t sum = 0;
     for (uint32_t k = 0; k < in->module->unit->memories_count; k++) {
-        wasmtime_memory_t scratch;
-        const wasmtime_memory_t *m = instance_memory(in, k, &scratch);
-        sum += m ? wasmtime_memory_data_size(in->ctx, m) : 0;
+        size_t size;
+        engine_memory(in, (int32_t)k, &size);
+        sum += size;
     }
     return in->memory_bytes = sum;
 }

@@ -107,6 +107,7 @@ void engine_module_close(engine_module *m)
 {
     if (!m)
         return;
+    kept_module_fini(m);
     must(m->instances_count == 0);
     m->en->modules_count--;
     wasmtime_instance_pre_delete(m->pre);

@@ -15,8 +15,8 @@
  * 5.14) is missing, instances simply fault. Populating beyond the memory's size is an error, so
  * ranges are cut to it. A gap of one page is filled: that costs about what another run would.
  *
- * Measured (README.md): scanning with ioctl PAGEMAP_SCAN is faster than reading pagemap, but at
- * one instance in 64 that does not show, and pagemap works on every kernel.
+ * Which pages are private is asked with ioctl PAGEMAP_SCAN (Linux 6.7) or, where that is missing,
+ * read from pagemap: restore.c asks after every call.
  */
 #include "engine/inner.h"
 
@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -43,20 +44,9 @@ enum {
 /* Of one memory; a guest whose working set lies above faults. */
 #define SCAN_BYTES_MAX  (64 * MIB)
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
 #define PAGEMAP_FILE    (UINT64_C(1) << 61)
-
-void pages_init(engine *en)
-{
-    en->pagemap_fd = -1;
-    if (en->config.populate && sysconf(_SC_PAGESIZE) == 1 << PAGE_SHIFT)
-        en->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-}
-
-void pages_fini(engine *en)
-{
-    if (en->pagemap_fd >= 0)
-        close(en->pagemap_fd);
-}
+#define PAGEMAP_OURS    (UINT64_C(1) << 56) /* mapped by us alone: not the page of zeros */
 
 void pages_module_fini(engine_module *m)
 {
@@ -86,22 +76,109 @@ static bool set_make(page_set *s, uint32_t room)
     return s->ranges;
 }
 
-/* The private pages of [base, base + size). */
-static bool set_scan(int fd, const uint8_t *base, size_t size, page_set *ret)
+/* PAGEMAP_SCAN of Linux 6.7 (Documentation/admin-guide/mm/pagemap.rst); older headers lack it. */
+typedef struct {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted,
+        category_mask, category_anyof_mask, return_mask;
+} scan_arg;
+typedef struct {
+    uint64_t start, end, categories;
+} scan_region;
+#define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, scan_arg)
+enum { SCAN_FILE = 1 << 2, SCAN_PRESENT = 1 << 3, SCAN_SWAPPED = 1 << 4, SCAN_ZERO = 1 << 5 };
+
+/* Private: anonymous, present or swapped out, and not the page of zeros that a read maps. */
+static int scan(int fd, uintptr_t from, uintptr_t end, scan_region *regions, uint32_t n,
+                uintptr_t *ret_end)
+{
+    scan_arg a = {.size = sizeof a,
+                  .start = from,
+                  .end = end,
+                  .vec = (uintptr_t)regions,
+                  .vec_len = n,
+                  .category_inverted = SCAN_FILE | SCAN_ZERO,
+                  .category_mask = SCAN_FILE | SCAN_ZERO,
+                  .category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED,
+                  .return_mask = SCAN_PRESENT | SCAN_SWAPPED};
+    int got = ioctl(fd, PAGEMAP_SCAN_IOCTL, &a);
+    *ret_end = a.walk_end;
+    return got;
+}
+
+void pages_init(engine *en)
+{
+    en->pagemap_fd = -1;
+    if (sysconf(_SC_PAGESIZE) != 1 << PAGE_SHIFT)
+        return;
+    en->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    scan_region region;
+    uintptr_t here = (uintptr_t)en & ~(uintptr_t)((1 << PAGE_SHIFT) - 1), end;
+    en->pagemap_scans = en->pagemap_fd >= 0 && /* the engine itself lies in a private page */
+                        scan(en->pagemap_fd, here, here + (1 << PAGE_SHIFT), &region, 1, &end) == 1;
+}
+
+void pages_fini(engine *en)
+{
+    if (en->pagemap_fd >= 0)
+        close(en->pagemap_fd);
+}
+
+static bool private_scan(int fd, const uint8_t *base, size_t size, page_run_fn f, void *user)
+{
+    scan_region regions[RANGES_MAX];
+    uintptr_t at = (uintptr_t)base, end = at + size;
+    while (at < end) {
+        uintptr_t next;
+        int n = scan(fd, at, end, regions, RANGES_MAX, &next);
+        if (n < 0 || next <= at)
+            return false;
+        for (int i = 0; i < n; i++)
+            if (!f(user, regions[i].start - (uintptr_t)base, regions[i].end - regions[i].start))
+                return false;
+        at = next;
+    }
+    return true;
+}
+
+/* Without the ioctl: an entry of 8 bytes for every page. */
+static bool private_pagemap(int fd, const uint8_t *base, size_t size, page_run_fn f, void *user)
 {
     uint64_t entries[PAGES_PER_READ];
-    uint64_t first = (uintptr_t)base >> PAGE_SHIFT;
-    uint32_t count = (uint32_t)(size >> PAGE_SHIFT);
-    for (uint32_t at = 0; at < count;) {
+    size_t first = (uintptr_t)base >> PAGE_SHIFT, count = size >> PAGE_SHIFT, run = 0, at = 0;
+    while (at < count) {
         size_t want = count - at < PAGES_PER_READ ? count - at : PAGES_PER_READ;
-        ssize_t n = pread(fd, entries, want * 8, (off_t)((first + at) * 8));
-        if (n != (ssize_t)(want * 8))
+        if (pread(fd, entries, want * 8, (off_t)((first + at) * 8)) != (ssize_t)(want * 8))
             return false;
-        for (uint32_t i = 0; i < want; i++)
-            if ((entries[i] & (PAGEMAP_PRESENT | PAGEMAP_FILE)) == PAGEMAP_PRESENT)
-                set_add(ret, at + i, 0);
-        at += (uint32_t)want;
+        for (size_t i = 0; i < want; i++, at++) {
+            uint64_t x = entries[i];
+            bool is_private = !(x & PAGEMAP_FILE) &&
+                              (x & PAGEMAP_SWAPPED || (x & PAGEMAP_PRESENT && x & PAGEMAP_OURS));
+            if (is_private) {
+                run++;
+            } else if (run) {
+                if (!f(user, (at - run) << PAGE_SHIFT, run << PAGE_SHIFT))
+                    return false;
+                run = 0;
+            }
+        }
     }
+    return !run || f(user, (at - run) << PAGE_SHIFT, run << PAGE_SHIFT);
+}
+
+bool pages_private(engine *en, const uint8_t *base, size_t size, page_run_fn f, void *user)
+{
+    if (en->pagemap_fd < 0 || (uintptr_t)base & ((1 << PAGE_SHIFT) - 1))
+        return false;
+    return en->pagemap_scans ? private_scan(en->pagemap_fd, base, size, f, user)
+                             : private_pagemap(en->pagemap_fd, base, size, f, user);
+}
+
+static bool set_add_run(void *user, size_t offset, size_t n)
+{
+    page_set *s = user;
+    if (s->count < RANGES_MAX)
+        s->ranges[s->count++] =
+            (page_range){(uint32_t)(offset >> PAGE_SHIFT), (uint32_t)((offset + n) >> PAGE_SHIFT)};
     return true;
 }
 
@@ -136,11 +213,12 @@ static void set_prune(page_set *s)
 
 void pages_sample(engine_module *m, const uint8_t *base, size_t size)
 {
-    if (m->en->pagemap_fd < 0 || !base)
+    if (!m->en->config.populate || !base)
         return;
     page_range scanned[RANGES_MAX];
     page_set now = {.ranges = scanned}, work;
-    if (!set_scan(m->en->pagemap_fd, base, size < SCAN_BYTES_MAX ? size : SCAN_BYTES_MAX, &now))
+    if (!pages_private(m->en, base, size < SCAN_BYTES_MAX ? size : SCAN_BYTES_MAX, set_add_run,
+                       &now))
         return;
     /* Both sets fit what they may ever hold here: each range of the result starts where a range
      * of one of the two starts. */

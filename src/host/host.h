@@ -152,6 +152,9 @@ void host_outbound_prepare(void);
 void host_loop_close(struct loop *l);
 /* Drops every handle, cancels every wait, flushes partial output lines. NULL is allowed. */
 void guest_free(guest *g);
+/* Is all host state as guest_new makes it? For the check of restored instances, before its first
+ * call. */
+bool guest_is_new(const guest *g);
 /* The instance whose user pointer this guest is. */
 void guest_attach(guest *g, engine_instance *in);
 

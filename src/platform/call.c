@@ -18,6 +18,8 @@ typedef enum {
 } call_state;
 
 enum { CALL_ARENA_BYTES_MAX = 1 << 20, CALLS_KEPT_MAX = 256 };
+/* Kept instances that nobody needed for so long go. */
+#define KEPT_IDLE_NS (5 * NS_PER_S)
 
 struct call {
     calls *all;
@@ -27,6 +29,8 @@ struct call {
     engine_instance *in;
     call_state state;
     bool cold, in_ready, placed;
+    bool over;        /* handle, and its post-return, ended normally */
+    bool restored;    /* the instance had served before */
     unsigned status;  /* for the log */
     call *next;       /* in the ready list, the done list or the free list */
     waiter place;     /* in the queue of its component */
@@ -192,13 +196,47 @@ static void cpu_book(call *c)
     c->metered_ns = c->cpu_ns;
 }
 
+static void on_kept_idle(void *user)
+{
+    calls *cs = user;
+    ns now = loop_now(cs->l), next = engine_kept_expire(cs->en, now, KEPT_IDLE_NS);
+    if (next)
+        loop_timer_start(cs->l, &cs->kept_timer, next > now ? next - now : 0, on_kept_idle, cs);
+}
+
+/* The call is over: its instance is restored for the next one, if that is possible and pays.
+ * Handles that it left open are the guest's, which goes as it would with a new instance: the next
+ * call has another. */
+static void instance_give(call *c)
+{
+    calls *cs = c->all;
+    if (!c->over || c->h->plan.units_count > 1) {
+        engine_instance_free(c->in);
+        return;
+    }
+    ns begun = clock_mono();
+    engine_given given = engine_instance_give(c->in, loop_now(cs->l));
+    meter_slice(cs->meter, c->h->row, clock_mono() - begun); /* restoring is the app's work too */
+    if (given == ENGINE_KEPT && !loop_timer_active(&cs->kept_timer))
+        loop_timer_start(cs->l, &cs->kept_timer, KEPT_IDLE_NS, on_kept_idle, cs);
+    if (given != ENGINE_DIFFERS)
+        return;
+    log_line(LOG_ERROR, "not-restored");
+    log_str("id", call_id(c));
+    log_str("component", c->h->app->id);
+    log_str("difference", str_from(engine_module_difference(c->h->module)));
+    log_str("reason", S("an instance restored after this request differs from a new one; the "
+                        "component gets new instances from now on. Please report this"));
+    log_end();
+}
+
 static void instance_drop(call *c)
 {
     if (!c->in)
         return;
     cpu_book(c);
     c->memory_bytes = guest_memory_bytes(c->g);
-    engine_instance_free(c->in);
+    instance_give(c);
     guest_attach(c->g, NULL);
     guest_instances_free(c->g);
     c->in = NULL;
@@ -211,7 +249,10 @@ static bool log_turn(void *user)
     ns now = cs->done_head ? clock_mono() : 0;
     for (call *c; (c = list_pop(&cs->done_head, &cs->done_tail));) {
         log_request(call_id(c), c->h->app->id, c->method, c->path, c->status, now - c->begun,
-                    c->cpu_ns, c->memory_bytes, c->cold ? "cold" : "warm");
+                    c->cpu_ns, c->memory_bytes,
+                    c->cold       ? "cold"
+                    : c->restored ? "restored"
+                                  : "warm");
         ledger_usage used = {.calls = 1,
                              .wall_ns = now - c->begun,
                              .bytes_in = c->bytes_in,
@@ -420,6 +461,7 @@ static void call_run(call *c)
             c->state = CALL_RETURNING;
             engine_post_return(c->in, c->h->lift, c->slots);
         } else {
+            c->over = true;
             call_returned(c, false);
             return;
         }
@@ -489,6 +531,8 @@ static void call_start(call *c)
         call_failed(c, e.text);
         return;
     }
+    c->restored = engine_instance_kept(c->in);
+    must(guest_is_new(c->g));
     guest_attach(c->g, c->in);
     engine_start(c->in);
     call_run(c);
@@ -634,6 +678,7 @@ void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uin
 void calls_fini(calls *cs)
 {
     log_turn(cs);
+    loop_timer_stop(&cs->kept_timer);
     while (cs->free) {
         call *c = cs->free;
         cs->free = c->next;

@@ -28,6 +28,7 @@ typedef struct {
     call *ready_head, *ready_tail; /* used their time slice; go on in turn */
     call *free;                    /* kept memory */
     uint32_t free_count;
+    loop_timer kept_timer; /* while the engine keeps instances */
     uint64_t id_prefix, id_next;
     call *done_head, *done_tail; /* ended in this turn; their log lines follow its writes */
     loop_hook *hook, *log_hook;

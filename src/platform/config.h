@@ -27,6 +27,7 @@ typedef struct {
      * and traps when it calls one. */
     bool stub_imports;
     uint32_t instances_max;
+    str restoring; /* engine_restoring_parse; empty: as usual */
     network_config network;
     provider_list providers; /* of variables, where they have to be asked again; else none */
     /* Key-value stores by number; what a component may open is in its part of app. */

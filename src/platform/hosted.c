@@ -213,6 +213,8 @@ static bool load(hosted *h, engine *en, err *e)
             return false;
     }
     h->module = h->modules[h->unit];
+    if (h->app->settings.no_restore)
+        engine_module_restore(h->module, ENGINE_RESTORE_OFF);
     h->place.size = h->plan.units_count;
     return true;
 }

@@ -308,6 +308,8 @@ static bool set_up(worker *w, err *e)
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
         return err_set_errno(e, "getrandom");
     engine_config ec = engine_config_default();
+    if (!engine_restoring_parse(w->config.restoring, &ec.restoring, e))
+        return false;
     if (w->config.instances_max)
         ec.instances_max = w->config.instances_max;
     loop_hook *hook;
@@ -317,6 +319,8 @@ static bool set_up(worker *w, err *e)
         !control_set_up(w, e) || !app_set_up(w, e) || !network_set_up(w, e))
         return false;
     calls_init(&w->calls, w->l, w->en, w->meter, ec.instances_max, seed);
+    if (!engine_restoring_usual(w->en))
+        log_msg(LOG_INFO, "%s", engine_restoring_says(w->en));
     http_server_config hc = w->config.network.limits;
     hc.on_refused = on_refused;
     w->server = http_server_new(w->l, &hc, on_request, w);

@@ -419,6 +419,7 @@
   (memory $m 1)
   (global (mut i64) (i64.const 0))
   (global $g (mut i32) (i32.const 0))
+  (global $size (mut i32) (i32.const 1))
   (tag (param i64 i64 i64))
   (tag $e (param i32))
   (data $d0 "shift")
@@ -438,8 +439,8 @@
     v128.const i32x4 1 2 3 4 v128.const i32x4 1 2 3 4
     i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 31 i32x4.extract_lane 3 drop
     v128.const i32x4 1 2 3 4 v128.const i32x4 1 2 3 4 i16x8.relaxed_q15mulr_s drop
-    memory.size $m drop
-    i32.const 0 memory.grow $m drop
+    global.get $size drop
+    i32.const 0 call $grow drop
     local.get 0 i32.const 0 i32.const 0 memory.copy $m $m
     local.get 0 i32.const 0 i32.const 0 memory.fill $m
     local.get 0 i32.const 0 i32.const 0 memory.init $m $d
@@ -493,7 +494,17 @@
     i32.const 4 ref.i31 i31.get_s i32.add
     local.get $y array.len i32.add)
   (func (export "legacy") (param (ref null $t)) (result (ref null $t))
-    local.get 0 (block (param (ref null $t)) (result (ref null $t)) nop)))
+    local.get 0 (block (param (ref null $t)) (result (ref null $t)) nop))
+  ;; flatten_grow.c
+  (func $grow (type $t) (local $old i32) (local $want i32)
+    global.get $size local.tee $old local.get 0 i32.add local.tee $want local.get $old i32.lt_u
+    if i32.const -1 return end
+    local.get $want memory.size $m i32.gt_u
+    if
+      local.get $want memory.size $m i32.sub memory.grow $m i32.const -1 i32.eq
+      if i32.const -1 return end
+    end
+    local.get $want global.set $size local.get $old))
 
 ;; Table initialisers come before globals: they can read what folds, and nothing else.
 (module $tableinit/a

@@ -32,7 +32,9 @@ def guest(name):
 def environment():
     """No PATH: ebb must find nothing outside of itself."""
     keep = ("ASAN_OPTIONS", "UBSAN_OPTIONS", "HOME", "XDG_CACHE_HOME", "TMPDIR")
-    return {"PATH": ""} | {k: os.environ[k] for k in keep if k in os.environ}
+    # Every app is restored from its first request on, and compared with a new instance each time.
+    own = {"PATH": "", "EBB_RESTORE": "check=1"}
+    return own | {k: os.environ[k] for k in keep if k in os.environ}
 
 
 def wait_for(condition, what, patience=PATIENCE_S):
@@ -118,8 +120,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(app, tmp_path, *args, workers=1, env=None, expect_status=0):
-    """Runs `ebb up` on an app folder, manifest or component while the block runs."""
+def serving(app, tmp_path, *args, workers=1, env=None, expect_status=0, differs=False):
+    """Runs `ebb up` on an app folder, manifest or component while the block runs. No restored
+    instance may differ from a new one, unless that is the test."""
     log_path = Path(tmp_path) / f"ebb-{time.monotonic_ns()}.log"
     command = [EBB, "up", "-f", str(app), "--listen", "127.0.0.1:0", "--json",
                "--log-format", "json", "--workers", str(workers), *args]
@@ -134,6 +137,7 @@ def serving(app, tmp_path, *args, workers=1, env=None, expect_status=0):
         assert status == expect_status, f"exit status {status}:\n{server.log()[-4000:]}"
         assert "Sanitizer" not in server.log(), server.log()[-8000:]
         assert "this is a bug in ebb" not in server.log(), server.log()[-4000:]
+        assert differs or "not-restored" not in server.log(), server.log()[-4000:]
     finally:
         if process.poll() is None:
             for pid in server.children("worker") + server.children("store"):

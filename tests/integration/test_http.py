@@ -94,6 +94,6 @@ def test_request_lines_in_the_log(kitchens):
     record = kitchens.wait_log("request", path="/c/status", status=201)[-1]
     assert {"time", "id", "component", "method", "path", "status", "us", "cpu_us", "memory",
             "start"} <= set(record)
-    assert record["start"] in ("cold", "warm")
+    assert record["start"] in ("cold", "warm", "restored")
     assert record["us"] >= record["cpu_us"] > 0
     assert record["memory"] >= 65536

@@ -1,5 +1,6 @@
 """What one request leaves behind, the next one must not find: memory, globals, tables, files,
-resources. One worker with a pool of one slot, so that both are in the same place."""
+resources. One worker with a pool of one slot, so that both are in the same place, and nothing is
+restored: each instance is new (test_restore.py is about restored ones)."""
 import re
 
 import pytest
@@ -30,7 +31,7 @@ FOUND = re.compile(r"found (\d+), calls (\d+), table (\d), pages (\d+), fields (
 def one_slot(tmp_path_factory):
     folder = tmp_path_factory.mktemp("secrets")
     app = write_app(folder / "app", MANIFEST, {"a.txt": "a"})
-    with serving(app, folder, "--instances", "1", workers=1) as server:
+    with serving(app, folder, "--instances", "1", "--restore", "never", workers=1) as server:
         yield server
 
 
@@ -71,7 +72,7 @@ def test_nothing_is_left_for_the_next_request(one_slot, path):
 def test_nothing_is_left_by_a_request_that_ended_badly(tmp_path, how):
     text = MANIFEST + '[component.one.tool.ebb]\ncpu_time_max = "5ms"\n'
     app = write_app(tmp_path / "app", text, {"a.txt": "a"})
-    with serving(app, tmp_path, "--instances", "1", workers=1) as server:
+    with serving(app, tmp_path, "--instances", "1", "--restore", "never", workers=1) as server:
         clean = seek(server, 7, "/other/seek")
         for n in range(5):
             assert fetch(server, f"/hide-and-{how}?{n}").status in (500, 504)

@@ -168,7 +168,10 @@ static void imports_become_direct(void **state)
     assert_int_equal(export_of("m1")->index, 1);
     assert_int_equal(unit.globals_count, 1);
     assert_int_equal(export_of("g0")->kind, CORE_GLOBAL);
-    assert_int_equal(flat.exports_count, unit.lifts_count + 3);
+    assert_int_equal(unit.tables_count, 1);
+    assert_int_equal(export_of("t0")->kind, CORE_TABLE);
+    assert_int_equal(unit.sized_memories, 0);
+    assert_int_equal(flat.exports_count, unit.lifts_count + 4);
     assert_false(unit.has_start);
     assert_false(unit.mutates_tables);
     assert_false(unit.passive_segments);
@@ -350,6 +353,12 @@ static void every_index_is_renumbered(void **state)
     }
     assert_true(unit.mutates_tables);
     assert_true(unit.passive_segments);
+    /* The memory that grows has its size in a global; the other one keeps its instructions. */
+    assert_int_equal(unit.memories_count, 2);
+    assert_int_equal(unit.sized_memories & (unit.sized_memories - 1), 0);
+    assert_true(unit.sized_memories);
+    assert_int_equal(export_of(unit.sized_memories == 1 ? "s0" : "s1")->kind, CORE_GLOBAL);
+    assert_str(name_of(flat.codes_count - 1), "memory.grow");
 }
 
 static void table_initialisers_read_constants(void **state)

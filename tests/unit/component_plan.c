@@ -148,9 +148,12 @@ static void assert_unit(const plan_unit *x, const plan_unit *y)
     assert_int_equal(x->memories_count, y->memories_count);
     assert_int_equal(x->reallocs_count, y->reallocs_count);
     assert_int_equal(x->globals_count, y->globals_count);
+    assert_int_equal(x->tables_count, y->tables_count);
+    assert_int_equal(x->sized_memories, y->sized_memories);
     assert_int_equal(x->has_start, y->has_start);
     assert_int_equal(x->mutates_tables, y->mutates_tables);
     assert_int_equal(x->passive_segments, y->passive_segments);
+    assert_int_equal(x->start_segments, y->start_segments);
     assert_int_equal(x->memory_bytes_min, y->memory_bytes_min);
     assert_int_equal(x->memory_bytes_max, y->memory_bytes_max);
     assert_int_equal(x->core_modules, y->core_modules);
@@ -267,6 +270,9 @@ static void every_type_survives(void **state)
                       .lifts = &lift,
                       .lifts_count = 1,
                       .memories_count = 1,
+                      .tables_count = 2,
+                      .sized_memories = 1,
+                      .start_segments = true,
                       .reallocs_count = 1};
     plan_resource resource = {.name = S("r"), .imported = true, .unit = UINT32_MAX};
     plan p = {.units = &unit, .units_count = 1, .resources = &resource, .resources_count = 1}, q;

@@ -45,6 +45,7 @@ static int begin(void **state)
     err e;
     engine_config c = engine_config_default();
     c.instances_max = 1;
+    c.restoring.kept_max = 0; /* and no twin beside it */
     if (!engine_new(&c, &one, &e)) {
         fprintf(stderr, "%s\n", e.text);
         return -1;

@@ -1,0 +1,553 @@
+/* Restoring in place: a hot module keeps a few instances, and after each call everything that the
+ * call can have changed is put back to what a new instance has. Ten times cheaper than a new one
+ * (README.md), and the same to the guest, byte for byte.
+ *
+ *     call over ── may it be kept? ── put back ── compare with a new one? ── kept ── next call
+ *                      │ no              │ no            │ differs             │ idle
+ *                      ▼                 ▼               ▼                     ▼
+ *                    freed             freed      freed, and the module      freed
+ *                                                 is not restored any more
+ *
+ * What a call can change, and who puts it back:
+ * - linear memory: pages that became private (pages.c) are copied from the *twin*, a second
+ *   instance of the module that is never called. Its untouched pages are those of the artifact and
+ *   the kernel's page of zeros, so it costs no memory of its own.
+ * - mutable globals that code sets: the flattener exports them as "g<k>"; their values are the
+ *   twin's. A global that holds a reference is not put back: such a module is not restored.
+ * - tables, dropped segments: a module with an instruction that changes one is not restored.
+ * - the size of a memory: a global too (component/flatten_grow.c), so that the guest may grow its
+ *   memory in every call; what was grown is zeroed. An instance that grew by very much is freed,
+ *   and one whose guest wrote above the size it had, which would have been a trap in a new one,
+ *   takes its module off restoring.
+ * - the stack: a fiber belongs to one operation. The epoch's deadline is set at each.
+ * - what the host keeps of a call (handles, streams): not here; each call has a new `guest`.
+ *
+ * The baseline is the state before the start function, which runs for each call: what it reads of
+ * clocks and randomness is never frozen.
+ *
+ * Private pages stay private and are copied again after every later call, so an instance that met
+ * many different requests becomes slow; one with more than twice the usual number is freed.
+ *
+ * Only instances of one module ever meet here: another app, or another revision of the same app,
+ * is another module. */
+#include "engine/engine_test.h"
+#include "engine/inner.h"
+
+#include "base/limits.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    PRIVATE_SLACK = 16, /* pages: few pages more or less are no reason */
+    PAGE_BYTES = 4096
+};
+#define GROWN_BYTES_MAX (16 * MIB)        /* that a kept instance may have more than a new one */
+#define HOT_NS          (100 * NS_PER_MS) /* two calls closer than that: the module is hot */
+
+/* --- settings ------------------------------------------------------------------------------- */
+
+static bool word_parse(str word, engine_restoring *r)
+{
+    static const struct {
+        str word;
+        engine_restore_mode mode;
+    } modes[] = {{{"auto", 4}, ENGINE_RESTORE_AUTO},
+                 {{"pagemap", 7}, ENGINE_RESTORE_PAGEMAP},
+                 {{"never", 5}, ENGINE_RESTORE_NEVER}};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (str_eq(word, modes[i].word)) {
+            r->mode = modes[i].mode;
+            return true;
+        }
+    if (str_eq(word, S("skip=memory")))
+        r->skip |= ENGINE_SKIP_MEMORY;
+    else if (str_eq(word, S("skip=globals")))
+        r->skip |= ENGINE_SKIP_GLOBALS;
+    else if (str_starts(word, S("check=")) && word.n > 6 && word.n <= 15) {
+        r->check_every = 0;
+        for (size_t i = 6; i < word.n; i++) {
+            if (word.p[i] < '0' || word.p[i] > '9')
+                return false;
+            r->check_every = r->check_every * 10 + (uint32_t)(word.p[i] - '0');
+        }
+    } else
+        return false;
+    return true;
+}
+
+bool engine_restoring_parse(str text, engine_restoring *ret, err *e)
+{
+    engine_restoring r = *ret;
+    while (text.n) {
+        str word = str_cut(&text, ',');
+        if (!word_parse(word, &r))
+            return err_set(e, ERR_INVALID,
+                           "'%.*s' is no way to restore instances: write auto, pagemap or never, "
+                           "and check=N",
+                           STR(str_head(word, 40)));
+    }
+    *ret = r;
+    return true;
+}
+
+void restore_init(engine *en)
+{
+    engine_restore_mode mode = en->config.restoring.mode;
+    if (mode == ENGINE_RESTORE_PAGEMAP)
+        en->pagemap_scans = false;
+    en->restores = mode != ENGINE_RESTORE_NEVER && en->pagemap_fd >= 0;
+}
+
+void engine_restoring_set(engine *en, const engine_restoring *r)
+{
+    en->config.restoring = *r;
+    pages_fini(en);
+    pages_init(en);
+    restore_init(en);
+}
+
+bool engine_restoring_usual(const engine *en) { return en->restores && en->pagemap_scans; }
+
+const char *engine_restoring_says(const engine *en)
+{
+    if (en->config.restoring.mode == ENGINE_RESTORE_NEVER)
+        return "instances: a new one for every request, as set";
+    if (!en->restores)
+        return "instances: a new one for every request, because /proc/self/pagemap can't be read";
+    if (!en->pagemap_scans)
+        return "instances: restored in place by reading pagemap, slower than PAGEMAP_SCAN of "
+               "Linux 6.7";
+    return "instances: restored in place by PAGEMAP_SCAN";
+}
+
+void engine_module_restore(engine_module *m, engine_restore r) { m->restore = r; }
+
+/* --- the twin ------------------------------------------------------------------------------- */
+
+static bool twin_instantiate(engine_instance *in)
+{
+    in->op = OP_INSTANTIATE;
+    in->future = wasmtime_instance_pre_instantiate_async(in->module->pre, in->ctx, &in->instance,
+                                                         &in->trap, &in->error);
+    while (!wasmtime_call_future_poll(in->future))
+        ;
+    wasmtime_call_future_delete(in->future);
+    in->future = NULL;
+    in->op = OP_NONE;
+    in->started = !in->trap && !in->error;
+    if (in->trap)
+        wasm_trap_delete(in->trap);
+    if (in->error)
+        wasmtime_error_delete(in->error);
+    in->trap = NULL;
+    in->error = NULL;
+    return in->started;
+}
+
+/* A new instance like `in`, which nobody will call. NULL: there is no place for one. */
+static engine_instance *twin_new(const engine_instance *in)
+{
+    engine_instance *twin;
+    if (!instance_make(in->module, in->memory_bytes_max, in->table_elements_max, true, &twin, NULL))
+        return NULL;
+    wasmtime_context_set_epoch_deadline(twin->ctx, 1);
+    if (twin_instantiate(twin))
+        return twin;
+    instance_delete(twin);
+    return NULL;
+}
+
+static bool global_find(engine_instance *in, uint32_t k, wasmtime_global_t *ret)
+{
+    wasmtime_extern_t item;
+    if (!instance_export(in, 'g', k, WASMTIME_EXTERN_GLOBAL, &item))
+        return false;
+    *ret = item.of.global;
+    return true;
+}
+
+/* References in globals would have to be kept alive, and are nowhere else put back. */
+static bool is_number(const wasmtime_val_t *v) { return v->kind <= WASMTIME_V128; }
+
+static bool born_read(engine_module *m)
+{
+    uint32_t n = m->unit->globals_count;
+    m->born = malloc((n + 1) * sizeof *m->born);
+    for (uint32_t k = 0; m->born && k < n; k++) {
+        wasmtime_global_t g;
+        if (!global_find(m->twin, k, &g))
+            return false;
+        wasmtime_global_get(m->twin->ctx, &g, &m->born[k]);
+        if (!is_number(&m->born[k])) {
+            wasmtime_val_unroot(&m->born[k]);
+            return false;
+        }
+    }
+    return m->born;
+}
+
+static void twin_drop(engine_module *m)
+{
+    if (m->twin)
+        instance_delete(m->twin);
+    free(m->born);
+    m->twin = NULL;
+    m->born = NULL;
+}
+
+static bool twin_have(engine_instance *in)
+{
+    engine_module *m = in->module;
+    if (m->twin)
+        return true;
+    m->twin = twin_new(in);
+    if (!m->twin)
+        return false;
+    if (born_read(m))
+        return true;
+    twin_drop(m);
+    m->restore = ENGINE_RESTORE_OFF;
+    return false;
+}
+
+static bool differs(engine_module *m, const char *fmt, uint32_t k, uint64_t at)
+{
+    snprintf(m->difference, sizeof m->difference, fmt, k, (unsigned long long)at);
+    return false;
+}
+
+/* --- putting back --------------------------------------------------------------------------- */
+
+typedef struct {
+    uint8_t *to;
+    const uint8_t *from;
+    size_t born; /* bytes behind `from`: what lies above is zero in a new memory */
+    size_t size; /* as the guest saw it */
+    size_t pages;
+    bool skip;
+    bool beyond; /* the guest wrote above its memory's size */
+} copy;
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+    return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
+}
+
+static bool copy_run(void *user, size_t offset, size_t n)
+{
+    copy *c = user;
+    size_t end = offset + n, seen = offset > c->size ? offset : c->size;
+    c->pages += n / PAGE_BYTES;
+    if (end > seen && !is_zero(c->to + seen, end - seen))
+        c->beyond = true;
+    if (c->skip)
+        return true;
+    size_t copied = offset >= c->born ? 0 : end <= c->born ? n : c->born - offset;
+    if (copied)
+        memcpy(c->to + offset, c->from + offset, copied);
+    memset(c->to + offset + copied, 0, n - copied);
+    return true;
+}
+
+static bool memories_restore(engine_instance *in, size_t *ret_pages)
+{
+    engine_module *m = in->module;
+    copy c = {.skip = in->en->config.restoring.skip & ENGINE_SKIP_MEMORY};
+    for (uint32_t k = 0; k < m->unit->memories_count; k++) {
+        size_t whole;
+        engine_memory(in, (int32_t)k, &c.size);
+        c.to = instance_memory_whole(in, k, &whole);
+        c.from = instance_memory_whole(m->twin, k, &c.born);
+        bool sized = k < 32 && m->unit->sized_memories & 1u << k;
+        if (whole < c.born || whole > c.born + (sized ? GROWN_BYTES_MAX : 0) ||
+            !pages_private(in->en, c.to, whole, copy_run, &c))
+            return false;
+    }
+    *ret_pages = c.pages;
+    return !c.beyond || differs(m, "the guest wrote above the end of its memory (%u, %llu)", 0, 0);
+}
+
+static bool globals_restore(engine_instance *in)
+{
+    const engine_module *m = in->module;
+    uint32_t n = m->unit->globals_count;
+    if (in->en->config.restoring.skip & ENGINE_SKIP_GLOBALS)
+        return true;
+    if (!in->globals) {
+        in->globals = malloc((n + 1) * sizeof *in->globals);
+        for (uint32_t k = 0; in->globals && k < n; k++)
+            must(global_find(in, k, &in->globals[k])); /* the twin has it */
+    }
+    for (uint32_t k = 0; in->globals && k < n; k++)
+        must(!wasmtime_global_set(in->ctx, &in->globals[k], &m->born[k]));
+    return in->globals;
+}
+
+/* Twice the usual? The usual is what first calls of new instances make private. */
+static bool is_swollen(engine_instance *in, size_t pages)
+{
+    engine_module *m = in->module;
+    if (!in->kept)
+        m->private_usual =
+            m->private_usual ? (m->private_usual * 7 + (uint32_t)pages) / 8 : (uint32_t)pages;
+    return pages > 2 * (size_t)m->private_usual + PRIVATE_SLACK;
+}
+
+static bool restore(engine_instance *in)
+{
+    size_t pages = 0;
+    return twin_have(in) && memories_restore(in, &pages) && !is_swollen(in, pages) &&
+           globals_restore(in);
+}
+
+/* --- comparing ------------------------------------------------------------------------------ */
+
+static bool memories_same(engine_instance *in, engine_instance *twin)
+{
+    for (uint32_t k = 0; k < in->module->unit->memories_count; k++) {
+        size_t size, born;
+        const uint8_t *a = engine_memory(in, (int32_t)k, &size);
+        const uint8_t *b = engine_memory(twin, (int32_t)k, &born);
+        if (size != born)
+            return differs(in->module, "memory %u has %llu bytes", k, size);
+        size_t at = size, whole;
+        a = instance_memory_whole(in, k, &whole);
+        if (!is_zero(a + size, whole - size))
+            return differs(in->module, "memory %u is not zero above byte %llu", k, size);
+        if (!memcmp(a, b, size))
+            continue;
+        at = 0;
+        while (a[at] == b[at])
+            at++;
+        return differs(in->module, "memory %u differs from byte %llu on", k, at);
+    }
+    return true;
+}
+
+static bool globals_same(engine_instance *in, engine_instance *twin)
+{
+    for (uint32_t k = 0; k < in->module->unit->globals_count; k++) {
+        wasmtime_global_t a, b;
+        wasmtime_val_t x = {0}, y = {0};
+        if (!global_find(in, k, &a) || !global_find(twin, k, &b))
+            return differs(in->module, "global %u is not exported (%llu)", k, 0);
+        wasmtime_global_get(in->ctx, &a, &x);
+        wasmtime_global_get(twin->ctx, &b, &y);
+        bool is_short = x.kind == WASMTIME_I32 || x.kind == WASMTIME_F32;
+        size_t n = x.kind == WASMTIME_V128 ? 16 : is_short ? 4 : 8;
+        if (x.kind != y.kind || memcmp(&x.of, &y.of, n) != 0)
+            return differs(in->module, "global %u has the value 0x%llx", k,
+                           is_short ? (uint32_t)x.of.i32 : (uint64_t)x.of.i64);
+    }
+    return true;
+}
+
+/* Where a function stands in its own instance: the same for the twin if the distance is. */
+static bool tables_same(engine_instance *in, engine_instance *twin)
+{
+    engine_module *m = in->module;
+    ptrdiff_t distance = 0;
+    bool known = false;
+    for (uint32_t k = 0; k < m->unit->tables_count; k++) {
+        wasmtime_extern_t a, b;
+        if (!instance_export(in, 't', k, WASMTIME_EXTERN_TABLE, &a) ||
+            !instance_export(twin, 't', k, WASMTIME_EXTERN_TABLE, &b))
+            return differs(m, "table %u is not exported (%llu)", k, 0);
+        uint64_t size = wasmtime_table_size(in->ctx, &a.of.table);
+        if (size != wasmtime_table_size(twin->ctx, &b.of.table))
+            return differs(m, "table %u has %llu elements", k, size);
+        for (uint64_t i = 0; i < size; i++) {
+            wasmtime_val_t x, y;
+            if (!wasmtime_table_get(in->ctx, &a.of.table, i, &x) ||
+                !wasmtime_table_get(twin->ctx, &b.of.table, i, &y))
+                return differs(m, "table %u has no element %llu", k, i);
+            bool same = x.kind == y.kind;
+            if (same && x.kind == WASMTIME_FUNCREF) {
+                bool null = wasmtime_funcref_is_null(&x.of.funcref);
+                same = null == wasmtime_funcref_is_null(&y.of.funcref);
+                if (same && !null) {
+                    const char *p = wasmtime_func_to_raw(in->ctx, &x.of.funcref);
+                    const char *q = wasmtime_func_to_raw(twin->ctx, &y.of.funcref);
+                    same = !known || p - q == distance;
+                    distance = p - q;
+                    known = true;
+                }
+            }
+            wasmtime_val_unroot(&x);
+            wasmtime_val_unroot(&y);
+            if (!same)
+                return differs(m, "table %u differs at element %llu", k, i);
+        }
+    }
+    return true;
+}
+
+/* What the engine itself keeps of a call. */
+static bool host_state_same(engine_instance *in, const engine_instance *twin)
+{
+    bool same = !in->user && !in->future && in->op == twin->op && !in->begun && !in->waiting &&
+                in->may_leave && !in->trap_ready && !in->wasm_trap && !in->frames_count &&
+                !in->outer_count && !in->inner_count && !in->nest && !in->cpu_ns &&
+                !in->backtrace && !in->polling;
+    return same || differs(in->module, "the engine's own state differs (%u, %llu)", 0, 0);
+}
+
+static bool check(engine_instance *in)
+{
+    engine_instance *twin = twin_new(in);
+    if (!twin)
+        return true; /* no place for one now */
+    bool same = memories_same(in, twin) && globals_same(in, twin) && tables_same(in, twin) &&
+                host_state_same(in, twin);
+    instance_delete(twin);
+    return same;
+}
+
+/* --- keeping -------------------------------------------------------------------------------- */
+
+static void modules_link(engine *en, engine_module *m)
+{
+    m->kept_prev = en->kept_last;
+    m->kept_next = NULL;
+    if (en->kept_last)
+        en->kept_last->kept_next = m;
+    else
+        en->kept_first = m;
+    en->kept_last = m;
+}
+
+static void modules_unlink(engine *en, engine_module *m)
+{
+    if (m->kept_prev)
+        m->kept_prev->kept_next = m->kept_next;
+    else
+        en->kept_first = m->kept_next;
+    if (m->kept_next)
+        m->kept_next->kept_prev = m->kept_prev;
+    else
+        en->kept_last = m->kept_prev;
+}
+
+/* A module is in the list while it has a twin or keeps instances. */
+static void twin_have_linked(engine_module *m, bool had)
+{
+    if (!had && m->twin)
+        modules_link(m->en, m);
+}
+
+static void kept_free_first(engine_module *m)
+{
+    engine_instance *in = m->kept[0];
+    memmove(m->kept, m->kept + 1, --m->kept_count * sizeof m->kept[0]);
+    m->en->kept_count--;
+    instance_delete(in);
+}
+
+static void kept_free_all(engine_module *m)
+{
+    while (m->kept_count)
+        kept_free_first(m);
+    if (m->twin) {
+        modules_unlink(m->en, m);
+        twin_drop(m);
+    }
+}
+
+void kept_module_fini(engine_module *m) { kept_free_all(m); }
+
+engine_instance *kept_take(engine_module *m, size_t memory_bytes_max, uint32_t table_elements_max)
+{
+    if (!m->kept_count)
+        return NULL;
+    engine_instance *in = m->kept[m->kept_count - 1];
+    if (in->memory_bytes_max != memory_bytes_max || in->table_elements_max != table_elements_max)
+        return NULL;
+    m->kept_count--;
+    m->en->kept_count--;
+    return in;
+}
+
+bool kept_evict(engine *en)
+{
+    for (engine_module *m = en->kept_first; m; m = m->kept_next)
+        if (m->kept_count) {
+            kept_free_first(m);
+            return true;
+        }
+    return false;
+}
+
+static bool module_restores(const engine_module *m)
+{
+    const plan_unit *u = m->unit;
+    return m->en->restores && m->restore == ENGINE_RESTORE_ON && !m->difference[0] &&
+           !u->mutates_tables && !u->passive_segments && !(u->has_start && u->start_segments);
+}
+
+static bool may_keep(const engine_instance *in, ns now)
+{
+    const engine_module *m = in->module;
+    const engine_restoring *r = &in->en->config.restoring;
+    bool over = in->started && !in->future && !in->dead && in->op == OP_NONE && !in->polling &&
+                !in->frames_count && !in->inner_count && !in->outer_count;
+    bool hot = r->check_every == 1 || (m->given_at && now - m->given_at < HOT_NS);
+    return over && hot && module_restores(m) && m->kept_count < ENGINE_KEPT_EACH &&
+           in->en->kept_count < r->kept_max;
+}
+
+engine_given engine_instance_give(engine_instance *in, ns now)
+{
+    engine_module *m = in->module;
+    engine *en = in->en;
+    uint32_t every = en->config.restoring.check_every;
+    bool could = may_keep(in, now), keep = could, had = m->twin;
+    m->given_at = now;
+    if (keep && in->sampled) {
+        instance_sample(in);
+        in->sampled = false;
+    }
+    keep = keep && restore(in);
+    twin_have_linked(m, had);
+    if (!keep) {
+        engine_instance_free(in);
+        if (could && m->difference[0])
+            kept_free_all(m);
+        return could && m->difference[0] ? ENGINE_DIFFERS : ENGINE_FREED;
+    }
+    instance_reset(in);
+    if (every && m->restored++ % every == 0 && !check(in)) {
+        instance_delete(in);
+        kept_free_all(m);
+        return ENGINE_DIFFERS;
+    }
+    in->kept = true;
+    in->kept_at = now;
+    m->kept[m->kept_count++] = in;
+    en->kept_count++;
+    return ENGINE_KEPT;
+}
+
+const char *engine_module_difference(const engine_module *m) { return m->difference; }
+
+bool engine_instance_kept(const engine_instance *in) { return in->kept; }
+
+ns engine_kept_expire(engine *en, ns now, ns idle)
+{
+    ns next = 0;
+    for (engine_module *m = en->kept_first, *after; m; m = after) {
+        after = m->kept_next;
+        while (m->kept_count && now - m->kept[0]->kept_at >= idle)
+            kept_free_first(m);
+        if (!m->kept_count && now - m->given_at >= idle) {
+            kept_free_all(m);
+            continue;
+        }
+        ns due = (m->kept_count ? m->kept[0]->kept_at : m->given_at) + idle;
+        if (!next || due < next)
+            next = due;
+    }
+    return next;
+}
+
+uint32_t engine_kept_count(const engine *en) { return en->kept_count; }

@@ -1,0 +1,146 @@
+"""Restored instances: a guest can't tell one from a new one. The harness runs everything with
+check=1, so that every app is restored from its first request on and each restored instance is
+compared with a new one; here is what is particular to restoring."""
+import re
+from collections import Counter
+
+import pytest
+
+from harness import ebb, fetch, guest, serving, write_app
+
+MANIFEST = """
+spin_manifest_version = 2
+[application]
+name = "restored"
+""" + "".join(f"""
+[[trigger.http]]
+route = "/{name}/..."
+component = "{name}"
+[component.{name}]
+source = "{guest(f'{language}-kitchen')}"
+environment = {{ GREETING = "hello {name}" }}
+files = ["a.txt"]
+""" for name, language in (("c", "c"), ("rust", "rust"), ("js", "js"), ("python", "python"),
+                               ("go", "go"), ("new", "rust"))) + """
+[component.new.tool.ebb]
+restore = false
+"""
+LANGUAGES = ("c", "rust", "js", "python", "go")
+
+
+@pytest.fixture(scope="module")
+def restored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("restored")
+    app = write_app(folder / "app", MANIFEST, {"a.txt": "a file"})
+    with serving(app, folder, workers=1) as server:
+        yield server
+
+
+def starts(server, component, count):
+    """How the instances of the last `count` requests came to be; all of them are logged first."""
+    total = server.requests_made[component]
+    return [x["start"] for x in server.wait_log("request", total, component=component)][-count:]
+
+
+def get(server, component, path, **more):
+    made = server.__dict__.setdefault("requests_made", Counter())
+    made[component] += 1
+    return fetch(server, f"/{component}/{path}", **more)
+
+
+def count(server, component):
+    return get(server, component, "count").text.strip()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_request_is_the_first(restored, language):
+    get(restored, language, "hello")
+    for _ in range(20):
+        assert count(restored, language) == "1"
+    assert starts(restored, language, 20) == ["restored"] * 20
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_frozen(restored, language):
+    """Random numbers differ, the environment is there, files are read, output is logged."""
+    numbers = {re.search(r"\d{20}", get(restored, language, "hello").text)[0]
+               for _ in range(50)}
+    assert len(numbers) == 50
+    for _ in range(3):
+        assert get(restored, language, "env?GREETING").text == f"hello {language}"
+        assert get(restored, language, "file?a.txt").text == "a file"
+    assert starts(restored, language, 50) == ["restored"] * 50
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_bodies_that_need_memory(restored, language):
+    """An instance that grew for one request has its first size in the next."""
+    for n in (10, 300_000, 10, 70_000, 0, 300_000):
+        body = bytes(range(256)) * (n // 256 + 1)
+        body = body[:n]
+        assert get(restored, language, "echo", method="POST", body=body).body == body
+        assert count(restored, language) == "1"
+
+
+def test_a_failed_request_takes_its_instance_along(restored):
+    assert count(restored, "c") == "1"
+    for path in ("trap", "exit?3", "silent"):
+        assert count(restored, "c") == "1"
+        assert get(restored, "c", path).status == 500
+    assert count(restored, "c") == "1"
+    # after a trap and an exit a new one; "silent" returned, if without an answer
+    assert starts(restored, "c", 7) == ["restored", "restored", "warm", "restored", "warm",
+                                        "restored", "restored"]
+
+
+def test_a_setting_turns_it_off(restored):
+    for _ in range(5):
+        assert count(restored, "new") == "1"
+    assert set(starts(restored, "new", 4)) == {"warm"}
+
+
+@pytest.mark.parametrize("skip", ["memory", "globals"])
+@pytest.mark.parametrize("language", ["c", "rust", "js"])
+def test_the_check_is_not_blind(tmp_path, skip, language):
+    """Restoring broken on purpose: the first request after which something differs finds it, says
+    so, and from then on the app has new instances."""
+    app = write_app(tmp_path / "app", MANIFEST, {"a.txt": "a"})
+    with serving(app, tmp_path, "--restore", f"check=1,skip={skip}", workers=1,
+                 differs=True) as server:
+        for _ in range(3):
+            get(server, language, "echo", method="POST", body=b"x" * 300_000)
+            assert count(server, language) == "1"
+        found = server.wait_log("not-restored")
+        assert len(found) == 1
+        assert found[0]["component"] == language
+        # a memory that grew, and whose size is a global, too
+        said = {"memory": ("memory 0 differs", "memory 0 is not zero"),
+                "globals": ("global", "memory 0 has")}[skip]
+        assert found[0]["difference"].startswith(said)
+        assert starts(server, language, 6) == ["cold"] + ["warm"] * 5
+
+
+def test_pagemap_where_the_ioctl_is_missing(tmp_path):
+    app = write_app(tmp_path / "app", MANIFEST, {"a.txt": "a"})
+    with serving(app, tmp_path, "--restore", "pagemap,check=1",
+                 workers=1) as server:
+        for language in LANGUAGES:
+            for _ in range(5):
+                assert count(server, language) == "1"
+            assert starts(server, language, 4) == ["restored"] * 4
+        assert "restored in place by reading pagemap" in server.log()
+
+
+def test_never(tmp_path):
+    app = write_app(tmp_path / "app", MANIFEST, {"a.txt": "a"})
+    with serving(app, tmp_path, "--restore", "never",
+                 workers=1) as server:
+        for _ in range(5):
+            assert count(server, "rust") == "1"
+        assert set(starts(server, "rust", 4)) == {"warm"}
+        assert "a new one for every request, as set" in server.log()
+
+
+def test_a_wrong_setting_is_explained():
+    said = "".join(ebb("up", "--restore", "sometimes", status=1))
+    assert "write auto, pagemap or never" in said
