@@ -181,10 +181,14 @@ static void place_give(call *c)
 static void call_gone(call *c, unsigned status)
 {
     place_give(c);
-    if (c->state != CALL_QUEUED)
-        c->h->calls--;
+    calls *cs = c->all;
     c->status = status;
-    list_push(&c->all->done_head, &c->all->done_tail, c);
+    list_push(&cs->done_head, &cs->done_tail, c);
+    if (c->state == CALL_QUEUED)
+        return;
+    c->h->calls--;
+    if (--cs->running == 0 && cs->on_empty)
+        cs->on_empty(cs->on_empty_user);
 }
 
 /* Books what the call used since the last time. */
@@ -523,6 +527,7 @@ static void call_start(call *c)
     c->state = CALL_STARTING;
     c->placed = true;
     c->h->calls++;
+    cs->running++;
     exchange_bind(c->x, &closed, c);
     if (!guest_new(&c->h->host, cs->l, &guest_cb, c, &c->g, &e) ||
         (c->h->plan.units_count > 1 &&
@@ -687,6 +692,14 @@ void calls_fini(calls *cs)
     }
     loop_hook_remove(cs->hook);
     loop_hook_remove(cs->log_hook);
+}
+
+void calls_drain(calls *cs, void (*on_empty)(void *user), void *user)
+{
+    cs->on_empty = on_empty;
+    cs->on_empty_user = user;
+    if (cs->running == 0)
+        on_empty(user);
 }
 
 bool calls_hooks_add(calls *cs, err *e)

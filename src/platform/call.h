@@ -30,6 +30,9 @@ typedef struct {
     uint32_t free_count;
     loop_timer kept_timer; /* while the engine keeps instances */
     uint64_t id_prefix, id_next;
+    uint32_t running;               /* started and not gone; some have answered already */
+    void (*on_empty)(void *user);   /* set while it drains */
+    void *on_empty_user;
     call *done_head, *done_tail; /* ended in this turn; their log lines follow its writes */
     loop_hook *hook, *log_hook;
     /* Fair turns: when the last slice of the ready list ended, how long it took, and whether other
@@ -44,6 +47,9 @@ void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uin
  * that its writes come first: what is answered does not wait for somebody's time slice. */
 bool calls_hooks_add(calls *cs, err *e);
 void calls_fini(calls *cs);
+/* Calls on_empty when no guest runs any more, at once if none does: one may still be at work when
+ * its client has the whole answer. */
+void calls_drain(calls *cs, void (*on_empty)(void *user), void *user);
 
 /* Answers x with the component h, whose route matched as m. Never fails: problems are answered. */
 void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m);

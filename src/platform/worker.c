@@ -153,7 +153,13 @@ static bool flush_log(void *user)
     return false;
 }
 
-static void on_drained(void *user) { loop_stop(((worker *)user)->l); }
+static void on_calls_over(void *user) { loop_stop(((worker *)user)->l); }
+
+static void on_drained(void *user)
+{
+    worker *w = user;
+    calls_drain(&w->calls, on_calls_over, w);
+}
 
 static void on_term(void *user, int signo)
 {

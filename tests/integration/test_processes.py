@@ -180,3 +180,11 @@ def test_address_in_use_is_explained(served):
     _, err = ebb("up", "-f", served.process.args[3], "--listen", f"127.0.0.1:{served.port}",
                  "--workers", "1", status=1)
     assert "--listen" in err and str(served.port) in err
+
+
+def test_a_guest_that_has_answered_finishes_before_its_worker_ends(workers, tmp_path):
+    with serving(guest("c-hostile"), tmp_path, workers=workers) as server:
+        assert fetch(server, "/late").text == "answered"
+        assert server.stop() == 0
+        assert [r["line"] for r in server.log_lines("guest")] == ["and more"]
+        assert [r["path"] for r in server.log_lines("request")] == ["/late"]

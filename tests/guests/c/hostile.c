@@ -184,6 +184,15 @@ static void endless(call *c)
 
 /* --- logs and clocks ----------------------------------------------------------------------- */
 
+/* Goes on when its client has all. */
+static void late(call *c)
+{
+    answer(c, "answered");
+    nap(300000000);
+    puts("and more");
+    fflush(stdout);
+}
+
 static void logs(call *c)
 {
     setvbuf(stdout, NULL, _IOFBF, 65536);
@@ -350,6 +359,7 @@ static const struct {
     {"starve", starve},
     {"unfinished", unfinished},
     {"endless", endless},
+    {"late", late},
     {"logs", logs},
     {"clocks", clocks},
     {"hide", hide},
