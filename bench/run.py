@@ -13,12 +13,14 @@ import measure
 import report
 import servers
 import speed
+import state
 import steps as slices
 from common import say
 
 #: Each module has bench(facts, scratch, only, steps), which prints its table and gives what goes
 #: into bench/results/GROUP.json and the picture, or None.
-GROUPS = {"hello": hello, "speed": speed, "http": bodies, "cold": cold, "idle": idle}
+GROUPS = {"hello": hello, "speed": speed, "http": bodies, "cold": cold, "idle": idle,
+          "state": state}
 
 
 def header():
