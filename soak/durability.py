@@ -317,6 +317,8 @@ def put_back(folder, durable, chance):
     kept = lost = 0
     content = {}
     for name, inode in names.items():
+        if (folder / name).is_dir():
+            continue  # the platform's own book, which is not judged here
         copy = durable / inode
         synced = copy.read_bytes() if copy.exists() else b""
         if now.get(name) == inode and chance.random() < 0.3:
