@@ -553,8 +553,7 @@ static bool get_unit(loader *l, plan_unit *u)
             return false;
     if (!get_u32(l, &u->memories_count) || !get_u32(l, &u->reallocs_count) ||
         !get_u32(l, &u->globals_count) || !get_u32(l, &u->tables_count) ||
-        !get_u32(l, &u->sized_memories) ||
-        !get_flag(l, 15, &flags) ||
+        !get_u32(l, &u->sized_memories) || !get_flag(l, 15, &flags) ||
         !get_u64(l, &u->memory_bytes_min) || !get_u64(l, &u->memory_bytes_max) ||
         !get_u32(l, &u->core_modules) || !get_u32(l, &u->core_functions) ||
         !get_u32(l, &u->shims_removed) || !get_u32(l, &u->segments_merged) ||

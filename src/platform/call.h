@@ -30,8 +30,8 @@ typedef struct {
     uint32_t free_count;
     loop_timer kept_timer; /* while the engine keeps instances */
     uint64_t id_prefix, id_next;
-    uint32_t running;               /* started and not gone; some have answered already */
-    void (*on_empty)(void *user);   /* set while it drains */
+    uint32_t running;             /* started and not gone; some have answered already */
+    void (*on_empty)(void *user); /* set while it drains */
     void *on_empty_user;
     call *done_head, *done_tail; /* ended in this turn; their log lines follow its writes */
     loop_hook *hook, *log_hook;

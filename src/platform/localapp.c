@@ -77,6 +77,15 @@ bool localapp_runs(arena *a, app *x, err *e)
 {
     if (!x->triggers_count)
         return err_set(e, ERR_INVALID, "No triggers in app");
+    for (size_t i = 0; i < x->components_count; i++) {
+        const app_component *c = &x->components[i];
+        if (c->is_used && c->dependencies.n)
+            return err_set(e, ERR_UNSUPPORTED,
+                           "component '%.*s' has the dependency '%.*s', and ebb does not compose "
+                           "components; compose them when they are built ('wac plug', 'wasm-tools "
+                           "compose') and leave 'dependencies' out",
+                           STR(c->id), STR(c->dependencies.at[0].name));
+    }
     bool any = false;
     for (size_t i = 0; i < x->triggers_count; i++) {
         const app_trigger *t = &x->triggers[i];

@@ -259,6 +259,8 @@ def test_flags_that_cannot_be_honoured_are_refused(tmp_path, args):
     (HEAD + component("one").replace(
         'component = "one"', 'component = "one"\n'
         'dependencies.middleware = [{ path = "m.wasm" }]', 1), "wasi:http/handler@0.3.0"),
+    (HEAD + component("one", '[component.one.dependencies]\n"a:b/c" = { path = "d.wasm" }\n'),
+     "dependency 'a:b/c'"),
 ])
 def test_what_is_not_run_is_refused_by_name(tmp_path, text, says):
     _, err = ebb("up", "-f", write_app(tmp_path / "app", text), status=1)
