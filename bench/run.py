@@ -7,9 +7,11 @@ import time
 
 import bodies
 import cold
+import energy
 import hello
 import idle
 import measure
+import meter
 import report
 import servers
 import speed
@@ -20,7 +22,7 @@ from common import say
 #: Each module has bench(facts, scratch, only, steps), which prints its table and gives what goes
 #: into bench/results/GROUP.json and the picture, or None.
 GROUPS = {"hello": hello, "speed": speed, "http": bodies, "cold": cold, "idle": idle,
-          "state": state}
+          "state": state, "meter": meter, "energy": energy}
 
 
 def header():

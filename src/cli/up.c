@@ -356,6 +356,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     if (l.config.stub_imports)
         fprintf(stderr, "ebb: warning: imports that ebb does not offer trap when called\n");
     l.config.restoring = restoring;
+    l.config.unmetered = options_get(o, "no-meter")->given;
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
@@ -425,6 +426,7 @@ int cli_up(int argc, char **argv)
          "where stores are kept; '' keeps them in memory [.spin beside spin.toml]"},
         {"admin", 0, OPTION_VALUE, "ADDR",
          "where the node answers its operator; '' nowhere [ebb/admin.sock in the state dir]"},
+        {"no-meter", 0, OPTION_FLAG, NULL, "do not meter: 'ebb carbon' will know of no call"},
         {"carbon", 0, OPTION_VALUE, "FILE",
          "the grid and the power of this node, see docs/carbon.md"},
         {"cache-dir", 0, OPTION_VALUE, "DIR", "where downloads and compiled code are kept"},

@@ -115,6 +115,7 @@ bool worker_config_write(const worker_config *c, buf *out, err *e)
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
     json_object_set_new(j, "log_dir", json_of(c->log_dir));
     json_object_set_new(j, "transient_write", json_boolean(c->allow_transient_write));
+    json_object_set_new(j, "unmetered", json_boolean(c->unmetered));
     json_object_set_new(j, "stub_imports", json_boolean(c->stub_imports));
     json_object_set_new(j, "restoring", json_of(c->restoring));
     json_object_set_new(j, "instances_max", json_integer(c->instances_max));
@@ -268,6 +269,7 @@ bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
         .log_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT,
         .log_dir = str_of(a, json_object_get(j, "log_dir")),
         .allow_transient_write = json_is_true(json_object_get(j, "transient_write")),
+        .unmetered = json_is_true(json_object_get(j, "unmetered")),
         .stub_imports = json_is_true(json_object_get(j, "stub_imports")),
         .restoring = str_of(a, json_object_get(j, "restoring")),
         .instances_max = (uint32_t)json_integer_value(json_object_get(j, "instances_max")),

@@ -22,7 +22,8 @@ typedef struct {
     const config_component *components;
     log_format log_format;
     bool allow_transient_write;
-    str log_dir; /* of files with what guests print (guestlog.h); empty: none */
+    bool unmetered; /* what calls use is told to nobody */
+    str log_dir;    /* of files with what guests print (guestlog.h); empty: none */
     /* For tests alone: a component whose imports the host does not offer is loaded all the same,
      * and traps when it calls one. */
     bool stub_imports;

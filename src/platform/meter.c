@@ -80,6 +80,8 @@ static void row_touch(meter *m, size_t row)
 
 void meter_slice(meter *m, size_t row, ns cpu)
 {
+    if (!m)
+        return;
     row_touch(m, row);
     if (cpu < LONG_SLICE) {
         m->brief[row] += cpu;
@@ -94,6 +96,8 @@ void meter_slice(meter *m, size_t row, ns cpu)
 
 void meter_call(meter *m, size_t row, const ledger_usage *u)
 {
+    if (!m)
+        return;
     ledger_usage *sum = &m->use[row];
     row_touch(m, row);
     sum->calls += u->calls;

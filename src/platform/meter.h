@@ -18,9 +18,9 @@ void meter_free(meter *m);
 /* A channel to the keeper; takes fd. Replaces the one there was. */
 void meter_connect_take(meter *m, int fd);
 
-/* CPU of a slice that just ended. */
+/* CPU of a slice that just ended. NULL: nothing is metered. */
 void meter_slice(meter *m, size_t row, ns cpu);
-/* A call ended; its cpu_ns was booked by slices and is not looked at. */
+/* A call ended; its cpu_ns was booked by slices and is not looked at. NULL: likewise. */
 void meter_call(meter *m, size_t row, const ledger_usage *u);
 
 /* ---- messages, worker to keeper; whole numbers in the machine's order, both ends are one binary

@@ -198,7 +198,7 @@ static void on_control(void *user, bytes message, int fd)
     worker *w = user;
     if (fd >= 0 && message.p[0] == 's' && w->store)
         store_client_connect_take(w->store, fd);
-    else if (fd >= 0 && message.p[0] == 'k')
+    else if (fd >= 0 && message.p[0] == 'k' && w->meter)
         meter_connect_take(w->meter, fd);
     else if (fd >= 0)
         close(fd);
@@ -216,7 +216,8 @@ static bool control_set_up(worker *w, err *e)
     static const channel_callbacks callbacks = {on_control, on_control_end};
     bool stores = w->config.stores_count || w->config.databases_count;
     return (!stores || store_client_new(w->l, &w->store, e)) &&
-           meter_new(w->l, w->config.app->components_count, &w->meter, e) &&
+           (w->config.unmetered ||
+            meter_new(w->l, w->config.app->components_count, &w->meter, e)) &&
            channel_open_take(w->l, FD_CONTROL, &callbacks, w, &w->control, e);
 }
 
