@@ -1,7 +1,7 @@
 """The group 'energy': CPU time at low rates, idle time included, of ebb, plain Node and plain C.
 
-All three serve at the same time, each on the servers' core, for RATE_S at each rate; the client sends
-on one kept connection, open loop. Energy is the model of carbon/power.h (2.5 J a CPU-second) on the
+All three serve at the same time, each on the servers' core, for RATE_S at each rate; the client
+sends on one kept connection, open loop. Energy is the model of carbon/power.h (2.5 J a CPU-second) on the
 kernel's account of all processes of a server: what they draw above an idle machine. A rate of 0
 shows what waiting costs.
 """
@@ -21,7 +21,7 @@ JOULES_PER_CPU_S = 2.5
 
 
 def cpu_ns(server):
-    """Of all threads of all its processes, to the nanosecond; threads that ended are not counted."""
+    """Of all living threads of all its processes, to the nanosecond."""
     total = 0
     for pid in descendants(server.process.pid):
         for task in pathlib.Path(f"/proc/{pid}/task").iterdir():

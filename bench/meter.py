@@ -1,9 +1,9 @@
 """The group 'meter': what metering costs, and whether what it charges is right.
 
 Cost: the throughput of the C hello with and without --no-meter, in turns. Charge: a guest burns the
-same work again and again; what the kernel accounts to the worker for a burn, over that of a call that
-burns nothing, is the truth, taken alone; the ledger's figure for the app, likewise over that of an
-empty call, is held against it, alone and while 50 other apps of the same worker are called.
+same work again and again; what the kernel accounts to the worker for a burn, over that of a call
+that burns nothing, is the truth, taken alone; the ledger's figure for the app, likewise over that
+of an empty call, is held against it, alone and while 50 other apps of the same worker are called.
 """
 import json
 import pathlib
@@ -97,8 +97,9 @@ def charge(scratch):
             base = calls(server, "empty", 0, 50)
             alone = calls(server, "known", steps_n, count)
             noise = subprocess.Popen(
-                ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", "-c16", f"-d{ms * count // 200 + 6}",
-                 "-s", str(noise_script(scratch)), f"http://127.0.0.1:{server.port}/"],
+                ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", "-c16",
+                 f"-d{ms * count // 200 + 6}", "-s", str(noise_script(scratch)),
+                 f"http://127.0.0.1:{server.port}/"],
                 stdout=subprocess.DEVNULL)
             time.sleep(1)
             among = calls(server, "known", steps_n, count)

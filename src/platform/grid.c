@@ -93,6 +93,51 @@ static bool provider_check(reader *r, const toml_table *t, const grid_config *g)
     return f == SOURCE_CSV ? read_fail(r, at, "write provider = \"file\" for a CSV file") : true;
 }
 
+static bool remote_read(reader *r, const toml_value *v, grid_remote *ret)
+{
+    static const char *const known[] = {"app",
+                                        "name",
+                                        "zone",
+                                        "unit",
+                                        "units_per_call",
+                                        "j_per_unit",
+                                        "g_per_kwh",
+                                        "heat_reused_share",
+                                        NULL};
+    const toml_table *t = v->table;
+    grid_remote b = {.unit = S("call"), .units_per_call = 1, .j_per_unit = -1, .g_per_kwh = -1};
+    if (!read_known(r, t, "[[remote]]", known) ||
+        !read_required(r, t, "app", v->pos, "[[remote]]", &b.app) ||
+        !read_required(r, t, "name", v->pos, "[[remote]]", &b.name) ||
+        !read_required(r, t, "zone", v->pos, "[[remote]]", &b.zone) ||
+        !read_str(r, t, "unit", &b.unit) ||
+        !number_read(r, t, "units_per_call", 0, 1e12, &b.units_per_call) ||
+        !number_read(r, t, "j_per_unit", 0, 1e12, &b.j_per_unit) ||
+        !number_read(r, t, "g_per_kwh", 0, INTENSITY_MAX, &b.g_per_kwh) ||
+        !number_read(r, t, "heat_reused_share", 0, 1, &b.heat_reused_share))
+        return false;
+    if (b.j_per_unit < 0 || b.g_per_kwh < 0)
+        return read_fail(r, v->pos, "[[remote]] needs j_per_unit and g_per_kwh");
+    *ret = b;
+    return true;
+}
+
+static bool remotes_read(reader *r, const toml_table *t, grid_config *g)
+{
+    const toml_value *list;
+    if (!read_kind(r, t, "remote", TOML_ARRAY, &list))
+        return false;
+    for (size_t i = 0; list && i < list->array.n; i++) {
+        const toml_value *v = &list->array.at[i];
+        if (i == GRID_REMOTES_MAX)
+            return read_fail(r, v->pos, "at most %d [[remote]] tables", GRID_REMOTES_MAX);
+        if (!read_is(r, v, TOML_TABLE, "remote") || !remote_read(r, v, &g->remotes[i]))
+            return false;
+        g->remotes_count = i + 1;
+    }
+    return true;
+}
+
 static bool tables_read(reader *r, const toml_table *t, grid_config *g)
 {
     static const char *const known[] = {"zone",
@@ -109,6 +154,7 @@ static bool tables_read(reader *r, const toml_table *t, grid_config *g)
                                         "yearly_table",
                                         "yearly_g_per_kwh",
                                         "node",
+                                        "remote",
                                         NULL};
     static const char *const node_known[] = {"threads",   "idle_w",     "max_w", "pue",
                                              "server_kg", "life_years", "cpus",  NULL};
@@ -122,7 +168,7 @@ static bool tables_read(reader *r, const toml_table *t, grid_config *g)
         !read_bool(r, t, "average", &g->average) || !read_bool(r, t, "forecasts", &g->forecasts) ||
         !number_read(r, t, "yearly_g_per_kwh", 0, INTENSITY_MAX, &g->yearly_g_per_kwh) ||
         !read_str(r, t, "yearly_table", &table) || !provider_check(r, t, g) ||
-        !read_kind(r, t, "node", TOML_TABLE, &node))
+        !remotes_read(r, t, g) || !read_kind(r, t, "node", TOML_TABLE, &node))
         return false;
     g->file = beside(r->a, r->file, g->file);
     if (table.n) {

@@ -6,6 +6,15 @@
 #include "carbon/power.h"
 #include "carbon/source.h"
 
+enum { GRID_REMOTES_MAX = 64 };
+
+/* A back-end elsewhere (a GPU, a database), as its operator declares it: so many units a call of
+ * the app. Reported beside the app's own figures, never in them and never subtracted. */
+typedef struct {
+    str app, name, zone, unit;
+    double units_per_call, j_per_unit, g_per_kwh, heat_reused_share;
+} grid_remote;
+
 typedef struct {
     str zone;     /* as reports name it */
     str provider; /* "file", a name of carbon/source.h, or empty: none */
@@ -18,6 +27,8 @@ typedef struct {
     double idle_w, max_w;    /* 0: the model of carbon/power.h */
     double pue, server_kg, life_years;
     double cpus; /* what this node could do; 0: its threads */
+    grid_remote remotes[GRID_REMOTES_MAX];
+    size_t remotes_count;
 } grid_config;
 
 /* What holds where nothing is said: no provider, the SPECpower model, this machine's threads. */

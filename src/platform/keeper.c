@@ -14,10 +14,29 @@ static void json_free(json_t **j) { json_decref(*j); }
 #define TEXTS(X) X(zone) X(provider) X(file) X(url) X(token) X(user) X(password)
 #define NUMBERS(X)                                                                                 \
     X(yearly_g_per_kwh) X(threads) X(idle_w) X(max_w) X(pue) X(server_kg) X(life_years) X(cpus)
-#define FLAGS(X) X(average) X(forecasts)
+#define FLAGS(X)          X(average) X(forecasts)
+#define REMOTE_TEXTS(X)   X(app) X(name) X(zone) X(unit)
+#define REMOTE_NUMBERS(X) X(units_per_call) X(j_per_unit) X(g_per_kwh) X(heat_reused_share)
 
 static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 static int dump(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
+
+static json_t *remotes_json(const grid_config *g)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < g->remotes_count; i++) {
+        const grid_remote *b = &g->remotes[i];
+        json_t *j = json_object();
+#define TEXT(field)   json_object_set_new(j, #field, json_of(b->field));
+#define NUMBER(field) json_object_set_new(j, #field, json_real(b->field));
+        REMOTE_TEXTS(TEXT)
+        REMOTE_NUMBERS(NUMBER)
+#undef TEXT
+#undef NUMBER
+        json_array_append_new(list, j);
+    }
+    return list;
+}
 
 bool keeper_config_write(const keeper_config *c, buf *out, err *e)
 {
@@ -37,6 +56,7 @@ bool keeper_config_write(const keeper_config *c, buf *out, err *e)
 #undef TEXT
 #undef NUMBER
 #undef FLAG
+    json_object_set_new(grid, "remotes", remotes_json(&c->grid));
     json_object_set_new(j, "apps", apps);
     json_object_set_new(j, "grid", grid);
     json_object_set_new(j, "node", json_of(c->node));
@@ -48,6 +68,22 @@ bool keeper_config_write(const keeper_config *c, buf *out, err *e)
 static str str_of(arena *a, const json_t *j)
 {
     return arena_str(a, (str){json_string_value(j), json_string_length(j)});
+}
+
+static void remotes_read(arena *a, const json_t *list, grid_config *g)
+{
+    size_t n = json_array_size(list);
+    g->remotes_count = n < GRID_REMOTES_MAX ? n : GRID_REMOTES_MAX;
+    for (size_t i = 0; i < g->remotes_count; i++) {
+        const json_t *j = json_array_get(list, i);
+        grid_remote *b = &g->remotes[i];
+#define TEXT(field)   b->field = str_of(a, json_object_get(j, #field));
+#define NUMBER(field) b->field = json_number_value(json_object_get(j, #field));
+        REMOTE_TEXTS(TEXT)
+        REMOTE_NUMBERS(NUMBER)
+#undef TEXT
+#undef NUMBER
+    }
 }
 
 bool keeper_config_read(arena *a, bytes text, keeper_config *ret, err *e)
@@ -73,6 +109,7 @@ bool keeper_config_read(arena *a, bytes text, keeper_config *ret, err *e)
     TEXTS(TEXT)
     NUMBERS(NUMBER)
     FLAGS(FLAG)
+    remotes_read(a, json_object_get(grid, "remotes"), &c.grid);
     c.node = str_of(a, json_object_get(j, "node"));
     c.usage_path = str_of(a, json_object_get(j, "usage_path"));
     c.log_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT;

@@ -140,6 +140,31 @@ static bool carbon_forecast(question *q, str target, err *e)
 
 /* --- what was used ---------------------------------------------------------------------------- */
 
+/* What apps used elsewhere, by what its operator declares of a call. */
+static bool remotes_add(question *q, carbon_report *r, err *e)
+{
+    const grid_config *g = &q->k->config.grid;
+    report_remote *all = ARENA_ARRAY(&q->a, report_remote, g->remotes_count + 1);
+    if (!all)
+        return err_no_memory(e);
+    for (size_t i = 0; i < g->remotes_count; i++) {
+        const grid_remote *b = &g->remotes[i];
+        all[i] = (report_remote){.app = b->app,
+                                 .name = b->name,
+                                 .zone = b->zone,
+                                 .unit = b->unit,
+                                 .j_per_unit = b->j_per_unit,
+                                 .intensity_g_per_kwh = b->g_per_kwh,
+                                 .heat_reused_share = b->heat_reused_share};
+        for (size_t k = 0; k < r->rows_count; k++)
+            if (str_eq(r->rows[k].app, b->app))
+                all[i].units = b->units_per_call * (double)r->rows[k].sum.used.calls;
+    }
+    r->remotes = all;
+    r->remotes_count = g->remotes_count;
+    return true;
+}
+
 static bool report_make(question *q, int64_t from, int64_t to, carbon_report *r, err *e)
 {
     keeper *k = q->k;
@@ -162,7 +187,7 @@ static bool report_make(question *q, int64_t from, int64_t to, carbon_report *r,
                          .server_kg = g->server_kg,
                          .life_s = g->life_years * 365 * WHEN_DAY_S,
                          .capacity_cpus = g->cpus > 0 ? g->cpus : g->threads};
-    return bill_make(&q->a, &records, r, e);
+    return bill_make(&q->a, &records, r, e) && remotes_add(q, r, e);
 }
 
 static bool carbon_report_put(question *q, str target, err *e)

@@ -140,7 +140,8 @@ def serving(app, tmp_path, *args, workers=1, env=None, expect_status=0, differs=
         assert differs or "not-restored" not in server.log(), server.log()[-4000:]
     finally:
         if process.poll() is None:
-            for pid in server.children("worker") + server.children("store"):
+            for pid in [*server.children("worker"), *server.children("store"),
+                        *server.children("keeper")]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             process.kill()

@@ -190,6 +190,31 @@ def test_an_idle_node_sleeps(app, tmp_path):
         assert switches() == before
 
 
+def test_remote_back_ends_are_reported_apart(app, tmp_path):
+    options = carbon_settings(tmp_path, """
+[[remote]]
+app = "busy"
+name = "gpu"
+zone = "FR"
+unit = "token"
+units_per_call = 20
+j_per_unit = 0.5
+g_per_kwh = 44
+heat_reused_share = 0.6
+""")
+    with serving(app, tmp_path, *options) as server:
+        for _ in range(3):
+            assert fetch(server, "/busy/hello").status == 200
+        r = json.loads(report(app))
+        (remote,) = r["remote"]
+        assert (remote["app"], remote["name"], remote["units"]) == ("busy", "gpu", 60)
+        assert remote["declared_j"] == pytest.approx(30)
+        assert remote["declared_g"] == pytest.approx(30 / 3.6e6 * 44)
+        parts = [r["platform"], r["other"], *r["apps"]]
+        joules = sum(p["dynamic_j"] + p["idle_share_j"] for p in parts)
+        assert joules + r["total"]["idle_unallocated_j"] == pytest.approx(r["total"]["node_j"])
+
+
 class Provider:
     """An intensity provider on this machine: answers what it was told, notes what it was asked."""
 

@@ -75,6 +75,12 @@ static void mistakes_are_named(void **state)
         {"[node]\nthreads = 0\n", "threads must be from 1"},
         {"[node]\npue = \"x\"\n", "pue must be a number"},
         {"[node]\nwatts = 3\n", "watts"},
+        {"[[remote]]\nname = \"gpu\"\n", "app"},
+        {"[[remote]]\napp = \"a\"\nname = \"gpu\"\nzone = \"FR\"\n", "needs j_per_unit"},
+        {"[[remote]]\napp = \"a\"\nname = \"gpu\"\nzone = \"FR\"\nj_per_unit = 1\n"
+         "g_per_kwh = 50\nheat_reused_share = 2\n",
+         "heat_reused_share must be from 0 to 1"},
+        {"remote = 3\n", "remote"},
         {"[node]\nidle_w = 10\nmax_w = 5\n", "idle"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -98,6 +104,8 @@ static void settings_arrive_as_they_left(void **state)
                   got;
     c.grid.token = S("t");
     c.grid.max_w = 12.5;
+    c.grid.remotes[0] = (grid_remote){S("a"), S("gpu"), S("FR"), S("token"), 20, 0.5, 44, 0.6};
+    c.grid.remotes_count = 1;
     _cleanup_(buf_fini) buf text;
     buf_init(&text, 1 << 20);
     assert_true(keeper_config_write(&c, &text, &e));
@@ -106,6 +114,9 @@ static void settings_arrive_as_they_left(void **state)
     assert_str(got.usage_path, "/x/y");
     assert_str(got.grid.token, "t");
     assert_true(got.grid.max_w == 12.5 && isnan(got.grid.yearly_g_per_kwh) && got.grid.average);
+    assert_true(got.grid.remotes_count == 1 && got.grid.remotes[0].units_per_call == 20 &&
+                got.grid.remotes[0].heat_reused_share == 0.6);
+    assert_str(got.grid.remotes[0].unit, "token");
     assert_true(got.grid.threads == c.grid.threads && got.grid.server_kg == c.grid.server_kg);
 }
 
