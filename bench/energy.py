@@ -1,9 +1,9 @@
 """The group 'energy': CPU time at low rates, idle time included, of ebb, plain Node and plain C.
 
 All three serve at the same time, each on the servers' core, for RATE_S at each rate; the client
-sends on one kept connection, open loop. Energy is the model of carbon/power.h (2.5 J a CPU-second) on the
-kernel's account of all processes of a server: what they draw above an idle machine. A rate of 0
-shows what waiting costs.
+sends on one kept connection, open loop. Energy is the model of carbon/power.h (2.5 J a CPU-second)
+on the kernel's account of all processes of a server: what they draw above an idle machine. A rate
+of 0 shows what waiting costs.
 """
 import pathlib
 import socket
