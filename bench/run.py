@@ -12,6 +12,7 @@ import hello
 import idle
 import measure
 import meter
+import profile_steps
 import report
 import servers
 import speed
@@ -22,7 +23,7 @@ from common import say
 #: Each module has bench(facts, scratch, only, steps), which prints its table and gives what goes
 #: into bench/results/GROUP.json and the picture, or None.
 GROUPS = {"hello": hello, "speed": speed, "http": bodies, "cold": cold, "idle": idle,
-          "state": state, "meter": meter, "energy": energy}
+          "profile": profile_steps, "state": state, "meter": meter, "energy": energy}
 
 
 def header():
