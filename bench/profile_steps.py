@@ -18,10 +18,13 @@ from servers import CLIENT_CORE, ROOT, Ebb, descendants
 RUN_S = 4
 #: The first pattern that occurs in the kernel part of a stack names its step.
 KERNEL = (("sock_write_iter", "write to the socket"),
-          ("ksys_write", "write of the log, once a turn"), ("ksys_read", "read from the socket"), ("epoll", "epoll"),
+          ("ksys_write", "write of the log, once a turn"),
+          ("ksys_read", "read from the socket"),
+          ("epoll", "epoll"),
           ("pagemap_scan", "restore: look for changed pages"),
           ("madvise|mprotect|munmap|mmap", "memory: map, populate, drop"),
-          ("page_fault", "memory: page faults"), ("sigreturn|timer_settime|signal", "ticks"))
+          ("page_fault", "memory: page faults"),
+          ("sigreturn|timer_settime|signal", "ticks"))
 
 
 def rooms():
