@@ -365,11 +365,12 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     _cleanup_(buf_fini) buf keeper;
     buf_init(&keeper, 64 * MIB);
     _cleanup_fd_ int admin = -1;
-    bool ok =
-        up_keeper(a, &l, options_get(o, "admin"), options_get(o, "carbon"), &keeper, &admin, e) &&
-        listeners_open(o, &u, fds, e) && worker_config_write(&l.config, &config, e) &&
-        ((!l.config.stores_count && !l.config.databases_count) ||
-         store_config_write(&l.config, &store_settings, e));
+    str admin_path = {0};
+    bool ok = up_keeper(a, &l, options_get(o, "admin"), options_get(o, "carbon"), &keeper, &admin,
+                        &admin_path, e) &&
+              listeners_open(o, &u, fds, e) && worker_config_write(&l.config, &config, e) &&
+              ((!l.config.stores_count && !l.config.databases_count) ||
+               store_config_write(&l.config, &store_settings, e));
     if (ok) {
         supervisor_config sc = {.config = buf_str(&config),
                                 .store_config = buf_str(&store_settings),
@@ -382,6 +383,8 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         *ret_status = supervisor_run(&sc, e);
         ok = *ret_status == 0;
     }
+    if (admin_path.n)
+        unlink(admin_path.p);
     localapp_unload(&l);
     return ok;
 }

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 bool up_keeper(arena *a, const localapp *l, const option *admin, const option *carbon,
-               buf *ret_config, int *ret_listener, err *e)
+               buf *ret_config, int *ret_listener, str *ret_path, err *e)
 {
     const app *served = l->app;
     str state_dir = l->state_dir;
@@ -44,7 +44,9 @@ bool up_keeper(arena *a, const localapp *l, const option *admin, const option *c
     str path = arena_printf(a, "%.*s/ebb/admin.sock", STR(state_dir));
     if (!path.p)
         return err_no_memory(e);
-    if (!listen_local(path.p, ret_listener, e))
+    if (listen_local(path.p, ret_listener, e))
+        *ret_path = path;
+    else
         fprintf(stderr, "ebb: warning: 'ebb carbon' cannot ask this node: %s\n", e->text);
     return true;
 }

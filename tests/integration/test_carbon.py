@@ -157,6 +157,12 @@ def test_intensity_from_a_file(app, tmp_path):
         assert "ebb_cpu_seconds_total" in ask(app, "/metrics")
 
 
+def test_the_socket_goes_with_the_node(app, tmp_path):
+    with serving(app, tmp_path):
+        assert (app / ".spin" / "ebb" / "admin.sock").is_socket()
+    assert not (app / ".spin" / "ebb" / "admin.sock").exists()
+
+
 def test_mistakes(app, tmp_path):
     socket = app / ".spin" / "ebb" / "admin.sock"
     (tmp_path / "bad.toml").write_text("zones = 3\n")

@@ -9,16 +9,16 @@ import rust
 from kit import GUESTS, Target, run
 
 
-def build(language, source, out):
+def build(language, arguments, out):
     with unittest.mock.patch.object(language, "component_new", shutil.copy):
-        language.build(source, out)
+        language.build(*arguments, out)
 
 
 def targets():
     tools = [run("clang-22", "--version"), run("/usr/bin/rustc", "--version")]
     kitchen = GUESTS / "c" / "kitchen.c"
     yield Target("c-kitchen-core", __file__, [kitchen, kitchen.with_suffix(".wit")], tools,
-                 functools.partial(build, c, kitchen))
+                 functools.partial(build, c, ([kitchen], kitchen.with_suffix(".wit"))))
     yield Target("rust-kitchen-core", __file__, [rust.WORKSPACE / "kitchen",
                                                  rust.WORKSPACE / "Cargo.toml"], tools,
-                 functools.partial(build, rust, "kitchen"))
+                 functools.partial(build, rust, ("kitchen",)))

@@ -66,7 +66,7 @@ def build(package, out):
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(WORKSPACE, work)
     for name, folder in EXAMPLE_FOLDERS.items():
-        shutil.copytree(folder, work / name)
+        shutil.copytree(folder, work / name, ignore=shutil.ignore_patterns(".spin"))
     (work / "Cargo.lock").write_text(cargo_lock())
     run("/usr/bin/cargo", "build", "--release", "--locked", "-p", package,
         "--target", "wasm32-wasip1", "-Zbuild-std=std,panic_abort",
