@@ -8,6 +8,7 @@ import differential
 import fair
 import durability
 import hostile
+import onecore
 import stall
 import wast
 from harness import guest, serving, wait_for, write_app
@@ -157,5 +158,5 @@ def hostile_kinds(state, work, arguments):
 
 STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds,
           "flatten": differential.flatten, "values": differential.values,
-          "fair": fair.fair, "stall": stall.stall,
+          "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
           "kill": durability.kill, "powercut": durability.power_cut}

@@ -170,6 +170,14 @@ stage_bench() {
     EBB_DEPS=$(deps_dir) "$(venv_dir test)/bin/python" bench/run.py "$@"
 }
 
+# ./dev mutate [ROOM...]: small changes to the code, one at a time; do the tests see them?
+stage_mutate() {
+    setup_test
+    build_dir build
+    stage_guests
+    EBB_DEPS=$(deps_dir) "$(venv_dir test)/bin/python" tools/mutate.py "$@"
+}
+
 stage_soak() {
     setup_test
     build_dir build

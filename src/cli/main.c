@@ -35,6 +35,7 @@ static const command commands[] = {
     {"@fetch", role_fetch, NULL},
     {"@keeper", role_keeper, NULL},
     {"@grid", role_grid, NULL},
+    {"@probe", role_probe, NULL},
     {NULL, NULL, NULL},
 };
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "loop/listen.h"
 #include "platform/localapp.h"
+#include "platform/sandbox.h"
 #include "platform/spawn.h"
 #include "platform/supervisor.h"
 
@@ -357,6 +358,12 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
         fprintf(stderr, "ebb: warning: imports that ebb does not offer trap when called\n");
     l.config.restoring = restoring;
     l.config.unmetered = options_get(o, "no-meter")->given;
+    l.config.no_landlock = options_get(o, "no-landlock")->given || !sandbox_has_files();
+    if (l.config.no_landlock) {
+        log_msg(LOG_WARN, "no landlock on this kernel (or --no-landlock): what files workers reach "
+                          "is left to permissions and seccomp; Linux 5.13 and later have it");
+        log_flush();
+    }
     l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
@@ -403,6 +410,7 @@ int cli_up(int argc, char **argv)
         {"find-free-port", 0, OPTION_FLAG, NULL, "if the port is taken, try the nine after it"},
         {"workers", 0, OPTION_VALUE, "N", "worker processes [one per core]"},
         {"instances", 0, OPTION_VALUE, "N", "sandboxes at once in each worker [1000]"},
+        {"no-landlock", 0, OPTION_FLAG, NULL, "do without, as on a kernel that lacks it"},
         {"env", 'e', OPTION_REPEAT, "K=V", "an environment variable for every component"},
         {"variable", 0, OPTION_REPEAT, "K=V", "an application variable: K=V, K=@file, @file.json"},
         {"key-value", 0, OPTION_REPEAT, "K=V", "sets a key of the default store first"},

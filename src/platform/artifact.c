@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/must.h"
+#include "platform/sandbox.h"
 #include "platform/spawn.h"
 
 #include <errno.h>
@@ -435,6 +436,30 @@ static bool build_all(artifact **todo, size_t count, unsigned jobs, FILE *progre
     return ok;
 }
 
+/* Where workers are not root, they must be able to read what root wrote. The folders above keep
+ * others out; code that is in the cache is no secret of the worker's. */
+static void artifacts_show(str cache_dir, const artifact *items, size_t count)
+{
+    uid_t uid;
+    gid_t gid;
+    path_buf path;
+    if (!sandbox_user(&uid, &gid))
+        return;
+    chmod(path_in(path, cache_dir.p, "artifacts"), 0755);
+    for (size_t i = 0; i < count; i++) {
+        const char *dir = items[i].dir.p;
+        chmod(dir, 0755);
+        chmod(path_in(path, dir, "plan"), 0444);
+        chmod(path_in(path, dir, "times"), 0444);
+        for (uint32_t k = 0; k < UNITS_MAX; k++) {
+            char name[32];
+            snprintf(name, sizeof name, "%u.cwasm", k);
+            if (chmod(path_in(path, dir, name), 0444) < 0)
+                break;
+        }
+    }
+}
+
 bool artifact_ensure_all(arena *a, str cache_dir, str fingerprint, artifact *items, size_t count,
                          unsigned jobs, FILE *progress, err *e)
 {
@@ -452,12 +477,14 @@ bool artifact_ensure_all(arena *a, str cache_dir, str fingerprint, artifact *ite
             todo[n++] = &items[i];
     }
     if (n == 0)
-        return true;
+        return artifacts_show(cache_dir, items, count), true;
     if (progress)
         fprintf(progress, "Compiling %zu component%s (once; kept in %.*s)\n", n, n == 1 ? "" : "s",
                 STR(cache_dir));
     jobs = jobs < 1 ? 1 : jobs > BUILDERS_MAX ? BUILDERS_MAX : jobs;
-    return build_all(todo, n, jobs, progress, e);
+    bool ok = build_all(todo, n, jobs, progress, e);
+    artifacts_show(cache_dir, items, count);
+    return ok;
 }
 
 bool artifact_plan(arena *a, str dir, plan *ret, err *e)

@@ -37,9 +37,9 @@ static bool compile(int argc, char **argv, err *e)
     config.compiler = true;
     _cleanup_(buf_fini) buf out;
     buf_init(&out, 4 * GIB);
-    bool ok = module_map(argc, argv, &module, e) && engine_new(&config, &en, e) &&
-              sandbox_enter(SANDBOX_COMPILE, e) && engine_compile(en, module, &out, e) &&
-              fd_write_all(4, out.p, out.n, e);
+    bool enforced, ok = module_map(argc, argv, &module, e) && engine_new(&config, &en, e) &&
+                        sandbox_confine(SANDBOX_COMPILE, NULL, 0, &enforced, e) &&
+                        engine_compile(en, module, &out, e) && fd_write_all(4, out.p, out.n, e);
     if (en)
         engine_free(en);
     return ok;

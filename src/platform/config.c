@@ -118,6 +118,7 @@ bool worker_config_write(const worker_config *c, buf *out, err *e)
     json_object_set_new(j, "unmetered", json_boolean(c->unmetered));
     json_object_set_new(j, "stub_imports", json_boolean(c->stub_imports));
     json_object_set_new(j, "restoring", json_of(c->restoring));
+    json_object_set_new(j, "no_landlock", json_boolean(c->no_landlock));
     json_object_set_new(j, "instances_max", json_integer(c->instances_max));
     json_object_set_new(j, "network", network_json(&c->network));
     return json_dump_callback(j, dump, out, JSON_COMPACT) == 0 ? true : err_no_memory(e);
@@ -272,6 +273,7 @@ bool worker_config_read(arena *a, bytes text, worker_config *ret, err *e)
         .unmetered = json_is_true(json_object_get(j, "unmetered")),
         .stub_imports = json_is_true(json_object_get(j, "stub_imports")),
         .restoring = str_of(a, json_object_get(j, "restoring")),
+        .no_landlock = json_is_true(json_object_get(j, "no_landlock")),
         .instances_max = (uint32_t)json_integer_value(json_object_get(j, "instances_max")),
     };
     return true;

@@ -27,6 +27,7 @@ typedef struct {
     /* For tests alone: a component whose imports the host does not offer is loaded all the same,
      * and traps when it calls one. */
     bool stub_imports;
+    bool no_landlock; /* do without, as on a kernel that has none */
     uint32_t instances_max;
     str restoring; /* engine_restoring_parse; empty: as usual */
     network_config network;

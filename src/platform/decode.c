@@ -41,7 +41,8 @@ static bool decode(err *e)
     buf *modules;
     _cleanup_(arena_fini) arena a;
     arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
-    if (!sandbox_enter(SANDBOX_PURE, e) || !map_fd(3, &component, e))
+    bool enforced;
+    if (!sandbox_confine(SANDBOX_PURE, NULL, 0, &enforced, e) || !map_fd(3, &component, e))
         return false;
     _cleanup_(buf_fini) buf made;
     buf_init(&made, COMPONENT_BYTES_MAX);

@@ -311,8 +311,7 @@ static bool fence(err *e)
         {{"/usr/share", 10}, false}, {{"/lib64", 6}, false},
     };
     bool enforced;
-    return sandbox_files(paths, sizeof paths / sizeof *paths, &enforced, e) &&
-           sandbox_enter(SANDBOX_WORKER, e);
+    return sandbox_confine(SANDBOX_FETCH, paths, sizeof paths / sizeof *paths, &enforced, e);
 }
 
 static bool fetch(int argc, char **argv, err *e)

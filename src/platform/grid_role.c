@@ -123,8 +123,7 @@ int role_grid(int argc, char **argv)
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
     log_init(STDERR_FILENO, LOG_TEXT, "grid");
-    if (!sandbox_files(paths, sizeof paths / sizeof *paths, &enforced, &e) ||
-        !sandbox_enter(SANDBOX_WORKER, &e)) {
+    if (!sandbox_confine(SANDBOX_FETCH, paths, sizeof paths / sizeof *paths, &enforced, &e)) {
         log_msg(LOG_ERROR, "%s", e.text);
         log_flush();
         return 1;

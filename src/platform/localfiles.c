@@ -6,6 +6,7 @@
 
 #include "app/files.h"
 #include "base/limits.h"
+#include "platform/sandbox.h"
 #include "platform/spawn.h"
 
 #include <dirent.h>
@@ -165,6 +166,14 @@ static bool temp_make(localfiles *l, err *e)
     return true;
 }
 
+/* Where workers are not root, the copies are theirs. */
+static int give_one(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+    uid_t uid;
+    gid_t gid;
+    return sandbox_user(&uid, &gid) ? lchown(path, uid, gid) : 0;
+}
+
 static bool files_copy(arena *a, localfiles *l, int root, const app_component *c,
                        config_component *out, err *e)
 {
@@ -180,7 +189,8 @@ static bool files_copy(arena *a, localfiles *l, int root, const app_component *c
     for (size_t i = 0; i < c->files.n; i++)
         if (!copy_file(root, assets.p, &c->files.at[i], e))
             return false;
-    return true;
+    return nftw(l->temp, give_one, 16, FTW_DEPTH | FTW_PHYS) == 0 ||
+           err_set_errno(e, "the copied files in %s can't be given to the workers", l->temp);
 }
 
 /* --- direct mounts ---------------------------------------------------------------------------- */

@@ -21,6 +21,8 @@ int role_keeper(int argc, char **argv);
 
 /* fd 3: a channel to the keeper (grid_role.h). */
 int role_grid(int argc, char **argv);
+/* For tests: see probe.c. */
+int role_probe(int argc, char **argv);
 
 /* Writes e to fd as spawn_wait reads it; returns 1. */
 int role_fail(int fd, const err *e);

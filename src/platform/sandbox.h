@@ -6,13 +6,22 @@
 #include "base/str.h"
 
 #include <stddef.h>
+#include <sys/types.h>
 
 typedef enum {
     SANDBOX_PURE,    /* read and write open descriptors, memory; nothing else (decode) */
     SANDBOX_COMPILE, /* the same and threads (compile) */
-    SANDBOX_WORKER,  /* the same and sockets, timers, files that landlock allows */
-    SANDBOX_STORE,   /* the same and what SQLite asks of files */
+    SANDBOX_WORKER,  /* as pure, and sockets, timers, files that landlock allows; no threads */
+    SANDBOX_ASKING,  /* a worker that asks providers of variables, in threads */
+    SANDBOX_STORE,   /* the same and threads (one a statement), and what SQLite asks of files */
+    SANDBOX_FETCH,   /* the same: libcurl looks names up in a thread */
 } sandbox_kind;
+
+/* Who processes run as that were started by root: the account 'ebb', or nobody. False: this process
+ * is not root's, and all of them stay who they are. */
+bool sandbox_user(uid_t *ret_uid, gid_t *ret_gid);
+/* Becomes that user, without groups and capabilities. Descriptors stay. No root: does nothing. */
+bool sandbox_drop(err *e);
 
 /* seccomp: another system call ends a decode or compile process; in a worker it answers EPERM, so
  * that a refused call does not take other requests down. */
@@ -25,6 +34,11 @@ typedef struct {
 } sandbox_path;
 
 /* landlock: every other path is out of reach, for this thread and those it starts. Paths that do
- * not exist are passed over. *ret_enforced is false where the kernel has no landlock: say so once.
- */
+ * not exist are passed over. *ret_enforced is false where the kernel has no landlock. */
 bool sandbox_files(const sandbox_path *paths, size_t count, bool *ret_enforced, err *e);
+/* Has this kernel landlock? Where it has not, say so once. */
+bool sandbox_has_files(void);
+
+/* All of it: sandbox_drop, sandbox_files, sandbox_enter. */
+bool sandbox_confine(sandbox_kind kind, const sandbox_path *paths, size_t count, bool *ret_enforced,
+                     err *e);

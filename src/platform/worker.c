@@ -13,6 +13,7 @@
 #include "platform/artifact.h"
 #include "platform/call.h"
 #include "platform/meter.h"
+#include "platform/reach.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 #include "store/client.h"
@@ -260,7 +261,7 @@ static bool network_set_up(worker *w, err *e)
 
 /* Files a worker may open: artifacts, the app's copied files, and what looking up names and
  * checking certificates reads. */
-static bool files_restrict(worker *w, err *e)
+static bool confine(worker *w, err *e)
 {
     static const str system_paths[] = {
         {"/etc/resolv.conf", 16},
@@ -272,9 +273,7 @@ static bool files_restrict(worker *w, err *e)
         {"/usr/share/ca-certificates", 26},
         {"/usr/local/share/ca-certificates", 32},
         {"/etc/pki", 8},
-        {"/usr/lib", 8},
-        {"/lib", 4},
-        {"/etc/ld.so.cache", 16},
+        {"/usr/lib/ssl", 12},
     };
     size_t n = sizeof system_paths / sizeof *system_paths,
            components = w->config.app->components_count;
@@ -301,12 +300,10 @@ static bool files_restrict(worker *w, err *e)
         paths[n++].path = t->certificate_file;
         paths[n++].path = t->key_file;
     }
-    if (!sandbox_files(paths, n, &enforced, e))
-        return false;
-    if (!enforced)
-        log_msg(LOG_WARN, "this kernel has no landlock: files are protected by their permissions "
-                          "and by openat2 only");
-    return true;
+    sandbox_kind kind = w->config.providers.ask_again ? SANDBOX_ASKING : SANDBOX_WORKER;
+    if (w->config.no_landlock)
+        return sandbox_drop(e) && sandbox_enter(kind, e);
+    return sandbox_confine(kind, paths, n, &enforced, e);
 }
 
 static bool set_up(worker *w, err *e)
@@ -322,8 +319,9 @@ static bool set_up(worker *w, err *e)
     loop_hook *hook;
     loop_signal *term;
     /* The hooks run in this order: responses (the server's), log lines, guests' time slices. */
-    if (!loop_new(&w->l, e) || !host_init(e) || !engine_new(&ec, &w->en, e) ||
-        !control_set_up(w, e) || !app_set_up(w, e) || !network_set_up(w, e))
+    if (!reach_open(&w->a, &w->config, e) || !loop_new(&w->l, e) || !host_init(e) ||
+        !engine_new(&ec, &w->en, e) || !control_set_up(w, e) || !app_set_up(w, e) ||
+        !network_set_up(w, e))
         return false;
     calls_init(&w->calls, w->l, w->en, w->meter, ec.instances_max, seed);
     if (!engine_restoring_usual(w->en))
@@ -334,8 +332,8 @@ static bool set_up(worker *w, err *e)
     if (!w->server)
         return err_no_memory(e);
     return calls_hooks_add(&w->calls, e) && loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
-           loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) && files_restrict(w, e) &&
-           sandbox_enter(SANDBOX_WORKER, e) && http_server_listen(w->server, FD_LISTEN, e);
+           loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) && confine(w, e) &&
+           http_server_listen(w->server, FD_LISTEN, e);
 }
 
 static void tear_down(worker *w)

@@ -479,6 +479,57 @@ static void request_bodies_stream(void **state)
     end();
 }
 
+/* tool.ebb request_body_max: so much is read, then the stream fails; a byte less is no matter. */
+static void a_request_body_has_a_limit(void **state)
+{
+    hk.component.request_body_bytes_max = 5;
+    for (int longer = 0; longer < 2; longer++) {
+        begin_with((http_request){.method = S("POST"), .has_body = true});
+        uint32_t body = ok_handle("[method]incoming-request.consume", 1);
+        uint32_t in = ok_handle("[method]incoming-body.stream", body);
+        buf_put_str(&x.body, longer ? S("abcdef") : S("abcde"));
+        x.state = BODY_END;
+        hk_call(STREAMS, "[method]input-stream.blocking-read", in, 3, 1000);
+        hk_assert_str(1004, "abc");
+        hk_call(STREAMS, "[method]input-stream.blocking-read", in, 100, 1000);
+        hk_assert_str(1004, "de");
+        hk_call(STREAMS, "[method]input-stream.blocking-read", in, 100, 1000);
+        assert_int_equal(hk_u8(1000), 1);
+        assert_int_equal(hk_u8(1004), longer ? 0 : 1); /* failed, or closed */
+        if (longer) {
+            hk_call(T, "http-error-code", hk_u32(1008), 1000);
+            assert_int_equal(hk_u8(1000), 1);
+            assert_int_equal(hk_u8(1008), HTTP_REQUEST_BODY_SIZE);
+            assert_int_equal(hk_u64(1024), 5);
+        }
+        end();
+    }
+    hk.component.request_body_bytes_max = 0;
+}
+
+/* response_body_max: the write beyond it fails and the response is cut. */
+static void a_response_body_has_a_limit(void **state)
+{
+    hk.component.response_body_bytes_max = 5;
+    begin();
+    uint32_t r = response(new_fields(), 200);
+    uint32_t body = ok_handle("[method]outgoing-response.body", r);
+    uint32_t out = ok_handle("[method]outgoing-body.write", body);
+    set(r);
+    uint64_t moved = guest_moved(hk.g);
+    write_body(out, "12345");
+    assert_true(guest_moved(hk.g) == moved + 5);
+    hk_call(STREAMS, "[method]output-stream.blocking-write-and-flush", out, 2000, hk_put(2000, "6"),
+            1000);
+    assert_int_equal(hk_u8(1000), 1);
+    hk_call(T, "http-error-code", hk_u32(1008), 1000);
+    assert_int_equal(hk_u8(1008), HTTP_RESPONSE_BODY_SIZE);
+    assert_int_equal(x.aborted, 1);
+    assert_str(buf_str(&x.out), "12345");
+    end();
+    hk.component.response_body_bytes_max = 0;
+}
+
 /* The rest of an unread body is dropped for its trailers; an abort is told. */
 static void unread_and_aborted_bodies(void **state)
 {
@@ -690,6 +741,8 @@ int main(void)
         cmocka_unit_test(content_length_holds),
         cmocka_unit_test(request_bodies_stream),
         cmocka_unit_test(unread_and_aborted_bodies),
+        cmocka_unit_test(a_request_body_has_a_limit),
+        cmocka_unit_test(a_response_body_has_a_limit),
         cmocka_unit_test(reading_after_the_answer),
         cmocka_unit_test(trailers_go_out),
         cmocka_unit_test(echo_by_splice),

@@ -31,6 +31,40 @@ static void clocks(void **state)
 }
 
 /* A deadline in the past is ready; one in the future wakes the guest once, in time. */
+/* With a resolution everything changes at its multiples only, and a sleep is never too short. */
+static void coarse_clocks(void **state)
+{
+    const ns step = 5 * NS_PER_MS;
+    hk.component.clock_resolution_ns = step;
+    hk_open();
+    hk_call(CLOCK, "resolution", 0);
+    assert_true(hk_slots[0].u64 == step);
+    ns before = clock_mono();
+    hk_call(CLOCK, "now", 0);
+    ns now = hk_slots[0].u64;
+    assert_true(now % step == 0 && now <= clock_mono() && now + step > before);
+    hk_call("wasi:clocks/wall-clock", "now", 1000);
+    assert_true((hk_u64(1000) * NS_PER_S + hk_u32(1008)) % step == 0);
+    hk_call("wasi:clocks/wall-clock", "resolution", 1000);
+    assert_int_equal(hk_u32(1008), step);
+    /* An instant is due when the coarse clock says so, not when it has passed. */
+    before = clock_mono();
+    hk_call(CLOCK, "subscribe-instant", before - before % step + 1);
+    uint32_t due = hk_slots[0].u32;
+    hk_call("wasi:io/poll", "[method]pollable.ready", due);
+    assert_true(hk_slots[0].u32 == 0 || clock_mono() / step > before / step);
+    before = clock_mono();
+    hk_call(CLOCK, "subscribe-duration", 1);
+    hk_wait("wasi:io/poll", "[method]pollable.block", hk_slots[0].u32);
+    while (hk.wakes == 0)
+        loop_turn(hk.l, 100);
+    assert_int_equal(kit_run(hk.in), ENGINE_DONE);
+    ns after = clock_mono();
+    assert_true(after > before && after / step > before / step);
+    hk_close();
+    hk.component.clock_resolution_ns = 0;
+}
+
 static void pollables_wait(void **state)
 {
     hk_open();
@@ -349,6 +383,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clocks),
+        cmocka_unit_test(coarse_clocks),
         cmocka_unit_test(pollables_wait),
         cmocka_unit_test(dropped_while_waiting),
         cmocka_unit_test(random_is_not_the_same_twice),

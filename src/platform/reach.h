@@ -1,0 +1,9 @@
+/* What a worker still reaches after it stopped being root: its artifacts, its files, the keys of
+ * its outgoing TLS, which may lie in folders that only root may enter. They are opened before, and
+ * their paths replaced by paths through those descriptors. Nothing happens where nobody is root. */
+#pragma once
+
+#include "platform/config.h"
+
+/* Before sandbox_confine. Changes paths in *c, in the arena it was read into. */
+bool reach_open(arena *a, worker_config *c, err *e);
