@@ -27,7 +27,8 @@ def app(scratch, name, wasm, more=""):
 
 def make(scratch, name, wasm, *options, more="", expect=None, **settings):
     server = Ebb(name, app(scratch, name, wasm, more), scratch, *options, **settings)
-    server.said, server.expect = more.replace("\n", "; "), expect
+    server.said = more.replace("\n", "; ").replace(str(ROOT), ".")
+    server.expect = expect
     return server
 
 
@@ -49,8 +50,9 @@ def all_servers(scratch):
 def set_servers(scratch):
     """Each set another value: SQLite writes nothing where the value is the one that is there."""
     script, kv = scratch / "set.lua", 'key_value_stores = ["default"]\n'
-    script.write_text('local n = 0\nfunction request()\n  n = n + 1\n  return wrk.format("GET", '
-                      '"/v2/set?default&k" .. n % 1000 .. "&value" .. n)\nend\n')
+    script.write_text('local n, run = 0, os.time()\nfunction request()\n  n = n + 1\n'
+                      '  return wrk.format("GET", "/v2/set?default&k" .. n % 1000 .. "&value" .. '
+                      'run .. "-" .. n)\nend\n')
     yield make(scratch, "hello, 64", "hello")
     yield make(scratch, "set, 64", "c-keyvalue", more=kv, path="/v2/set?default&k&v",
                script=script, expect=b"ok")
