@@ -37,7 +37,7 @@ def test_all_well(tmp_path):
      "component k", "gone.wasm does not exist", "ebb build -c k"),
     (GOOD.replace(str(guest("c-kitchen")), "gone.wasm"), "component k", "does not exist",
      "build command"),
-    (GOOD.replace(str(guest("c-kitchen")), str(guest("no-variables"))), "component k",
+    (GOOD.replace(str(guest("c-kitchen")), str(guest("c-novariables"))), "component k",
      "wasi:http/incoming-handler", "http trigger"),
     (GOOD.replace(str(guest("c-kitchen")), "text.wasm"), "component k", "text.wasm", None),
     (GOOD.replace('component = "k"', 'component = "k"\nexecutor = { type = "wagi" }'), "manifest",
