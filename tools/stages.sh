@@ -36,7 +36,7 @@ setup_build() {
 setup_test() {
     setup_packages build test guests
     setup_deps
-    setup_venv test
+    setup_carbon
 }
 
 # Configures build folder $1 (further arguments go to meson) and compiles it.
@@ -190,12 +190,15 @@ stage_dist() {
     local name lib
     setup_packages build dist
     setup_deps
+    setup_carbon
     build_dir build
     name=ebb-$(build/ebb --version | grep -o '[0-9][0-9.]*' | head -n 1)-linux-x86_64
     rm -rf build/dist
     mkdir -p "build/dist/$name/bin" "build/dist/$name/lib" "build/dist/$name/examples"
     cp build/ebb "build/dist/$name/bin/ebb"
     cp -r examples/hello "build/dist/$name/examples/"
+    rm -rf "build/dist/$name/examples/hello/.spin"
+    cp -r build/carbon "build/dist/$name/"
     cp README.md LICENSE "build/dist/$name/"
     ldd build/ebb | awk '$3 ~ /^\// {print $3}' |
         grep -v -E '/(libc|libm|libdl|librt|libpthread|libresolv)\.so\.[0-9]+$' |

@@ -303,14 +303,34 @@ bool source_guess(bytes text, source_format *ret, err *e)
     return true;
 }
 
+/* JavaScript's "\xE9", which JSON lacks, becomes "\u00E9". Escapes are skipped in pairs. */
+static bool escapes_convert(bytes js, buf *out)
+{
+    size_t from = 0;
+    for (size_t i = 0; i + 1 < js.n; i++) {
+        if (js.p[i] != '\\')
+            continue;
+        if (js.p[i + 1] == 'x') {
+            buf_put(out, js.p + from, i - from);
+            buf_put_str(out, S("\\u00"));
+            from = i + 2;
+        }
+        i++;
+    }
+    return buf_put(out, js.p + from, js.n - from);
+}
+
 bool source_yearly(bytes table, str zone, double *ret_g_per_kwh, err *e)
 {
     str s = {(const char *)table.p, table.n};
     size_t brace = str_find(s, '{');
     if (brace == s.n)
         return err_set(e, ERR_INVALID, "yearly table: no object");
-    _cleanup_(json_unref) json_t *root =
-        load((bytes){table.p + brace, table.n - brace}, JSON_DISABLE_EOF_CHECK, e);
+    _cleanup_(buf_fini) buf text;
+    buf_init(&text, 2 * (size_t)SOURCE_JSON_BYTES_MAX);
+    if (!escapes_convert((bytes){table.p + brace, table.n - brace}, &text))
+        return err_no_memory(e);
+    _cleanup_(json_unref) json_t *root = load(buf_bytes(&text), JSON_DISABLE_EOF_CHECK, e);
     if (!root)
         return err_wrap(e, "yearly table");
     json_t *data = get(root, "data");

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import PATIENCE_S, ebb, fetch, guest, serving, wait_for, write_app
+from harness import PATIENCE_S, ROOT, ebb, fetch, guest, serving, wait_for, write_app
 
 APP = f"""
 spin_manifest_version = 2
@@ -161,6 +161,23 @@ def test_the_socket_goes_with_the_node(app, tmp_path):
     with serving(app, tmp_path):
         assert (app / ".spin" / "ebb" / "admin.sock").is_socket()
     assert not (app / ".spin" / "ebb" / "admin.sock").exists()
+
+
+@pytest.mark.parametrize("table, zone, low, high", [
+    ("average-intensities.min.js", "SWE", 10, 60),
+    ("average-intensities.min.js", "POL", 400, 900),
+    ("yearly_2025.js", "SE", 10, 60),
+    ("yearly_2025.js", "DE", 200, 500),
+])
+def test_the_yearly_tables_that_set_up_fetches(app, tmp_path, table, zone, low, high):
+    path = ROOT / "build" / "carbon" / table
+    out, _ = ebb("carbon", "now", "--json", "--table", path, "--zone", zone)
+    from_file = json.loads(out)
+    assert low < from_file["g_per_kwh"] < high and from_file["quality"] == "yearly"
+    options = carbon_settings(tmp_path, f'zone = "{zone}"\nyearly_table = "{path}"\n')
+    with serving(app, tmp_path, *options):
+        assert json.loads(ask(app, "/v1/carbon/now"))["g_per_kwh"] == from_file["g_per_kwh"]
+    assert (ROOT / "build" / "carbon" / "LICENSE").exists()
 
 
 def test_mistakes(app, tmp_path):

@@ -272,6 +272,11 @@ static void yearly(void **state)
     maps.n = strlen((const char *)maps.p);
     assert_true(source_yearly(maps, S("AE"), &g, &e));
     assert_near(g, 348, 0);
+    static const char escaped[] = "const data = {\"CI\":{\"zone\":{\"zoneName\":\"C\\xF4te\\\\x\"},"
+                                  "\"carbonIntensity\":{\"value\":410}}}; export default { data };";
+    assert_true(
+        source_yearly((bytes){(const uint8_t *)escaped, sizeof escaped - 1}, S("CI"), &g, &e));
+    assert_near(g, 410, 0);
 }
 
 static void series(void **state)
