@@ -86,7 +86,10 @@ def answers(done):
 def test_a_worker_can_do_none_of_it(place):
     done = probe(place, "worker")
     got = answers(done)
-    assert done.returncode == 0 and set(got) >= set(REFUSED + ALLOWED_WORKER), done
+    assert done.returncode == 0, done
+    # Where no filter stops it, the probe becomes what it starts: the rest is not tried.
+    started = {"run-itself", "run-program"} if SANITIZED else set()
+    assert set(got) >= set(REFUSED + ALLOWED_WORKER) - started, done
     assert got["user"] == (OTHER_USER if place[1] else 65534 if IS_ROOT else os.getuid())
     if SANITIZED:  # their runtimes need what the filters refuse: only the user is changed
         return
