@@ -23,7 +23,7 @@ enum {
     ENGINE_SLOTS_MAX = ABI_FLAT_PARAMS_MAX + 1,
     /* Structs of dead instances kept for the next ones. */
     ENGINE_SPARE_MAX = 256,
-    ENGINE_KEPT_EACH = 4, /* instances that one module keeps */
+    ENGINE_KEPT_EACH = 64, /* instances that one module keeps: as many as waited at once */
     ENGINE_TRAP_TEXT_MAX = 512,
     ENGINE_BACKTRACE_BYTES_MAX = 8192, /* the engine captures 20 frames; names may be long */
 };

@@ -1,4 +1,4 @@
-/* Restoring in place: a hot module keeps a few instances, and after each call everything that the
+/* Restoring in place: a hot module keeps some instances, and after each call everything that the
  * call can have changed is put back to what a new instance has. Ten times cheaper than a new one
  * (README.md), and the same to the guest, byte for byte.
  *

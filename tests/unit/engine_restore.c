@@ -289,16 +289,18 @@ static void only_hot_modules_keep(void **state)
 
 static void idle_ones_go(void **state)
 {
-    engine_instance *in[6];
-    open_as(&checked, counter);
-    for (int i = 0; i < 6; i++)
+    enum { AT_ONCE = 66, EACH = 64 };
+    engine_restoring r = {.check_every = 1, .kept_max = 100};
+    engine_instance *in[AT_ONCE];
+    open_as(&r, counter);
+    for (int i = 0; i < AT_ONCE; i++)
         in[i] = kit_instance(&k, NULL);
-    for (int i = 0; i < 6; i++) /* few each */
-        assert_int_equal(engine_instance_give(in[i], now), i < 4 ? ENGINE_KEPT : ENGINE_FREED);
+    for (int i = 0; i < AT_ONCE; i++)
+        assert_int_equal(engine_instance_give(in[i], now), i < EACH ? ENGINE_KEPT : ENGINE_FREED);
     now += NS_PER_S;
     assert_int_equal(call_given(COUNT, 0, NULL), ENGINE_KEPT);
     now += NS_PER_S;
-    /* three were idle for two seconds, one for one */
+    /* all but one were idle for two seconds, that one for one */
     assert_int_equal(engine_kept_expire(kit_engine, now, 2 * NS_PER_S), now + NS_PER_S);
     assert_int_equal(engine_kept_count(kit_engine), 1);
     now += NS_PER_S;
