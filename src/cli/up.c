@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "loop/listen.h"
 #include "platform/localapp.h"
+#include "platform/node_config.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 #include "platform/supervisor.h"
@@ -351,20 +352,20 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     for (size_t i = 0; i < l.app->warnings.n; i++)
         fprintf(stderr, "ebb: warning: %.*s\n", STR(l.app->warnings.at[i]));
     u.l = &l;
-    l.config.network = network;
-    l.config.instances_max = instances;
-    l.config.stub_imports = options_get(o, "test-stub-imports")->given;
-    if (l.config.stub_imports)
+    node_config node = {.network = network,
+                        .instances_max = instances,
+                        .stub_imports = options_get(o, "test-stub-imports")->given,
+                        .restoring = restoring,
+                        .unmetered = options_get(o, "no-meter")->given,
+                        .no_landlock = options_get(o, "no-landlock")->given || !sandbox_has_files(),
+                        .log_format = log_json ? LOG_JSON : LOG_TEXT};
+    if (node.stub_imports)
         fprintf(stderr, "ebb: warning: imports that ebb does not offer trap when called\n");
-    l.config.restoring = restoring;
-    l.config.unmetered = options_get(o, "no-meter")->given;
-    l.config.no_landlock = options_get(o, "no-landlock")->given || !sandbox_has_files();
-    if (l.config.no_landlock) {
+    if (node.no_landlock) {
         log_msg(LOG_WARN, "no landlock on this kernel (or --no-landlock): what files workers reach "
                           "is left to permissions and seccomp; Linux 5.13 and later have it");
         log_flush();
     }
-    l.config.log_format = log_json ? LOG_JSON : LOG_TEXT;
     _cleanup_(buf_fini) buf config;
     buf_init(&config, 512 * MIB);
     _cleanup_(buf_fini) buf store_settings;
@@ -373,11 +374,11 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     buf_init(&keeper, 64 * MIB);
     _cleanup_fd_ int admin = -1;
     str admin_path = {0};
-    bool ok = up_keeper(a, &l, options_get(o, "admin"), options_get(o, "carbon"), &keeper, &admin,
-                        &admin_path, e) &&
-              listeners_open(o, &u, fds, e) && worker_config_write(&l.config, &config, e) &&
+    bool ok = up_keeper(a, &l, node.log_format, options_get(o, "admin"), options_get(o, "carbon"),
+                        &keeper, &admin, &admin_path, e) &&
+              listeners_open(o, &u, fds, e) && worker_config_write(&node, &l.config, &config, e) &&
               ((!l.config.stores_count && !l.config.databases_count) ||
-               store_config_write(&l.config, &store_settings, e));
+               store_config_write(&l.config, log_json, &store_settings, e));
     if (ok) {
         supervisor_config sc = {.config = buf_str(&config),
                                 .store_config = buf_str(&store_settings),
@@ -447,7 +448,7 @@ int cli_up(int argc, char **argv)
         {"truncate-logs", 0, OPTION_FLAG, NULL, "empty those files first"},
         {"follow", 0, OPTION_REPEAT, "ID", "print only these components' output"},
         {"quiet", 'q', OPTION_FLAG, NULL, "print no component's output", NULL, "sh"},
-        {"test-stub-imports", 0, OPTION_FLAG, NULL, NULL}, /* for tests: see config.h */
+        {"test-stub-imports", 0, OPTION_FLAG, NULL, NULL}, /* for tests: see node_config.h */
         {"log-format", 0, OPTION_VALUE, "FORMAT", "text or json [text]"},
         {"format", 0, OPTION_VALUE, "FORMAT", "of the routes printed when ready: plain or json"},
         {"json", 0, OPTION_FLAG, NULL, "the same as --format json"},

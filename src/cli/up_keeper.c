@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool up_keeper(arena *a, const localapp *l, const option *admin, const option *carbon,
-               buf *ret_config, int *ret_listener, str *ret_path, err *e)
+bool up_keeper(arena *a, const localapp *l, log_format format, const option *admin,
+               const option *carbon, buf *ret_config, int *ret_listener, str *ret_path, err *e)
 {
     const app *served = l->app;
     str state_dir = l->state_dir;
@@ -22,7 +22,7 @@ bool up_keeper(arena *a, const localapp *l, const option *admin, const option *c
     for (size_t i = 0; i < served->components_count; i++)
         names[i] = served->components[i].id;
     gethostname(host, sizeof host - 1);
-    keeper_config k = {.log_format = l->config.log_format,
+    keeper_config k = {.log_format = format,
                        .node = str_from(host),
                        .apps = names,
                        .apps_count = served->components_count,

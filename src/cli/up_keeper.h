@@ -2,11 +2,12 @@
  * the folder `ebb` of the state folder, beside what Spin keeps there. */
 #pragma once
 
+#include "base/log.h"
 #include "cli/options.h"
 #include "platform/localapp.h"
 
 /* admin, carbon: the options of those names. *ret_listener is -1 or the admin socket, the caller's;
  * *ret_path its path, to be unlinked at the end; empty: it has none. A socket that cannot be made
  * by default is a warning only: the app is served without. */
-bool up_keeper(arena *a, const localapp *l, const option *admin, const option *carbon,
-               buf *ret_config, int *ret_listener, str *ret_path, err *e);
+bool up_keeper(arena *a, const localapp *l, log_format format, const option *admin,
+               const option *carbon, buf *ret_config, int *ret_listener, str *ret_path, err *e);

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "platform/served.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,6 +159,7 @@ static call *call_new(calls *cs)
 static void call_recycle(call *c)
 {
     calls *cs = c->all;
+    served_let(c->h->of);
     arena_reset(&c->a);
     if (cs->free_count < CALLS_KEPT_MAX) {
         c->next = cs->free;
@@ -606,6 +608,7 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
         return;
     }
     c->h = h;
+    served_hold(h->of);
     c->x = x;
     c->cold = cold;
     c->begun = exchange_request(x)->begun_mono;

@@ -20,7 +20,7 @@ enum { CALL_ID_BYTES = 16 };
 typedef struct call call;
 
 /* The calls of one worker. */
-typedef struct {
+typedef struct calls {
     engine *en;
     loop *l;
     meter *meter;

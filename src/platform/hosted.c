@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "platform/artifact.h"
+#include "platform/served.h"
 #include "platform/spawn.h"
 
 #include <fcntl.h>
@@ -14,15 +15,13 @@
 
 enum { OUTPUT_LINE_BYTES_MAX = 4096 };
 
-void hosted_init(hosted *h, const app_component *component, const config_component *config,
-                 const worker_config *all, struct store_client *store, size_t row)
+void hosted_init(hosted *h, served *of, size_t index)
 {
+    const app_component *component = &of->config.app->components[index];
     *h = (hosted){.app = component,
-                  .config = config,
-                  .transient_write = all->allow_transient_write,
-                  .all = all,
-                  .store = store,
-                  .row = row,
+                  .config = &of->config.components[index],
+                  .of = of,
+                  .row = index,
                   .log = {-1, -1},
                   .place = {.running_max = component->settings.concurrency_max,
                             .queued_max = component->settings.queue_max}};
@@ -50,7 +49,7 @@ static void outbound_denied(void *user, str scheme, str host, uint16_t port)
 static bool address_blocked(void *user, const uint8_t *address, size_t n)
 {
     const hosted *h = user;
-    return network_is_blocked(&h->all->network, address, n);
+    return network_is_blocked(&h->of->all->node->network, address, n);
 }
 
 /* Is there a component of that name which answers requests? */
@@ -76,20 +75,21 @@ static host_chain chain_target(void *user, str scheme, str host)
         return CHAIN_OUTSIDE;
     if (!outbound_allows(&h->outbound, scheme, host, 0))
         return CHAIN_DENIED;
-    return is_served(h->all->app, id) ? CHAIN_INSIDE : CHAIN_NOWHERE;
+    return is_served(h->of->config.app, id) ? CHAIN_INSIDE : CHAIN_NOWHERE;
 }
 
 static void chain_begin(void *user, http_exchange *x, str host)
 {
     const hosted *h = user;
-    h->chain(h->chain_user, x, outbound_chained_component(host));
+    served_begin_inside(h->of, x, outbound_chained_component(host));
 }
 
 /* On another thread: touches only what never changes. */
 static bool variable_now(const void *user, str name, arena *a, str *ret_value, err *e)
 {
     const hosted *h = user;
-    variable_status s = variable_get(h->all->app, h->app, h->providers, name, a, ret_value, e);
+    variable_status s =
+        variable_get(h->of->config.app, h->app, h->providers, name, a, ret_value, e);
     if (s == VARIABLE_OK)
         return true;
     if (s != VARIABLE_UNDEFINED && e->code == ERR_NOT_FOUND)
@@ -113,27 +113,28 @@ static struct host_store *granted(hosted *h, const str_list *labels)
 
 static bool stores_make(hosted *h, err *e)
 {
+    const app_config *all = &h->of->config;
     const str_list *kv = &h->app->key_value_stores, *sql = &h->app->sqlite_databases;
     struct host_store *stores = granted(h, kv), *databases = granted(h, sql);
     if (!stores || !databases)
         return err_no_memory(e);
     for (size_t i = 0; i < kv->n; i++) {
         stores[i] = (struct host_store){kv->at[i], HOST_STORE_NONE};
-        for (size_t k = 0; k < h->all->stores_count; k++)
-            if (str_eq(h->all->stores[k].label, kv->at[i]))
+        for (size_t k = 0; k < all->stores_count; k++)
+            if (str_eq(all->stores[k].label, kv->at[i]))
                 stores[i].store = (uint32_t)k;
     }
     for (size_t i = 0; i < sql->n; i++) {
         databases[i] = (struct host_store){sql->at[i], HOST_STORE_NONE};
-        for (size_t k = 0; k < h->all->databases_count; k++)
-            if (str_eq(h->all->databases[k].label, sql->at[i]))
+        for (size_t k = 0; k < all->databases_count; k++)
+            if (str_eq(all->databases[k].label, sql->at[i]))
                 databases[i].store = (uint32_t)k;
     }
     h->host.key_value_stores = stores;
     h->host.key_value_stores_count = kv->n;
     h->host.sql_databases = databases;
     h->host.sql_databases_count = sql->n;
-    h->host.store = h->store;
+    h->host.store = h->of->all->store;
     return true;
 }
 
@@ -148,7 +149,7 @@ static bool preopens_make(hosted *h, err *e)
         if (fd < 0)
             return err_set_errno(e, "the component's files (%.*s)", STR(mounts->at[i].value));
         h->preopens[h->host.preopens_count++] =
-            (struct host_preopen){mounts->at[i].key, fd, h->transient_write};
+            (struct host_preopen){mounts->at[i].key, fd, h->of->config.allow_transient_write};
     }
     h->host.preopens = h->preopens;
     return true;
@@ -167,8 +168,8 @@ static bool host_component_make(hosted *h, err *e)
         .outbound_denied = outbound_denied,
         .address_blocked = address_blocked,
         .outbound_user = h,
-        .variable_get = h->all->providers.ask_again ? variable_now : NULL,
-        .chain_target = h->chain ? chain_target : NULL,
+        .variable_get = h->of->config.providers.ask_again ? variable_now : NULL,
+        .chain_target = chain_target,
         .chain_begin = chain_begin,
         .handles_max = c->settings.resources_max ? c->settings.resources_max : HOST_HANDLES_MAX,
         .output_line_bytes_max = OUTPUT_LINE_BYTES_MAX,
@@ -178,7 +179,7 @@ static bool host_component_make(hosted *h, err *e)
     };
     if (!h->host.environment || !h->host.variables)
         return err_no_memory(e);
-    if (!network_tls_of(&h->a, &h->all->network, c->id, &h->host.tls, &h->host.tls_count))
+    if (!network_tls_of(&h->a, &h->of->all->node->network, c->id, &h->host.tls, &h->host.tls_count))
         return err_no_memory(e);
     if (!stores_make(h, e))
         return false;
@@ -192,7 +193,7 @@ static bool bind(hosted *h, err *e)
 {
     const host_missing *missing;
     size_t count;
-    bool stub = h->all->stub_imports;
+    bool stub = h->of->all->node->stub_imports;
     return host_bind(&h->a, &h->plan, &h->binding, stub ? &missing : NULL, &count, e);
 }
 

@@ -6,20 +6,15 @@
 #include "app/outbound.h"
 #include "engine/engine.h"
 #include "host/host.h"
-#include "platform/config.h"
 #include "platform/guestlog.h"
+#include "platform/node_config.h"
 #include "platform/places.h"
 
 typedef struct {
     const app_component *app;
     const config_component *config;
-    bool transient_write;
-    const worker_config *all; /* its stores */
-    /* Answers what the component asks of its own app; may be NULL. */
-    void (*chain)(void *user, http_exchange *x, str component);
-    void *chain_user;
+    struct served *of;            /* the app that it is a part of */
     variable_providers providers; /* where values may change; else none */
-    struct store_client *store;   /* the worker's; NULL: no component asks for a store */
     arena a;                      /* plan, binding, host_component: while loaded */
     plan plan;
     host_binding *binding;
@@ -35,8 +30,8 @@ typedef struct {
     size_t row;        /* of the meter: the component's index in the app */
 } hosted;
 
-void hosted_init(hosted *h, const app_component *component, const config_component *config,
-                 const worker_config *all, struct store_client *store, size_t row);
+/* The index-th component of the app. */
+void hosted_init(hosted *h, struct served *of, size_t index);
 static inline bool hosted_is_loaded(const hosted *h) { return h->module != NULL; }
 /* Reads the plan, binds the imports, maps the code. Everything is undone where it fails. */
 bool hosted_load(hosted *h, engine *en, err *e);

@@ -407,7 +407,7 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     config_component *components = ARENA_ARRAY(a, config_component, l.app->components_count + 1);
     if (!components)
         return err_no_memory(e);
-    l.config = (worker_config){
+    l.config = (app_config){
         .app = l.app, .components = components, .allow_transient_write = o->allow_transient_write};
     if (list.ask_again)
         l.config.providers = list;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "app/variables.h"
-#include "platform/config.h"
+#include "platform/app_config.h"
 #include "platform/localfiles.h"
 
 #include <stdio.h>
@@ -57,7 +57,7 @@ typedef struct {
 
 typedef struct {
     app *app;
-    worker_config config;
+    app_config config;
     str state_dir; /* absolute; empty: nothing is kept, or it cannot be made */
     localfiles files;
 } localapp;

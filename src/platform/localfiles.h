@@ -2,7 +2,7 @@
  * temporary folder, or (direct mounts) the folders themselves. */
 #pragma once
 
-#include "platform/config.h"
+#include "platform/app_config.h"
 
 typedef struct {
     const char *temp_base; /* folder to make the temporary one in; NULL: $TMPDIR or /tmp */

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "platform/config_json.h"
 
 #include <arpa/inet.h>
 #include <stddef.h>
@@ -163,8 +164,6 @@ bool network_read(arena *a, const network_options *o, network_config *ret, err *
 }
 
 /* --- a worker's settings --- */
-
-static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
 static json_t *list_json(const str *at, size_t n)
 {

@@ -37,7 +37,7 @@ typedef struct {
  * runtime configuration that nothing here provides. */
 bool network_read(arena *a, const network_options *o, network_config *ret, err *e);
 
-/* As a part of a worker's settings (config.h). NULL: no memory. */
+/* As a part of a worker's settings (node_config.h). NULL: no memory. */
 json_t *network_json(const network_config *c);
 bool network_from_json(arena *a, const json_t *j, network_config *ret);
 

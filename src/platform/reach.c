@@ -78,25 +78,33 @@ static bool secret_reach(reach *r, str *path, err *e)
     return path->p ? true : err_no_memory(e);
 }
 
-bool reach_open(arena *a, worker_config *c, err *e)
+static bool components_reach(reach *r, app_config *c, err *e)
+{
+    size_t count = c->app ? c->app->components_count : 0;
+    config_component *components = ARENA_ARRAY(r->a, config_component, count);
+    if (!components)
+        return err_no_memory(e);
+    for (size_t i = 0; i < count; i++) {
+        components[i] = c->components[i];
+        if (!folder_reach(r, &components[i].artifact, e) ||
+            !mounts_reach(r, &components[i].mounts, e))
+            return false;
+    }
+    c->components = components;
+    return true;
+}
+
+bool reach_open(arena *a, node_config *n, app_config *c, err *e)
 {
     reach r = {.a = a};
     uid_t uid;
     gid_t gid;
     if (!sandbox_user(&uid, &gid))
         return true;
-    config_component *components = ARENA_ARRAY(a, config_component, c->app->components_count + 1);
-    if (!components)
-        return err_no_memory(e);
-    for (size_t i = 0; i < c->app->components_count; i++) {
-        components[i] = c->components[i];
-        if (!folder_reach(&r, &components[i].artifact, e) ||
-            !mounts_reach(&r, &components[i].mounts, e))
-            return false;
-    }
-    c->components = components;
-    for (size_t i = 0; i < c->network.tls_count; i++) {
-        host_tls *t = &c->network.tls[i].tls;
+    if (!components_reach(&r, c, e))
+        return false;
+    for (size_t i = 0; i < n->network.tls_count; i++) {
+        host_tls *t = &n->network.tls[i].tls;
         if (!secret_reach(&r, &t->roots_file, e) || !secret_reach(&r, &t->certificate_file, e) ||
             !secret_reach(&r, &t->key_file, e))
             return false;

@@ -3,7 +3,7 @@
  * their paths replaced by paths through those descriptors. Nothing happens where nobody is root. */
 #pragma once
 
-#include "platform/config.h"
+#include "platform/node_config.h"
 
-/* Before sandbox_confine. Changes paths in *c, in the arena it was read into. */
-bool reach_open(arena *a, worker_config *c, err *e);
+/* Before sandbox_confine. Changes paths in *n and *c, in the arena they were read into. */
+bool reach_open(arena *a, node_config *n, app_config *c, err *e);

@@ -9,9 +9,9 @@ int role_decode(int argc, char **argv);
 /* fd 3: the frames; fd 4: where the artifact goes; fd 5: messages. argv[1], argv[2]: offset and
  * length of the core module in fd 3. */
 int role_compile(int argc, char **argv);
-/* fd 3: settings (worker_config as JSON); fd 4: listening socket; fd 5: control. */
+/* fd 3: settings (node_config.h); fd 4: listening socket; fd 5: control. */
 int role_worker(int argc, char **argv);
-/* fd 3: control; fd 4: its settings (config.h), empty if nothing is stored. */
+/* fd 3: control; fd 4: its settings (app_config.h), empty if nothing is stored. */
 int role_store(int argc, char **argv);
 
 /* fd 3: where the download goes; fd 4: messages. Arguments: fetch_role.c. */

@@ -270,7 +270,7 @@ static bool scripts_check(const sql_database *d, err *e)
 
 /* --- all of it -------------------------------------------------------------------------------- */
 
-bool state_make(arena *a, const state_options *o, const app *of, worker_config *c, str *ret_dir,
+bool state_make(arena *a, const state_options *o, const app *of, app_config *c, str *ret_dir,
                 err *e)
 {
     maker m = {.a = a, .o = o, .of = of};

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "app/runtime_config.h"
-#include "platform/config.h"
+#include "platform/app_config.h"
 
 #include <stdio.h>
 
@@ -25,5 +25,5 @@ typedef struct {
  * or --key-value ask for it, files are made. A label that nothing provides is an error. *ret_dir
  * is the state folder, made; empty where nothing is kept, or where it can't be made and no store
  * needs it. */
-bool state_make(arena *a, const state_options *o, const app *of, worker_config *c, str *ret_dir,
+bool state_make(arena *a, const state_options *o, const app *of, app_config *c, str *ret_dir,
                 err *e);

@@ -11,7 +11,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/channel.h"
-#include "platform/config.h"
+#include "platform/app_config.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 
@@ -58,7 +58,7 @@ static void on_control_end(void *user)
 static bool config_read(store_process *s, store_config *ret, err *e)
 {
     struct stat st;
-    log_format format = LOG_TEXT;
+    bool json = false;
     *ret = (store_config){0};
     if (fstat(FD_CONFIG, &st) < 0)
         return err_set_errno(e, "settings");
@@ -67,10 +67,10 @@ static bool config_read(store_process *s, store_config *ret, err *e)
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, FD_CONFIG, 0);
     if (p == MAP_FAILED)
         return err_set_errno(e, "settings");
-    bool ok = store_config_read(&s->a, (bytes){p, (size_t)st.st_size}, ret, &format, e);
+    bool ok = store_config_read(&s->a, (bytes){p, (size_t)st.st_size}, ret, &json, e);
     munmap(p, (size_t)st.st_size);
     if (ok)
-        log_init(STDERR_FILENO, format, "store");
+        log_init(STDERR_FILENO, json ? LOG_JSON : LOG_TEXT, "store");
     return ok;
 }
 

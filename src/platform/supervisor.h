@@ -12,7 +12,7 @@ enum { SUPERVISOR_WORKERS_MAX = 64 };
 
 typedef struct {
     str config;           /* worker_config as JSON; borrowed */
-    str store_config;     /* for the store process (config.h); empty: nothing is stored */
+    str store_config;     /* for the store process (app_config.h); empty: nothing is stored */
     str keeper_config;    /* for the keeper (keeper.h) */
     int admin_listener;   /* for the keeper; -1: nobody can ask it; stays the caller's */
     const int *listeners; /* one per worker slot, listening; taken */

@@ -2,7 +2,7 @@
 #include "unit.h"
 
 #include "app/manifest.h"
-#include "platform/config.h"
+#include "platform/node_config.h"
 
 static const char manifest[] =
     "spin_manifest_version = 2\n"
@@ -31,24 +31,22 @@ static void round_trip(void **state)
                        .tls = {.hosts = hosts, .hosts_count = 1, .roots_file = S("/r.pem")}};
     outbound_net net;
     assert_true(outbound_net_parse(S("10.0.0.0/8"), &net));
-    worker_config c = {.app = in,
-                       .network = {.limits = {.head_bytes_max = 9000, .idle_wait = 7 * NS_PER_S},
-                                   .name_servers = S("127.0.0.1:53"),
-                                   .stall = 20,
-                                   .tls = &tls,
-                                   .tls_count = 1,
-                                   .blocks = {.at = &net, .n = 1, .has_private = true}},
-                       .components = &component,
-                       .log_format = LOG_JSON,
-                       .log_dir = S("/tmp/logs"),
-                       .instances_max = 7},
-                  got;
+    app_config c = {.app = in, .components = &component, .log_dir = S("/tmp/logs")}, got;
+    node_config n = {.network = {.limits = {.head_bytes_max = 9000, .idle_wait = 7 * NS_PER_S},
+                                 .name_servers = S("127.0.0.1:53"),
+                                 .stall = 20,
+                                 .tls = &tls,
+                                 .tls_count = 1,
+                                 .blocks = {.at = &net, .n = 1, .has_private = true}},
+                     .log_format = LOG_JSON,
+                     .instances_max = 7},
+                node;
     buf out;
     buf_init(&out, 1 << 20);
-    assert_true(worker_config_write(&c, &out, &e));
-    assert_true(worker_config_read(&a, buf_bytes(&out), &got, &e));
-    assert_int_equal(got.log_format, LOG_JSON);
-    assert_int_equal(got.instances_max, 7);
+    assert_true(worker_config_write(&n, &c, &out, &e));
+    assert_true(worker_config_read(&a, buf_bytes(&out), &node, &got, &e));
+    assert_int_equal(node.log_format, LOG_JSON);
+    assert_int_equal(node.instances_max, 7);
     assert_false(got.allow_transient_write);
     assert_int_equal(got.app->components_count, 1);
     assert_str(got.app->components[0].id, "one");
@@ -61,22 +59,27 @@ static void round_trip(void **state)
     assert_str(got.log_dir, "/tmp/logs");
     assert_true(str_eq(got.components[0].variables.at[0].value, pairs[0].value));
     assert_str(got.components[0].outbound.at[0], "https://example.com");
-    assert_int_equal(got.network.limits.head_bytes_max, 9000);
-    assert_int_equal(got.network.limits.idle_wait, 7 * NS_PER_S);
-    assert_int_equal(got.network.limits.headers_max, 0);
-    assert_str(got.network.name_servers, "127.0.0.1:53");
-    assert_int_equal(got.network.stall, 20);
+    assert_int_equal(node.network.limits.head_bytes_max, 9000);
+    assert_int_equal(node.network.limits.idle_wait, 7 * NS_PER_S);
+    assert_int_equal(node.network.limits.headers_max, 0);
+    assert_str(node.network.name_servers, "127.0.0.1:53");
+    assert_int_equal(node.network.stall, 20);
     const host_tls *mine;
     size_t mine_count;
-    assert_true(network_tls_of(&a, &got.network, S("one"), &mine, &mine_count));
+    assert_true(network_tls_of(&a, &node.network, S("one"), &mine, &mine_count));
     assert_int_equal(mine_count, 1);
     assert_str(mine[0].roots_file, "/r.pem");
-    assert_true(network_tls_of(&a, &got.network, S("two"), &mine, &mine_count) && !mine_count);
+    assert_true(network_tls_of(&a, &node.network, S("two"), &mine, &mine_count) && !mine_count);
     const uint8_t blocked[] = {10, 1, 2, 3}, open[] = {8, 8, 8, 8}, local[] = {127, 0, 0, 1};
-    assert_true(network_is_blocked(&got.network, blocked, 4));
-    assert_false(network_is_blocked(&got.network, open, 4));
-    assert_true(network_is_blocked(&got.network, local, 4));
-    assert_false(worker_config_read(&a, (bytes){(const uint8_t *)"{", 1}, &got, &e));
+    assert_true(network_is_blocked(&node.network, blocked, 4));
+    assert_false(network_is_blocked(&node.network, open, 4));
+    assert_true(network_is_blocked(&node.network, local, 4));
+    assert_false(worker_config_read(&a, (bytes){(const uint8_t *)"{", 1}, &node, &got, &e));
+    buf_clear(&out);
+    assert_true(worker_config_write(&n, NULL, &out, &e));
+    assert_true(worker_config_read(&a, buf_bytes(&out), &node, &got, &e));
+    assert_null(got.app);
+    assert_int_equal(node.instances_max, 7);
     buf_fini(&out);
     arena_fini(&a);
 }

@@ -1,0 +1,24 @@
+/* What a worker is told when it starts: settings of the node, and under `ebb up` its one app. As
+ * JSON in an anonymous file. */
+#pragma once
+
+#include "base/log.h"
+#include "platform/app_config.h"
+#include "platform/network.h"
+
+typedef struct {
+    log_format log_format;
+    bool unmetered; /* what calls use is told to nobody */
+    /* For tests alone: a component whose imports the host does not offer is loaded all the same,
+     * and traps when it calls one. */
+    bool stub_imports;
+    bool no_landlock; /* do without, as on a kernel that has none */
+    uint32_t instances_max;
+    str restoring; /* engine_restoring_parse; empty: as usual */
+    network_config network;
+} node_config;
+
+/* known NULL: none is known from the start. */
+bool worker_config_write(const node_config *n, const app_config *known, buf *out, err *e);
+/* Everything is in the arena. *ret_app is zero where there is none. */
+bool worker_config_read(arena *a, bytes json, node_config *ret, app_config *ret_app, err *e);

@@ -1,0 +1,44 @@
+/* An app as a worker holds it: its settings, routes and components. Requests come in here, from
+ * outside or from the app's own components, and become calls.
+ *
+ * Invariants
+ * - Whoever may use it later holds it (a call from its beginning to its line in the log); it goes
+ *   when nobody does and its list has let go of it.
+ * - Everything of it but loaded components is in one arena. */
+#pragma once
+
+#include "app/route.h"
+#include "platform/hosted.h"
+
+typedef struct served served;
+struct calls;
+
+/* What all apps of a worker share. */
+typedef struct serving {
+    const node_config *node;
+    struct calls *calls;
+    struct store_client *store; /* NULL: no app asks for a store */
+} serving;
+
+struct served {
+    const serving *all;
+    arena a;
+    app_config config;
+    route_table *routes;
+    hosted *hosted; /* parallel to config.app->components */
+    str info;       /* body of /.well-known/spin/info */
+    uint32_t holders;
+    bool hinted; /* root_hint was given */
+};
+
+/* Takes the arena, in which *c is; one holder: the caller. */
+bool served_new_take(const serving *all, arena *a, const app_config *c, served **ret, err *e);
+void served_hold(served *s);
+/* NULL is allowed. The last one frees it; no component of it may be running then. */
+void served_let(served *s);
+
+/* Answers a request from outside. */
+void served_begin(served *s, http_exchange *x);
+/* Answers a request of a component to its own app: the component `id`, whatever its route, or
+ * (without p) as if the request had come from outside. */
+void served_begin_inside(served *s, http_exchange *x, str id);
