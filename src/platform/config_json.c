@@ -1,4 +1,6 @@
-/* See config_json.h. Texts may hold any bytes that are UTF-8, NUL included: variables do. */
+/* See config_json.h. Building takes no error: what there was no memory for is NULL, which jansson's
+ * setters refuse, and the whole is checked when it is put. Texts may hold any bytes that are UTF-8,
+ * NUL included: variables do. */
 #include "platform/config_json.h"
 
 json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
