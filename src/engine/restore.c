@@ -516,10 +516,15 @@ engine_given engine_instance_give(engine_instance *in, ns now)
         return could && m->difference[0] ? ENGINE_DIFFERS : ENGINE_FREED;
     }
     instance_reset(in);
-    if (every && m->restored++ % every == 0 && !check(in)) {
-        instance_delete(in);
-        kept_free_all(m);
-        return ENGINE_DIFFERS;
+    if (every && m->restored++ % every == 0) {
+        bool same = check(in);
+        if (!same || every > 1) { /* it read all pages, which every later scan would walk over */
+            instance_delete(in);
+            if (same)
+                return ENGINE_FREED;
+            kept_free_all(m);
+            return ENGINE_DIFFERS;
+        }
     }
     in->kept = true;
     in->kept_at = now;

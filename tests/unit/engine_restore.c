@@ -163,9 +163,11 @@ static void the_check_is_sampled(void **state)
 {
     engine_restoring r = {.check_every = 5, .kept_max = 10, .skip = ENGINE_SKIP_MEMORY};
     open_as(&r, counter);
-    /* the first call is never hot, the restore after it is the first of five */
+    /* the first call is never hot, the restore after it is the first of five: it is compared, which
+     * reads all its pages, and so it is not kept */
     assert_int_equal(call_given(INDIRECT, 0, NULL), ENGINE_FREED);
-    assert_int_equal(call_given(INDIRECT, 0, NULL), ENGINE_KEPT);
+    assert_int_equal(call_given(INDIRECT, 0, NULL), ENGINE_FREED);
+    assert_int_equal(engine_kept_count(kit_engine), 0);
     for (int i = 0; i < 4; i++)
         assert_int_equal(call_given(COUNT, 0, NULL), ENGINE_KEPT);
     assert_int_equal(call_given(COUNT, 0, NULL), ENGINE_DIFFERS);
