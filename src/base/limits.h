@@ -71,6 +71,9 @@
 #define STORE_GROUP_MAX           1024       /* requests that share one commit */
 #define STORE_OPEN_MAX            256        /* stores that one instance has open; Spin's */
 #define STORE_IDLE_NS             (10 * UINT64_C(1000000000)) /* then an unused file is closed */
+#define STORE_LEASE_NS            (3 * UINT64_C(1000000000))  /* a worker reads without asking */
+#define STORE_LEASE_KEPT_NS       (2 * UINT64_C(1000000000))  /* with it, less than STORE_IDLE_NS */
+#define STORE_READ_BYTES_MAX      (64 * KIB) /* of a value that a worker reads itself */
 #define STORE_ABSENT_NS           (10 * UINT64_C(1000000000)) /* wait for a new store process */
 #define STORE_SQL_TEXT_BYTES_MAX  (1 << 20)                   /* of a statement; SQLite's default */
 #define STORE_SQL_VALUE_BYTES_MAX (128 << 20)  /* of a text or blob in SQL; as a whole result */

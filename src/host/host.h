@@ -120,6 +120,7 @@ typedef struct {
     const struct host_store {
         str label;
         uint32_t store;
+        struct kv_view *view; /* what is read without asking (store/kv_view.h); NULL: nothing */
     } *key_value_stores;
     size_t key_value_stores_count;
     /* SQL databases, in the same way. */

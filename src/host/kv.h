@@ -2,6 +2,7 @@
 #pragma once
 
 #include "host/ask.h"
+#include "store/kv_view.h"
 
 /* An open store or bucket. */
 typedef struct {
@@ -25,6 +26,15 @@ typedef struct {
 
 /* result<_, error(text)> */
 host_status kv_return_failure(host_call *c, place r, uint32_t other, str text);
+/* What a key has. */
+typedef struct {
+    bool has_value;
+    bytes value;
+    str failure; /* p not NULL: why it could not be looked up */
+} kv_found;
+/* KV_GET or KV_EXISTS of the key in slots 1, 2: read from the file where the store process lets
+ * this worker, else asked for. HOST_DONE: *ret is set and lives until ask_over. */
+host_status kv_find(host_call *c, kv_self self, store_kind kind, kv_found *ret);
 /* One key in slots 1, 2; with KV_SET the value in 3, 4. Waits for the answer. */
 host_status kv_ask_key(host_call *c, kv_self self, store_kind kind, ask_answer *ret);
 host_status kv_function_get(host_call *c, kv_self self);    /* -> option<list<u8>> */

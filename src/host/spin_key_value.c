@@ -171,21 +171,20 @@ static bool v1_self(host_call *c, kv_self *ret, host_status *ret_status)
 static host_status v1_get(host_call *c)
 {
     kv_self self;
-    ask_answer a;
-    store_item i;
+    kv_found f;
     place r;
     host_status s;
-    if (!v1_self(c, &self, &s) || (s = kv_ask_key(c, self, KV_GET, &a)) != HOST_DONE)
+    if (!v1_self(c, &self, &s) || (s = kv_find(c, self, KV_GET, &f)) != HOST_DONE)
         return s;
     if (!result_place(c, &r))
         return ask_over(c, HOST_TRAP);
-    if (!a.m || !store_message_next(a.m, &i))
-        return kv_return_failure(c, r, V1_IO, a.failure);
-    if (!i.has_value) {
+    if (f.failure.p)
+        return kv_return_failure(c, r, V1_IO, f.failure);
+    if (!f.has_value) {
         put_case(c, put_case(c, r, 1), V1_NO_SUCH_KEY);
         return ask_over(c, HOST_DONE);
     }
-    return ask_over(c, put_bytes(c, put_case(c, r, 0), i.value) ? HOST_DONE : HOST_TRAP);
+    return ask_over(c, put_bytes(c, put_case(c, r, 0), f.value) ? HOST_DONE : HOST_TRAP);
 }
 
 static host_status v1_set(host_call *c)

@@ -179,6 +179,11 @@ bool channel_send(channel *c, bytes message, int fd, err *e)
     return true;
 }
 
+bool channel_try_send(channel *c, bytes message, int fd)
+{
+    return !c->first && message_send(c->fd, message.p, message.n, fd) == 1;
+}
+
 void channel_close(channel *c)
 {
     if (!c)

@@ -27,5 +27,7 @@ bool channel_open_take(loop *l, int fd, const channel_callbacks *callbacks, void
 /* Copies message (1 to CHANNEL_MESSAGE_BYTES_MAX bytes). fd -1: none; otherwise it is sent and
  * stays the caller's. */
 bool channel_send(channel *c, bytes message, int fd, err *e);
+/* channel_send that keeps no copy, of fd neither: false where the socket is full, or gone. */
+bool channel_try_send(channel *c, bytes message, int fd);
 /* NULL is allowed. What is still queued is tried once more, then dropped. */
 void channel_close(channel *c);

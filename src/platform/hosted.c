@@ -9,6 +9,7 @@
 #include "platform/artifact.h"
 #include "platform/served.h"
 #include "platform/spawn.h"
+#include "store/kv_view.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -119,13 +120,17 @@ static bool stores_make(hosted *h, err *e)
     if (!stores || !databases)
         return err_no_memory(e);
     for (size_t i = 0; i < kv->n; i++) {
-        stores[i] = (struct host_store){kv->at[i], HOST_STORE_NONE};
+        stores[i] = (struct host_store){kv->at[i], HOST_STORE_NONE, NULL};
         for (size_t k = 0; k < all->stores_count; k++)
-            if (str_eq(all->stores[k].label, kv->at[i]))
+            if (str_eq(all->stores[k].label, kv->at[i])) {
                 stores[i].store = (uint32_t)k;
+                if (h->of->all->store && all->stores[k].path.n)
+                    stores[i].view =
+                        kv_view_take(h->of->all->store, (uint16_t)k, all->stores[k].path);
+            }
     }
     for (size_t i = 0; i < sql->n; i++) {
-        databases[i] = (struct host_store){sql->at[i], HOST_STORE_NONE};
+        databases[i] = (struct host_store){sql->at[i], HOST_STORE_NONE, NULL};
         for (size_t k = 0; k < all->databases_count; k++)
             if (str_eq(all->databases[k].label, sql->at[i]))
                 databases[i].store = (uint32_t)k;
@@ -241,5 +246,8 @@ void hosted_unload(hosted *h)
         fd_close(&h->preopens[i].dir_fd);
     h->preopens = NULL;
     h->host.preopens_count = 0;
+    for (size_t i = 0; i < h->host.key_value_stores_count; i++)
+        kv_view_give(h->host.key_value_stores[i].view);
+    h->host.key_value_stores_count = 0;
     arena_fini(&h->a);
 }

@@ -26,6 +26,8 @@ struct store_call {
     store_message answer;
     uint8_t *map; /* NULL, or a long answer */
     size_t map_bytes;
+    bool lends; /* a descriptor of the answer is the caller's, not where its items are */
+    int fd;
     ns sent_at;
     void (*on_done)(void *user);
     void *user;
@@ -43,6 +45,7 @@ struct store_client {
     place places[STORE_IN_FLIGHT_MAX];
     uint32_t free_list[STORE_IN_FLIGHT_MAX], free_count;
     store_call *first, **last;
+    struct kv_view *views;
 };
 
 bool store_client_new(loop *l, store_client **ret, err *e)
@@ -57,6 +60,10 @@ bool store_client_new(loop *l, store_client **ret, err *e)
     *ret = c;
     return true;
 }
+
+loop *store_client_loop(const store_client *c) { return c->l; }
+
+struct kv_view **store_client_views(store_client *c) { return &c->views; }
 
 bool store_client_connected(const store_client *c) { return c->ch != NULL; }
 
@@ -184,7 +191,9 @@ static void on_message(void *user, bytes message, int fd)
         k->answer = m;
         bool ok = true;
         buf_clear(&k->message);
-        if (fd >= 0) {
+        if (fd >= 0 && k->lends) {
+            k->fd = fd;
+        } else if (fd >= 0) {
             ok = answer_map(k, fd);
         } else if ((ok = buf_put(&k->message, message.p, message.n))) {
             k->answer.items =
@@ -234,6 +243,8 @@ store_call *store_call_new(store_client *c, store_kind kind, uint16_t store)
     if (!k)
         return NULL;
     k->c = c;
+    k->lends = kind == KV_LEND;
+    k->fd = -1;
     buf_init(&k->message, STORE_MESSAGE_BYTES_MAX);
     store_message_begin(&k->message, 0, kind, store);
     return k;
@@ -278,6 +289,13 @@ store_message *store_call_answer(store_call *k)
     return &k->answer;
 }
 
+int store_call_fd_take(store_call *k)
+{
+    int fd = k->fd;
+    k->fd = -1;
+    return fd;
+}
+
 void store_call_free(store_call *k)
 {
     if (!k)
@@ -295,5 +313,7 @@ void store_call_free(store_call *k)
     buf_fini(&k->message);
     if (k->map)
         munmap(k->map, k->map_bytes);
+    if (k->fd >= 0)
+        close(k->fd);
     free(k);
 }

@@ -22,6 +22,9 @@ bool store_client_new(loop *l, store_client **ret, err *e);
 void store_client_free(store_client *c);
 /* A channel to the store process; takes fd. Replaces the one there was. */
 void store_client_connect_take(store_client *c, int fd);
+struct loop *store_client_loop(const store_client *c);
+/* The list of its views (kv_view.h), which own themselves. */
+struct kv_view **store_client_views(store_client *c);
 bool store_client_connected(const store_client *c);
 
 /* NULL: no memory. */
@@ -34,6 +37,8 @@ bool store_call_is_done(const store_call *k);
 ns store_call_sent_at(const store_call *k);
 /* The answer, to be read with store_message_next; borrowed from the call. It must be done. */
 store_message *store_call_answer(store_call *k);
+/* Of a KV_LEND that is done: the descriptor, now the caller's; -1: there is none. */
+int store_call_fd_take(store_call *k);
 /* Gives the request up, wherever it is. NULL is allowed. */
 void store_call_free(store_call *k);
 /* Lets a request that was made but not sent be carried out without anybody waiting for it; takes

@@ -11,11 +11,15 @@
 
 #include "base/limits.h"
 #include "base/must.h"
+#include "store/kv_reader.h"
 #include "store/sql_memory.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { BUSY_MS = 2000, CACHE_KIB = 2048, SQLITE_LENGTH_MAX = 140 << 20 };
 
@@ -33,6 +37,7 @@ struct kv_file {
     sqlite3 *db;
     char *path; /* NULL: in memory */
     sqlite3_stmt *at[STATEMENTS];
+    int lent[KV_PARTS]; /* -1: not yet */
 };
 
 static const char *what_to_do(int code)
@@ -103,6 +108,7 @@ bool kv_file_open(const char *path, kv_file **ret, err *e)
     kv_file *f = sql_memory_init(e) ? calloc(1, sizeof *f) : NULL;
     if (!f)
         return err_no_memory(e);
+    memset(f->lent, -1, sizeof f->lent);
     if (path && !(f->path = strdup(path))) {
         free(f);
         return err_no_memory(e);
@@ -127,6 +133,9 @@ void kv_file_close(kv_file *f)
     for (int i = 0; i < STATEMENTS; i++)
         sqlite3_finalize(f->at[i]);
     sqlite3_close(f->db);
+    for (int i = 0; i < KV_PARTS; i++)
+        if (f->lent[i] >= 0)
+            close(f->lent[i]);
     free(f->path);
     free(f);
 }
@@ -137,6 +146,18 @@ bool kv_file_moved(kv_file *f)
     return f->path &&
            sqlite3_file_control(f->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
            moved;
+}
+
+int kv_file_lend(kv_file *f, unsigned part)
+{
+    static const char *const ends[KV_PARTS] = {"", "-wal", "-shm"};
+    char name[PATH_MAX];
+    if (part >= KV_PARTS || !f->path || kv_file_moved(f))
+        return -1;
+    if (f->lent[part] < 0 &&
+        snprintf(name, sizeof name, "%s%s", f->path, ends[part]) < (int)sizeof name)
+        f->lent[part] = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return f->lent[part];
 }
 
 bool kv_file_begin(kv_file *f, err *e) { return run(f, "BEGIN", e); }

@@ -23,6 +23,11 @@ void kv_file_close(kv_file *f);
 /* The file was renamed or deleted under us: close it and open the path again. */
 bool kv_file_moved(kv_file *f);
 
+/* A descriptor of the file, its log or its index (kv_reader.h), for reading; borrowed. Closing one
+ * takes away all locks that this process has on its file (POSIX), so they stay open as long as the
+ * file, and are sent without a copy. -1: there is none. */
+int kv_file_lend(kv_file *f, unsigned part);
+
 bool kv_file_begin(kv_file *f, err *e);
 /* False: as after kv_file_rollback. */
 bool kv_file_commit(kv_file *f, err *e);

@@ -24,6 +24,8 @@ typedef enum {
     KV_KEYS,      /* no items; answer: every key of the store */
     KV_INCREMENT, /* one key, value: s64 delta; answer: one item, s64 the new value */
     KV_SWAP,      /* (key, new value), ("", value it must have now or none) */
+    KV_LEND,      /* one item ("", u8 part: kv_reader.h); answer: no items, a descriptor of that
+                     part, for reading, and for `store` a number of this opening of the file */
     /* `store` is the number of a database. The first item is (statement, sql_ask); the others are
      * the parameters, each (its kind's letter, value). Answer: see sql_result. */
     SQL_EXECUTE,

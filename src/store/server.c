@@ -28,7 +28,8 @@ struct file {
     kv_file *open;
     pending *first, **last;
     ns used;
-    bool failing; /* its last group failed: said once in the log */
+    uint16_t opening; /* numbers how often it was opened */
+    bool failing;     /* its last group failed: said once in the log */
 };
 
 struct store_connection {
@@ -72,6 +73,7 @@ static bool file_ready(store_server *s, file *f, err *e)
         file_close(f);
     if (f->open)
         return true;
+    f->opening++;
     bool ok = kv_file_open(f->path.n ? f->path.p : NULL, &f->open, e);
     for (size_t i = 0; ok && !f->path.n && i < s->stores_count; i++)
         if (s->stores[i].f == f)
@@ -311,6 +313,30 @@ static void on_end(void *user)
         s->on_fewer(s->user);
 }
 
+/* A worker wants to read by itself (kv_view.h). Where that can't be, it goes on asking. */
+static void lend(const store_server *s, connection *c, const store_message *m)
+{
+    const file *f = s->stores[m->store].f;
+    store_message items = *m;
+    store_item i;
+    buf b;
+    bool named = store_message_next(&items, &i) && i.value.n == 1;
+    int fd = named && f->open ? kv_file_lend(f->open, i.value.p[0]) : -1;
+    buf_init(&b, STORE_MESSAGE_BYTES_MAX);
+    store_message_begin(&b, m->id, fd >= 0 ? STORE_OK : STORE_FAILED, f->opening);
+    if (!b.failed)
+        store_message_end(&b);
+    if (!b.failed && !channel_try_send(c->c, buf_bytes(&b), fd) && fd >= 0) {
+        buf_clear(&b);
+        store_message_begin(&b, m->id, STORE_FAILED, f->opening);
+        store_message_end(&b);
+        fd = -1;
+    }
+    if (!b.failed && fd < 0)
+        channel_send(c->c, buf_bytes(&b), -1, NULL);
+    buf_fini(&b);
+}
+
 /* A worker that breaks the protocol is broken: its connection goes, and with it its requests. */
 static void on_message(void *user, bytes message, int fd)
 {
@@ -319,9 +345,13 @@ static void on_message(void *user, bytes message, int fd)
     store_message m;
     err e;
     pending *p = NULL;
-    if (!store_message_read(message, fd >= 0, &m, &e) || m.kind >= STORE_REQUESTS_END ||
-        (m.kind < SQL_EXECUTE && m.store >= s->stores_count) ||
-        !(p = malloc(sizeof *p + message.n))) {
+    bool good = store_message_read(message, fd >= 0, &m, &e) && m.kind < STORE_REQUESTS_END &&
+                (m.kind >= SQL_EXECUTE || m.store < s->stores_count);
+    if (good && m.kind == KV_LEND && fd < 0) {
+        lend(s, c, &m);
+        return;
+    }
+    if (!good || m.kind == KV_LEND || !(p = malloc(sizeof *p + message.n))) {
         log_msg(LOG_ERROR, "a worker's connection to the store is closed: it sent what is no "
                            "request, or memory is short");
         if (fd >= 0)

@@ -1,0 +1,286 @@
+/* A worker's read-only view of a key-value file; the store's server is another process, as ever. */
+#include "unit.h"
+
+#include "base/limits.h"
+#include "loop/channel.h"
+#include "store/kv_view.h"
+#include "store/server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/ebb-view-XXXXXX";
+static char path[64], wal[72];
+static loop *l;
+static store_client *client;
+static kv_view *view;
+static pid_t store, next;
+static int next_fd;
+static int done;
+static err e;
+
+static const str label = {"default", 7};
+
+/* A store process: ends when its only connection does. */
+static void store_run(int fd)
+{
+    loop *own;
+    store_server *s;
+    kv_store stores[] = {{label, str_from(path)}, {S("memory"), {0}}};
+    if (!loop_new(&own, &e) ||
+        !store_server_new(own, &(store_config){.stores = stores, .stores_count = 2}, &s, &e) ||
+        !store_server_add_take(s, fd, &e))
+        _exit(1);
+    while (store_server_connections(s))
+        loop_turn(own, 1000);
+    store_server_free(s);
+    loop_free(own);
+    _exit(0);
+}
+
+/* Forked before this process opens any file: a child would inherit what SQLite has open. */
+static pid_t store_fork(int *ret_fd)
+{
+    int fds[2];
+    assert_true(channel_pair(fds, &e));
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close(fds[1]);
+        store_run(fds[0]);
+    }
+    close(fds[0]);
+    *ret_fd = fds[1];
+    return pid;
+}
+
+static int open_all(void **state)
+{
+    strcpy(dir + sizeof dir - 7, "XXXXXX");
+    if (!mkdtemp(dir) || !loop_new(&l, &e) || !store_client_new(l, &client, &e))
+        return -1;
+    snprintf(path, sizeof path, "%s/kv.db", dir);
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    int fd;
+    next = store_fork(&next_fd);
+    store = store_fork(&fd);
+    store_client_connect_take(client, fd);
+    view = kv_view_take(client, 0, str_from(path));
+    return view ? 0 : -1;
+}
+
+static int close_all(void **state)
+{
+    int status;
+    kv_view_give(view);
+    store_client_free(client);
+    loop_free(l);
+    if (next_fd >= 0)
+        close(next_fd);
+    waitpid(next, &status, 0);
+    if (store)
+        waitpid(store, &status, 0);
+    bool folded = access(wal, F_OK) < 0;
+    unlink(path);
+    return rmdir(dir) || status || !folded;
+}
+
+static void on_done(void *user) { done++; }
+
+/* Asks the store process; the answer's first item goes to *ret. */
+static store_call *ask(store_kind kind, const char *key, const bytes *value, store_item *ret)
+{
+    store_call *k = store_call_new(client, kind, 0);
+    store_call_item(k, str_from(key), value);
+    done = 0;
+    assert_true(store_call_send(k, on_done, NULL, &e));
+    while (!done)
+        loop_turn(l, 1000);
+    store_message *m = store_call_answer(k);
+    assert_int_equal(m->kind, STORE_OK);
+    if (ret)
+        assert_true(store_message_next(m, ret));
+    return k;
+}
+
+static void set(const char *key, const char *value)
+{
+    bytes v = {(const uint8_t *)value, strlen(value)};
+    store_call_free(ask(KV_SET, key, &v, NULL));
+}
+
+/* A get through the store process, which tells the view. */
+static void get_asked(const char *key)
+{
+    store_item i;
+    store_call_free(ask(KV_GET, key, NULL, &i));
+    kv_view_answered(view);
+}
+
+static kv_read look(const char *key, bytes *ret)
+{
+    return kv_view_get(view, label, str_from(key), ret);
+}
+
+/* Two gets make it hot; then descriptors come. */
+static void make_hot(void)
+{
+    bytes v;
+    get_asked("k");
+    get_asked("k");
+    kv_read r;
+    for (int i = 0; (r = look("k", &v)) == KV_READ_ASK && i < 1000; i++)
+        loop_turn(l, 10);
+    assert_int_not_equal(r, KV_READ_ASK);
+    kv_view_done(view);
+}
+
+static void assert_seen(const char *key, const char *want)
+{
+    bytes v;
+    assert_int_equal(look(key, &v), KV_READ_VALUE);
+    assert_int_equal(v.n, strlen(want));
+    assert_memory_equal(v.p, want, v.n);
+    kv_view_done(view);
+}
+
+static void test_cold_files_are_asked_for(void **state)
+{
+    bytes v;
+    set("k", "one");
+    assert_int_equal(look("k", &v), KV_READ_ASK);
+    get_asked("k");
+    loop_turn(l, 0);
+    assert_int_equal(look("k", &v), KV_READ_ASK);
+}
+
+static void test_reads_what_was_answered(void **state)
+{
+    char value[16];
+    bytes v;
+    set("k", "one");
+    make_hot();
+    assert_seen("k", "one");
+    assert_int_equal(look("other", &v), KV_READ_NONE);
+    kv_view_done(view);
+    for (int i = 0; i < 500; i++) { /* in one turn and over several, and over checkpoints */
+        snprintf(value, sizeof value, "%d", i);
+        set("k", value);
+        assert_seen("k", value);
+        assert_seen("k", value);
+    }
+    store_call_free(ask(KV_DELETE, "k", NULL, NULL));
+    assert_int_equal(look("k", &v), KV_READ_NONE);
+    kv_view_done(view);
+    set("k", "");
+    assert_seen("k", "");
+}
+
+/* A commit that happens in the middle of a turn is seen by the next read of that turn. */
+static void test_commit_within_a_turn(void **state)
+{
+    bytes two = {(const uint8_t *)"two", 3}, v;
+    set("k", "one");
+    make_hot();
+    kill(store, SIGSTOP);
+    store_call *k = store_call_new(client, KV_SET, 0);
+    store_call_item(k, S("k"), &two);
+    assert_true(store_call_send(k, on_done, NULL, &e));
+    loop_turn(l, 0);
+    assert_seen("k", "one");
+    kill(store, SIGCONT);
+    ns give_up = clock_mono() + 20 * NS_PER_S;
+    bool new = false;
+    while (!new && clock_mono() < give_up) {
+        assert_int_equal(look("k", &v), KV_READ_VALUE);
+        new = memcmp(v.p, two.p, two.n) == 0;
+        kv_view_done(view);
+    }
+    assert_seen("k", "two");
+    store_call_free(k);
+}
+
+/* The log grows and is written back under a reader that never rests for long. */
+static void test_reads_over_checkpoints(void **state)
+{
+    static uint8_t big[40 << 10];
+    bytes v = {big, sizeof big}, got;
+    set("k", "one");
+    make_hot();
+    for (int i = 0; i < 400; i++) {
+        memset(big, i, sizeof big);
+        store_call_free(ask(KV_SET, "big", &v, NULL));
+        assert_int_equal(look("big", &got), KV_READ_VALUE);
+        assert_int_equal(got.n, sizeof big);
+        assert_memory_equal(got.p, big, sizeof big);
+        kv_view_done(view);
+    }
+}
+
+static void test_long_values_are_asked_for(void **state)
+{
+    static uint8_t big[STORE_READ_BYTES_MAX + 1];
+    bytes v = {big, sizeof big};
+    make_hot();
+    store_call_free(ask(KV_SET, "long", &v, NULL));
+    assert_int_equal(look("long", &v), KV_READ_ASK);
+    set("k", "one");
+    assert_seen("k", "one");
+}
+
+/* Whoever deletes the file is seen; the store process makes a new one, which is read then. */
+static void test_deleted_file(void **state)
+{
+    bytes v;
+    set("k", "one");
+    make_hot();
+    unlink(path);
+    loop_turn(l, 0);
+    assert_int_equal(look("k", &v), KV_READ_ASK);
+    set("k", "two");
+    make_hot();
+    assert_seen("k", "two");
+}
+
+/* Reads go on while there is no store process; the next one's commits are seen. */
+static void test_store_process_dies(void **state)
+{
+    set("k", "one");
+    make_hot();
+    kill(store, SIGKILL);
+    waitpid(store, NULL, 0);
+    store = 0;
+    while (store_client_connected(client))
+        loop_turn(l, 1000);
+    assert_seen("k", "one");
+    store_client_connect_take(client, next_fd);
+    next_fd = -1;
+    set("k", "two");
+    make_hot();
+    assert_seen("k", "two");
+}
+
+static void test_shared_and_given_back(void **state)
+{
+    kv_view *same = kv_view_take(client, 1, str_from(path));
+    assert_ptr_equal(same, view);
+    kv_view_give(same);
+    make_hot();
+    kv_view *other = kv_view_take(client, 1, S("/nowhere"));
+    assert_ptr_not_equal(other, view);
+    kv_view_give(other); /* with its lends under way */
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, open_all, close_all)
+    const struct CMUnitTest tests[] = {
+        CASE(test_cold_files_are_asked_for),  CASE(test_reads_what_was_answered),
+        CASE(test_commit_within_a_turn),      CASE(test_reads_over_checkpoints),
+        CASE(test_long_values_are_asked_for), CASE(test_deleted_file),
+        CASE(test_store_process_dies),        CASE(test_shared_and_given_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
