@@ -17,7 +17,7 @@
  * Closing with unread input makes the kernel send RST, which can overtake the response; so after a
  * refusal the connection lingers: FIN, then input is thrown away until the client's FIN.
  */
-#include "http/server_impl.h"
+#include "http/http1_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +32,8 @@ enum {
 
 buf *http1_out(http1_conn *c)
 {
-    server_buf_take(c->server, &c->out);
-    server_dirty(c);
+    server_buf_take(c->base.server, &c->out);
+    server_dirty(&c->base);
     return &c->out;
 }
 
@@ -49,7 +49,7 @@ static void exchange_lose(http1_conn *c)
     x->c = NULL;
     x->lent = (bytes){0};
     if (c->state == HTTP1_ANSWER)
-        c->server->active--;
+        c->base.server->active--;
     if (!x->dispatched) {
         server_exchange_give(x);
         return;
@@ -62,23 +62,25 @@ static void exchange_lose(http1_conn *c)
 static void conn_gone(http1_conn *c)
 {
     exchange_lose(c);
-    stream_close(c->s);
-    server_buf_give(c->server, &c->out);
-    server_buf_give(c->server, &c->pending);
-    server_conn_gone(c);
+    stream_close(c->base.s);
+    server_buf_give(c->base.server, &c->out);
+    server_buf_give(c->base.server, &c->pending);
+    server_conn_gone(&c->base);
     buf_fini(&c->out);
     buf_fini(&c->pending);
     free(c);
 }
 
-void http1_conn_cut(http1_conn *c) { conn_gone(c); }
+static http1_conn *of(conn *c) { return (http1_conn *)c; }
+
+static void http1_conn_cut(conn *c) { conn_gone(of(c)); }
 
 void http1_conn_closing(http1_conn *c, bool linger)
 {
     c->state = HTTP1_CLOSING;
     c->linger = linger;
-    server_buf_give(c->server, &c->pending);
-    server_dirty(c);
+    server_buf_give(c->base.server, &c->pending);
+    server_dirty(&c->base);
 }
 
 void http1_refusal_write(http1_conn *c, unsigned status)
@@ -97,7 +99,7 @@ static void conn_refuse(http1_conn *c, unsigned status, const char *reason)
         http1_response_retract(c->x);
         answered = c->x->x.started;
     }
-    server_refused(c, answered ? 0 : status, reason);
+    server_refused(&c->base, answered ? 0 : status, reason);
     exchange_lose(c);
     if (!answered)
         http1_refusal_write(c, status);
@@ -121,7 +123,7 @@ static bool may_parse(const http1_conn *c)
 
 static void dispatch(http1_conn *c)
 {
-    http_server *s = c->server;
+    http_server *s = c->base.server;
     c->x->dispatched = true;
     s->on_request(s->user, &c->x->x);
 }
@@ -135,19 +137,19 @@ static void head_take(http1_conn *c)
         .method = h->method,
         .target = h->target,
         .authority = h->authority,
-        .scheme = str_from(c->server->config.scheme),
+        .scheme = str_from(c->base.server->config.scheme),
         .fields = h->fields.items,
         .fields_count = h->fields.count,
         .content_length = h->content_length,
         .has_body = h->has_body,
-        .peer = {c->peer, c->peer_n},
+        .peer = {c->base.peer, c->base.peer_n},
         .begun_mono = clock_mono(),
     };
     x->c = c;
     x->expect = h->expect_continue;
     x->in_state = h->has_body ? BODY_OPEN : BODY_END;
     c->state = HTTP1_ANSWER;
-    c->server->active++;
+    c->base.server->active++;
 }
 
 /* Body bytes are lent to the handler where they were read; what it leaves is kept. */
@@ -208,7 +210,7 @@ static size_t parse_room(const http1_conn *c)
 
 static bool head_begin(http1_conn *c)
 {
-    c->x = server_exchange_take(c->server);
+    c->x = server_exchange_take(c->base.server);
     if (!c->x) {
         conn_refuse(c, 503, "no memory for a request");
         return false;
@@ -285,11 +287,15 @@ static void settle(http1_conn *c)
         wait = WAIT_LINGER;
         progress = false;
         break;
+    case HTTP1_SHAKING:
+        wait = WAIT_SHAKE;
+        progress = false;
+        break;
     }
-    if (stream_write_busy(c->s) && wait != WAIT_HALF_CLOSED)
+    if (stream_write_busy(c->base.s) && wait != WAIT_HALF_CLOSED && wait != WAIT_SHAKE)
         wait = WAIT_WRITE;
-    stream_read_limit(c->s, read_max);
-    server_wait(c, wait, progress && wait != WAIT_HALF_CLOSED);
+    stream_read_limit(c->base.s, read_max);
+    server_wait(&c->base, wait, progress && wait != WAIT_HALF_CLOSED);
     c->progress = c->head_new = false;
 }
 
@@ -305,11 +311,11 @@ static void bytes_came(void *user, const uint8_t *p, size_t n)
     }
     size_t at = c->pending.n ? 0 : input_parse(c, p, n);
     if (at < n && c->state != HTTP1_CLOSING) {
-        server_buf_take(c->server, &c->pending);
+        server_buf_take(c->base.server, &c->pending);
         if (!buf_put(&c->pending, p + at, n - at))
             conn_refuse(c, 503, "no memory for input");
         if (may_parse(c))
-            server_dirty(c);
+            server_dirty(&c->base);
     }
     settle(c);
 }
@@ -325,9 +331,9 @@ static void pending_parse(http1_conn *c)
         buf_drop(&taken, at);
         c->pending = taken;
         if (may_parse(c))
-            server_dirty(c);
+            server_dirty(&c->base);
     } else {
-        server_buf_give(c->server, &taken);
+        server_buf_give(c->base.server, &taken);
     }
 }
 
@@ -337,7 +343,7 @@ static bool over(const http1_conn *c)
     if (http1_out_waiting(c))
         return false;
     if (!c->eof)
-        return c->server->draining && c->state == HTTP1_IDLE && c->pending.n == 0;
+        return c->base.server->draining && c->state == HTTP1_IDLE && c->pending.n == 0;
     if (c->state == HTTP1_IDLE || c->state == HTTP1_HEADING)
         return c->pending.n == 0 || (c->state == HTTP1_HEADING && !may_parse(c));
     return c->state == HTTP1_DISCARD || c->state == HTTP1_LINGER;
@@ -347,14 +353,16 @@ static void input_ended(void *user, stream_end end)
 {
     http1_conn *c = user;
     c->eof = true;
-    if (end == STREAM_RESET || c->state == HTTP1_DISCARD || c->state == HTTP1_LINGER ||
+    if (end == STREAM_RESET || c->state == HTTP1_SHAKING || c->state == HTTP1_DISCARD || c->state == HTTP1_LINGER ||
         (c->state == HTTP1_ANSWER && c->x->in_state == BODY_OPEN && c->pending.n == 0) || over(c)) {
         if (c->state == HTTP1_HEADING && http1_parser_begun(&c->parser))
-            server_refused(c, 0, "the client closed inside a head");
+            server_refused(&c->base, 0, "the client closed inside a head");
+        if (c->state == HTTP1_SHAKING)
+            server_refused(&c->base, 0, stream_problem(c->base.s));
         conn_gone(c);
         return;
     }
-    server_dirty(c);
+    server_dirty(&c->base);
     settle(c);
 }
 
@@ -362,7 +370,7 @@ static void input_ended(void *user, stream_end end)
 
 bool http1_output_write(http1_conn *c)
 {
-    if (c->out.n == 0 || stream_write_busy(c->s))
+    if (c->out.n == 0 || stream_write_busy(c->base.s))
         return !c->broken && !c->out.failed;
     return http1_output_through(c, (bytes){0}, S(""));
 }
@@ -371,10 +379,10 @@ bool http1_output_through(http1_conn *c, bytes more, str end)
 {
     if (c->broken || c->out.failed)
         return false;
-    if (!(more.n ? stream_write_through(c->s, &c->out, more, end) : stream_write(c->s, &c->out)))
+    if (!(more.n ? stream_write_through(c->base.s, &c->out, more, end) : stream_write(c->base.s, &c->out)))
         return false;
     if (c->out.n == 0)
-        server_buf_give(c->server, &c->out);
+        server_buf_give(c->base.server, &c->out);
     return true;
 }
 
@@ -382,13 +390,13 @@ static void drained(void *user)
 {
     http1_conn *c = user;
     c->progress = true;
-    server_dirty(c);
+    server_dirty(&c->base);
 }
 
 /* After CLOSING has written everything. */
 static void conn_end(http1_conn *c)
 {
-    if (!c->linger || c->eof || !stream_shutdown_write(c->s)) {
+    if (!c->linger || c->eof || !stream_shutdown_write(c->base.s)) {
         conn_gone(c);
         return;
     }
@@ -397,8 +405,9 @@ static void conn_end(http1_conn *c)
     settle(c);
 }
 
-void http1_conn_turn(http1_conn *c)
+static void http1_conn_turn(conn *base)
 {
+    http1_conn *c = of(base);
     if (c->x && c->state == HTTP1_ANSWER)
         http1_head_decide(c->x, false);
     if (!http1_output_write(c)) {
@@ -430,10 +439,14 @@ void http1_conn_turn(http1_conn *c)
     settle(c);
 }
 
-void http1_conn_timeout(http1_conn *c)
+static void http1_conn_timeout(conn *base)
 {
+    http1_conn *c = of(base);
     size_t left;
-    switch ((wait_for)c->wait) {
+    switch ((wait_for)c->base.wait) {
+    case WAIT_SHAKE:
+        server_refused(base, 0, "the TLS handshake took too long");
+        break;
     case WAIT_HEAD:
         conn_refuse(c, 408, "the head took too long");
         settle(c);
@@ -447,13 +460,13 @@ void http1_conn_timeout(http1_conn *c)
         break;
     case WAIT_WRITE:
         /* Slow or stuck? The first time nobody knows, so stuck takes between one and two waits. */
-        left = stream_unacknowledged(c->s);
-        if (left < c->left_seen) {
-            server_wait(c, WAIT_WRITE, true);
-            c->left_seen = left;
+        left = stream_unacknowledged(c->base.s);
+        if (left < c->base.left_seen) {
+            server_wait(&c->base, WAIT_WRITE, true);
+            c->base.left_seen = left;
             return;
         }
-        stream_reset_on_close(c->s);
+        stream_reset_on_close(c->base.s);
         break;
     default:
         break;
@@ -461,37 +474,47 @@ void http1_conn_timeout(http1_conn *c)
     conn_gone(c);
 }
 
-void http1_conn_drain(http1_conn *c)
+static void http1_conn_drain(conn *base)
 {
-    if (c->state == HTTP1_IDLE && c->pending.n == 0 && http1_out_waiting(c) == 0)
+    http1_conn *c = of(base);
+    bool idle = c->state == HTTP1_IDLE || c->state == HTTP1_SHAKING;
+    if (idle && c->pending.n == 0 && http1_out_waiting(c) == 0)
         conn_gone(c);
     else
-        server_dirty(c);
+        server_dirty(&c->base);
 }
 
 /* --- beginning --- */
 
+static void secured(void *user)
+{
+    http1_conn *c = user;
+    c->state = HTTP1_IDLE;
+    c->progress = true;
+    settle(c);
+}
+
 bool http1_conn_open_take(http_server *s, int fd, str peer)
 {
-    static const stream_callbacks callbacks = {bytes_came, input_ended, drained};
+    static const stream_callbacks callbacks = {bytes_came, input_ended, drained, secured};
+    static const conn_ops ops = {http1_conn_turn, http1_conn_timeout, http1_conn_drain,
+                                 http1_conn_cut};
+    stream *opened;
     http1_conn *c = calloc(1, sizeof *c);
     if (!c) {
         close(fd);
         return false;
     }
-    if (!stream_open_take(s->l, fd, &callbacks, c, &c->s, NULL)) {
+    if (!(s->tls ? stream_open_tls_take(s->l, fd, s->tls, &callbacks, c, &opened, NULL)
+                 : stream_open_take(s->l, fd, &callbacks, c, &opened, NULL))) {
         free(c);
         return false;
     }
-    c->server = s;
-    chain_init(&c->waiting);
-    chain_init(&c->dirty);
+    server_conn_begin(s, &c->base, &ops, opened, peer);
+    c->state = s->tls ? HTTP1_SHAKING : HTTP1_IDLE;
     http1_parser_init(&c->parser, &s->limits);
     buf_init(&c->out, OUT_BYTES_MAX);
     buf_init(&c->pending, PENDING_BYTES_MAX);
-    c->peer_n = (uint8_t)(peer.n < sizeof c->peer ? peer.n : sizeof c->peer);
-    memcpy(c->peer, peer.p, c->peer_n);
-    s->connections++;
     settle(c); /* wait is WAIT_HANDLER by zeroing: this moves it into a list */
     return true;
 }

@@ -8,7 +8,7 @@
  * A body that comes out shorter than announced, or is given up, is never completed: the connection
  * ends instead, with RST where an ordinary end would look like the whole body (HTTP/1.0).
  */
-#include "http/server_impl.h"
+#include "http/http1_impl.h"
 
 #include "http/field.h"
 
@@ -84,7 +84,7 @@ static size_t http1_read(http_exchange *p, void *to, size_t n, body_state *ret_s
     if (n > 0) {
         input_take(x, to, n);
         if (x->in_state == BODY_OPEN)
-            server_dirty(x->c); /* there is room: reading may go on */
+            server_dirty(&x->c->base); /* there is room: reading may go on */
     } else if (!p->gone && x->expect && !p->started) {
         buf_put_str(http1_out(x->c), S("HTTP/1.1 100 Continue\r\n\r\n"));
         x->expect = false;
@@ -141,7 +141,7 @@ static bool http1_start(http_exchange *p, const http_field *fields, size_t count
     bool unknown = p->length < 0 && !p->bodiless;
     x->until_close = unknown && x->head.is_1_0;
     /* A client that still waits for "100 Continue" may or may not send its body now. */
-    c->keep = x->head.keep_alive && !c->server->draining && !x->expect && !x->until_close;
+    c->keep = x->head.keep_alive && !c->base.server->draining && !x->expect && !x->until_close;
     if (!c->keep && !x->head.is_1_0)
         buf_put_str(b, S("connection: close\r\n"));
     if (c->keep && x->head.is_1_0)
@@ -162,7 +162,7 @@ static bool http1_start(http_exchange *p, const http_field *fields, size_t count
 static void output_push(http1_exchange *x)
 {
     http1_conn *c = x->c;
-    if (!stream_write_busy(c->s) && !http1_output_write(c))
+    if (!stream_write_busy(c->base.s) && !http1_output_write(c))
         c->broken = true; /* found at the end of the turn; we are inside a call of the handler's */
     x->full = c->broken || http1_out_waiting(c) >= HTTP_BUFFER_BYTES;
     x->is_long = true;
@@ -204,13 +204,13 @@ static void http1_write(http_exchange *p, const void *from, size_t n)
         chunk_size_write(b, n);
     str end = x->chunked ? S("\r\n") : S("");
     size_t most = x->is_long ? HTTP_BUFFER_BYTES : HTTP1_OUT_FULL;
-    if (stream_write_busy(c->s) || http1_out_waiting(c) + n + end.n < most) {
+    if (stream_write_busy(c->base.s) || http1_out_waiting(c) + n + end.n < most) {
         buf_put(b, from, n);
         buf_put_str(b, end);
     } else if (!http1_output_through(c, (bytes){from, n}, end)) {
         c->broken = true;
     }
-    if (stream_write_busy(c->s) || c->broken)
+    if (stream_write_busy(c->base.s) || c->broken)
         output_push(x);
 }
 
@@ -219,9 +219,9 @@ static void exchange_done(http1_exchange *x)
 {
     http1_conn *c = x->c;
     bool unread = x->in_state == BODY_OPEN;
-    c->keep &= !c->server->draining;
-    c->server->active--;
-    server_dirty(c);
+    c->keep &= !c->base.server->draining;
+    c->base.server->active--;
+    server_dirty(&c->base);
     if (unread && c->keep) {
         x->dispatched = false; /* ours again: the parser goes on with this body */
         x->lent = (bytes){0};
@@ -269,7 +269,7 @@ static void http1_abort(http_exchange *p, unsigned status, const http_field *fie
         }
         http1_refusal_write(c, status);
     } else if (x->until_close) {
-        stream_reset_on_close(c->s); /* an ordinary end would look like the whole body */
+        stream_reset_on_close(c->base.s); /* an ordinary end would look like the whole body */
     }
     c->keep = false;
     exchange_done(x);

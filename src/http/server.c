@@ -6,11 +6,11 @@
  * the last connection goes the timer is stopped.
  *
  * The end of the turn: connections with output, or with input that could not be parsed yet, are in
- * `dirty`; the turn hook gives each its http1_conn_turn, which writes all its responses at once.
+ * `dirty`; the turn hook gives each its turn, which writes all its responses at once.
  *
  * Spares: requests take their memory from those before, so the steady path allocates nothing.
  */
-#include "http/server_impl.h"
+#include "http/http1_impl.h"
 
 #include "base/must.h"
 
@@ -68,6 +68,8 @@ http_server *http_server_new(loop *l, const http_server_config *config,
 static ns wait_limit(const http_server *s, wait_for wait)
 {
     switch (wait) {
+    case WAIT_SHAKE:
+        return s->config.handshake_wait;
     case WAIT_HEAD:
         return s->config.head_wait;
     case WAIT_IDLE:
@@ -95,25 +97,25 @@ static void timer_need(http_server *s, ns due)
     loop_timer_start(s->l, &s->timer, due > now ? due - now : 0, deadlines_run, s);
 }
 
-static http1_conn *first_waiting(const http_server *s, size_t wait)
+static conn *first_waiting(const http_server *s, size_t wait)
 {
     const chain *head = &s->waiting[wait];
-    return chain_alone(head) ? NULL : (http1_conn *)head->next; /* `waiting` is its first member */
+    return chain_alone(head) ? NULL : (conn *)head->next; /* `waiting` is its first member */
 }
 
 static void deadlines_run(void *user)
 {
     http_server *s = user;
     ns now = clock_mono(), next = UINT64_MAX;
-    for (size_t w = WAIT_HEAD; w < WAITS; w++) {
+    for (size_t w = WAIT_HANDLER + 1; w < WAITS; w++) {
         ns limit = wait_limit(s, (wait_for)w);
-        http1_conn *c;
+        conn *c;
         /* A timeout moves the connection to another list or to the end of this one. */
         while ((c = first_waiting(s, w)) && c->since + limit <= now)
-            http1_conn_timeout(c);
+            c->ops->timeout(c);
     }
-    for (size_t w = WAIT_HEAD; w < WAITS; w++) {
-        http1_conn *c = first_waiting(s, w);
+    for (size_t w = WAIT_HANDLER + 1; w < WAITS; w++) {
+        conn *c = first_waiting(s, w);
         ns due = c ? c->since + wait_limit(s, (wait_for)w) : UINT64_MAX;
         next = due < next ? due : next;
     }
@@ -121,7 +123,7 @@ static void deadlines_run(void *user)
         timer_need(s, next);
 }
 
-void server_wait(http1_conn *c, wait_for wait, bool refresh)
+void server_wait(conn *c, wait_for wait, bool refresh)
 {
     http_server *s = c->server;
     if (c->wait == wait && !refresh)
@@ -137,7 +139,7 @@ void server_wait(http1_conn *c, wait_for wait, bool refresh)
 
 /* --- the end of the turn --- */
 
-void server_dirty(http1_conn *c)
+void server_dirty(conn *c)
 {
     if (chain_alone(&c->dirty))
         chain_append(&c->server->dirty, &c->dirty);
@@ -154,7 +156,8 @@ static bool turn_end(void *user)
         while (!chain_alone(&batch)) {
             chain *first = batch.next;
             chain_remove(first);
-            http1_conn_turn((http1_conn *)((char *)first - offsetof(http1_conn, dirty)));
+            conn *c = (conn *)((char *)first - offsetof(conn, dirty));
+            c->ops->turn(c);
         }
     }
     return !chain_alone(&s->dirty);
@@ -162,11 +165,20 @@ static bool turn_end(void *user)
 
 /* --- connections come and go --- */
 
-static void answer_503(int fd)
+void http_server_secure(http_server *s, tls_store *certificates)
+{
+    tls_store *before = s->tls;
+    s->tls = certificates ? tls_store_ref(certificates) : NULL;
+    tls_store_unref(before);
+    s->config.scheme = s->tls ? "https" : "http";
+}
+
+/* In the clear only: to answer under TLS would cost a handshake, which is what there is too much of. */
+static void answer_503(const http_server *s, int fd)
 {
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n"
                                "connection: close\r\n\r\n";
-    if (send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    if (!s->tls && send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         /* It would not have read it. */
     }
     shutdown(fd, SHUT_WR);
@@ -176,9 +188,9 @@ static void answer_503(int fd)
 void http_server_adopt_take(http_server *s, int fd, str peer)
 {
     if (s->connections >= s->config.connections_max && first_waiting(s, WAIT_IDLE))
-        http1_conn_cut(first_waiting(s, WAIT_IDLE));
+        first_waiting(s, WAIT_IDLE)->ops->cut(first_waiting(s, WAIT_IDLE));
     if (s->draining || s->connections >= s->config.connections_max) {
-        answer_503(fd);
+        answer_503(s, fd);
         if (s->config.on_refused)
             s->config.on_refused(s->user, peer, 503, "too many connections");
         return;
@@ -217,17 +229,35 @@ static void drained_check(http_server *s)
         loop_timer_start(s->l, &s->timer, 0, drained, s);
 }
 
-void server_conn_gone(http1_conn *c)
+void server_conn_begin(http_server *s, conn *c, const conn_ops *ops, stream *opened, str peer)
 {
-    http_server *s = c->server;
+    c->server = s;
+    c->ops = ops;
+    c->s = opened;
+    chain_init(&c->waiting);
+    chain_init(&c->dirty);
+    c->peer_n = (uint8_t)(peer.n < sizeof c->peer ? peer.n : sizeof c->peer);
+    memcpy(c->peer, peer.p, c->peer_n);
+    s->connections++;
+}
+
+void server_conn_leave(conn *c)
+{
     chain_remove(&c->waiting);
     chain_remove(&c->dirty);
-    if (--s->connections == 0)
+    c->server->connections--;
+}
+
+void server_conn_gone(conn *c)
+{
+    http_server *s = c->server;
+    server_conn_leave(c);
+    if (s->connections == 0)
         loop_timer_stop(&s->timer);
     drained_check(s);
 }
 
-void server_refused(http1_conn *c, unsigned status, const char *reason)
+void server_refused(conn *c, unsigned status, const char *reason)
 {
     http_server *s = c->server;
     if (s->config.on_refused)
@@ -240,7 +270,9 @@ size_t http_server_active(const http_server *s) { return s->active; }
 
 /* --- spares --- */
 
-static void server_unref(http_server *s)
+void server_ref(http_server *s) { s->refs++; }
+
+void server_unref(http_server *s)
 {
     if (--s->refs == 0)
         free(s);
@@ -262,7 +294,7 @@ http1_exchange *server_exchange_take(http_server *s)
         buf_init(&x->in, HTTP_BUFFER_BYTES);
     }
     x->server = s;
-    s->refs++;
+    server_ref(s);
     return x;
 }
 
@@ -319,7 +351,7 @@ static void listeners_close(http_server *s)
 }
 
 /* Each connection once: those that stay are set aside in `seen`. */
-static void for_each(http_server *s, void (*f)(http1_conn *c))
+static void for_each(http_server *s, bool cut)
 {
     for (size_t w = 0; w < WAITS; w++) {
         chain seen;
@@ -328,7 +360,8 @@ static void for_each(http_server *s, void (*f)(http1_conn *c))
             chain *first = s->waiting[w].next;
             chain_remove(first);
             chain_append(&seen, first);
-            f((http1_conn *)first);
+            conn *c = (conn *)first;
+            (cut ? c->ops->cut : c->ops->drain)(c);
         }
         while (!chain_alone(&seen)) {
             chain *first = seen.next;
@@ -344,7 +377,7 @@ void http_server_drain(http_server *s, void (*on_empty)(void *user), void *user)
     s->on_empty = on_empty;
     s->on_empty_user = user;
     listeners_close(s);
-    for_each(s, http1_conn_drain);
+    for_each(s, false);
     drained_check(s);
 }
 
@@ -355,7 +388,7 @@ void http_server_free(http_server *s)
     s->on_empty = NULL;
     s->freed = true;
     listeners_close(s);
-    for_each(s, http1_conn_cut);
+    for_each(s, true);
     must(s->connections == 0);
     loop_timer_stop(&s->timer);
     loop_hook_remove(s->hook);
@@ -367,5 +400,7 @@ void http_server_free(http_server *s)
     while (s->spare_bufs_count)
         buf_fini(&s->spare_bufs[--s->spare_bufs_count]);
     free(s->listeners);
+    tls_store_unref(s->tls);
+    s->tls = NULL;
     server_unref(s);
 }

@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "http/exchange.h"
 #include "loop/loop.h"
+#include "loop/tls.h"
 
 typedef struct http_server http_server;
 
@@ -26,6 +27,7 @@ typedef struct {
     size_t headers_max;      /* [HTTP_HEADERS_MAX] 431 */
     size_t uri_bytes_max;    /* [HTTP_URI_BYTES_MAX] 414 */
     uint64_t body_bytes_max; /* [no limit] 413 */
+    ns handshake_wait;       /* [10 s] from the connection to the end of its TLS handshake: closed */
     ns head_wait;            /* [60 s] from the first byte of a head to its last: 408 */
     ns idle_wait;            /* [600 s] without a request on an open connection: closed */
     ns body_wait;            /* [600 s] without a byte of a body that is waited for: 408 */
@@ -40,6 +42,9 @@ typedef struct {
 /* NULL: no memory. The handler owns nothing: see http/exchange.h. on_request may answer at once. */
 http_server *http_server_new(loop *l, const http_server_config *config,
                              void (*on_request)(void *user, http_exchange *x), void *user);
+/* Connections that come from now on speak TLS with these certificates; those that are open keep
+ * theirs. NULL: they speak in the clear. A reference is held. */
+void http_server_secure(http_server *s, tls_store *certificates);
 /* Accepts from a listening socket; fd stays the caller's and open until drain or free. */
 bool http_server_listen(http_server *s, int fd, err *e);
 /* Serves a connection that was accepted elsewhere. Takes fd. */

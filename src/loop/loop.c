@@ -122,6 +122,8 @@ void loop_free(loop *l)
     }
     free(l->timers);
     free(l->read_buffer);
+    free(l->plain_buffer);
+    buf_fini(&l->spare_out);
     free(l);
 }
 

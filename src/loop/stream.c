@@ -5,11 +5,12 @@
  * is a plain write(2) unless the socket is full. Only then a uv_write_t is used; it takes the
  * caller's memory over, so bytes are never copied to wait. stream_write_through is for memory that
  * cannot be taken over, a guest's: it goes to the kernel from where it lies.
+ *
+ * With TLS, stream_tls.c stands between the socket and the callbacks.
  */
-#include "loop/stream.h"
+#include "loop/stream_impl.h"
 
 #include "base/must.h"
-#include "loop/uv_loop.h"
 
 #include <linux/sockios.h>
 #include <stdlib.h>
@@ -18,28 +19,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct stream {
-    union {
-        uv_handle_t handle;
-        uv_stream_t any;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } uv;
-    const stream_callbacks *callbacks;
-    void *user;
-    loop *l;
-    size_t read_limit;
-    bool reading, ended, closing, reset;
-    bool busy;
-    uv_write_t write;
-    buf rest; /* what `write` is writing */
-    uv_shutdown_t shutdown;
-};
-
 static void stream_closed(uv_handle_t *h)
 {
     stream *s = h->data;
     buf_fini(&s->rest);
+    tls_end(s->tls);
     free(s);
 }
 
@@ -83,31 +67,56 @@ bool stream_open_take(loop *l, int fd, const stream_callbacks *callbacks, void *
     return true;
 }
 
-static void read_buffer_give(uv_handle_t *h, size_t suggested, uv_buf_t *ret)
+bool stream_open_tls_take(loop *l, int fd, tls_store *store, const stream_callbacks *callbacks,
+                          void *user, stream **ret_stream, err *e)
 {
-    stream *s = h->data;
-    *ret = uv_buf_init((char *)s->l->read_buffer, (unsigned)s->read_limit);
+    stream *s;
+    if (!stream_open_take(l, fd, callbacks, user, &s, e))
+        return false;
+    if (!tls_begin(s, store)) {
+        stream_close(s);
+        return err_no_memory(e);
+    }
+    stream_read_limit(s, STREAM_READ_BYTES_MAX);
+    *ret_stream = s;
+    return true;
+}
+
+void stream_rebind(stream *s, const stream_callbacks *callbacks, void *user)
+{
+    s->callbacks = callbacks;
+    s->user = user;
+}
+
+void stream_ended(stream *s, stream_end end)
+{
+    uv_read_stop(&s->uv.any);
+    s->reading = false;
+    s->ended = true;
+    s->callbacks->on_end(s->user, end);
 }
 
 static void read_came(uv_stream_t *h, ssize_t n, const uv_buf_t *b)
 {
     stream *s = h->data;
-    if (n == 0)
-        return;
-    if (n > 0) {
+    if (n < 0)
+        stream_ended(s, n == UV_EOF ? STREAM_EOF : STREAM_RESET);
+    else if (n > 0 && s->tls)
+        tls_came(s, (const uint8_t *)b->base, (size_t)n);
+    else if (n > 0)
         s->callbacks->on_read(s->user, (const uint8_t *)b->base, (size_t)n);
-        return;
-    }
-    uv_read_stop(h);
-    s->reading = false;
-    s->ended = true;
-    s->callbacks->on_end(s->user, n == UV_EOF ? STREAM_EOF : STREAM_RESET);
 }
 
-void stream_read_limit(stream *s, size_t n)
+static void read_buffer_give(uv_handle_t *h, size_t suggested, uv_buf_t *ret)
 {
-    s->read_limit = n < STREAM_READ_BYTES_MAX ? n : STREAM_READ_BYTES_MAX;
-    bool want = n > 0 && !s->ended && !s->closing;
+    stream *s = h->data;
+    size_t most = s->tls ? STREAM_READ_BYTES_MAX : s->read_limit;
+    *ret = uv_buf_init((char *)s->l->read_buffer, (unsigned)most);
+}
+
+void stream_reading_set(stream *s)
+{
+    bool want = s->read_limit > 0 && !s->ended && !s->closing && !(s->tls && tls_holds(s->tls));
     if (want == s->reading)
         return;
     s->reading = want;
@@ -117,6 +126,15 @@ void stream_read_limit(stream *s, size_t n)
         uv_read_stop(&s->uv.any);
 }
 
+void stream_read_limit(stream *s, size_t n)
+{
+    s->read_limit = n < STREAM_READ_BYTES_MAX ? n : STREAM_READ_BYTES_MAX;
+    if (s->tls)
+        tls_wake(s);
+    else
+        stream_reading_set(s);
+}
+
 static void write_done(uv_write_t *w, int status)
 {
     stream *s = w->data;
@@ -124,11 +142,11 @@ static void write_done(uv_write_t *w, int status)
         return;
     s->busy = false;
     buf_fini(&s->rest);
-    if (status < 0) {
+    if (status < 0 || (s->tls && !tls_flush(s))) {
         stream_read_limit(s, 0);
         s->ended = true;
         s->callbacks->on_end(s->user, STREAM_RESET);
-    } else {
+    } else if (!s->busy) {
         s->callbacks->on_drained(s->user);
     }
 }
@@ -144,7 +162,7 @@ static bool write_now(stream *s, const uv_buf_t *pieces, unsigned count, size_t 
 
 static bool write_later(stream *s, buf *b, size_t n);
 
-bool stream_write(stream *s, buf *b)
+bool stream_put(stream *s, buf *b)
 {
     size_t n;
     if (b->n == 0)
@@ -153,8 +171,16 @@ bool stream_write(stream *s, buf *b)
     return write_now(s, &whole, 1, &n) && write_later(s, b, n);
 }
 
+bool stream_write(stream *s, buf *b)
+{
+    must(!s->busy && !s->closing);
+    return s->tls ? tls_put(s, b) : stream_put(s, b);
+}
+
 bool stream_write_through(stream *s, buf *b, bytes more, str end)
 {
+    if (s->tls) /* one piece, so that small ones share a record */
+        return buf_put(b, more.p, more.n) && buf_put_str(b, end) && stream_write(s, b);
     const uv_buf_t pieces[] = {
         uv_buf_init((char *)b->p, (unsigned)b->n),
         uv_buf_init((char *)(uintptr_t)more.p, (unsigned)more.n),
@@ -193,7 +219,10 @@ static bool write_later(stream *s, buf *b, size_t n)
 
 bool stream_write_busy(const stream *s) { return s->busy; }
 
-size_t stream_write_left(const stream *s) { return uv_stream_get_write_queue_size(&s->uv.any); }
+size_t stream_write_left(const stream *s)
+{
+    return uv_stream_get_write_queue_size(&s->uv.any) + (s->tls ? tls_waiting(s->tls) : 0);
+}
 
 size_t stream_unacknowledged(const stream *s)
 {
@@ -208,6 +237,8 @@ static void shutdown_done(uv_shutdown_t *r, int status) {}
 bool stream_shutdown_write(stream *s)
 {
     must(!s->busy);
+    if (s->tls)
+        tls_goodbye(s);
     return uv_shutdown(&s->shutdown, &s->uv.any, shutdown_done) == 0;
 }
 
@@ -218,7 +249,11 @@ void stream_close(stream *s)
     if (!s)
         return;
     must(!s->closing);
+    if (s->tls && !s->reset && !s->busy && !s->ended)
+        tls_goodbye(s);
     s->closing = true;
+    if (s->tls)
+        tls_wake(s);
     if (s->reset && s->uv.handle.type == UV_TCP &&
         uv_tcp_close_reset(&s->uv.tcp, stream_closed) == 0)
         return;

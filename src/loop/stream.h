@@ -7,12 +7,16 @@
  *   most one such rest at a time: while stream_write_busy, give no more; on_drained says when.
  * - Errors are reported once, by on_end from the loop or as the result of stream_write; after
  *   either the owner calls stream_close.
+ * - With TLS (loop/tls.h) all this holds for what is inside; on_secured comes before the first
+ *   on_read, and nothing is read before the handshake is done. Handshakes of one turn of the loop
+ *   take a few milliseconds at most together; the others wait for the next.
  * - stream_close gives up what was not written. No callback comes after it.
  */
 #pragma once
 
 #include "base/buf.h"
 #include "loop/loop.h"
+#include "loop/tls.h"
 
 /* Of one read at most; the size of the buffer that the streams of a loop share. Room for a body of
  * 64 kB with its head. */
@@ -27,6 +31,7 @@ typedef struct {
     void (*on_read)(void *user, const uint8_t *p, size_t n);
     void (*on_end)(void *user, stream_end end);
     void (*on_drained)(void *user);
+    void (*on_secured)(void *user); /* TLS only; the handshake is done. May be NULL */
 } stream_callbacks;
 
 typedef struct stream stream;
@@ -35,6 +40,20 @@ typedef struct stream stream;
  * stream_read_limit. *callbacks must outlive the stream. */
 bool stream_open_take(loop *l, int fd, const stream_callbacks *callbacks, void *user,
                       stream **ret_stream, err *e);
+/* The same with TLS, as the server; a reference to the store is held. The handshake begins at once:
+ * until on_secured, stream_read_limit only notes its number. */
+bool stream_open_tls_take(loop *l, int fd, tls_store *store, const stream_callbacks *callbacks,
+                          void *user, stream **ret_stream, err *e);
+/* Another owner gets what comes from now on. Allowed inside a callback. */
+void stream_rebind(stream *s, const stream_callbacks *callbacks, void *user);
+bool stream_is_secure(const stream *s);
+/* The protocol that ALPN agreed on: "h2", "http/1.1" or "". */
+str stream_protocol(const stream *s);
+/* May this host be asked for here? No, if the certificate shown was chosen for other hosts: with
+ * several certificates a connection is good for the names of its own alone. */
+bool stream_serves(const stream *s, str host);
+/* Why a handshake failed or a secure stream ended; for a log. Valid until the next call. */
+const char *stream_problem(const stream *s);
 /* Bytes that one read may deliver from now on; 0 pauses. Cheap, but going to 0 and back costs a
  * system call. */
 void stream_read_limit(stream *s, size_t n);

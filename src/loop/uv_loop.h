@@ -1,6 +1,7 @@
 /* Shared by the files of loop/ only: what a loop is on libuv. */
 #pragma once
 
+#include "base/buf.h"
 #include "loop/loop.h"
 
 #include <uv.h>
@@ -21,6 +22,11 @@ struct loop {
     loop_timer **timers; /* binary heap by `due` */
     size_t timers_count, timers_cap;
     uint8_t *read_buffer; /* STREAM_READ_BYTES_MAX, shared by all streams */
+    /* For streams with TLS: what was decrypted, memory for what is encrypted, and how long
+     * handshakes took in the turn that began at `shook_at`. */
+    uint8_t *plain_buffer;
+    buf spare_out;
+    ns shook_at, shook;
 };
 
 /* "<what>: <libuv's text>", ERR_IO. */
