@@ -86,4 +86,4 @@
 #define STORE_SQL_RUNNING_MAX       4    /* statements of one database on threads, of 8 */
 #define STORE_SQL_LOG_PAGES         1000 /* then the log is written back; SQLite's default */
 #define STORE_SQL_SPARE_MAX         16   /* connections of a database kept open for reuse */
-#define CATALOGUE_AUDIT_MAX 1000000 /* events that are kept: 100 MB; a year of 2,700 a day */
+#define CATALOGUE_AUDIT_MAX 1000000      /* events that are kept: 100 MB; a year of 2,700 a day */

@@ -28,6 +28,8 @@ typedef struct {
     char address[LISTEN_ADDRESS_MAX];
     bool json;
     unsigned workers;
+    const char *scheme;
+    const certificates_source *tls; /* NULL: none */
 } up;
 
 static bool is_listed(const app_trigger *t)
@@ -53,8 +55,8 @@ static void print_text(const up *u)
     const app *a = u->l->app;
     bool colours = cli_colours(STDOUT_FILENO);
     const char *bold = colours ? "\x1b[1m" : "", *plain = colours ? "\x1b[0m" : "";
-    printf("\nServing %shttp://%s%s  (%u worker%s)\nAvailable Routes:\n", bold, u->address, plain,
-           u->workers, u->workers == 1 ? "" : "s");
+    printf("\nServing %s%s://%s%s  (%u worker%s)\nAvailable Routes:\n", bold, u->scheme, u->address,
+           plain, u->workers, u->workers == 1 ? "" : "s");
     for (size_t i = 0; i < a->triggers_count; i++) {
         const app_trigger *t = &a->triggers[i];
         bool wildcard;
@@ -62,7 +64,7 @@ static void print_text(const up *u)
             continue;
         str route = route_shown(t->route, &wildcard);
         str owner = trigger_owner(a, t);
-        printf("  %s%.*s%s: http://%s%s%.*s%s\n", bold, STR(owner), plain, u->address,
+        printf("  %s%.*s%s: %s://%s%s%.*s%s\n", bold, STR(owner), plain, u->scheme, u->address,
                route.n && route.p[0] == '/' ? "" : "/", STR(route), wildcard ? " (wildcard)" : "");
         if (t->component != APP_NONE && a->components[t->component].description.n)
             printf("    %.*s\n", STR(a->components[t->component].description));
@@ -75,13 +77,19 @@ static void print_json(const up *u)
 {
     const app *a = u->l->app;
     char url[LISTEN_ADDRESS_MAX + 8];
-    snprintf(url, sizeof url, "http://%s", u->address);
+    snprintf(url, sizeof url, "%s://%s", u->scheme, u->address);
     json_t *j = json_object(), *routes = json_array(), *addresses = json_array();
     json_object_set_new(j, "base_url", json_string(url));
     json_array_append_new(addresses, json_string(u->address));
     json_object_set_new(j, "addresses", addresses);
     json_object_set_new(j, "workers", json_integer(u->workers));
     json_object_set_new(j, "pid", json_integer(getpid()));
+    if (u->tls && u->tls->folder) {
+        json_object_set_new(j, "tls_folder", json_string(u->tls->folder));
+    } else if (u->tls) {
+        json_object_set_new(j, "tls_cert", json_string(u->tls->certificate_path));
+        json_object_set_new(j, "tls_key", json_string(u->tls->key_path));
+    }
     for (size_t i = 0; i < a->triggers_count; i++) {
         const app_trigger *t = &a->triggers[i];
         bool wildcard;
@@ -255,6 +263,35 @@ static bool duration_of(const option *o, ns *ret, err *e)
     return err_set(e, ERR_INVALID, "--%s '%s': write it like 30s, 500ms or 1..5s", o->name, o->got);
 }
 
+/* --tls-cert and --tls-key: both or none; or a folder. *ret is NULL without. */
+static bool certificates_of(const options *o, up *u, certificates_source *place, certificates **ret,
+                            err *e)
+{
+    const option *certificate = options_get(o, "tls-cert"), *key = options_get(o, "tls-key"),
+                 *folder = options_get(o, "tls-folder");
+    *ret = NULL;
+    u->scheme = "http";
+    if (!certificate->given && !key->given && !folder->given)
+        return true;
+    if (folder->given && (certificate->given || key->given))
+        return err_set(e, ERR_INVALID,
+                       "--tls-folder and --tls-cert contradict each other; give one");
+    if (!folder->given && (!certificate->given || !key->given))
+        return err_set(e, ERR_INVALID,
+                       "--tls-cert and --tls-key belong together; --tls-%s is missing",
+                       key->given ? "cert" : "key");
+    *place = (certificates_source){.certificate_path = certificate->got,
+                                   .key_path = key->got,
+                                   .folder = folder->given ? folder->got : NULL};
+    if (!certificates_open(place, ret, e))
+        return err_wrap(e, "TLS");
+    if (certificates_warning(*ret))
+        fprintf(stderr, "ebb: warning: %s\n", certificates_warning(*ret));
+    u->scheme = "https";
+    u->tls = place;
+    return true;
+}
+
 static bool output_of(const options *o, up *u, bool *ret_log_json, err *e)
 {
     const option *format = options_get(o, "format"), *log = options_get(o, "log-format");
@@ -347,8 +384,11 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     if (options_get(o, "build")->given ? !build_app(a, lo.from, lo.profile, e)
                                        : !build_profile_compare(a, lo.from, lo.profile, e))
         return false;
-    if (!localapp_load(a, &lo, &l, e))
+    certificates_source tls_files;
+    __attribute__((cleanup(certificates_closep))) certificates *tls = NULL;
+    if (!certificates_of(o, &u, &tls_files, &tls, e) || !localapp_load(a, &lo, &l, e))
         return false;
+    network.secure = tls;
     for (size_t i = 0; i < l.app->warnings.n; i++)
         fprintf(stderr, "ebb: warning: %.*s\n", STR(l.app->warnings.at[i]));
     u.l = &l;
@@ -384,6 +424,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
                                 .store_config = buf_str(&store_settings),
                                 .keeper_config = buf_str(&keeper),
                                 .admin_listener = admin,
+                                .certificates = tls,
                                 .listeners = fds,
                                 .workers = u.workers,
                                 .on_ready = on_ready,
@@ -408,6 +449,11 @@ int cli_up(int argc, char **argv)
         {"insecure", 'k', OPTION_FLAG, NULL, "do not check the certificates of registries"},
         {"listen", 0, OPTION_VALUE, "ADDR", "where to listen; port 0 picks one [127.0.0.1:3000]",
          "SPIN_HTTP_LISTEN_ADDR"},
+        {"tls-cert", 0, OPTION_VALUE, "FILE",
+         "serve over TLS with this certificate (PEM, with its chain)", "SPIN_TLS_CERT"},
+        {"tls-key", 0, OPTION_VALUE, "FILE", "and this private key (PEM)", "SPIN_TLS_KEY"},
+        {"tls-folder", 0, OPTION_VALUE, "DIR",
+         "certificates by name instead: NAME.crt and NAME.key, NAME/fullchain.pem and privkey.pem"},
         {"find-free-port", 0, OPTION_FLAG, NULL, "if the port is taken, try the nine after it"},
         {"workers", 0, OPTION_VALUE, "N", "worker processes [one per core]"},
         {"instances", 0, OPTION_VALUE, "N", "sandboxes at once in each worker [1000]"},

@@ -176,6 +176,12 @@ bool authority_is(str s)
     return s.n > 0 && authority_split(s, &host, &port);
 }
 
+str authority_host(str authority)
+{
+    str host, port;
+    return authority_split(authority, &host, &port) ? host : authority;
+}
+
 bool authority_same(str a, str b, str default_port)
 {
     str host_a, port_a, host_b, port_b;

@@ -29,5 +29,7 @@ const http_field *field_find(const http_field *fields, size_t count, str name);
 /* uri-host [":" port], not empty, without user information; no comma either, though reg-name has
  * it, because two joined Host fields look like that. */
 bool authority_is(str s);
+/* Without the port. */
+str authority_host(str authority);
 /* The same host and port: any case; `default_port` ("80") may be there or not. */
 bool authority_same(str a, str b, str default_port);

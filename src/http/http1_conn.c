@@ -19,6 +19,8 @@
  */
 #include "http/http1_impl.h"
 
+#include "http/field.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -137,7 +139,8 @@ static void head_take(http1_conn *c)
         .method = h->method,
         .target = h->target,
         .authority = h->authority,
-        .scheme = str_from(c->base.server->config.scheme),
+        .scheme =
+            stream_is_secure(c->base.s) ? S("https") : str_from(c->base.server->config.scheme),
         .fields = h->fields.items,
         .fields_count = h->fields.count,
         .content_length = h->content_length,
@@ -150,6 +153,8 @@ static void head_take(http1_conn *c)
     x->in_state = h->has_body ? BODY_OPEN : BODY_END;
     c->state = HTTP1_ANSWER;
     c->base.server->active++;
+    if (stream_is_secure(c->base.s) && !stream_serves(c->base.s, authority_host(h->authority)))
+        conn_refuse(c, 421, "the connection's certificate is for other hosts");
 }
 
 /* Body bytes are lent to the handler where they were read; what it leaves is kept. */
@@ -353,7 +358,8 @@ static void input_ended(void *user, stream_end end)
 {
     http1_conn *c = user;
     c->eof = true;
-    if (end == STREAM_RESET || c->state == HTTP1_SHAKING || c->state == HTTP1_DISCARD || c->state == HTTP1_LINGER ||
+    if (end == STREAM_RESET || c->state == HTTP1_SHAKING || c->state == HTTP1_DISCARD ||
+        c->state == HTTP1_LINGER ||
         (c->state == HTTP1_ANSWER && c->x->in_state == BODY_OPEN && c->pending.n == 0) || over(c)) {
         if (c->state == HTTP1_HEADING && http1_parser_begun(&c->parser))
             server_refused(&c->base, 0, "the client closed inside a head");
@@ -379,7 +385,8 @@ bool http1_output_through(http1_conn *c, bytes more, str end)
 {
     if (c->broken || c->out.failed)
         return false;
-    if (!(more.n ? stream_write_through(c->base.s, &c->out, more, end) : stream_write(c->base.s, &c->out)))
+    if (!(more.n ? stream_write_through(c->base.s, &c->out, more, end)
+                 : stream_write(c->base.s, &c->out)))
         return false;
     if (c->out.n == 0)
         server_buf_give(c->base.server, &c->out);

@@ -28,13 +28,13 @@ struct http1_exchange {
 
 struct http1_conn {
     conn base;
-    uint8_t state;    /* HTTP1_IDLE ... */
-    bool eof;         /* the client sends no more */
-    bool keep;        /* the connection outlives the response that was started */
-    bool broken;      /* writing failed: to be closed at the end of the turn */
-    bool linger;      /* input may be unread: end gently */
-    bool progress;    /* the client has sent or taken bytes since settle */
-    bool head_new;    /* a head has begun since settle */
+    uint8_t state; /* HTTP1_IDLE ... */
+    bool eof;      /* the client sends no more */
+    bool keep;     /* the connection outlives the response that was started */
+    bool broken;   /* writing failed: to be closed at the end of the turn */
+    bool linger;   /* input may be unread: end gently */
+    bool progress; /* the client has sent or taken bytes since settle */
+    bool head_new; /* a head has begun since settle */
     http1_parser parser;
     http1_exchange *x;
     buf out;               /* to be written at the end of the turn */

@@ -45,6 +45,7 @@ http_server *http_server_new(loop *l, const http_server_config *config,
     http_server_config *c = &s->config;
     c->scheme = c->scheme ? c->scheme : "http";
     c->connections_max = or_default(c->connections_max, CONNECTIONS_MAX);
+    c->handshake_wait = or_default(c->handshake_wait, 10 * NS_PER_S);
     c->head_wait = or_default(c->head_wait, 60 * NS_PER_S);
     c->idle_wait = or_default(c->idle_wait, 600 * NS_PER_S);
     c->body_wait = or_default(c->body_wait, 600 * NS_PER_S);
@@ -170,10 +171,10 @@ void http_server_secure(http_server *s, tls_store *certificates)
     tls_store *before = s->tls;
     s->tls = certificates ? tls_store_ref(certificates) : NULL;
     tls_store_unref(before);
-    s->config.scheme = s->tls ? "https" : "http";
 }
 
-/* In the clear only: to answer under TLS would cost a handshake, which is what there is too much of. */
+/* In the clear only: to answer under TLS would cost a handshake, which is what there is too much
+ * of. */
 static void answer_503(const http_server *s, int fd)
 {
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n"

@@ -21,19 +21,19 @@ typedef struct http_server http_server;
 
 /* Zero means the default, in brackets. */
 typedef struct {
-    const char *scheme;      /* ["http"] what http_request.scheme says */
+    const char *scheme;      /* ["http"] of requests in the clear */
     size_t connections_max;  /* [10000] past it the longest idle one goes, or it gets 503 */
     size_t head_bytes_max;   /* [HTTP_HEAD_BYTES_MAX] 431 */
     size_t headers_max;      /* [HTTP_HEADERS_MAX] 431 */
     size_t uri_bytes_max;    /* [HTTP_URI_BYTES_MAX] 414 */
     uint64_t body_bytes_max; /* [no limit] 413 */
-    ns handshake_wait;       /* [10 s] from the connection to the end of its TLS handshake: closed */
-    ns head_wait;            /* [60 s] from the first byte of a head to its last: 408 */
-    ns idle_wait;            /* [600 s] without a request on an open connection: closed */
-    ns body_wait;            /* [600 s] without a byte of a body that is waited for: 408 */
-    ns write_wait;           /* [600 s] without the client taking a byte: reset */
-    ns half_close_wait;      /* [5 s] the client has closed its side: the handler is stopped */
-    ns linger_wait;          /* [2 s] unread input is thrown away before a refused one is closed */
+    ns handshake_wait;  /* [10 s] from the connection to the end of its TLS handshake: closed */
+    ns head_wait;       /* [60 s] from the first byte of a head to its last: 408 */
+    ns idle_wait;       /* [600 s] without a request on an open connection: closed */
+    ns body_wait;       /* [600 s] without a byte of a body that is waited for: 408 */
+    ns write_wait;      /* [600 s] without the client taking a byte: reset */
+    ns half_close_wait; /* [5 s] the client has closed its side: the handler is stopped */
+    ns linger_wait;     /* [2 s] unread input is thrown away before a refused one is closed */
     /* Told of each request that was answered without a handler (status 400 ... 505) or closed
      * without an answer (status 0): for the log. May be NULL. */
     void (*on_refused)(void *user, str peer, unsigned status, const char *reason);

@@ -37,7 +37,7 @@ static inline void chain_append(chain *head, chain *l)
  * in the order of its deadlines, and one timer for the first of all lists is enough. */
 typedef enum {
     WAIT_HANDLER, /* no deadline here: the handler's time is platform/'s to limit */
-    WAIT_SHAKE, /* for the end of a TLS handshake */
+    WAIT_SHAKE,   /* for the end of a TLS handshake */
     WAIT_HEAD,
     WAIT_IDLE,
     WAIT_BODY,

@@ -64,16 +64,11 @@ static void hooks_run(uv_prepare_t *h)
     }
     if (l->on_long_turn)
         turn_measure(l);
+    l->now = 0; /* of the next turn: read when somebody asks, after the sleep */
     if (more)
         uv_idle_start(&l->no_sleep, look_again);
     else
         uv_idle_stop(&l->no_sleep);
-}
-
-static void turn_begin(uv_check_t *h)
-{
-    loop *l = h->data;
-    l->now = clock_mono();
 }
 
 static void timers_run(uv_timer_t *h);
@@ -89,18 +84,14 @@ bool loop_new(loop **ret_loop, err *e)
         return err_set_uv(e, code, "cannot make an event loop");
     }
     uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME); /* two clock reads a turn */
-    l->made = clock_mono();
+    l->made = l->now = clock_mono();
     signal(SIGPIPE, SIG_IGN); /* libuv writes without MSG_NOSIGNAL; EPIPE says the same */
-    l->now = clock_mono();
     uv_prepare_init(&l->uv, &l->before_sleep);
-    uv_check_init(&l->uv, &l->after_sleep);
     uv_idle_init(&l->uv, &l->no_sleep);
     uv_timer_init(&l->uv, &l->alarm);
-    l->before_sleep.data = l->after_sleep.data = l->no_sleep.data = l->alarm.data = l;
+    l->before_sleep.data = l->no_sleep.data = l->alarm.data = l;
     uv_prepare_start(&l->before_sleep, hooks_run);
-    uv_check_start(&l->after_sleep, turn_begin);
     uv_unref((uv_handle_t *)&l->before_sleep);
-    uv_unref((uv_handle_t *)&l->after_sleep);
     *ret_loop = l;
     return true;
 }
@@ -110,7 +101,6 @@ void loop_free(loop *l)
     if (!l)
         return;
     uv_close((uv_handle_t *)&l->before_sleep, NULL);
-    uv_close((uv_handle_t *)&l->after_sleep, NULL);
     uv_close((uv_handle_t *)&l->no_sleep, NULL);
     uv_close((uv_handle_t *)&l->alarm, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);   /* the close callbacks */
@@ -155,7 +145,12 @@ void loop_watch_turns(loop *l, ns than, void (*f)(void *user, ns took), void *us
     l->on_long_turn_user = user;
 }
 
-ns loop_now(const loop *l) { return l->now; }
+ns loop_now(loop *l)
+{
+    if (!l->now)
+        l->now = clock_mono();
+    return l->now;
+}
 
 ns loop_awake(loop *l) { return clock_mono() - l->made - uv_metrics_idle_time(&l->uv); }
 

@@ -35,8 +35,9 @@ void loop_stop(loop *l);
 void loop_watch_turns(loop *l, ns than, void (*f)(void *user, ns took), void *user);
 /* Time since loop_new in which the loop did not wait: turns, and what was outside of loop_run. */
 ns loop_awake(loop *l);
-/* CLOCK_MONOTONIC when this turn began: good for deadlines, free of a clock read. */
-ns loop_now(const loop *l);
+/* CLOCK_MONOTONIC when it was first asked for in this turn: good for deadlines, one clock read a
+ * turn at most. */
+ns loop_now(loop *l);
 
 /* --- turn hooks -------------------------------------------------------------------------------
  * Called at the end of every turn, before sleeping, in the order they were added: write responses

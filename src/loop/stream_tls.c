@@ -38,7 +38,7 @@ struct stream_tls {
     const char *problem;
 };
 
-/* --- the two ends of OpenSSL --------------------------------------------------------------------- */
+/* --- the two ends of OpenSSL --- */
 
 static int bio_read(BIO *b, char *to, int n)
 {
@@ -120,7 +120,7 @@ void tls_end(stream_tls *t)
     free(t);
 }
 
-/* --- out ----------------------------------------------------------------------------------------- */
+/* --- out --- */
 
 size_t tls_waiting(const stream_tls *t) { return t->out.n; }
 
@@ -165,7 +165,7 @@ void tls_goodbye(stream *s)
     tls_flush(s);
 }
 
-/* --- in ------------------------------------------------------------------------------------------ */
+/* --- in --- */
 
 bool tls_holds(const stream_tls *t) { return t->held.n > 0 || SSL_pending(t->ssl) > 0; }
 
@@ -186,8 +186,8 @@ static void failed(stream_tls *t)
 static bool shake(stream_tls *t)
 {
     loop *l = t->s->l;
-    if (l->shook_at != l->now) {
-        l->shook_at = l->now;
+    if (l->shook_at != loop_now(l)) {
+        l->shook_at = loop_now(l);
         l->shook = 0;
     }
     if (l->shook >= HANDSHAKES_NS)
@@ -295,7 +295,7 @@ void tls_wake(stream *s)
     stream_reading_set(s);
 }
 
-/* --- what is known -------------------------------------------------------------------------------- */
+/* --- what is known --- */
 
 bool stream_is_secure(const stream *s) { return s->tls; }
 

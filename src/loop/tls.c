@@ -35,7 +35,7 @@ const char *tls_error_text(void)
     return text ? text : "the connection ended";
 }
 
-/* --- look-up ---------------------------------------------------------------------------------- */
+/* --- look-up --- */
 
 static int name_order(const void *a, const void *b)
 {
@@ -97,7 +97,7 @@ bool tls_store_covers(const tls_store *t, const tls_identity *i, str host)
     return !t->strict || tls_store_find(t, host) == i;
 }
 
-/* --- choosing, inside a handshake --------------------------------------------------------------- */
+/* --- choosing, inside a handshake --- */
 
 static int choose_certificate(SSL *ssl, int *alert, void *user)
 {
@@ -147,7 +147,7 @@ static bool context_make(tls_store *t, err *e)
            err_set(e, ERR_INTERNAL, "TLS: %s", tls_error_text());
 }
 
-/* --- reading files ------------------------------------------------------------------------------ */
+/* --- reading files --- */
 
 /* A key with a pass phrase is refused, not asked for. */
 static int no_pass_phrase(char *p, int n, int writing, void *user)
@@ -269,7 +269,7 @@ static bool names_read(tls_store *t, X509 *x, size_t identity)
     return ok;
 }
 
-/* --- making ------------------------------------------------------------------------------------- */
+/* --- making --- */
 
 bool tls_store_new(const tls_pair *pairs, size_t count, bool strict, tls_store **ret, err *e)
 {
@@ -322,7 +322,7 @@ void tls_store_unref(tls_store *t)
 
 const char *tls_store_warning(const tls_store *t) { return t->warning[0] ? t->warning : NULL; }
 
-/* --- between processes: strict, count, and four parts a pair with their lengths ----------------- */
+/* --- between processes: strict, count, and four parts a pair with their lengths --- */
 
 static void part_put(buf *out, const void *p, size_t n)
 {

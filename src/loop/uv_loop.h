@@ -9,10 +9,9 @@
 struct loop {
     uv_loop_t uv;
     uv_prepare_t before_sleep; /* runs the turn hooks */
-    uv_check_t after_sleep;    /* takes the time of the turn */
     uv_idle_t no_sleep;        /* active while a hook has more to do */
     uv_timer_t alarm;          /* due at the earliest of `timers` */
-    ns made, now;
+    ns made, now;              /* now: of this turn; 0: nobody has asked yet */
     bool in_timers;
     /* loop_watch_turns */
     ns turn_max, turn_begun, idle_before;

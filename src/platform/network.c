@@ -23,6 +23,7 @@ static const struct {
     {"uri-bytes", offsetof(http_server_config, uri_bytes_max), LIMIT_SIZE, 16, 16 * MIB},
     {"body-bytes", offsetof(http_server_config, body_bytes_max), LIMIT_U64, 1, INT64_MAX},
     {"connections", offsetof(http_server_config, connections_max), LIMIT_SIZE, 1, 1000000},
+    {"handshake-time", offsetof(http_server_config, handshake_wait), LIMIT_TIME, 1, 86400},
     {"head-time", offsetof(http_server_config, head_wait), LIMIT_TIME, 1, 86400},
     {"idle-time", offsetof(http_server_config, idle_wait), LIMIT_TIME, 1, 86400},
     {"body-time", offsetof(http_server_config, body_wait), LIMIT_TIME, 1, 86400},
@@ -203,9 +204,9 @@ json_t *network_json(const network_config *c)
         json_array_append_new(numbers, json_integer((json_int_t)limit_get(&c->limits, i)));
     for (size_t i = 0; i < c->tls_count; i++)
         json_array_append_new(tls, tls_json(&c->tls[i]));
-    return json_pack("{s:o, s:o, s:o, s:o, s:I}", "limits", numbers, "tls", tls, "blocks",
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:b}", "limits", numbers, "tls", tls, "blocks",
                      blocks_json(&c->blocks), "name_servers", json_of(c->name_servers), "stall",
-                     (json_int_t)c->stall);
+                     (json_int_t)c->stall, "secure", (int)c->secure);
 }
 
 static str str_of(arena *a, const json_t *j)
@@ -257,6 +258,7 @@ bool network_from_json(arena *a, const json_t *j, network_config *ret)
     *ret = (network_config){
         .name_servers = str_of(a, json_object_get(j, "name_servers")),
         .stall = (ns)json_integer_value(json_object_get(j, "stall")),
+        .secure = json_is_true(json_object_get(j, "secure")),
         .tls_count = json_array_size(tls),
         .tls = ARENA_ARRAY(a, network_tls, json_array_size(tls) + 1),
     };

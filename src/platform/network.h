@@ -17,6 +17,7 @@ typedef struct {
 typedef struct {
     http_server_config limits; /* zero: the server's default */
     str name_servers;          /* "address:port,..."; empty: the system's */
+    bool secure;               /* the server speaks TLS: certificates come with the settings */
     ns stall;                  /* longer turns of a worker's loop are logged; 0: none is */
     network_tls *tls;
     size_t tls_count;

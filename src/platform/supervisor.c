@@ -152,9 +152,14 @@ static bool process_spawn(supervisor *s, slot_process *p, int config, int contro
     char index[16];
     snprintf(index, sizeof index, "%u", p->index);
     const char *args[] = {index, NULL};
-    if (p->listener >= 0)
-        return spawn_role(p->role, args, (int[]){config, p->listener, control}, 3, NULL, false,
-                          &p->pid, e);
+    if (p->listener >= 0) {
+        _cleanup_fd_ int passed = -1;
+        size_t n = s->c->certificates ? 4 : 3;
+        if (n == 4 && !certificates_file(s->c->certificates, &passed, e))
+            return false;
+        return spawn_role(p->role, args, (int[]){config, p->listener, control, passed}, n, NULL,
+                          false, &p->pid, e);
+    }
     bool with_admin = p == &s->all[KEEPER] && s->c->admin_listener >= 0;
     return spawn_role(p->role, NULL, (int[]){control, config, s->c->admin_listener},
                       with_admin ? 3 : 2, NULL, false, &p->pid, e);
@@ -325,6 +330,31 @@ static void stop_all(supervisor *s)
     server_stop(&s->all[KEEPER]);
 }
 
+/* Certificates may be others now: workers get them, and keep those they had where these are bad. */
+static void certificates_renew(supervisor *s)
+{
+    err e;
+    bool changed;
+    int fd;
+    certificates *c = s->c->certificates;
+    if (!certificates_reload(c, &changed, &e)) {
+        log_msg(LOG_ERROR, "certificates: %s; those read before stay in use", e.text);
+    } else if (changed) {
+        for (unsigned i = WORKERS; i < s->count; i++) {
+            if (!certificates_file(c, &fd, &e)) {
+                log_msg(LOG_ERROR, "certificates: %s", e.text);
+                break;
+            }
+            control_send(&s->all[i], "t", 1, fd);
+            close(fd);
+        }
+        log_msg(LOG_INFO, "certificates: new ones are in use");
+        if (certificates_warning(c))
+            log_msg(LOG_WARN, "%s", certificates_warning(c));
+    }
+    log_flush();
+}
+
 static void loop_signals(supervisor *s, const sigset_t *set)
 {
     for (;;) {
@@ -333,6 +363,8 @@ static void loop_signals(supervisor *s, const sigset_t *set)
         int sig = wait ? sigtimedwait(set, NULL, &t) : sigwaitinfo(set, NULL);
         if (sig == SIGCHLD)
             reap(s);
+        if (sig == SIGHUP || (sig == SIGIO && certificates_noticed(s->c->certificates)))
+            certificates_renew(s);
         if (sig == SIGTERM || sig == SIGINT) {
             if (s->draining) {
                 log_msg(LOG_WARN, "second signal: stopping at once");
@@ -372,8 +404,14 @@ int supervisor_run(const supervisor_config *c, err *e)
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    if (c->certificates) {
+        sigaddset(&set, SIGHUP);
+        sigaddset(&set, SIGIO);
+    }
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    if (c->certificates && !certificates_watch(c->certificates, SIGIO, e))
+        log_msg(LOG_WARN, "%s: changed certificates are read on SIGHUP only", e->text);
     s.all[STORE] = (slot_process){.role = "store", .listener = -1, .control = -1};
     s.all[KEEPER] = (slot_process){.role = "keeper", .listener = -1, .control = -1};
     for (unsigned i = 0; i < c->workers; i++)

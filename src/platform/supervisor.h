@@ -5,22 +5,25 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "platform/certificates.h"
 
 #include <stddef.h>
 
 enum { SUPERVISOR_WORKERS_MAX = 64 };
 
 typedef struct {
-    str config;           /* worker_config as JSON; borrowed */
-    str store_config;     /* for the store process (app_config.h); empty: nothing is stored */
-    str keeper_config;    /* for the keeper (keeper.h) */
-    int admin_listener;   /* for the keeper; -1: nobody can ask it; stays the caller's */
-    const int *listeners; /* one per worker slot, listening; taken */
+    str config;                 /* worker_config as JSON; borrowed */
+    str store_config;           /* for the store process (app_config.h); empty: nothing is stored */
+    str keeper_config;          /* for the keeper (keeper.h) */
+    int admin_listener;         /* for the keeper; -1: nobody can ask it; stays the caller's */
+    certificates *certificates; /* for workers, read again on SIGHUP; NULL: no TLS. Borrowed */
+    const int *listeners;       /* one per worker slot, listening; taken */
     unsigned workers;
     void (*on_ready)(void *user); /* all workers accept connections */
     void *user;
 } supervisor_config;
 
-/* Runs until a signal: SIGTERM or SIGINT drains (connections finish what they are at), a second one
- * stops at once. Returns the exit status: 0, or 1 if a worker could not be started at all. */
+/* Runs until a signal: SIGHUP reads certificates again, SIGTERM or SIGINT drains (connections
+ * finish what they are at), a second one stops at once. Returns the exit status: 0, or 1 if a
+ * worker could not be started at all. */
 int supervisor_run(const supervisor_config *c, err *e);

@@ -1,8 +1,8 @@
 /* A worker: one loop, one HTTP server, one engine, the calls of its slot. It is told everything by
  * its settings (fd 3), accepts from its slot's socket (fd 4), and says one byte on fd 5 when it is
- * ready; on fd 5 it gets its channels to the store process. It holds nothing that must survive it:
- * kill it at any time, the supervisor starts another. SIGTERM drains. It goes on serving if the
- * supervisor dies. */
+ * ready; on fd 5 it gets its channels to the store process. With TLS, fd 6 has its certificates,
+ * and fd 5 brings new ones. It holds nothing that must survive it: kill it at any time, the
+ * supervisor starts another. SIGTERM drains. It goes on serving if the supervisor dies. */
 #include "platform/role.h"
 
 #include "base/limits.h"
@@ -12,6 +12,7 @@
 #include "loop/names.h"
 #include "platform/artifact.h"
 #include "platform/call.h"
+#include "platform/certificates.h"
 #include "platform/meter.h"
 #include "platform/reach.h"
 #include "platform/sandbox.h"
@@ -27,7 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FD_CONFIG = 3, FD_LISTEN = 4, FD_CONTROL = 5 };
+enum { FD_CONFIG = 3, FD_LISTEN = 4, FD_CONTROL = 5, FD_CERTIFICATES = 6 };
 
 typedef struct {
     arena a;
@@ -108,10 +109,24 @@ static void descriptors_raise(void)
 
 /* --- store and keeper: the supervisor sends channels to them, and to their successors --------- */
 
+static bool certificates_take(worker *w, int fd, err *e)
+{
+    tls_store *store;
+    if (!certificates_receive_take(fd, &store, e))
+        return false;
+    http_server_secure(w->server, store);
+    tls_store_unref(store);
+    return true;
+}
+
 static void on_control(void *user, bytes message, int fd)
 {
     worker *w = user;
-    if (fd >= 0 && message.p[0] == 's' && w->serving.store)
+    err e;
+    if (fd >= 0 && message.p[0] == 't' && w->server) {
+        if (!certificates_take(w, fd, &e))
+            log_msg(LOG_ERROR, "%s: those before stay in use", e.text);
+    } else if (fd >= 0 && message.p[0] == 's' && w->serving.store)
         store_client_connect_take(w->serving.store, fd);
     else if (fd >= 0 && message.p[0] == 'k' && w->meter)
         meter_connect_take(w->meter, fd);
@@ -229,6 +244,8 @@ static bool set_up(worker *w, err *e)
     w->server = http_server_new(w->l, &hc, on_request, w);
     if (!w->server)
         return err_no_memory(e);
+    if (w->node.network.secure && !certificates_take(w, FD_CERTIFICATES, e))
+        return false;
     return calls_hooks_add(&w->calls, e) && loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
            loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) && confine(w, e) &&
            http_server_listen(w->server, FD_LISTEN, e);

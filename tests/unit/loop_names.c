@@ -161,8 +161,9 @@ static void black_hole(void **state)
         assert_non_null(names_look_up(l, str_from(name), on_answer, &s[i]));
     }
     for (ns end = clock_mono() + 300 * NS_PER_MS; clock_mono() < end;) {
+        ns begun = clock_mono();
         loop_turn(l, 2);
-        longest = clock_mono() - loop_now(l) > longest ? clock_mono() - loop_now(l) : longest;
+        longest = clock_mono() - begun > longest ? clock_mono() - begun : longest;
     }
     assert_true(asked > 0);
     assert_true(s[0].calls == 0);

@@ -85,7 +85,8 @@ static made make(const char *common, const char *names, long days)
 
 static tls_pair pair_of(const made *certificate, const made *key)
 {
-    return (tls_pair){S("c.pem"), S("k.pem"),
+    return (tls_pair){S("c.pem"),
+                      S("k.pem"),
                       {(uint8_t *)certificate->certificate, certificate->certificate_n},
                       {(uint8_t *)key->key, key->key_n}};
 }
@@ -167,8 +168,10 @@ static void broken_files(void **state)
     p.key = (bytes){0};
     refused(&p, "k.pem: no private key in it");
     char two[8192];
-    int n = snprintf(two, sizeof two, "%.*s-----BEGIN CERTIFICATE-----\nAAAA\n"
-                     "-----END CERTIFICATE-----\n", (int)a.certificate_n, a.certificate);
+    int n = snprintf(two, sizeof two,
+                     "%.*s-----BEGIN CERTIFICATE-----\nAAAA\n"
+                     "-----END CERTIFICATE-----\n",
+                     (int)a.certificate_n, a.certificate);
     p = pair_of(&a, &a);
     p.certificate = (bytes){(uint8_t *)two, (size_t)n};
     refused(&p, "c.pem: certificate 2 of the chain cannot be read");
@@ -305,8 +308,8 @@ static void both_ways(void **state)
         stream_read_limit(v.s, v.limit);
         size_t sent = 0, n;
         until((sent == sizeof data ||
-               (SSL_write_ex(c.ssl, data + sent, sizeof data - sent < 50000 ? sizeof data - sent
-                                                                            : 50000, &n) == 1 &&
+               (SSL_write_ex(c.ssl, data + sent,
+                             sizeof data - sent < 50000 ? sizeof data - sent : 50000, &n) == 1 &&
                 (sent += n))) &&
               v.got.n == sizeof data);
         assert_memory_equal(v.got.p, data, sizeof data);
@@ -314,9 +317,8 @@ static void both_ways(void **state)
         buf_init(&out, 4 << 20);
         assert_true(stream_write_through(v.s, &out, (bytes){data, sizeof data}, S("")));
         size_t got = 0;
-        until(got == sizeof back ||
-              (SSL_read_ex(c.ssl, back + got, sizeof back - got, &n) == 1 && (got += n) &&
-               got == sizeof back));
+        until(got == sizeof back || (SSL_read_ex(c.ssl, back + got, sizeof back - got, &n) == 1 &&
+                                     (got += n) && got == sizeof back));
         assert_memory_equal(back, data, sizeof data);
         until(!stream_write_busy(v.s));
         SSL_shutdown(c.ssl);
@@ -431,9 +433,8 @@ static void no_resumption(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(by_name),        cmocka_unit_test(broken_files),
-        cmocka_unit_test(both_ways),      cmocka_unit_test(paused),
-        cmocka_unit_test(refusals),       cmocka_unit_test(no_resumption),
+        cmocka_unit_test(by_name), cmocka_unit_test(broken_files), cmocka_unit_test(both_ways),
+        cmocka_unit_test(paused),  cmocka_unit_test(refusals),     cmocka_unit_test(no_resumption),
     };
     return cmocka_run_group_tests(tests, open_loop, close_loop);
 }

@@ -25,6 +25,39 @@ static int close_loop(void **state)
     return 0;
 }
 
+/* --- now --- */
+
+static ns now_seen;
+
+static void note_now(void *user, unsigned events)
+{
+    char byte;
+    now_seen = loop_now(l);
+    assert_int_equal(read(*(int *)user, &byte, 1), 1);
+}
+
+/* A callback after a sleep sees the time after it: deadlines begin then. */
+static void now_is_not_before_the_sleep(void **state)
+{
+    err e;
+    int ends[2];
+    loop_watch *w;
+    assert_int_equal(pipe(ends), 0);
+    assert_true(loop_watch_open(l, ends[0], note_now, &ends[0], &w, &e));
+    loop_watch_set(w, LOOP_READABLE);
+    loop_turn(l, 0);
+    loop_turn(l, 30);
+    ns before = clock_mono();
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    loop_turn(l, 1000);
+    assert_true(now_seen >= before);
+    assert_true(now_seen <= clock_mono());
+    loop_watch_close(w);
+    loop_turn(l, 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* --- timers --- */
 
 enum { MANY = 500 };
@@ -284,8 +317,14 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_loop, close_loop)
     const struct CMUnitTest tests[] = {
-        T(timers_in_order), T(timer_of_zero),       T(hooks), T(signals), T(watches),
-        T(idle_sleeps),     T(long_turns_are_told),
+        T(now_is_not_before_the_sleep),
+        T(timers_in_order),
+        T(timer_of_zero),
+        T(hooks),
+        T(signals),
+        T(watches),
+        T(idle_sleeps),
+        T(long_turns_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
