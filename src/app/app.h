@@ -49,7 +49,8 @@ typedef struct {
     str path;
     str url;
     str registry, package, version;
-    str digest; /* "sha256:<64 hex>": of a URL always; of others once deploy has computed it */
+    bool is_range; /* version is a requirement (semver.h): the newest that meets it is meant */
+    str digest;    /* "sha256:<64 hex>": of a URL always; of others once deploy has computed it */
     toml_pos pos;
 } app_source;
 

@@ -172,6 +172,7 @@ static bool source_read(reader *r, const json_t *o, app_source *ret)
     if (ebb) {
         ret->kind = APP_SOURCE_REGISTRY;
         return get_str(r, ebb, "registry", &ret->registry) &&
+               get_bool(r, ebb, "is_range", &ret->is_range) &&
                get_str(r, ebb, "package", &ret->package) &&
                get_str(r, ebb, "version", &ret->version);
     }

@@ -143,6 +143,7 @@ static void source(writer *w, const char *name, const app_source *s)
         string_opt(w, "registry", s->registry);
         string(w, "package", s->package);
         string(w, "version", s->version);
+        flag_opt(w, "is_range", s->is_range);
         close_with(w, '}');
     }
     close_with(w, '}');

@@ -1,9 +1,10 @@
 /* Component dependencies and middleware: which other component satisfies an import.
  *
- * Names are checked here and told apart (plain or package), ranges of versions are not: whoever
- * fetches a package understands them. Two names of one package must not overlap, or it would be
+ * Names are checked here and told apart (plain or package); which version of a range is meant is
+ * up to whoever fetches the package. Two names of one package must not overlap, or it would be
  * open which of them provides an interface. */
 #include "app/manifest_reader.h"
+#include "app/semver.h"
 
 typedef struct {
     str package;   /* "ns:pkg"; empty for a plain name */
@@ -123,6 +124,7 @@ bool dependency_read(reader *r, str name, const toml_value *v, app_dependency *r
              read_digest_check(r, read_get(t, "digest")->pos, d.source.digest);
     } else {
         d.source.kind = APP_SOURCE_REGISTRY;
+        d.source.is_range = true;
         ok = read_required(r, t, "version", v->pos, "a dependency", &d.source.version) &&
              read_str(r, t, "registry", &d.source.registry) &&
              read_str(r, t, "package", &d.source.package);
@@ -163,11 +165,17 @@ static bool dependency_entry(reader *r, const toml_entry *x, app_component *c, b
         d = (app_dependency){.name = x->key,
                              .source = {.kind = APP_SOURCE_REGISTRY,
                                         .version = x->value.string,
+                                        .is_range = true,
                                         .pos = x->value.pos}};
     } else if (!dependency_read(r, x->key, &x->value, &d, &ref)) {
         return false;
     }
     bool is_registry = !ref.p && d.source.kind == APP_SOURCE_REGISTRY;
+    if (is_registry && !semver_is_requirement(d.source.version))
+        return read_fail(r, d.source.pos,
+                         "'%.*s' is not a range of versions; write \"1.2\", \"=1.2.3\" or "
+                         "\">=1.2, <2\"",
+                         STR(d.source.version));
     if (is_registry && !d.source.package.n) {
         if (!name.package.n)
             return read_fail(r, x->pos,

@@ -20,6 +20,9 @@ bool alias_read(linker *l, reader *r, scope *s);
 /* check_instance.c */
 bool core_instance_read(linker *l, reader *r, scope *s);
 bool instance_read(linker *l, reader *r, scope *s);
+/* Checks the arguments of o against the imports of the component type; adds the instance. */
+bool instance_instantiate(linker *l, scope *s, const shape *component, const item_list *args,
+                          op *o);
 
 /* check_type.c */
 bool type_read(linker *l, reader *r, scope *s);

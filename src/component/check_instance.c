@@ -225,7 +225,7 @@ static bool exports_rewrite(linker *l, const shape *component, const subst *map,
 }
 
 /* Explainer.md "Instance Definitions", "Type Checking": instantiation substitutes resources. */
-static bool instantiate(linker *l, scope *s, const shape *component, const item_list *args, op *o)
+bool instance_instantiate(linker *l, scope *s, const shape *component, const item_list *args, op *o)
 {
     subst map;
     shape *sh = ARENA_NEW(l->a, shape);
@@ -267,5 +267,5 @@ bool instance_read(linker *l, reader *r, scope *s)
             return err_wrap(l->e, "instantiation argument");
     }
     o.args = args;
-    return instantiate(l, s, component.type->shape, &list, &o);
+    return instance_instantiate(l, s, component.type->shape, &list, &o);
 }

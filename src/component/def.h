@@ -18,13 +18,14 @@ typedef enum {
     OP_CORE_INSTANTIATE, /* index of the module, core_args */
     OP_CORE_INLINE,      /* core_args */
     OP_COMPONENT,        /* def */
-    OP_INSTANTIATE,      /* index of the component, args, resources */
-    OP_INLINE,           /* args */
-    OP_ALIAS_EXPORT,     /* sort, index of the instance, name */
-    OP_ALIAS_CORE,       /* core_kind, index of the core instance, name */
-    OP_ALIAS_OUTER,      /* sort, count, index */
-    OP_RESOURCE,         /* slot, index of the destructor or UINT32_MAX */
-    OP_CANON,            /* canon */
+    OP_INSTANTIATE,  /* index of the component, args, resources; in a composition: name, a label,
+                        and count, what is withheld */
+    OP_INLINE,       /* args */
+    OP_ALIAS_EXPORT, /* sort, index of the instance, name */
+    OP_ALIAS_CORE,   /* core_kind, index of the core instance, name */
+    OP_ALIAS_OUTER,  /* sort, count, index */
+    OP_RESOURCE,     /* slot, index of the destructor or UINT32_MAX */
+    OP_CANON,        /* canon */
 } op_kind;
 
 typedef struct {

@@ -159,9 +159,10 @@ static bool host_value(eval *v, env *e, str interface, str name, const entity *w
     }
 }
 
-static bool import_host(eval *v, env *e, const op *o)
+/* The host's resources of an import. All of them are made before any function's type is asked for:
+ * in a composition an interface may mention one that is imported later. */
+static bool host_resources(eval *v, env *e, const op *o)
 {
-    value x;
     for (uint32_t i = 0; i < o->resources_count; i++) {
         const path *at = o->resources[i].at;
         resource_type *r = resource_new(v, NULL, (core_ref){-1, {NULL, 0}});
@@ -177,6 +178,12 @@ static bool import_host(eval *v, env *e, const op *o)
         r->name = at ? at->name : o->name;
         e->slots[o->resources[i].slot] = r;
     }
+    return link_work(v->l, o->resources_count);
+}
+
+static bool import_host(eval *v, env *e, const op *o)
+{
+    value x;
     return host_value(v, e, S(""), o->name, &o->entity, &x) && push_value(v, e, &x);
 }
 
@@ -230,8 +237,10 @@ static bool instantiate(eval *v, env *e, const op *o)
     if (child->depth >= INSTANCE_DEPTH_MAX)
         return link_fail(l, ERR_LIMIT, "component instances are nested more than %d deep",
                          INSTANCE_DEPTH_MAX);
-    child->label =
-        arena_printf(l->a, "%.*s%s%u", STR(e->label), e->label.n ? "." : "", e->instances.n);
+    child->withheld = e->withheld | o->count;
+    child->label = o->name.p ? o->name
+                             : arena_printf(l->a, "%.*s%s%u", STR(e->label), e->label.n ? "." : "",
+                                            e->instances.n);
     if (!child->label.p)
         return link_oom(l);
     if (!args_make(v, e, o, &args))
@@ -355,6 +364,9 @@ static bool component_run(eval *v, env *e)
     e->slots = ARENA_ARRAY(l->a, resource_type *, e->def->slots_count);
     if (!e->exports || !e->slots)
         return link_oom(l);
+    for (uint32_t i = 0; !e->creator && i < e->def->ops.n; i++)
+        if (e->def->ops.p[i].kind == OP_IMPORT && !host_resources(v, e, &e->def->ops.p[i]))
+            return op_failed(v, e, &e->def->ops.p[i]);
     for (uint32_t i = 0; i < e->def->ops.n; i++)
         if (!link_work(l, 1) || !op_run(v, e, &e->def->ops.p[i]))
             return op_failed(v, e, &e->def->ops.p[i]);
@@ -424,8 +436,9 @@ static bool units_finish(eval *v, link_plan *ret)
         for (uint32_t k = 0; k < u->canons.n; k++)
             if (u->targets.p[k])
                 u->canons.p[k].unit = u->targets.p[k]->index;
-        units[i] = (link_unit){u->cores.p, u->cores.n, u->canons.p,  u->canons.n,
-                               u->lifts.p, u->lifts.n, parent_of(u), u->owner->label};
+        units[i] =
+            (link_unit){u->cores.p, u->cores.n,   u->canons.p,     u->canons.n,       u->lifts.p,
+                        u->lifts.n, parent_of(u), u->owner->label, u->owner->withheld};
     }
     ret->units = units;
     ret->units_count = v->units.n;

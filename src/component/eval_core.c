@@ -58,7 +58,8 @@ bool eval_core_instantiate(eval *v, env *e, const op *o)
     unit *u = env_unit(v, e);
     if (!u || !module_type_read(l, c.module, &m))
         return false;
-    c.offset = (uint64_t)(c.module.p - l->file.p);
+    bool inside = c.module.p >= l->file.p && c.module.p < l->file.p + l->file.n;
+    c.offset = inside ? (uint64_t)(c.module.p - l->file.p) : 0; /* else: of another part */
     link_import *imports = ARENA_ARRAY(l->a, link_import, m->imports.n);
     if (!imports)
         return link_oom(l);

@@ -60,7 +60,8 @@ struct env {
     env *creator; /* the instance that instantiates it; NULL for the outermost */
     uint32_t depth;
     str label;
-    unit *unit; /* NULL as long as it has no core code */
+    uint32_t withheld; /* as in link_unit */
+    unit *unit;        /* NULL as long as it has no core code */
     VEC(link_def) core[5];
     VEC(core_instance *) core_instances;
     VEC(value) modules, funcs, components, instances;

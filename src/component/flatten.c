@@ -493,34 +493,44 @@ static const plan_name *names_copy(arena *a, const link_name *from, uint32_t n)
     return names;
 }
 
-bool flatten_component(arena *a, bytes component, plan *ret, buf **ret_modules, err *e)
+static bool flatten_all(arena *a, const link_plan *l, plan *ret, buf **ret_modules, err *e)
 {
-    link_plan l;
     plan p = {0};
-    if (!component_link(a, component, &l, e))
-        return false;
-    plan_unit *units = ARENA_ARRAY(a, plan_unit, l.units_count);
-    buf *modules = ARENA_ARRAY(a, buf, l.units_count);
-    p.imports = names_copy(a, l.imports, l.imports_count);
-    p.exports = names_copy(a, l.exports, l.exports_count);
+    plan_unit *units = ARENA_ARRAY(a, plan_unit, l->units_count);
+    buf *modules = ARENA_ARRAY(a, buf, l->units_count);
+    p.imports = names_copy(a, l->imports, l->imports_count);
+    p.exports = names_copy(a, l->exports, l->exports_count);
     if (!units || !modules || !p.imports || !p.exports)
         return err_no_memory(e);
-    if (!resources_copy(a, &l, &p, e))
+    if (!resources_copy(a, l, &p, e))
         return false;
-    for (uint32_t i = 0; i < l.units_count; i++) {
+    for (uint32_t i = 0; i < l->units_count; i++) {
         buf_init(&modules[i], 1 * GIB);
-        if (!flatten_unit(a, &l, i, &modules[i], &units[i], e)) {
+        if (!flatten_unit(a, l, i, &modules[i], &units[i], e)) {
             flatten_free(modules, i + 1);
             return false;
         }
     }
     p.units = units;
-    p.units_count = l.units_count;
-    p.imports_count = l.imports_count;
-    p.exports_count = l.exports_count;
+    p.units_count = l->units_count;
+    p.imports_count = l->imports_count;
+    p.exports_count = l->exports_count;
     *ret = p;
     *ret_modules = modules;
     return true;
+}
+
+bool flatten_component(arena *a, bytes component, plan *ret, buf **ret_modules, err *e)
+{
+    link_plan l;
+    return component_link(a, component, &l, e) && flatten_all(a, &l, ret, ret_modules, e);
+}
+
+bool flatten_composition(arena *a, const composition_part *parts, size_t n, plan *ret,
+                         buf **ret_modules, err *e)
+{
+    link_plan l;
+    return composition_link(a, parts, n, &l, e) && flatten_all(a, &l, ret, ret_modules, e);
 }
 
 void flatten_free(buf *modules, uint32_t count)

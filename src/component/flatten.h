@@ -4,6 +4,7 @@
  * validated by the engine before anything runs. */
 #pragma once
 
+#include "component/composition.h"
 #include "component/plan.h"
 
 /* Writes the module of units[unit] into *out and describes it in *ret (its types are those of the
@@ -13,4 +14,7 @@ bool flatten_unit(arena *a, const link_plan *l, uint32_t unit, buf *out, plan_un
 /* The whole way: link, flatten every unit, make the plan. modules[i] is unit i's core module;
  * *ret_modules is an arena array of plan.units_count bufs, to be freed by flatten_free. */
 bool flatten_component(arena *a, bytes component, plan *ret, buf **ret_modules, err *e);
+/* The same for a component with its dependencies (composition.h). */
+bool flatten_composition(arena *a, const composition_part *parts, size_t n, plan *ret,
+                         buf **ret_modules, err *e);
 void flatten_free(buf *modules, uint32_t count);

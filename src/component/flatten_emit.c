@@ -465,6 +465,7 @@ static void unit_fill(emitter *m)
     plan_unit *u = m->unit;
     u->label = f->unit->label;
     u->parent = f->unit->parent;
+    u->withheld = f->unit->withheld;
     u->has_start = f->has_start;
     u->mutates_tables = f->mutates_tables;
     u->passive_segments = f->segments_used;

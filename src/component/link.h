@@ -103,6 +103,7 @@ typedef struct {
      * inside never finds its ancestors closed (CanonicalABI.md "may_enter_from"). */
     uint32_t parent;
     str label; /* the path of the component instance, for messages; empty for the outermost */
+    uint32_t withheld; /* capabilities that it does not have (composition.h) */
 } link_unit;
 
 typedef struct {

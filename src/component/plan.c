@@ -163,7 +163,9 @@ static void put_unit(writer *w, const plan_unit *u)
     put_u32(w, u->tables_count);
     put_u32(w, u->sized_memories);
     buf_put_u8(w->out, (uint8_t)(u->has_start | u->mutates_tables << 1 | u->passive_segments << 2 |
-                                 u->start_segments << 3));
+                                 u->start_segments << 3 | (u->withheld != 0) << 4));
+    if (u->withheld)
+        buf_put_u8(w->out, (uint8_t)u->withheld);
     put_u64(w, u->memory_bytes_min);
     put_u64(w, u->memory_bytes_max);
     put_u32(w, u->core_modules);
@@ -531,7 +533,7 @@ static bool options_in_range(loader *l, const plan_unit *u, const plan_options *
 static bool get_unit(loader *l, plan_unit *u)
 {
     uint32_t n;
-    uint8_t flags;
+    uint8_t flags, withheld = 0;
     if (!get_str(l, &u->label) || !get_u32(l, &u->parent) ||
         !get_count(l, COMPONENT_ITEMS_MAX, 40, &n))
         return false;
@@ -553,7 +555,8 @@ static bool get_unit(loader *l, plan_unit *u)
             return false;
     if (!get_u32(l, &u->memories_count) || !get_u32(l, &u->reallocs_count) ||
         !get_u32(l, &u->globals_count) || !get_u32(l, &u->tables_count) ||
-        !get_u32(l, &u->sized_memories) || !get_flag(l, 15, &flags) ||
+        !get_u32(l, &u->sized_memories) || !get_flag(l, 31, &flags) ||
+        (flags >> 4 && !get_flag(l, COMPOSITION_ALL, &withheld)) ||
         !get_u64(l, &u->memory_bytes_min) || !get_u64(l, &u->memory_bytes_max) ||
         !get_u32(l, &u->core_modules) || !get_u32(l, &u->core_functions) ||
         !get_u32(l, &u->shims_removed) || !get_u32(l, &u->segments_merged) ||
@@ -563,6 +566,7 @@ static bool get_unit(loader *l, plan_unit *u)
     if (u->memories_count > COMPONENT_ITEMS_MAX || u->reallocs_count > COMPONENT_ITEMS_MAX ||
         u->globals_count > COMPONENT_ITEMS_MAX || u->tables_count > COMPONENT_ITEMS_MAX)
         return bad(l, "a count is too large");
+    u->withheld = withheld;
     u->has_start = flags & 1;
     u->mutates_tables = flags >> 1 & 1;
     u->passive_segments = flags >> 2 & 1;

@@ -19,7 +19,7 @@
 #pragma once
 
 #include "base/buf.h"
-#include "component/link.h"
+#include "component/composition.h"
 
 enum { PLAN_VERSION = 3, PLAN_NONE = -1 };
 
@@ -51,6 +51,8 @@ typedef struct {
 typedef struct {
     str label;       /* the path of the component instance, for messages; empty for the outermost */
     uint32_t parent; /* as in link_unit: a later unit, or UINT32_MAX */
+    uint32_t
+        withheld; /* COMPOSITION_*: capabilities of the app's component that it does not have */
     const plan_import *imports;
     uint32_t imports_count;
     const plan_lift *lifts;

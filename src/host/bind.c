@@ -33,6 +33,7 @@ static host_status call_row(void *env, engine_instance *in, slot *slots)
     host_call c = {.g = g, .in = in, .handles = u->handles, .import = b->import, .slots = slots};
     if (g->in_realloc)
         return call_trap(&c, "cannot leave component instance: realloc called an import");
+    g->component = u->component;
     host_status s = b->fn(&c);
     if (s != HOST_WAIT)
         g->progress = 0;

@@ -54,8 +54,12 @@ bool guest_compose(guest *g, const host_binding *b, engine_module *const *module
         return err_no_memory(e);
     for (uint32_t k = 0; k < n; k++) {
         handles_init(&tables[k], g->component->handles_max);
-        units[k] = (guest_unit){.g = g, .handles = &tables[k], .index = k};
+        units[k] =
+            (guest_unit){.g = g, .handles = &tables[k], .component = g->component, .index = k};
+        if (g->component->units)
+            units[k].component = g->component->units[k];
     }
+    g->entry.component = units[entry].component;
     *group = (guest_group){.plan = b->plan,
                            .modules = modules,
                            .limits = *l,

@@ -53,7 +53,7 @@ bool guest_new(const host_component *c, struct loop *l, const guest_callbacks *c
     g->user = user;
     g->wake_at = UINT64_MAX;
     handles_init(&g->handles, c->handles_max);
-    g->entry = (guest_unit){.g = g, .handles = &g->handles};
+    g->entry = (guest_unit){.g = g, .handles = &g->handles, .component = c};
     *ret = g;
     return true;
 }

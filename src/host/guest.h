@@ -29,6 +29,7 @@ typedef struct {
     guest *g;
     engine_instance *in; /* NULL: not made yet */
     handle_table *handles;
+    const host_component *component;
     guest_call *call;    /* the call it is making to another one */
     uint32_t index;      /* in the plan's units */
     bool entered;        /* the opposite of may_enter (CanonicalABI.md "Component Instances") */
@@ -39,7 +40,7 @@ typedef struct {
 struct guest {
     guest_unit entry;   /* the one with the handler; first, so that g is a unit's address too */
     guest_group *group; /* NULL: there is only that one */
-    const host_component *component;
+    const host_component *component; /* of the unit whose host function runs */
     struct loop *l;
     const guest_callbacks *callbacks;
     void *user;

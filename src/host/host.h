@@ -82,7 +82,7 @@ typedef enum { CHAIN_OUTSIDE, CHAIN_INSIDE, CHAIN_DENIED, CHAIN_NOWHERE } host_c
 unsigned host_chain_depth(const http_exchange *x);
 
 /* A component's own part, the same for all its instances. Borrowed by guests. */
-typedef struct {
+typedef struct host_component {
     str name;
     const http_field *environment; /* name, value */
     size_t environment_count;
@@ -133,6 +133,9 @@ typedef struct {
      * HTTP-response-body-size; a response that was begun is cut. */
     uint64_t request_body_bytes_max, response_body_bytes_max;
     ns clock_resolution_ns; /* what the guest's clocks show is a multiple of it; 0: as 1 */
+    /* Of a plan whose units do not all have the same (component/composition.h): what each of them
+     * has, by unit. NULL: all have this. */
+    const struct host_component *const *units;
 } host_component;
 
 typedef struct {

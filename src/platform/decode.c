@@ -34,27 +34,50 @@ static bool map_fd(int fd, bytes *ret, err *e)
     return true;
 }
 
+/* A core module becomes a component first; `made` holds it. */
+static bool as_component(arena *a, bytes *component, buf *made, err *e)
+{
+    buf_init(made, COMPONENT_BYTES_MAX);
+    if (!bytes_are_core_module(*component))
+        return true;
+    if (!componentize(a, *component, adapter_reactor(), made, e))
+        return false;
+    *component = buf_bytes(made);
+    return true;
+}
+
+static bool flatten_parts(arena *a, bytes file, buf *made, plan *ret, buf **ret_modules, err *e)
+{
+    composition_part *parts;
+    size_t n;
+    if (!composition_read(a, file, &parts, &n, e))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!as_component(a, &parts[i].component, &made[i], e))
+            return i ? err_wrap(e, "dependency '%.*s'", STR(parts[i].name)) : false;
+    return flatten_composition(a, parts, n, ret, ret_modules, e);
+}
+
 static bool decode(err *e)
 {
     bytes component;
     plan p;
-    buf *modules;
+    buf *modules, made[COMPOSITION_PARTS_MAX] = {0}; /* the plan points into what was made */
     _cleanup_(arena_fini) arena a;
     arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
     bool enforced;
     if (!sandbox_confine(SANDBOX_PURE, NULL, 0, &enforced, e) || !map_fd(3, &component, e))
         return false;
-    _cleanup_(buf_fini) buf made;
-    buf_init(&made, COMPONENT_BYTES_MAX);
-    if (bytes_are_core_module(component)) {
-        if (!componentize(&a, component, adapter_reactor(), &made, e))
-            return false;
-        component = buf_bytes(&made);
+    bool ok = bytes_are_composition(component)
+                  ? flatten_parts(&a, component, made, &p, &modules, e)
+                  : as_component(&a, &component, made, e) &&
+                        flatten_component(&a, component, &p, &modules, e);
+    if (ok) {
+        ok = frames_write(4, &p, modules, e);
+        flatten_free(modules, p.units_count);
     }
-    if (!flatten_component(&a, component, &p, &modules, e))
-        return false;
-    bool ok = frames_write(4, &p, modules, e);
-    flatten_free(modules, p.units_count);
+    for (size_t i = 0; i < COMPOSITION_PARTS_MAX; i++)
+        buf_fini(&made[i]);
     return ok;
 }
 

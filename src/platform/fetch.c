@@ -167,8 +167,8 @@ static bool from_package(arena *a, str cache_dir, const app_source *s, bool inse
         return true;
     if (progress)
         fprintf(progress, "  fetching %s@%s from %s\n", package, version, registry);
-    const char *words[] = {"package", registry, package, version, insecure ? "insecure" : NULL,
-                           NULL};
+    const char *words[] = {s->is_range ? "range" : "package", registry, package, version,
+                           insecure ? "insecure" : NULL,      NULL};
     return download(a, cache_dir, words, (str){0}, ret, ret_digest, e) &&
            pin_write(pin, *ret_digest, e);
 }

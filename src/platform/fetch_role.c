@@ -2,6 +2,8 @@
  *
  *     ebb @fetch url URL                                 what is behind it
  *     ebb @fetch package REGISTRY NAMESPACE:NAME VERSION the component in that package
+ *     ebb @fetch range REGISTRY NAMESPACE:NAME RANGE     the newest version in a range
+ * (app/semver.h)
  *
  * followed by "insecure" where certificates are not to be checked. Packages are found as the wasm
  * package tools do: https://REGISTRY/.well-known/wasm-pkg/registry.json names an OCI registry and
@@ -13,6 +15,7 @@
  * not apply. */
 #include "platform/role.h"
 
+#include "app/semver.h"
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/limits.h"
@@ -284,7 +287,34 @@ static bool blob_check(fetcher *f, str digest, err *e)
                    hex, STR(digest));
 }
 
-static bool fetch_package(fetcher *f, str registry, str package, str version, err *e)
+/* The newest tag that is a version in the range. */
+static bool version_find(fetcher *f, str base, str range, str *ret, err *e)
+{
+    json_t *j;
+    semver best = {0};
+    str url = arena_printf(&f->a, "%.*s/tags/list", STR(base));
+    *ret = (str){0};
+    if (!url.p)
+        return err_no_memory(e);
+    if (!json_get(f, url.p, NULL, false, &j, e))
+        return false;
+    const json_t *tags = json_object_get(j, "tags");
+    for (size_t i = 0; i < json_array_size(tags); i++) {
+        const char *tag = json_string_value(json_array_get(tags, i));
+        semver v;
+        if (!tag || !semver_parse(str_from(tag), &v) || !semver_meets(&v, range) ||
+            (ret->p && semver_compare(&v, &best) <= 0))
+            continue;
+        *ret = arena_str(&f->a, str_from(tag));
+        if (!ret->p || !semver_parse(*ret, &best))
+            break;
+    }
+    json_decref(j);
+    return ret->p || err_set(e, ERR_NOT_FOUND, "%s: no version there is in the range '%.*s'", url.p,
+                             STR(range));
+}
+
+static bool fetch_package(fetcher *f, str registry, str package, str version, bool is_range, err *e)
 {
     str host, prefix, digest, name = package, space = str_cut(&name, ':');
     long status;
@@ -292,6 +322,8 @@ static bool fetch_package(fetcher *f, str registry, str package, str version, er
         return false;
     str base = arena_printf(&f->a, "%s://%.*s/v2/%.*s%.*s/%.*s", scheme_of(host), STR(host),
                             STR(prefix), STR(space), STR(name));
+    if (base.p && is_range && !version_find(f, base, version, &version, e))
+        return false;
     str manifest = arena_printf(&f->a, "%.*s/manifests/%.*s", STR(base), STR(version));
     if (!base.p || !manifest.p)
         return err_no_memory(e);
@@ -330,8 +362,9 @@ static bool fetch(int argc, char **argv, err *e)
     bool ok;
     if (n == 3 && strcmp(argv[1], "url") == 0)
         ok = get(&f, argv[2], NULL, &status, e) && status_check(argv[2], status, e);
-    else if (n == 5 && strcmp(argv[1], "package") == 0)
-        ok = fetch_package(&f, str_from(argv[2]), str_from(argv[3]), str_from(argv[4]), e);
+    else if (n == 5 && (strcmp(argv[1], "package") == 0 || strcmp(argv[1], "range") == 0))
+        ok = fetch_package(&f, str_from(argv[2]), str_from(argv[3]), str_from(argv[4]),
+                           argv[1][0] == 'r', e);
     else
         ok = err_set(e, ERR_INTERNAL, "fetch: bad arguments");
     curl_easy_cleanup(f.curl);

@@ -194,6 +194,76 @@ static bool host_component_make(hosted *h, err *e)
     return preopens_make(h, e);
 }
 
+/* --- what dependencies do not have ------------------------------------------------------------ */
+
+_Static_assert((int)APP_INHERIT_AI_MODELS == COMPOSITION_AI_MODELS &&
+                   (int)APP_INHERIT_ALLOWED_OUTBOUND_HOSTS == COMPOSITION_OUTBOUND_HOSTS &&
+                   (int)APP_INHERIT_ENVIRONMENT == COMPOSITION_ENVIRONMENT &&
+                   (int)APP_INHERIT_FILES == COMPOSITION_FILES &&
+                   (int)APP_INHERIT_KEY_VALUE_STORES == COMPOSITION_KEY_VALUE_STORES &&
+                   (int)APP_INHERIT_SQLITE_DATABASES == COMPOSITION_SQLITE_DATABASES &&
+                   (int)APP_INHERIT_VARIABLES == COMPOSITION_VARIABLES &&
+                   (int)APP_INHERIT_ALL == COMPOSITION_ALL,
+               "the manifest and the plan name capabilities by the same bits");
+
+static void dependency_denied(void *user, str scheme, str host, uint16_t port)
+{
+    const hosted *h = user;
+    arena a;
+    arena_init(&a, 64 * KIB);
+    log_line(LOG_WARN, "denied");
+    log_str("component", h->app->id);
+    log_str(
+        "reason",
+        arena_printf(&a,
+                     "a dependency asked for %.*s://%.*s:%u, which dependencies may not; let it "
+                     "have inherit_configuration = [\"allowed_outbound_hosts\"] in "
+                     "[component.%.*s.dependencies]",
+                     STR(scheme), STR(host), port, STR(h->app->id)));
+    log_end();
+    arena_fini(&a);
+}
+
+static void withhold(host_component *c, uint32_t what)
+{
+    if (what & COMPOSITION_ENVIRONMENT)
+        c->environment_count = 0;
+    if (what & COMPOSITION_VARIABLES)
+        c->variables_count = 0;
+    if (what & COMPOSITION_FILES)
+        c->preopens_count = 0;
+    if (what & COMPOSITION_KEY_VALUE_STORES)
+        c->key_value_stores_count = 0;
+    if (what & COMPOSITION_SQLITE_DATABASES)
+        c->sql_databases_count = 0;
+    if (what & COMPOSITION_OUTBOUND_HOSTS) {
+        c->outbound_allowed = NULL;
+        c->chain_target = NULL;
+        c->outbound_denied = dependency_denied;
+    }
+}
+
+/* A dependency is like a component that was granted nothing, but for what it inherits. */
+static bool units_make(hosted *h, err *e)
+{
+    uint32_t n = h->plan.units_count, all = 0;
+    for (uint32_t k = 0; k < n; k++)
+        all |= h->plan.units[k].withheld;
+    if (!all)
+        return true;
+    const host_component **units = ARENA_ARRAY(&h->a, const host_component *, n);
+    host_component *own = ARENA_ARRAY(&h->a, host_component, n);
+    if (!units || !own)
+        return err_no_memory(e);
+    for (uint32_t k = 0; k < n; k++) {
+        own[k] = h->host;
+        withhold(&own[k], h->plan.units[k].withheld);
+        units[k] = h->plan.units[k].withheld ? &own[k] : &h->host;
+    }
+    h->host.units = units;
+    return true;
+}
+
 static bool bind(hosted *h, err *e)
 {
     const host_missing *missing;
@@ -205,7 +275,8 @@ static bool bind(hosted *h, err *e)
 static bool load(hosted *h, engine *en, err *e)
 {
     if (!artifact_plan(&h->a, h->config->artifact, &h->plan, e) || !bind(h, e) ||
-        !host_http_handler(&h->plan, &h->unit, &h->lift, e) || !host_component_make(h, e))
+        !host_http_handler(&h->plan, &h->unit, &h->lift, e) || !host_component_make(h, e) ||
+        !units_make(h, e))
         return false;
     h->modules = ARENA_ARRAY(&h->a, engine_module *, h->plan.units_count);
     if (!h->modules)

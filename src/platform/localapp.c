@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "engine/engine.h"
 #include "platform/artifact.h"
+#include "platform/composed.h"
 #include "platform/fetch.h"
 #include "platform/guestlog.h"
 #include "platform/spawn.h"
@@ -77,15 +78,6 @@ bool localapp_runs(arena *a, app *x, err *e)
 {
     if (!x->triggers_count)
         return err_set(e, ERR_INVALID, "No triggers in app");
-    for (size_t i = 0; i < x->components_count; i++) {
-        const app_component *c = &x->components[i];
-        if (c->is_used && c->dependencies.n)
-            return err_set(e, ERR_UNSUPPORTED,
-                           "component '%.*s' has the dependency '%.*s', and ebb does not compose "
-                           "components; compose them when they are built ('wac plug', 'wasm-tools "
-                           "compose') and leave 'dependencies' out",
-                           STR(c->id), STR(c->dependencies.at[0].name));
-    }
     bool any = false;
     for (size_t i = 0; i < x->triggers_count; i++) {
         const app_trigger *t = &x->triggers[i];
@@ -184,16 +176,39 @@ static bool env_add(arena *a, const localapp_options *o, app *the_app, err *e)
 
 /* The file that a source stands for, fetched if need be; *ret_digest is empty for a plain file. */
 static bool source_locate(arena *a, const localapp_options *o, const localapp_place *at, str cache,
-                          const app_component *c, str *ret, str *ret_digest, err *e)
+                          str label, const app_source *s, str *ret, str *ret_digest, err *e)
 {
-    const app_source *s = &c->source;
     *ret_digest = (str){0};
     if (s->kind != APP_SOURCE_PATH)
-        return fetch_source(a, cache, c->id, s, o->insecure, o->progress, ret, ret_digest, e);
+        return fetch_source(a, cache, label, s, o->insecure, o->progress, ret, ret_digest, e);
     bool absolute = s->path.n && s->path.p[0] == '/';
     *ret =
         absolute ? arena_str(a, s->path) : arena_printf(a, "%.*s/%.*s", STR(at->dir), STR(s->path));
     return ret->p ? true : err_no_memory(e);
+}
+
+/* The file that the decode process gets of a component: its own, or one of it and its
+ * dependencies. */
+static bool component_locate(arena *a, const localapp_options *o, const localapp_place *at,
+                             str cache, const app_component *c, str *ret, str *ret_digest, err *e)
+{
+    size_t n = c->dependencies.n;
+    if (!source_locate(a, o, at, cache, c->id, &c->source, ret, ret_digest, e) || !n)
+        return !n && ret->p;
+    composed_part *parts = ARENA_ARRAY(a, composed_part, n + 1);
+    if (!parts)
+        return err_no_memory(e);
+    parts[0] = (composed_part){.path = *ret, .digest = *ret_digest};
+    for (size_t i = 0; i < n; i++) {
+        const app_dependency *d = &c->dependencies.at[i];
+        composed_part *p = &parts[i + 1];
+        p->dependency = d;
+        if (!source_locate(a, o, at, cache, c->id, &d->source, &p->path, &p->digest, e))
+            return err_wrap(e, "dependency '%.*s'", STR(d->name));
+    }
+    *ret_digest = (str){0};
+    return composed_make(a, cache, parts, n + 1, ret, e) ||
+           err_wrap(e, "component '%.*s'", STR(c->id));
 }
 
 /* A download that was kept is used only as what it was. */
@@ -221,7 +236,7 @@ bool localapp_artifacts(arena *a, const localapp_options *o, const localapp_plac
         if (!c->is_used)
             continue;
         items[n].label = c->id;
-        if (!source_locate(a, o, at, cache, c, &items[n].source, &digests[n], e))
+        if (!component_locate(a, o, at, cache, c, &items[n].source, &digests[n], e))
             return false;
         index[n++] = i;
     }

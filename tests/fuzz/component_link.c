@@ -1,6 +1,6 @@
 /* Any bytes through component_link: no crash, bounded memory, and a plan whose every index is good.
  * The corpus is our own components and the cases of tests/component/rules.wast. */
-#include "component/link.h"
+#include "component/composition.h"
 
 #include "base/limits.h"
 #include "base/must.h"
@@ -83,13 +83,23 @@ static void unit_check(const link_plan *p, const link_unit *u)
     }
 }
 
+/* A composition is linked as one, anything else as a component. */
+static bool link(arena *a, bytes b, link_plan *ret, err *e)
+{
+    composition_part *parts;
+    size_t n;
+    if (!bytes_are_composition(b))
+        return component_link(a, b, ret, e);
+    return composition_read(a, b, &parts, &n, e) && composition_link(a, parts, n, ret, e);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     arena a;
     link_plan p;
     err e = {0};
     arena_init(&a, 256 * MIB);
-    if (component_link(&a, (bytes){data, size}, &p, &e)) {
+    if (link(&a, (bytes){data, size}, &p, &e)) {
         for (uint32_t i = 0; i < p.units_count; i++) {
             unit_check(&p, &p.units[i]);
             for (uint32_t k = 0; k < p.units[i].lifts_count && k < 20; k++)

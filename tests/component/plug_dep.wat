@@ -1,0 +1,47 @@
+;; The dependency of plug_main.wat: knows a later version of the log, and another part of it.
+(component
+  (import "test:log/log@1.2.9" (instance $log
+    (export "sink" (type $sink (sub resource)))
+    (export "[method]sink.write" (func (param "self" (borrow $sink)) (param "n" u32)))
+    (export "flush" (func))))
+  (alias export $log "sink" (type $sink))
+  (core func $write (canon lower (func $log "[method]sink.write")))
+  (core func $drop (canon resource.drop $sink))
+  (core module $D
+    (func (export "gone") (param i32)))
+  (core instance $d (instantiate $D))
+  (type $paper (resource (rep i32) (dtor (core func $d "gone"))))
+  (core func $new (canon resource.new $paper))
+  (core func $gone (canon resource.drop $paper))
+  (core module $M
+    (import "" "write" (func $write (param i32 i32)))
+    (import "" "drop" (func $drop (param i32)))
+    (import "" "new" (func $new (param i32) (result i32)))
+    (import "" "gone" (func $gone (param i32)))
+    (func (export "make") (result i32) (call $new (i32.const 7)))
+    (func (export "put") (param i32 i32) (result i32)
+      (call $write (local.get 0) (i32.const 40))
+      (call $drop (local.get 0))
+      (call $gone (local.get 1))
+      i32.const 42))
+  (core instance $m (instantiate $M (with "" (instance
+    (export "write" (func $write)) (export "drop" (func $drop)) (export "new" (func $new))
+    (export "gone" (func $gone))))))
+  (component $Api
+    (import "sink" (type $sink (sub resource)))
+    (import "paper" (type $paper (sub resource)))
+    (import "make" (func $make (result (own $paper))))
+    (import "put" (func $put (param "to" (borrow $sink)) (param "what" (own $paper)) (result u32)))
+    (export $sink' "sink" (type $sink))
+    (export $paper' "paper" (type $paper))
+    (export "[constructor]paper" (func $make) (func (result (own $paper'))))
+    (export "put" (func $put)
+      (func (param "to" (borrow $sink')) (param "what" (own $paper')) (result u32))))
+  (func $make (result (own $paper)) (canon lift (core func $m "make")))
+  (func $put (param "to" (borrow $sink)) (param "what" (own $paper)) (result u32)
+    (canon lift (core func $m "put")))
+  (instance $api (instantiate $Api
+    (with "sink" (type $sink)) (with "paper" (type $paper))
+    (with "make" (func $make)) (with "put" (func $put))))
+  (export "test:dep/api@1.0.0" (instance $api))
+)
