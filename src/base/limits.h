@@ -66,6 +66,7 @@
 #define STORE_KEY_BYTES_MAX       (64 * KIB)  /* of a key-value key; SQLite indexes it whole */
 #define STORE_MESSAGE_BYTES_MAX   (128 * MIB) /* keys and values of one request or answer; Spin's */
 #define STORE_INLINE_BYTES_MAX    (16 * KIB)  /* of a message in its datagram; more: a memfd */
+#define STORE_BUNDLE_BYTES_MAX    (60 * KIB)  /* of the messages of a turn in one datagram */
 #define STORE_IN_FLIGHT_MAX       200 /* requests of a worker: 200 x 16 KiB fit a channel's queue */
 #define STORE_HELD_BYTES_MAX      (64 * MIB) /* answers that wait for one commit, about */
 #define STORE_GROUP_MAX           1024       /* requests that share one commit */
@@ -85,5 +86,5 @@
 #define STORE_SQL_LOCK_NS           (5 * UINT64_C(1000000000))  /* wait for a writer; Spin's */
 #define STORE_SQL_RUNNING_MAX       4    /* statements of one database on threads, of 8 */
 #define STORE_SQL_LOG_PAGES         1000 /* then the log is written back; SQLite's default */
-#define STORE_SQL_SPARE_MAX         16   /* connections of a database kept open for reuse */
+#define STORE_SQL_SPARE_MAX         64   /* connections of a database kept open for reuse */
 #define CATALOGUE_AUDIT_MAX 1000000      /* events that are kept: 100 MB; a year of 2,700 a day */

@@ -190,6 +190,10 @@ static host_status answer_put(host_call *c, session *s, ask_answer *a)
     memcpy(&r, head.value.p, sizeof r);
     s->last_insert_rowid = r.last_insert_rowid;
     s->changes = r.changes;
+    if (!r.held) {
+        s->begun = false;
+        s->ask.step = 0;
+    }
     return put_result(c, put_case(c, to, 0), a->m, &r) ? HOST_DONE : HOST_TRAP;
 }
 

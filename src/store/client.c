@@ -26,6 +26,7 @@ struct store_call {
     store_message answer;
     uint8_t *map; /* NULL, or a long answer */
     size_t map_bytes;
+    bool unanswered;
     bool lends; /* a descriptor of the answer is the caller's, not where its items are */
     int fd;
     ns sent_at;
@@ -45,6 +46,8 @@ struct store_client {
     place places[STORE_IN_FLIGHT_MAX];
     uint32_t free_list[STORE_IN_FLIGHT_MAX], free_count;
     store_call *first, **last;
+    buf bundle; /* short messages of this turn */
+    loop_hook *hook;
     struct kv_view *views;
 };
 
@@ -55,6 +58,7 @@ bool store_client_new(loop *l, store_client **ret, err *e)
         return err_no_memory(e);
     c->l = l;
     c->last = &c->first;
+    buf_init(&c->bundle, STORE_BUNDLE_BYTES_MAX);
     for (uint32_t i = 0; i < STORE_IN_FLIGHT_MAX; i++)
         c->free_list[c->free_count++] = STORE_IN_FLIGHT_MAX - 1 - i;
     *ret = c;
@@ -78,10 +82,7 @@ static void place_release(store_client *c, uint32_t i)
 static void call_done(store_call *k)
 {
     k->state = DONE;
-    if (k->on_done)
-        k->on_done(k->user);
-    else
-        store_call_free(k);
+    k->on_done(k->user);
 }
 
 static void call_failed(store_call *k, const char *reason)
@@ -100,40 +101,81 @@ static void call_failed(store_call *k, const char *reason)
     call_done(k);
 }
 
-static bool message_send(channel *ch, const buf *b, err *e)
+/* False: it is still there. A channel whose other side has gone says so by reading. */
+static bool bundle_send(store_client *c)
 {
-    if (b->n <= STORE_INLINE_BYTES_MAX)
-        return channel_send(ch, buf_bytes(b), -1, e);
-    int fd;
-    if (!store_items_write((bytes){b->p + STORE_HEAD_BYTES, b->n - STORE_HEAD_BYTES}, &fd, e))
+    if (c->bundle.n && (!c->ch || !channel_send(c->ch, buf_bytes(&c->bundle), -1, NULL)))
         return false;
-    bool ok = channel_send(ch, (bytes){b->p, STORE_HEAD_BYTES}, fd, e);
+    buf_clear(&c->bundle);
+    return true;
+}
+
+/* False: try again later. */
+static bool message_send(store_client *c, const buf *b)
+{
+    int fd;
+    bool is_short = b->n <= STORE_INLINE_BYTES_MAX;
+    if ((!is_short || c->bundle.n + b->n > STORE_BUNDLE_BYTES_MAX) && !bundle_send(c))
+        return false;
+    if (is_short)
+        return buf_put(&c->bundle, b->p, b->n);
+    if (!store_items_write((bytes){b->p + STORE_HEAD_BYTES, b->n - STORE_HEAD_BYTES}, &fd, NULL))
+        return false;
+    bool ok = channel_send(c->ch, (bytes){b->p, STORE_HEAD_BYTES}, fd, NULL);
     close(fd);
     return ok;
+}
+
+/* Takes the first of those that wait. */
+static store_call *waiting_pop(store_client *c)
+{
+    store_call *k = c->first;
+    if (!(c->first = k->next))
+        c->last = &c->first;
+    return k;
+}
+
+/* What has an answer needs a place. */
+static void place_take(store_client *c, store_call *k, uint32_t i)
+{
+    c->free_count--;
+    c->places[i].busy = true;
+    c->places[i].call = k;
+    k->place = i;
+    k->state = WITH_STORE;
+    if (k->message.n > STORE_INLINE_BYTES_MAX)
+        buf_fini(&k->message);
 }
 
 /* Sends what waits, as far as there are places. */
 static void client_pump(store_client *c)
 {
-    while (c->first && c->ch && c->free_count) {
+    while (c->first && c->ch) {
         store_call *k = c->first;
-        uint32_t i = c->free_list[c->free_count - 1];
-        place *p = &c->places[i];
-        err e;
-        store_message_set_id(&k->message, (uint64_t)p->generation << 32 | i);
-        /* A channel whose other side has gone says so by reading; the call waits for the next. */
-        if (!message_send(c->ch, &k->message, &e))
+        uint32_t i = c->free_count ? c->free_list[c->free_count - 1] : 0;
+        if (!k->unanswered && !c->free_count)
             return;
-        c->free_count--;
-        p->busy = true;
-        p->call = k;
-        k->place = i;
-        k->state = WITH_STORE;
-        if (!(c->first = k->next))
-            c->last = &c->first;
-        if (k->message.n > STORE_INLINE_BYTES_MAX)
-            buf_fini(&k->message);
+        store_message_set_id(
+            &k->message, k->unanswered ? UINT64_MAX : (uint64_t)c->places[i].generation << 32 | i);
+        if (!message_send(c, &k->message))
+            return;
+        waiting_pop(c);
+        if (!k->unanswered) {
+            place_take(c, k, i);
+        } else {
+            k->state = DONE;
+            store_call_free(k);
+        }
     }
+}
+
+/* Last of the hooks: it is added with the first request. Guests that had a time slice before may
+ * have asked something. */
+static bool on_turn_end(void *user)
+{
+    client_pump(user);
+    bundle_send(user);
+    return false;
 }
 
 static void client_disconnect(store_client *c)
@@ -141,6 +183,7 @@ static void client_disconnect(store_client *c)
     channel *ch = c->ch;
     c->ch = NULL;
     channel_close(ch);
+    buf_clear(&c->bundle);
     for (uint32_t i = 0; i < STORE_IN_FLIGHT_MAX; i++) {
         store_call *k = c->places[i].call;
         if (!c->places[i].busy)
@@ -171,41 +214,51 @@ static bool answer_map(store_call *k, int fd)
     return true;
 }
 
-static void on_message(void *user, bytes message, int fd)
+/* Takes fd. */
+static void answer_take(store_client *c, const store_message *m, bytes message, int fd)
 {
-    store_client *c = user;
-    store_message m;
-    err e;
-    uint32_t i = UINT32_MAX;
-    if (store_message_read(message, fd >= 0, &m, &e))
-        i = (uint32_t)m.id;
+    uint32_t i = (uint32_t)m->id;
     if (i >= STORE_IN_FLIGHT_MAX || !c->places[i].busy ||
-        c->places[i].generation != (uint32_t)(m.id >> 32)) {
+        c->places[i].generation != (uint32_t)(m->id >> 32)) {
         if (fd >= 0)
             close(fd);
         return;
     }
     store_call *k = c->places[i].call;
     place_release(c, i);
-    if (k) {
-        k->answer = m;
-        bool ok = true;
-        buf_clear(&k->message);
-        if (fd >= 0 && k->lends) {
-            k->fd = fd;
-        } else if (fd >= 0) {
-            ok = answer_map(k, fd);
-        } else if ((ok = buf_put(&k->message, message.p, message.n))) {
-            k->answer.items =
-                (bytes){k->message.p + STORE_HEAD_BYTES, k->message.n - STORE_HEAD_BYTES};
-        }
-        if (ok)
-            call_done(k);
-        else
-            call_failed(k, "the worker has no memory for the answer");
-    } else if (fd >= 0) {
-        close(fd);
+    if (!k) {
+        if (fd >= 0)
+            close(fd);
+        return;
     }
+    k->answer = *m;
+    bool ok = true;
+    buf_clear(&k->message);
+    if (fd >= 0 && k->lends)
+        k->fd = fd;
+    else if (fd >= 0)
+        ok = answer_map(k, fd);
+    else if ((ok = buf_put(&k->message, message.p, message.n)))
+        k->answer.items = (bytes){k->message.p + STORE_HEAD_BYTES, k->message.n - STORE_HEAD_BYTES};
+    if (ok)
+        call_done(k);
+    else
+        call_failed(k, "the worker has no memory for the answer");
+}
+
+/* The store process is our own: what it sends damaged is left, not answered. */
+static void on_message(void *user, bytes message, int fd)
+{
+    store_client *c = user;
+    store_message m;
+    bytes one = message;
+    if (fd >= 0 && store_message_read(message, true, &m, NULL))
+        answer_take(c, &m, message, fd);
+    else if (fd >= 0)
+        close(fd);
+    while (fd < 0 && store_message_take(&message, &one))
+        if (store_message_read(one, false, &m, NULL))
+            answer_take(c, &m, one, -1);
     client_pump(c);
 }
 
@@ -226,10 +279,14 @@ void store_client_free(store_client *c)
 {
     if (!c)
         return;
+    bundle_send(c);
     channel_close(c->ch);
+    if (c->hook)
+        loop_hook_remove(c->hook);
+    buf_fini(&c->bundle);
     for (uint32_t i = 0; i < STORE_IN_FLIGHT_MAX; i++)
         if (c->places[i].call)
-            store_call_free(c->places[i].call); /* forgotten ones: the others were freed before */
+            store_call_free(c->places[i].call);
     while (c->first)
         store_call_free(c->first);
     free(c);
@@ -243,6 +300,7 @@ store_call *store_call_new(store_client *c, store_kind kind, uint16_t store)
     if (!k)
         return NULL;
     k->c = c;
+    k->unanswered = kind == SQL_CLOSE;
     k->lends = kind == KV_LEND;
     k->fd = -1;
     buf_init(&k->message, STORE_MESSAGE_BYTES_MAX);
@@ -261,6 +319,8 @@ bool store_call_send(store_call *k, void (*on_done)(void *user), void *user, err
     if (k->message.failed)
         return err_set(e, ERR_LIMIT, "the request exceeds the limit of %zu bytes",
                        STORE_MESSAGE_BYTES_MAX);
+    if (!k->c->hook && !loop_hook_add(k->c->l, on_turn_end, k->c, &k->c->hook, e))
+        return false;
     store_message_end(&k->message);
     k->on_done = on_done;
     k->user = user;
@@ -275,6 +335,7 @@ bool store_call_send(store_call *k, void (*on_done)(void *user), void *user, err
 void store_call_send_and_forget_take(store_call *k)
 {
     err e;
+    must(k->unanswered);
     if (!store_call_send(k, NULL, NULL, &e))
         store_call_free(k);
 }

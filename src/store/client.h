@@ -5,6 +5,7 @@
  *
  * Invariants
  * - At most STORE_IN_FLIGHT_MAX requests are with the store process; others wait here in order.
+ * - Requests of one turn are sent together at its end.
  * - on_done is called once, from the event loop, never inside store_call_send; after
  * store_call_free it is not called any more (the request may be carried out nevertheless).
  * - If the store process dies, requests that were with it fail: a write may or may not have
@@ -41,6 +42,5 @@ store_message *store_call_answer(store_call *k);
 int store_call_fd_take(store_call *k);
 /* Gives the request up, wherever it is. NULL is allowed. */
 void store_call_free(store_call *k);
-/* Lets a request that was made but not sent be carried out without anybody waiting for it; takes
- * the call. Where there is no store process it waits for the next one. */
+/* Sends a request that has no answer (SQL_CLOSE); takes the call. */
 void store_call_send_and_forget_take(store_call *k);

@@ -86,6 +86,15 @@ static bool take(bytes *from, size_t n, bytes *ret)
     return true;
 }
 
+bool store_message_take(bytes *rest, bytes *ret)
+{
+    head h;
+    if (rest->n < sizeof h)
+        return false;
+    memcpy(&h, rest->p, sizeof h);
+    return h.items_bytes <= rest->n - sizeof h && take(rest, sizeof h + (size_t)h.items_bytes, ret);
+}
+
 static bool take_u32(bytes *from, uint32_t *ret)
 {
     bytes b;

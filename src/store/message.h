@@ -5,6 +5,7 @@
  *     id u64 | kind u16 | store u16 | count u32 | items_bytes u64 | items...
  *     item: key_n u32, key, value_n u32 (UINT32_MAX: none), value
  *
+ * A datagram holds one message or several, one after the other.
  * Items above STORE_INLINE_BYTES_MAX travel in an anonymous file that is passed beside the head.
  * The reader trusts no length: a damaged message is refused, not followed. */
 #pragma once
@@ -29,7 +30,7 @@ typedef enum {
     /* `store` is the number of a database. The first item is (statement, sql_ask); the others are
      * the parameters, each (its kind's letter, value). Answer: see sql_result. */
     SQL_EXECUTE,
-    SQL_CLOSE, /* one item ("", sql_ask): forgets the session and stops what it runs */
+    SQL_CLOSE, /* one item ("", sql_ask): forgets the session, stops what it runs. No answer. */
     STORE_REQUESTS_END,
     /* Answers. */
     STORE_OK = 100,
@@ -67,6 +68,9 @@ typedef struct {
     int64_t last_insert_rowid;
     uint64_t changes;
     uint64_t columns;
+    /* 0: nothing is left of the session (no transaction, no temporary table, no count of changes):
+     * the store process has forgotten it, and the next statement may begin it anew. */
+    uint64_t held;
 } sql_result;
 
 /* Letters of the kinds of values. Integers are s64, reals f64, both in 8 bytes. */
@@ -82,6 +86,9 @@ void store_message_set_id(buf *out, uint64_t id);
 /* Reads a head. Items are those in `message` unless `in_file`; then the caller reads items_bytes
  * bytes from the file and sets `items`. ERR_INVALID. */
 bool store_message_read(bytes message, bool in_file, store_message *ret, err *e);
+/* Short messages of one turn travel together: takes the first one off *rest, to be read in turn.
+ * False: there is none, or *rest is damaged (and not empty). */
+bool store_message_take(bytes *rest, bytes *ret);
 /* The next item, borrowed from the message; false: there is none, or the message is damaged
  * (m->count is then not 0). */
 bool store_message_next(store_message *m, store_item *ret);

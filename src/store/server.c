@@ -36,6 +36,7 @@ struct store_connection {
     store_server *s;
     channel *c;
     connection *next;
+    buf out; /* short answers of this turn */
 };
 
 struct store_server {
@@ -205,11 +206,23 @@ static void pending_free(pending *p)
     free(p);
 }
 
+/* False: there is no room for it, and it stays. */
+static bool answers_flush(connection *c, err *e)
+{
+    if (c->out.n && !channel_send(c->c, buf_bytes(&c->out), -1, e))
+        return false;
+    buf_clear(&c->out);
+    return true;
+}
+
 static bool answer_send(connection *c, const buf *b, err *e)
 {
-    if (b->n <= STORE_INLINE_BYTES_MAX)
-        return channel_send(c->c, buf_bytes(b), -1, e);
     int fd;
+    bool is_short = b->n <= STORE_INLINE_BYTES_MAX;
+    if ((!is_short || c->out.n + b->n > STORE_BUNDLE_BYTES_MAX) && !answers_flush(c, e))
+        return false;
+    if (is_short)
+        return buf_put(&c->out, b->p, b->n) || err_no_memory(e);
     if (!store_items_write((bytes){b->p + STORE_HEAD_BYTES, b->n - STORE_HEAD_BYTES}, &fd, e))
         return false;
     bool ok = channel_send(c->c, (bytes){b->p, STORE_HEAD_BYTES}, fd, e);
@@ -281,6 +294,8 @@ static bool on_turn_end(void *user)
         }
     if (worked && !loop_timer_active(&s->idle))
         loop_timer_start(s->l, &s->idle, STORE_IDLE_NS, on_idle, s);
+    for (connection *c = s->connections; c; c = c->next)
+        answers_flush(c, NULL); /* SQL's too: its hook runs before */
     if (worked)
         log_flush();
     return false;
@@ -302,6 +317,7 @@ static void connection_close(connection *c)
                 p->from = NULL;
     sql_server_forget(s->sql, c);
     channel_close(c->c);
+    buf_fini(&c->out);
     free(c);
 }
 
@@ -319,56 +335,71 @@ static void lend(const store_server *s, connection *c, const store_message *m)
     const file *f = s->stores[m->store].f;
     store_message items = *m;
     store_item i;
-    buf b;
+    _cleanup_(buf_fini) buf b;
     bool named = store_message_next(&items, &i) && i.value.n == 1;
     int fd = named && f->open ? kv_file_lend(f->open, i.value.p[0]) : -1;
-    buf_init(&b, STORE_MESSAGE_BYTES_MAX);
+    buf_init(&b, STORE_HEAD_BYTES);
     store_message_begin(&b, m->id, fd >= 0 ? STORE_OK : STORE_FAILED, f->opening);
-    if (!b.failed)
-        store_message_end(&b);
-    if (!b.failed && !channel_try_send(c->c, buf_bytes(&b), fd) && fd >= 0) {
-        buf_clear(&b);
-        store_message_begin(&b, m->id, STORE_FAILED, f->opening);
-        store_message_end(&b);
-        fd = -1;
-    }
-    if (!b.failed && fd < 0)
-        channel_send(c->c, buf_bytes(&b), -1, NULL);
-    buf_fini(&b);
+    if (b.failed)
+        return;
+    store_message_end(&b);
+    if (fd >= 0 && channel_try_send(c->c, buf_bytes(&b), fd))
+        return;
+    buf_clear(&b);
+    store_message_begin(&b, m->id, STORE_FAILED, f->opening);
+    store_message_end(&b);
+    answer_send(c, &b, NULL);
 }
 
-/* A worker that breaks the protocol is broken: its connection goes, and with it its requests. */
-static void on_message(void *user, bytes message, int fd)
+/* Takes fd. False: it is no request, or memory is short. */
+static bool request_take(connection *c, bytes message, int fd)
 {
-    connection *c = user;
     store_server *s = c->s;
     store_message m;
+    pending *p;
     err e;
-    pending *p = NULL;
-    bool good = store_message_read(message, fd >= 0, &m, &e) && m.kind < STORE_REQUESTS_END &&
-                (m.kind >= SQL_EXECUTE || m.store < s->stores_count);
-    if (good && m.kind == KV_LEND && fd < 0) {
-        lend(s, c, &m);
-        return;
-    }
-    if (!good || m.kind == KV_LEND || !(p = malloc(sizeof *p + message.n))) {
-        log_msg(LOG_ERROR, "a worker's connection to the store is closed: it sent what is no "
-                           "request, or memory is short");
+    if (!store_message_read(message, fd >= 0, &m, &e) || m.kind >= STORE_REQUESTS_END ||
+        (m.kind < SQL_EXECUTE && m.store >= s->stores_count) || (m.kind == KV_LEND && fd >= 0) ||
+        (m.kind != KV_LEND && !(p = malloc(sizeof *p + message.n)))) {
         if (fd >= 0)
             close(fd);
-        on_end(c);
-        return;
+        return false;
+    }
+    if (m.kind == KV_LEND) {
+        lend(s, c, &m);
+        return true;
     }
     *p = (pending){.from = c, .fd = fd, .n = message.n};
     memcpy(p->message, message.p, message.n);
     buf_init(&p->answer, STORE_MESSAGE_BYTES_MAX + STORE_HEAD_BYTES);
     if (m.kind >= SQL_EXECUTE) {
         sql_server_take(s->sql, p);
-        return;
+        return true;
     }
     file *f = s->stores[m.store].f;
     *f->last = p;
     f->last = &p->next;
+    return true;
+}
+
+/* A worker that breaks the protocol is broken: its connection goes, and with it its requests. */
+static void on_message(void *user, bytes message, int fd)
+{
+    connection *c = user;
+    bytes one;
+    bool ok = true;
+    if (fd >= 0) {
+        ok = request_take(c, message, fd);
+    } else {
+        while (ok && store_message_take(&message, &one))
+            ok = request_take(c, one, -1);
+        ok = ok && message.n == 0;
+    }
+    if (ok)
+        return;
+    log_msg(LOG_ERROR, "a worker's connection to the store is closed: it sent what is no request, "
+                       "or memory is short");
+    on_end(c);
 }
 
 bool store_server_add_take(store_server *s, int fd, err *e)
@@ -380,6 +411,7 @@ bool store_server_add_take(store_server *s, int fd, err *e)
         return err_no_memory(e);
     }
     c->s = s;
+    buf_init(&c->out, STORE_BUNDLE_BYTES_MAX);
     if (!channel_open_take(s->l, fd, &callbacks, c, &c->c, e)) {
         free(c);
         return false;

@@ -46,6 +46,7 @@ struct sql_connection {
     unsigned running_marks;
     const sql_budget *budget;
     bool stopped;
+    bool let_go; /* its answer said that the session holds nothing */
     /* since sql_connection_committed */
     bool committed;
     unsigned log_pages;
@@ -438,8 +439,10 @@ static void answer_begin(buf *out, const store_message *m, sqlite3_stmt *s, int 
 /* The numbers that are known at the end, in the place that answer_begin left. */
 static void answer_end(sql_connection *c, buf *out, uint64_t rows, uint64_t columns)
 {
+    c->let_go = sqlite3_get_autocommit(c->db) && !c->marks && !c->running_marks;
     sql_result r = {.rows = rows,
                     .columns = columns,
+                    .held = !c->let_go,
                     .last_insert_rowid = sqlite3_last_insert_rowid(c->db),
                     .changes = c->changes};
     size_t at = STORE_HEAD_BYTES + 2 * sizeof(uint32_t);
@@ -529,11 +532,12 @@ sql_outcome sql_connection_run(sql_connection *c, store_message m, sql_budget b,
 {
     sql_account *before = sql_account_use(c->account);
     c->budget = &b;
-    c->stopped = false;
+    c->stopped = c->let_go = false;
     c->running_marks = 0;
     buf_clear(out);
     sql_outcome outcome = run_message(c, m, &b, out);
     c->budget = NULL;
+    c->let_go = c->let_go && !out->failed;
     if (outcome == SQL_DONE && out->failed)
         answer_failed(out, &m, STORE_FAILED, S("query result exceeds limit of 134217728 bytes"));
     if (outcome == SQL_DONE && !out->failed)
@@ -568,6 +572,8 @@ bool sql_connection_committed(sql_connection *c, unsigned *ret_log_pages)
     *ret_log_pages = c->log_pages;
     return committed;
 }
+
+bool sql_connection_let_go(const sql_connection *c) { return c->let_go; }
 
 bool sql_connection_in_transaction(const sql_connection *c)
 {

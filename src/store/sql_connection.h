@@ -53,6 +53,8 @@ bool sql_connection_script(sql_connection *c, str text, err *e);
 
 /* A commit happened since the last call, and how long the log has become. */
 bool sql_connection_committed(sql_connection *c, unsigned *ret_log_pages);
+/* The last answer said that nothing is held (sql_result). */
+bool sql_connection_let_go(const sql_connection *c);
 bool sql_connection_in_transaction(const sql_connection *c);
 /* It has files attached, or is otherwise slow: run it on a thread. */
 bool sql_connection_is_heavy(const sql_connection *c);

@@ -61,6 +61,7 @@ struct base {
     bool work_ok;
     list threads, busy, unsynced;
     ns used;
+    ns looked; /* when the file was seen in its place: once a turn */
 };
 
 struct sql_session {
@@ -195,11 +196,13 @@ static bool base_open(sql_server *s, database *d, err *e)
 static bool session_lease(sql_server *s, sql_session *x, err *e)
 {
     database *d = x->db;
-    if (d->now && sql_connection_moved(d->now->keeper))
+    ns turn = loop_now(s->l);
+    if (d->now && d->now->looked != turn && sql_connection_moved(d->now->keeper))
         base_retire(s, d->now);
     if (!d->now && !base_open(s, d, e))
         return false;
     base *b = d->now;
+    b->looked = turn;
     if (b->spare_count)
         x->c = b->spare[--b->spare_count];
     else if (!connection_open(d, &x->c, e)) {
@@ -423,6 +426,9 @@ static void request_done(sql_server *s, sql_session *x, pending *p)
         b->released = true;
     database_note(x->db, NULL);
     p->seq = b->committed;
+    bool forget = sql_connection_let_go(x->c) && !b->broken && b->db->now == b;
+    if (forget)
+        session_free(s, x);
     if (b->broken)
         pending_refuse(p, STORE_FAILED, "the database was closed after an error of its disk");
     if (b->broken || !b->db->config.path.n || p->seq <= b->synced)
@@ -644,8 +650,7 @@ void sql_server_take(sql_server *s, pending *p)
     sql_session *x = session_find(s, p->from, ask.session);
     if (x)
         session_close(s, x);
-    store_message_begin(&p->answer, m.id, STORE_OK, m.store);
-    store_message_end(&p->answer);
+    p->from = NULL; /* it has no answer */
     pending_answer(p);
 }
 

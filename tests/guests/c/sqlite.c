@@ -6,6 +6,7 @@
  * error ends it: 500 with the lines so far, the error's case and its text. with v3, a line "rowid"
  * or "changes" asks for last-insert-rowid or changes. with v1, a line "close" closes the
  * connection. POST /v2/open?<database>&<n>       opens n times, keeps all
+ *     GET /v2/key?<database>&<id>            v of the row of t that has this id, as a handler asks
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,6 +183,24 @@ static void open_many(answer *a, sqlite_string_t *database, int n)
     }
 }
 
+static void key(answer *a, sqlite_string_t *database, const char *id)
+{
+    static const char text[] = "select v from t where id = ?";
+    connection c = {.version = 2};
+    value v = {.tag = 0, .val.integer = strtoll(id, NULL, 10)};
+    sqlite_string_t statement = {(uint8_t *)text, sizeof text - 1};
+    V2(list_value_t) list = {&v, 1};
+    V2(error_t) e;
+    result r;
+    if (!open_one(a, &c, database))
+        return;
+    if (!V2(method_connection_execute)(V2(borrow_connection)(c.v2), &statement, &list, &r, &e))
+        failed(a, e.tag, &e.val.io);
+    else if (r.rows.len && r.rows.ptr[0].values.len)
+        print_value(a->out, &r.rows.ptr[0].values.ptr[0]);
+    V2(connection_drop_own)(c.v2);
+}
+
 static char *body_of(HTTP(own_incoming_request_t) in)
 {
     HTTP(own_incoming_body_t) body;
@@ -243,6 +262,8 @@ void exports_wasi_http_0_2_0_incoming_handler_handle(HTTP(own_incoming_request_t
     sqlite_string_t database = {(uint8_t *)name, name ? strlen(name) : 0};
     if (strstr(path, "/open"))
         open_many(&a, &database, query ? atoi(query) : 0);
+    else if (strstr(path, "/key"))
+        key(&a, &database, query ? query : "");
     else
         run(&a, strstr(path, "/v")[2] - '0', &database, body_of(in));
     fclose(a.out);
