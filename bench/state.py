@@ -42,7 +42,7 @@ def all_servers(scratch):
                "insert or replace into t values (7, 'the row')", more=sql,
                path="/v2/key?default&7", expect=b"'the row'")
     yield make(scratch, "front to back", "c-chain", more=CHAIN.format(GUESTS / "hello.wasm"),
-               path="/?http://back.spin.internal/")
+               path="/short?http://back.spin.internal/")
 
 
 def set_servers(scratch):

@@ -4,6 +4,8 @@
  *     /...?http://back.spin.internal/echo     by service chaining
  *     /...?http://self.alt/b/echo             the app itself
  *     /...?/b/echo                            the app itself, by a relative URI
+ *     /short?...                              no body goes; the answer is read and passed on, one
+ *                                             blocking call after the other, as most handlers do
  *
  * Answers 502 and the name of the error where the request failed.
  */
@@ -135,6 +137,47 @@ static HTTP(own_outgoing_request_t) request_make(HTTP(borrow_incoming_request_t)
     return q;
 }
 
+static void relay_short(HTTP(borrow_incoming_request_t) in, HTTP(own_response_outparam_t) to,
+                        char *url)
+{
+    OUT(own_future_incoming_response_t) future;
+    HTTP(option_result_result_own_incoming_response_error_code_void_t) o;
+    HTTP(own_incoming_body_t) got;
+    HTTP(own_outgoing_body_t) body;
+    HTTP(error_code_t) error;
+    IO(own_input_stream_t) from;
+    IO(stream_error_t) se;
+    chain_list_u8_t part;
+    if (!OUT(handle)(request_make(in, url), NULL, &future, &error)) {
+        failed(to, error.tag);
+        return;
+    }
+    HTTP(borrow_future_incoming_response_t)
+    f = HTTP(borrow_future_incoming_response)(
+        (HTTP(own_future_incoming_response_t)){future.__handle});
+    POLL(own_pollable_t) wait = HTTP(method_future_incoming_response_subscribe)(f);
+    POLL(method_pollable_block)(POLL(borrow_pollable)(wait));
+    POLL(pollable_drop_own)(wait);
+    HTTP(method_future_incoming_response_get)(f, &o.val);
+    if (o.val.val.ok.is_err) {
+        failed(to, o.val.val.ok.val.err.tag);
+        return;
+    }
+    HTTP(borrow_incoming_response_t)
+    response = HTTP(borrow_incoming_response)(o.val.val.ok.val.ok);
+    HTTP(method_incoming_response_consume)(response, &got);
+    HTTP(method_incoming_body_stream)(HTTP(borrow_incoming_body)(got), &from);
+    IO(own_output_stream_t)
+    s = respond(to, HTTP(method_incoming_response_status)(response), HTTP(constructor_fields)(),
+                &body);
+    while (IO(method_input_stream_blocking_read)(IO(borrow_input_stream)(from), 4096, &part, &se)) {
+        IO(method_output_stream_blocking_write_and_flush)(IO(borrow_output_stream)(s), &part, &se);
+        free(part.ptr);
+    }
+    IO(output_stream_drop_own)(s);
+    HTTP(static_outgoing_body_finish)(body, NULL, &error);
+}
+
 void exports_wasi_http_0_2_0_incoming_handler_handle(HTTP(own_incoming_request_t) own,
                                                      HTTP(own_response_outparam_t) to)
 {
@@ -147,7 +190,11 @@ void exports_wasi_http_0_2_0_incoming_handler_handle(HTTP(own_incoming_request_t
     HTTP(result_result_own_incoming_response_error_code_void_t) r;
     pipe up = {.open = true}, down = {0};
     HTTP(method_incoming_request_path_with_query)(in, &raw);
-    char *url = strchr(strndup((char *)raw.ptr, raw.len), '?') + 1;
+    char *path = strndup((char *)raw.ptr, raw.len), *url = strchr(path, '?') + 1;
+    if (!strncmp(path, "/short?", 7)) {
+        relay_short(in, to, url);
+        return;
+    }
     HTTP(own_outgoing_request_t) q = request_make(in, url);
     HTTP(method_outgoing_request_body)(HTTP(borrow_outgoing_request)(q), &body);
     HTTP(method_outgoing_body_write)(HTTP(borrow_outgoing_body)(body), &up.out);
