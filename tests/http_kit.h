@@ -67,7 +67,7 @@ static void kit_closed(void *user)
 static const exchange_callbacks kit_callbacks = {kit_readable, kit_writable, kit_closed};
 
 /* A handler that leaves everything to the test. */
-static void keep(http_exchange *x)
+static inline void keep(http_exchange *x)
 {
     assert_null(kit.x);
     kit.x = x;
@@ -184,7 +184,7 @@ static bool client_has(client *c, const char *text)
     return c->got && strstr(c->got, text);
 }
 
-static bool client_over(client *c)
+static inline bool client_over(client *c)
 {
     client_take(c);
     return c->eof || c->reset;

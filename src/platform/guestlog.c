@@ -79,7 +79,7 @@ static bool file_open(str dir, str component, const char *stream, int *ret, err 
 
 bool guestlog_open(str dir, str component, guestlog *ret, err *e)
 {
-    guestlog l = {-1, -1};
+    guestlog l = {.out = -1, .err = -1};
     *ret = l;
     if (!dir.n)
         return true;
@@ -93,14 +93,67 @@ bool guestlog_open(str dir, str component, guestlog *ret, err *e)
     return true;
 }
 
+void guestlog_open_later(guestlogs *all, str dir, str component, guestlog *ret)
+{
+    *ret = (guestlog){.out = -1, .err = -1, .all = all, .dir = dir, .component = component};
+}
+
+static bool is_listed(const guestlog *l) { return l->all && (l->out >= 0 || l->err >= 0); }
+
+static void unlist(guestlog *l)
+{
+    *(l->newer ? &l->newer->older : &l->all->newest) = l->older;
+    *(l->older ? &l->older->newer : &l->all->oldest) = l->newer;
+    l->all->open--;
+}
+
+static void list(guestlog *l)
+{
+    guestlogs *all = l->all;
+    l->older = all->newest;
+    l->newer = NULL;
+    *(all->newest ? &all->newest->newer : &all->oldest) = l;
+    all->newest = l;
+    all->open++;
+}
+
 void guestlog_close(guestlog *l)
 {
+    if (is_listed(l))
+        unlist(l);
     fd_close(&l->out);
     fd_close(&l->err);
 }
 
-void guestlog_write(const guestlog *l, int stream, str line)
+/* The file for a line, where it is opened by its first. What fails is tried again by the next. */
+static void ready(guestlog *l, int stream)
 {
+    char dir[PATH_MAX];
+    err e;
+    int *fd = stream == 1 ? &l->out : &l->err;
+    if (l->all->newest == l && *fd >= 0)
+        return;
+    if (is_listed(l)) {
+        unlist(l);
+        list(l);
+    }
+    if (*fd >= 0)
+        return;
+    bool was_listed = is_listed(l);
+    int n = snprintf(dir, sizeof dir, "%.*s", STR(l->dir));
+    if (n < 0 || (size_t)n >= sizeof dir || (mkdirat(AT_FDCWD, dir, 0700) < 0 && errno != EEXIST) ||
+        !file_open(l->dir, l->component, stream == 1 ? "stdout" : "stderr", fd, &e))
+        return;
+    if (!was_listed)
+        list(l);
+    while (l->all->open > l->all->open_max && l->all->oldest != l)
+        guestlog_close(l->all->oldest);
+}
+
+void guestlog_write(guestlog *l, int stream, str line)
+{
+    if (l->all)
+        ready(l, stream);
     int fd = stream == 1 ? l->out : l->err;
     if (fd < 0)
         return;

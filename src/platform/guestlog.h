@@ -5,14 +5,28 @@
 
 #include "base/arena.h"
 
+typedef struct guestlog guestlog;
+
+/* The files of one process that are opened by their first line. A process that writes for many apps
+ * keeps only the last few open. Zeroed memory with open_max set is an empty one. */
 typedef struct {
-    int out, err; /* -1: not written */
-} guestlog;
+    guestlog *newest, *oldest;
+    unsigned open, open_max;
+} guestlogs;
+
+struct guestlog {
+    int out, err;   /* -1: not open */
+    guestlogs *all; /* NULL: open from the start, or not written at all */
+    str dir, component;
+    guestlog *newer, *older; /* while a file of it is open */
+};
 
 /* Makes the folder and those above it, empties its log files if asked to; *ret is absolute. */
 bool guestlog_dir_make(arena *a, str dir, bool truncate, str *ret, err *e);
 /* Opens (and makes) the files of a component; an empty dir opens none. */
 bool guestlog_open(str dir, str component, guestlog *ret, err *e);
+/* The first line makes the folder and opens the files. Names are borrowed; *ret stays in place. */
+void guestlog_open_later(guestlogs *all, str dir, str component, guestlog *ret);
 void guestlog_close(guestlog *l);
 /* stream: 1 or 2; line without its end. Failures (a full disk) are not reported. */
-void guestlog_write(const guestlog *l, int stream, str line);
+void guestlog_write(guestlog *l, int stream, str line);

@@ -22,8 +22,7 @@ void hosted_init(hosted *h, served *of, size_t index)
     *h = (hosted){.app = component,
                   .config = &of->config.components[index],
                   .of = of,
-                  .row = index,
-                  .log = {-1, -1},
+                  .log = {.out = -1, .err = -1},
                   .place = {.running_max = component->settings.concurrency_max,
                             .queued_max = component->settings.queue_max}};
     arena_init(&h->a, 256 * MIB);
@@ -290,6 +289,9 @@ static bool load(hosted *h, engine *en, err *e)
             return false;
     }
     h->module = h->modules[h->unit];
+    h->bytes = h->a.used_bytes + h->plan.units_count * HOSTED_MODULE_BYTES;
+    h->of->all->bytes += h->bytes;
+    h->of->all->modules += h->plan.units_count;
     if (h->app->settings.no_restore)
         engine_module_restore(h->module, ENGINE_RESTORE_OFF);
     h->place.size = h->plan.units_count;
@@ -309,6 +311,10 @@ bool hosted_load(hosted *h, engine *en, err *e)
 void hosted_unload(hosted *h)
 {
     must(h->calls == 0);
+    if (h->module) {
+        h->of->all->bytes -= h->bytes;
+        h->of->all->modules -= h->plan.units_count;
+    }
     for (uint32_t k = 0; h->modules && k < h->plan.units_count; k++)
         engine_module_close(h->modules[k]);
     h->modules = NULL;

@@ -24,10 +24,11 @@ typedef struct {
     host_component host;
     outbound_rules outbound;
     struct host_preopen *preopens;
-    guestlog log; /* opened before the worker is fenced in, kept while it lives */
+    guestlog log;
+    size_t bytes; /* that being loaded takes, about */
     uint32_t calls;
     place_owner place; /* of its calls in this worker */
-    size_t row;        /* of the meter: the component's index in the app */
+    size_t row;        /* of the meter */
 } hosted;
 
 /* The index-th component of the app. */

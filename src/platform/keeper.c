@@ -61,6 +61,8 @@ bool keeper_config_write(const keeper_config *c, buf *out, err *e)
     json_object_set_new(j, "grid", grid);
     json_object_set_new(j, "node", json_of(c->node));
     json_object_set_new(j, "usage_path", json_of(c->usage_path));
+    json_object_set_new(j, "data_dir", json_of(c->data_dir));
+    json_object_set_new(j, "domain", json_of(c->domain));
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
     return json_dump_callback(j, dump, out, JSON_COMPACT) == 0 ? true : err_no_memory(e);
 }
@@ -112,6 +114,8 @@ bool keeper_config_read(arena *a, bytes text, keeper_config *ret, err *e)
     remotes_read(a, json_object_get(grid, "remotes"), &c.grid);
     c.node = str_of(a, json_object_get(j, "node"));
     c.usage_path = str_of(a, json_object_get(j, "usage_path"));
+    c.data_dir = str_of(a, json_object_get(j, "data_dir"));
+    c.domain = str_of(a, json_object_get(j, "domain"));
     c.log_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT;
     *ret = c;
     return true;

@@ -13,9 +13,11 @@ typedef struct {
     log_format log_format;
     str node;        /* what reports call this machine */
     str usage_path;  /* of the records; empty: in memory */
-    const str *apps; /* names by the row a worker uses */
+    const str *apps; /* names of the components of `ebb up` */
     size_t apps_count;
     grid_config grid;
+    /* Of `ebb serve`: where the catalogue of apps is, and the domain of their default hosts. */
+    str data_dir, domain;
 } keeper_config;
 
 bool keeper_config_write(const keeper_config *c, buf *out, err *e);
@@ -26,6 +28,7 @@ bool keeper_config_read(arena *a, bytes json, keeper_config *ret, err *e);
 
 typedef enum {
     KEEPER_WORKER = 1, /* a worker; with the keeper's end of a channel to it */
+    KEEPER_DIRECTORY,  /* a worker that asks for apps; with the keeper's end of the channel */
     KEEPER_PROCESS,    /* another process of ebb, to be measured */
     KEEPER_DIED,       /* it has ended, and used so much CPU in all; pid 0: never announced */
 } keeper_note_kind;

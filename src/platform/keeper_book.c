@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 
+enum { BOOK_NAME_BYTES = 48 };
+
 void book_init(book *b, usage_file *f, const str *apps, size_t count)
 {
     *b = (book){.file = f, .apps = apps, .apps_count = count};
@@ -44,6 +46,17 @@ static bool platform_add(book *b, int64_t window_s, uint64_t cpu_ns, err *e)
     return cpu_ns == 0 || usage_file_add(b->file, window_s, USAGE_PLATFORM, &u, e);
 }
 
+/* What the records call it. Apps of the catalogue have numbers that never come again, and names
+ * that change: "<app>/<component>". */
+static str name_of(const book *b, const meter_row *r, char place[BOOK_NAME_BYTES])
+{
+    if (!r->app)
+        return b->apps[r->component];
+    int n = snprintf(place, BOOK_NAME_BYTES, "%llu/%llu", (unsigned long long)r->app,
+                     (unsigned long long)r->component);
+    return (str){place, (size_t)n};
+}
+
 bool book_report(book *b, int pid, const meter_report *r, const meter_row *rows, uint64_t kernel_ns,
                  err *e)
 {
@@ -52,12 +65,13 @@ bool book_report(book *b, int pid, const meter_report *r, const meter_row *rows,
     if (!pid || !p)
         return err_set(e, ERR_NOT_FOUND, "a report of process %d, which nobody announced", pid);
     for (uint32_t i = 0; i < r->rows_count; i++)
-        if (rows[i].row >= b->apps_count)
-            return err_set(e, ERR_INVALID, "%s reports row %u of %zu", p->name, rows[i].row,
-                           b->apps_count);
+        if (!rows[i].app && rows[i].component >= b->apps_count)
+            return err_set(e, ERR_INVALID, "%s reports component %llu of %zu", p->name,
+                           (unsigned long long)rows[i].component, b->apps_count);
     for (uint32_t i = 0; i < r->rows_count; i++) {
         booked += rows[i].u.cpu_ns;
-        if (!usage_file_add(b->file, r->window_s, b->apps[rows[i].row], &rows[i].u, e))
+        char place[BOOK_NAME_BYTES];
+        if (!usage_file_add(b->file, r->window_s, name_of(b, &rows[i], place), &rows[i].u, e))
             return false;
     }
     if (!platform_add(b, r->window_s, r->platform_ns, e))

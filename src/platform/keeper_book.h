@@ -20,7 +20,7 @@ typedef struct {
 
 typedef struct {
     usage_file *file;
-    const str *apps; /* names by row; borrowed */
+    const str *apps; /* names of the components of `ebb up`; borrowed */
     size_t apps_count;
     book_process all[BOOK_PROCESSES_MAX];
     int64_t sampled_window_s;

@@ -5,8 +5,10 @@
 #include "loop/channel.h"
 #include "platform/keeper.h"
 #include "platform/keeper_book.h"
+#include "platform/keeper_directory.h"
 #include "platform/keeper_grid.h"
 #include "platform/rapl.h"
+#include "store/catalogue.h"
 
 typedef struct keeper keeper;
 
@@ -38,7 +40,14 @@ struct keeper {
     question *questions;
     loop_timer patience;
     int64_t compacted_s;
+    /* Of `ebb serve`; NULL: workers know their app from the start. */
+    catalogue *catalogue;
+    keeper_directory *directory;
 };
+
+/* keeper_catalogue.c: opens the catalogue where there is a data directory, before the sandbox.
+ * on_fewer: a worker has ended. */
+bool keeper_catalogue_open(keeper *k, void (*on_fewer)(void *user), err *e);
 
 /* keeper_admin.c: answers a request on the admin socket. */
 void keeper_on_request(void *user, http_exchange *x);

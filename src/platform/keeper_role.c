@@ -122,9 +122,11 @@ static void on_report(void *user, bytes message, int fd)
     answer_if_all(k);
 }
 
-static void stop_if_unused(keeper *k)
+static void stop_if_unused(void *user)
 {
-    if (!k->control && !k->workers)
+    keeper *k = user;
+    bool asked = k->directory && keeper_directory_workers(k->directory);
+    if (!k->control && !k->workers && !asked)
         loop_stop(k->l);
 }
 
@@ -204,6 +206,10 @@ static void on_note(void *user, bytes message, int fd)
     }
     memcpy(&n, message.p, sizeof n);
     n.role[sizeof n.role - 1] = 0;
+    if (n.kind == KEEPER_DIRECTORY && fd >= 0 && k->directory) {
+        keeper_directory_add_take(k->directory, fd);
+        return;
+    }
     if (n.kind == KEEPER_DIED)
         on_died(k, &n);
     else if (!book_process_add(&k->book, n.pid, n.role, n.index, n.kind == KEEPER_WORKER, n.known))
@@ -246,13 +252,15 @@ static bool config_read(keeper *k, err *e)
 static bool files_restrict(keeper *k, err *e)
 {
     bool enforced;
-    sandbox_path paths[3] = {{S("/proc"), false}};
+    sandbox_path paths[4] = {{S("/proc"), false}};
     size_t n = 1;
     str dir = str_head(k->config.usage_path, str_rfind(k->config.usage_path, '/'));
     if (dir.n)
         paths[n++] = (sandbox_path){arena_str(&k->a, dir), true};
     if (k->config.grid.file.n)
         paths[n++] = (sandbox_path){k->config.grid.file, false};
+    if (k->config.data_dir.n)
+        paths[n++] = (sandbox_path){k->config.data_dir, true};
     return sandbox_files(paths, n, &enforced, e);
 }
 
@@ -283,7 +291,8 @@ static bool set_up(keeper *k, err *e)
                 POWERCAP);
     if (!loop_new(&k->l, e) || !records_open(k, e) ||
         !keeper_grid_new(k->l, &k->config.grid, k->file, on_grid, k, &k->grid, e) ||
-        !files_restrict(k, e) || !sandbox_enter(SANDBOX_STORE, e))
+        !keeper_catalogue_open(k, stop_if_unused, e) || !files_restrict(k, e) ||
+        !sandbox_enter(SANDBOX_STORE, e))
         return false;
     book_init(&k->book, k->file, k->config.apps, k->config.apps_count);
     book_process_add(&k->book, getpid(), "keeper", 0, false, false);
@@ -308,6 +317,8 @@ int role_keeper(int argc, char **argv)
     if (!ok)
         log_msg(LOG_ERROR, "the keeper cannot run: %s", e.text);
     http_server_free(k.admin);
+    keeper_directory_free(k.directory);
+    catalogue_close(k.catalogue);
     keeper_grid_free(k.grid);
     usage_file_close(k.file);
     log_flush();

@@ -18,17 +18,25 @@
 
 #define LONG_SLICE (200 * NS_PER_US)
 
+typedef struct {
+    ledger_usage use; /* of the open window; cpu_ns: of long slices */
+    uint64_t brief;   /* short slices, as measured */
+    uint64_t app;
+    uint32_t component;
+    bool touched, closing;
+    size_t next_free;
+} row;
+
 struct meter {
     loop *l;
     loop_hook *hook;
     channel *keeper; /* NULL: nobody listens; use adds up until somebody does */
-    size_t rows;
-    ledger_usage *use;                    /* by row, of the open window; cpu_ns: of long slices */
-    uint64_t *brief;                      /* by row: short slices, as measured */
+    row *rows;
+    size_t rows_count, rows_size;
+    size_t free;                          /* the first row of none, + 1; 0: there is none */
     ns long_measured, long_ran, long_end; /* sums of long slices; thread's CPU clock at the last */
     uint32_t *touched;                    /* rows with any use */
     uint64_t *cpu;                        /* scratch for scaling, by touched row */
-    bool *is_touched;
     size_t touched_count;
     bool open; /* something was used in this window */
     ns ends;   /* monotonic */
@@ -38,22 +46,12 @@ struct meter {
 
 static bool on_turn(void *user);
 
-bool meter_new(loop *l, size_t rows, meter **ret, err *e)
+bool meter_new(loop *l, meter **ret, err *e)
 {
     meter *m = calloc(1, sizeof *m);
     if (!m)
         return err_no_memory(e);
     m->l = l;
-    m->rows = rows;
-    m->use = calloc(rows + 1, sizeof *m->use);
-    m->brief = calloc(rows + 1, sizeof *m->brief);
-    m->touched = calloc(rows + 1, sizeof *m->touched);
-    m->cpu = calloc(rows + 1, sizeof *m->cpu);
-    m->is_touched = calloc(rows + 1, sizeof *m->is_touched);
-    if (!m->use || !m->brief || !m->touched || !m->cpu || !m->is_touched) {
-        meter_free(m);
-        return err_no_memory(e);
-    }
     if (!loop_hook_add(l, on_turn, m, &m->hook, e)) {
         meter_free(m);
         return false;
@@ -62,8 +60,59 @@ bool meter_new(loop *l, size_t rows, meter **ret, err *e)
     return true;
 }
 
+static bool rows_grow(meter *m)
+{
+    size_t size = m->rows_size ? 2 * m->rows_size : 16;
+    row *rows = realloc(m->rows, size * sizeof *rows);
+    if (rows)
+        m->rows = rows;
+    uint32_t *touched = realloc(m->touched, size * sizeof *touched);
+    if (touched)
+        m->touched = touched;
+    uint64_t *cpu = realloc(m->cpu, size * sizeof *cpu);
+    if (cpu)
+        m->cpu = cpu;
+    if (!rows || !touched || !cpu)
+        return false;
+    m->rows_size = size;
+    return true;
+}
+
+bool meter_row_open(meter *m, uint64_t app, uint32_t component, size_t *ret, err *e)
+{
+    *ret = 0;
+    if (!m)
+        return true;
+    size_t at = m->free ? m->free - 1 : m->rows_count;
+    if (m->free)
+        m->free = m->rows[at].next_free;
+    else if (m->rows_count == m->rows_size && !rows_grow(m))
+        return err_no_memory(e);
+    else
+        m->rows_count++;
+    m->rows[at] = (row){.app = app, .component = component};
+    *ret = at;
+    return true;
+}
+
+static void row_release(meter *m, size_t at)
+{
+    m->rows[at].next_free = m->free;
+    m->free = at + 1;
+}
+
+void meter_row_close(meter *m, size_t at)
+{
+    if (!m)
+        return;
+    if (m->rows[at].touched)
+        m->rows[at].closing = true;
+    else
+        row_release(m, at);
+}
+
 /* Opens the window if nothing is in it yet. */
-static void row_touch(meter *m, size_t row)
+static void row_touch(meter *m, size_t at)
 {
     if (!m->open) {
         const ns window = LEDGER_WINDOW_S * NS_PER_S;
@@ -72,34 +121,34 @@ static void row_touch(meter *m, size_t row)
         m->ends = clock_mono() + window - into;
         m->open = true;
     }
-    if (!m->is_touched[row]) {
-        m->is_touched[row] = true;
-        m->touched[m->touched_count++] = (uint32_t)row;
+    if (!m->rows[at].touched) {
+        m->rows[at].touched = true;
+        m->touched[m->touched_count++] = (uint32_t)at;
     }
 }
 
-void meter_slice(meter *m, size_t row, ns cpu)
+void meter_slice(meter *m, size_t at, ns cpu)
 {
     if (!m)
         return;
-    row_touch(m, row);
+    row_touch(m, at);
     if (cpu < LONG_SLICE) {
-        m->brief[row] += cpu;
+        m->rows[at].brief += cpu;
         return;
     }
     ns now = clock_thread_cpu(), ran = now - m->long_end < cpu ? now - m->long_end : cpu;
-    m->use[row].cpu_ns += ran;
+    m->rows[at].use.cpu_ns += ran;
     m->long_measured += cpu;
     m->long_ran += ran;
     m->long_end = now;
 }
 
-void meter_call(meter *m, size_t row, const ledger_usage *u)
+void meter_call(meter *m, size_t at, const ledger_usage *u)
 {
     if (!m)
         return;
-    ledger_usage *sum = &m->use[row];
-    row_touch(m, row);
+    ledger_usage *sum = &m->rows[at].use;
+    row_touch(m, at);
     sum->calls += u->calls;
     sum->wall_ns += u->wall_ns;
     sum->bytes_in += u->bytes_in;
@@ -119,9 +168,11 @@ _Static_assert(sizeof(message) <= CHANNEL_MESSAGE_BYTES_MAX, "a full report fits
 static void window_forget(meter *m)
 {
     for (size_t i = 0; i < m->touched_count; i++) {
-        m->use[m->touched[i]] = (ledger_usage){0};
-        m->brief[m->touched[i]] = 0;
-        m->is_touched[m->touched[i]] = false;
+        row *r = &m->rows[m->touched[i]];
+        bool closing = r->closing;
+        *r = (row){.app = r->app, .component = r->component};
+        if (closing)
+            row_release(m, m->touched[i]);
     }
     m->touched_count = 0;
     m->long_measured = m->long_ran = 0;
@@ -135,14 +186,14 @@ static uint64_t window_scale(meter *m, uint64_t thread_ns, uint64_t process_ns, 
     uint64_t woke_ns = awake_ns > m->long_measured ? awake_ns - m->long_measured : 0;
     double ran = woke_ns > ran_ns ? (double)ran_ns / (double)woke_ns : 1;
     for (size_t i = 0; i < m->touched_count; i++) {
-        uint32_t row = m->touched[i];
-        m->cpu[i] = m->use[row].cpu_ns + (uint64_t)((double)m->brief[row] * ran);
-        m->brief[row] = 0;
+        row *r = &m->rows[m->touched[i]];
+        m->cpu[i] = r->use.cpu_ns + (uint64_t)((double)r->brief * ran);
+        r->brief = 0;
     }
     uint64_t others = process_ns > thread_ns ? process_ns - thread_ns : 0;
     uint64_t rest = meter_scale(m->cpu, m->touched_count, thread_ns);
     for (size_t i = 0; i < m->touched_count; i++)
-        m->use[m->touched[i]].cpu_ns = m->cpu[i];
+        m->rows[m->touched[i]].use.cpu_ns = m->cpu[i];
     return rest + others;
 }
 
@@ -159,8 +210,8 @@ static bool send_report(meter *m, const meter_report *head)
         out.head.rows_count = (uint32_t)n;
         out.head.platform_ns = sent ? 0 : head->platform_ns;
         for (size_t i = 0; i < n; i++) {
-            uint32_t row = m->touched[sent + i];
-            out.rows[i] = (meter_row){row, m->use[row]};
+            const row *r = &m->rows[m->touched[sent + i]];
+            out.rows[i] = (meter_row){r->app, r->component, r->use};
         }
         sent += n;
         out.head.last = sent == m->touched_count;
@@ -233,11 +284,9 @@ void meter_free(meter *m)
         channel_close(m->keeper);
     if (m->hook)
         loop_hook_remove(m->hook);
-    free(m->use);
-    free(m->brief);
+    free(m->rows);
     free(m->touched);
     free(m->cpu);
-    free(m->is_touched);
     free(m);
 }
 

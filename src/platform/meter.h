@@ -11,13 +11,16 @@
 
 typedef struct meter meter;
 
-/* rows: components of the app. */
-bool meter_new(loop *l, size_t rows, meter **ret, err *e);
+bool meter_new(loop *l, meter **ret, err *e);
 /* Tells what is open if somebody listens. NULL is allowed. */
 void meter_free(meter *m);
 /* A channel to the keeper; takes fd. Replaces the one there was. */
 void meter_connect_take(meter *m, int fd);
 
+/* A row for a component of an app (0: the app of `ebb up`), until it is closed; what was used of it
+ * is told all the same. NULL m: a row of nothing. ERR_NO_MEMORY. */
+bool meter_row_open(meter *m, uint64_t app, uint32_t component, size_t *ret, err *e);
+void meter_row_close(meter *m, size_t row);
 /* CPU of a slice that just ended. NULL: nothing is metered. */
 void meter_slice(meter *m, size_t row, ns cpu);
 /* A call ended; its cpu_ns was booked by slices and is not looked at. NULL: likewise. */
@@ -37,7 +40,8 @@ typedef struct {
 } meter_report;
 
 typedef struct {
-    uint32_t row;
+    uint64_t app;
+    uint64_t component; /* its index in the app */
     ledger_usage u;
 } meter_row;
 

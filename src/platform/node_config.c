@@ -11,6 +11,20 @@ static json_t *app_part_json(const app_config *c, err *e)
     return app_config_write(c, &text, e) ? json_get(buf_bytes(&text), "a worker", e) : NULL;
 }
 
+static json_t *active_json(const active_limits *l)
+{
+    return json_pack("[I, I, I, I]", (json_int_t)l->apps_max, (json_int_t)l->modules_max,
+                     (json_int_t)l->bytes_max, (json_int_t)l->idle);
+}
+
+static active_limits active_read(const json_t *j)
+{
+    uint64_t n[4];
+    for (size_t i = 0; i < 4; i++)
+        n[i] = (uint64_t)json_integer_value(json_array_get(j, i));
+    return (active_limits){(uint32_t)n[0], (uint32_t)n[1], n[2], n[3]};
+}
+
 bool worker_config_write(const node_config *n, const app_config *known, buf *out, err *e)
 {
     _cleanup_json_ json_t *j = json_object();
@@ -28,6 +42,8 @@ bool worker_config_write(const node_config *n, const app_config *known, buf *out
     json_object_set_new(j, "no_landlock", json_boolean(n->no_landlock));
     json_object_set_new(j, "instances_max", json_integer(n->instances_max));
     json_object_set_new(j, "network", network_json(&n->network));
+    json_object_set_new(j, "data_dir", json_of(n->data_dir));
+    json_object_set_new(j, "active", active_json(&n->active));
     return json_put(j, out, e);
 }
 
@@ -56,8 +72,11 @@ bool worker_config_read(arena *a, bytes text, node_config *ret, app_config *ret_
         .restoring = json_str(a, json_object_get(j, "restoring")),
         .no_landlock = json_is_true(json_object_get(j, "no_landlock")),
         .instances_max = (uint32_t)json_integer_value(json_object_get(j, "instances_max")),
+        .data_dir = json_str(a, json_object_get(j, "data_dir")),
+        .active = active_read(json_object_get(j, "active")),
     };
-    if (!n.restoring.p || !network_from_json(a, json_object_get(j, "network"), &n.network))
+    if (!n.restoring.p || !n.data_dir.p ||
+        !network_from_json(a, json_object_get(j, "network"), &n.network))
         return err_no_memory(e);
     *ret = n;
     *ret_app = known;

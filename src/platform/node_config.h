@@ -6,6 +6,15 @@
 #include "platform/app_config.h"
 #include "platform/network.h"
 
+/* Budgets of one worker for apps (active.h); 0: the default (base/limits.h), bounded by what the
+ * process may have of descriptors and mappings. */
+typedef struct {
+    uint32_t apps_max;
+    uint32_t modules_max; /* mapped: each has about three mappings and a descriptor */
+    uint64_t bytes_max;   /* of settings, plans and linked imports; instances not counted */
+    ns idle;              /* then an app goes though there is room */
+} active_limits;
+
 typedef struct {
     log_format log_format;
     bool unmetered; /* what calls use is told to nobody */
@@ -16,6 +25,10 @@ typedef struct {
     uint32_t instances_max;
     str restoring; /* engine_restoring_parse; empty: as usual */
     network_config network;
+    /* Of `ebb serve`: where apps have their artifacts, files and logs (absolute), and how much of
+     * them a worker holds. Empty: there is one app, given here. */
+    str data_dir;
+    active_limits active;
 } node_config;
 
 /* known NULL: none is known from the start. */

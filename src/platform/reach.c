@@ -94,6 +94,19 @@ static bool components_reach(reach *r, app_config *c, err *e)
     return true;
 }
 
+bool reach_folder(arena *a, str *path, err *e)
+{
+    uid_t uid;
+    gid_t gid;
+    if (!sandbox_user(&uid, &gid))
+        return true;
+    int fd = open(path->p, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set_errno(e, "%.*s", STR(*path));
+    *path = arena_printf(a, "/proc/self/fd/%d", fd);
+    return path->p ? true : err_no_memory(e);
+}
+
 bool reach_open(arena *a, node_config *n, app_config *c, err *e)
 {
     reach r = {.a = a};

@@ -7,3 +7,5 @@
 
 /* Before sandbox_confine. Changes paths in *n and *c, in the arena they were read into. */
 bool reach_open(arena *a, node_config *n, app_config *c, err *e);
+/* The same for what will be used below a folder. */
+bool reach_folder(arena *a, str *path, err *e);

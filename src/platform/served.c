@@ -12,6 +12,58 @@ enum { SERVED_BYTES_MAX = 1 << 30, INFO_BYTES_MAX = 1 << 20 };
 
 /* --- an app's life ---------------------------------------------------------------------------- */
 
+/* A name that is joined to a folder: 64 hexadecimal digits and nothing else. */
+static bool is_digest(str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'f')))
+            return false;
+    return s.n == 64;
+}
+
+static bool mounts_locate(served *s, config_component *c, err *e)
+{
+    app_pair *at = ARENA_ARRAY(&s->a, app_pair, c->mounts.n);
+    for (size_t i = 0; at && i < c->mounts.n; i++) {
+        if (!is_digest(c->mounts.at[i].value))
+            return err_set(e, ERR_INVALID, "its files are not named by a digest");
+        at[i].key = c->mounts.at[i].key;
+        at[i].value =
+            arena_printf(&s->a, "%.*s/%.*s", STR(s->all->files_dir), STR(c->mounts.at[i].value));
+        if (!at[i].value.p)
+            return err_no_memory(e);
+    }
+    c->mounts.at = at;
+    return at ? true : err_no_memory(e);
+}
+
+/* Settings of the catalogue name artifacts and files by digest: where they are is the node's. */
+static bool paths_make(served *s, err *e)
+{
+    const serving *all = s->all;
+    size_t count = s->config.app->components_count;
+    config_component *at = ARENA_ARRAY(&s->a, config_component, count);
+    if (!at)
+        return err_no_memory(e);
+    for (size_t i = 0; i < count; i++) {
+        at[i] = s->config.components[i];
+        str digest = at[i].artifact;
+        if (digest.n && !is_digest(digest))
+            return err_set(e, ERR_INVALID, "its artifact is not named by a digest");
+        if (digest.n)
+            at[i].artifact = arena_printf(&s->a, "%.*s/%.*s-%.*s-%u", STR(all->artifacts_dir),
+                                          STR(digest), STR(all->fingerprint), PLAN_VERSION);
+        if (!at[i].artifact.p)
+            return err_no_memory(e);
+        if (!mounts_locate(s, &at[i], e))
+            return false;
+    }
+    s->config.components = at;
+    s->config.log_dir =
+        arena_printf(&s->a, "%.*s/%llu", STR(all->logs_dir), (unsigned long long)s->config.id);
+    return s->config.log_dir.p ? true : err_no_memory(e);
+}
+
 static bool info_make(served *s, err *e)
 {
     _cleanup_(buf_fini) buf info;
@@ -34,25 +86,34 @@ static bool components_make(served *s, err *e)
     for (size_t i = 0; i < of->components_count; i++) {
         hosted_init(&s->hosted[i], s, i);
         s->hosted[i].providers = providers;
-    }
-    for (size_t i = 0; i < of->components_count; i++)
-        if (of->components[i].is_used &&
-            !guestlog_open(s->config.log_dir, of->components[i].id, &s->hosted[i].log, e))
+        if (!meter_row_open(s->all->meter, s->config.id, (uint32_t)i, &s->hosted[i].row, e))
             return false;
+        s->hosted_count++;
+    }
+    for (size_t i = 0; i < of->components_count; i++) {
+        guestlog *log = &s->hosted[i].log;
+        if (s->config.id)
+            guestlog_open_later(&s->all->logs, s->config.log_dir, of->components[i].id, log);
+        else if (of->components[i].is_used &&
+                 !guestlog_open(s->config.log_dir, of->components[i].id, log, e))
+            return false;
+    }
     return true;
 }
 
 static void served_free(served *s)
 {
-    for (size_t i = 0; s->hosted && i < s->config.app->components_count; i++) {
+    for (size_t i = 0; i < s->hosted_count; i++) {
+        meter_row_close(s->all->meter, s->hosted[i].row);
         hosted_unload(&s->hosted[i]);
         guestlog_close(&s->hosted[i].log);
     }
+    s->all->bytes -= s->bytes;
     arena a = s->a;
     arena_fini(&a);
 }
 
-bool served_new_take(const serving *all, arena *a, const app_config *c, served **ret, err *e)
+bool served_new_take(serving *all, arena *a, const app_config *c, served **ret, err *e)
 {
     served *s = ARENA_NEW(a, served);
     if (!s) {
@@ -61,11 +122,13 @@ bool served_new_take(const serving *all, arena *a, const app_config *c, served *
     }
     *s = (served){.all = all, .config = *c, .a = *a, .holders = 1};
     arena_init(a, 0);
-    if (!components_make(s, e) || !route_table_build(&s->a, c->app, &s->routes, e) ||
-        !info_make(s, e)) {
+    if ((c->id && !paths_make(s, e)) || !components_make(s, e) ||
+        !route_table_build(&s->a, c->app, &s->routes, e) || !info_make(s, e)) {
         served_free(s);
         return false;
     }
+    s->bytes = s->a.used_bytes;
+    all->bytes += s->bytes;
     *ret = s;
     return true;
 }

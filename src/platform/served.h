@@ -8,6 +8,7 @@
 #pragma once
 
 #include "app/route.h"
+#include "base/table.h"
 #include "platform/hosted.h"
 
 typedef struct served served;
@@ -16,23 +17,40 @@ struct calls;
 /* What all apps of a worker share. */
 typedef struct serving {
     const node_config *node;
+    str fingerprint; /* of the engine: a part of where artifacts are */
     struct calls *calls;
+    struct meter *meter;        /* NULL: nothing is metered */
     struct store_client *store; /* NULL: no app asks for a store */
+    /* Where apps that come and go have their artifacts, files and logs; empty under `ebb up`. */
+    str artifacts_dir, files_dir, logs_dir;
+    guestlogs logs;
+    /* What is loaded now. */
+    uint32_t modules;
+    uint64_t bytes;
 } serving;
 
 struct served {
-    const serving *all;
+    serving *all;
     arena a;
     app_config config;
     route_table *routes;
     hosted *hosted; /* parallel to config.app->components */
-    str info;       /* body of /.well-known/spin/info */
+    size_t hosted_count;
+    str info;     /* body of /.well-known/spin/info */
+    size_t bytes; /* of the arena, counted in all */
     uint32_t holders;
     bool hinted; /* root_hint was given */
+    /* Of those that come and go (active.h, directory.h). */
+    table_link by_number;
+    served *newer, *older;
+    ns used;
+    uint64_t settings_hash;
+    struct name *names;
+    uint32_t names_count;
 };
 
 /* Takes the arena, in which *c is; one holder: the caller. */
-bool served_new_take(const serving *all, arena *a, const app_config *c, served **ret, err *e);
+bool served_new_take(serving *all, arena *a, const app_config *c, served **ret, err *e);
 void served_hold(served *s);
 /* NULL is allowed. The last one frees it; no component of it may be running then. */
 void served_let(served *s);

@@ -96,26 +96,35 @@ static void keeper_tell(const supervisor *s, keeper_note_kind kind, const slot_p
     control_send(&s->all[KEEPER], &note, sizeof note, fd);
 }
 
-/* A channel between a worker and the store process or the keeper. */
-static void pair_connect(supervisor *s, const slot_process *server, const slot_process *worker)
+/* A channel between a worker and the store process ('s') or the keeper, for its meter ('k') or to
+ * ask for apps ('d'). */
+static void channel_make(supervisor *s, const slot_process *server, const slot_process *worker,
+                         char kind)
 {
     int pair[2];
     err e;
-    bool is_store = server == &s->all[STORE];
-    if ((is_store && !s->c->store_config.n) || !server->pid || !worker->pid)
-        return;
     if (!channel_pair(pair, &e)) {
         log_msg(LOG_ERROR, "worker %u gets no channel to the %s: %s", worker->index, server->role,
                 e.text);
         return;
     }
-    if (is_store)
-        control_send(server, "s", 1, pair[0]);
+    if (kind == 's')
+        control_send(server, &kind, 1, pair[0]);
     else
-        keeper_tell(s, KEEPER_WORKER, worker, 0, pair[0]);
-    control_send(worker, is_store ? "s" : "k", 1, pair[1]);
+        keeper_tell(s, kind == 'k' ? KEEPER_WORKER : KEEPER_DIRECTORY, worker, 0, pair[0]);
+    control_send(worker, &kind, 1, pair[1]);
     close(pair[0]);
     close(pair[1]);
+}
+
+static void pair_connect(supervisor *s, const slot_process *server, const slot_process *worker)
+{
+    bool is_store = server == &s->all[STORE];
+    if ((is_store && !s->c->store_config.n) || !server->pid || !worker->pid)
+        return;
+    channel_make(s, server, worker, is_store ? 's' : 'k');
+    if (!is_store && s->c->directory)
+        channel_make(s, server, worker, 'd');
 }
 
 /* CPU of us before the keeper runs, and of the decode and compile processes, which have gone. */

@@ -15,6 +15,7 @@ typedef struct {
     str config;                 /* worker_config as JSON; borrowed */
     str store_config;           /* for the store process (app_config.h); empty: nothing is stored */
     str keeper_config;          /* for the keeper (keeper.h) */
+    bool directory;             /* workers ask the keeper for apps */
     int admin_listener;         /* for the keeper; -1: nobody can ask it; stays the caller's */
     certificates *certificates; /* for workers, read again on SIGHUP; NULL: no TLS. Borrowed */
     const int *listeners;       /* one per worker slot, listening; taken */

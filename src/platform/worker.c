@@ -13,6 +13,7 @@
 #include "platform/artifact.h"
 #include "platform/call.h"
 #include "platform/certificates.h"
+#include "platform/directory.h"
 #include "platform/meter.h"
 #include "platform/reach.h"
 #include "platform/sandbox.h"
@@ -33,19 +34,27 @@ enum { FD_CONFIG = 3, FD_LISTEN = 4, FD_CONTROL = 5, FD_CERTIFICATES = 6 };
 typedef struct {
     arena a;
     node_config node;
-    app_config app; /* the one that is known from the start */
+    app_config app; /* of pinned */
     char name[32];
     loop *l;
     engine *en;
     http_server *server;
     calls calls;
     serving serving;
-    served *pinned;
+    served *pinned;       /* the app of `ebb up`; NULL: apps come and go */
+    directory *directory; /* NULL: there is the one app only */
     meter *meter;
     channel *control; /* brings channels to store and keeper; NULL: the supervisor died */
 } worker;
 
-static void on_request(void *user, http_exchange *x) { served_begin(((worker *)user)->pinned, x); }
+static void on_request(void *user, http_exchange *x)
+{
+    worker *w = user;
+    if (w->pinned)
+        served_begin(w->pinned, x);
+    else
+        directory_begin(w->directory, x);
+}
 
 static void on_refused(void *user, str peer, unsigned status, const char *reason)
 {
@@ -128,6 +137,8 @@ static void on_control(void *user, bytes message, int fd)
             log_msg(LOG_ERROR, "%s: those before stay in use", e.text);
     } else if (fd >= 0 && message.p[0] == 's' && w->serving.store)
         store_client_connect_take(w->serving.store, fd);
+    else if (fd >= 0 && message.p[0] == 'd' && w->directory)
+        directory_connect_take(w->directory, fd);
     else if (fd >= 0 && message.p[0] == 'k' && w->meter)
         meter_connect_take(w->meter, fd);
     else if (fd >= 0)
@@ -144,29 +155,43 @@ static void on_control_end(void *user)
 static bool control_set_up(worker *w, err *e)
 {
     static const channel_callbacks callbacks = {on_control, on_control_end};
-    bool stores = w->app.stores_count || w->app.databases_count;
+    bool stores = w->app.stores_count || w->app.databases_count || !w->app.app;
     return (!stores || store_client_new(w->l, &w->serving.store, e)) &&
-           (w->node.unmetered || meter_new(w->l, w->app.app->components_count, &w->meter, e)) &&
+           (w->node.unmetered || meter_new(w->l, &w->meter, e)) &&
            channel_open_take(w->l, FD_CONTROL, &callbacks, w, &w->control, e);
 }
 
-static bool app_set_up(worker *w, err *e)
+static bool dir_of(worker *w, const char *name, str *ret, err *e)
 {
+    *ret = arena_printf(&w->a, "%.*s/%s", STR(w->node.data_dir), name);
+    return ret->p ? reach_folder(&w->a, ret, e) : err_no_memory(e);
+}
+
+static bool apps_set_up(worker *w, err *e)
+{
+    arena a;
     w->serving.node = &w->node;
     w->serving.calls = &w->calls;
-    arena a;
+    w->serving.meter = w->meter;
+    w->serving.fingerprint = engine_fingerprint(w->en);
+    w->serving.logs.open_max = ACTIVE_LOGS_MAX;
     arena_init(&a, 1 * GIB);
-    return served_new_take(&w->serving, &a, &w->app, &w->pinned, e);
+    if (w->app.app)
+        return served_new_take(&w->serving, &a, &w->app, &w->pinned, e);
+    return dir_of(w, "artifacts", &w->serving.artifacts_dir, e) &&
+           dir_of(w, "files", &w->serving.files_dir, e) &&
+           dir_of(w, "logs", &w->serving.logs_dir, e) &&
+           directory_new(w->l, &w->serving, &w->node.active, &w->directory, e);
 }
 
 static bool network_set_up(worker *w, err *e)
 {
     const network_config *n = &w->node.network;
-    for (size_t i = 0; i < w->app.app->components_count; i++)
-        if (w->app.components[i].outbound.n) {
-            host_outbound_prepare();
-            break;
-        }
+    bool reaches_out = w->directory != NULL;
+    for (size_t i = 0; w->app.app && i < w->app.app->components_count; i++)
+        reaches_out |= w->app.components[i].outbound.n > 0;
+    if (reaches_out)
+        host_outbound_prepare();
     if (n->stall)
         loop_watch_turns(w->l, n->stall, on_stall, w);
     return !n->name_servers.n || names_servers(w->l, n->name_servers, e);
@@ -189,12 +214,12 @@ static bool confine(worker *w, err *e)
         {"/usr/lib/ssl", 12},
     };
     size_t n = sizeof system_paths / sizeof *system_paths,
-           components = w->app.app->components_count;
+           components = w->app.app ? w->app.app->components_count : 0;
     size_t mounts = 0;
     for (size_t i = 0; i < components; i++)
         mounts += w->app.components[i].mounts.n;
-    sandbox_path *paths =
-        ARENA_ARRAY(&w->a, sandbox_path, n + components + mounts + 3 * w->node.network.tls_count);
+    sandbox_path *paths = ARENA_ARRAY(&w->a, sandbox_path,
+                                      n + components + mounts + 3 * w->node.network.tls_count + 3);
     bool enforced;
     if (!paths)
         return err_no_memory(e);
@@ -212,6 +237,11 @@ static bool confine(worker *w, err *e)
         paths[n++].path = t->roots_file;
         paths[n++].path = t->certificate_file;
         paths[n++].path = t->key_file;
+    }
+    if (w->directory) {
+        paths[n++].path = w->serving.artifacts_dir;
+        paths[n++].path = w->serving.files_dir;
+        paths[n++] = (sandbox_path){w->serving.logs_dir, true};
     }
     sandbox_kind kind = w->app.providers.ask_again ? SANDBOX_ASKING : SANDBOX_WORKER;
     if (w->node.no_landlock)
@@ -233,7 +263,7 @@ static bool set_up(worker *w, err *e)
     loop_signal *term;
     /* The hooks run in this order: responses (the server's), log lines, guests' time slices. */
     if (!reach_open(&w->a, &w->node, &w->app, e) || !loop_new(&w->l, e) || !host_init(e) ||
-        !engine_new(&ec, &w->en, e) || !control_set_up(w, e) || !app_set_up(w, e) ||
+        !engine_new(&ec, &w->en, e) || !control_set_up(w, e) || !apps_set_up(w, e) ||
         !network_set_up(w, e))
         return false;
     calls_init(&w->calls, w->l, w->en, w->meter, ec.instances_max, seed);
@@ -255,6 +285,7 @@ static void tear_down(worker *w)
 {
     http_server_free(w->server);
     calls_fini(&w->calls);
+    directory_free(w->directory);
     served_let(w->pinned);
     meter_free(w->meter);
     if (w->control)

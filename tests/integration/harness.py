@@ -123,9 +123,27 @@ class Server:
 def serving(app, tmp_path, *args, workers=1, env=None, expect_status=0, differs=False):
     """Runs `ebb up` on an app folder, manifest or component while the block runs. No restored
     instance may differ from a new one, unless that is the test."""
-    log_path = Path(tmp_path) / f"ebb-{time.monotonic_ns()}.log"
     command = [EBB, "up", "-f", str(app), "--listen", "127.0.0.1:0", "--json",
                "--log-format", "json", "--workers", str(workers), *args]
+    with running(command, tmp_path, env, expect_status, differs) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving_many(tmp_path, apps, *args, workers=1, expect_status=0, differs=False):
+    """Runs the data plane of `ebb serve` over a catalogue of these apps, each "TENANT:APP:FOLDER" or
+    "TENANT:APP:FOLDER:HOST"; the others have the host APP-TENANT.localhost."""
+    kit = os.environ.get("EBB_SERVE_KIT", str(Path(EBB).parent / "ebb-serve-kit"))
+    command = [kit, "sim", "--data", str(Path(tmp_path) / "data"), "--workers", str(workers), *args,
+               *apps]
+    with running(command, tmp_path, None, expect_status, differs) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(command, tmp_path, env, expect_status, differs):
+    """A server's processes, until they were told to stop or the block failed."""
+    log_path = Path(tmp_path) / f"ebb-{time.monotonic_ns()}.log"
     with open(log_path, "ab") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
                                    env=environment() | (env or {}))

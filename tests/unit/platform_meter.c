@@ -39,11 +39,13 @@ static int open_all(void **state)
     static const channel_callbacks callbacks = {on_report, on_end};
     int fds[2];
     reports = 0;
-    if (!loop_new(&l, &e) || !meter_new(l, 2, &m, &e) || !usage_file_open(NULL, &file, &e) ||
+    if (!loop_new(&l, &e) || !meter_new(l, &m, &e) || !usage_file_open(NULL, &file, &e) ||
         !channel_pair(fds, &e) || !channel_open_take(l, fds[0], &callbacks, NULL, &keeper, &e))
         return -1;
     book_init(&b, file, apps, 2);
     meter_connect_take(m, fds[1]);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_true(meter_row_open(m, 0, i, &(size_t){0}, &e));
     return !book_process_add(&b, getpid(), "worker", 0, true, true);
 }
 
@@ -186,16 +188,45 @@ static void what_cannot_be_told_is_told_later(void **state)
     assert_true(all_agree(&a));
 }
 
+/* Apps come and go: the row of one that went is told, and then another's. */
+static void rows_of_apps_that_went_are_told(void **state)
+{
+    _cleanup_(arena_fini) arena a;
+    size_t rows[40], next;
+    arena_init(&a, 1 << 20);
+    for (uint32_t i = 0; i < 40; i++) {
+        assert_true(meter_row_open(m, 100 + i, 1, &rows[i], &e));
+        meter_call(m, rows[i], &(ledger_usage){.calls = i + 1});
+    }
+    meter_row_close(m, rows[7]);
+    assert_true(meter_row_open(m, 500, 0, &next, &e));
+    assert_int_not_equal(next, rows[7]); /* not told yet */
+    ask();
+    assert_int_equal(used(&a, "107/1").calls, 8);
+    assert_int_equal(used(&a, "139/1").calls, 40);
+    assert_true(meter_row_open(m, 600, 0, &next, &e));
+    assert_int_equal(next, rows[7]);
+    meter_call(m, next, &(ledger_usage){.calls = 3});
+    meter_row_close(m, rows[8]); /* nothing used: free at once */
+    assert_true(meter_row_open(m, 700, 0, &next, &e));
+    assert_int_equal(next, rows[8]);
+    ask();
+    assert_int_equal(used(&a, "600/0").calls, 3);
+    assert_int_equal(used(&a, "107/1").calls, 8);
+    assert_true(meter_row_open(NULL, 1, 0, &next, &e));
+    meter_row_close(NULL, next);
+}
+
 static void foreign_reports_are_refused(void **state)
 {
     meter_report r = {.rows_count = 1, .last = true};
-    meter_row row = {.row = 2}, got[METER_ROWS_PER_MESSAGE];
+    meter_row row = {.component = 2}, got[METER_ROWS_PER_MESSAGE];
     struct {
         meter_report head;
         meter_row row;
     } text = {r, row};
     assert_false(book_report(&b, getpid(), &r, &row, 0, &e));
-    assert_non_null(strstr(e.text, "row 2 of 2"));
+    assert_non_null(strstr(e.text, "component 2 of 2"));
     assert_false(book_report(&b, 1, &r, &row, 0, &e));
     assert_false(meter_report_read((bytes){(uint8_t *)&text, sizeof text - 1}, &r, got, &e));
     assert_false(meter_report_read((bytes){(uint8_t *)&text, 3}, &r, got, &e));
@@ -203,7 +234,7 @@ static void foreign_reports_are_refused(void **state)
     assert_false(meter_report_read((bytes){(uint8_t *)&text, sizeof text}, &r, got, &e));
     text.head.rows_count = 1;
     assert_true(meter_report_read((bytes){(uint8_t *)&text, sizeof text}, &r, got, &e));
-    assert_int_equal(got[0].row, 2);
+    assert_int_equal(got[0].component, 2);
 }
 
 static void the_dead_and_the_silent_are_the_platforms(void **state)
@@ -239,6 +270,7 @@ int main(void)
                                         close_all),
         cmocka_unit_test_setup_teardown(a_lost_report_is_seen, open_all, close_all),
         cmocka_unit_test_setup_teardown(what_cannot_be_told_is_told_later, open_all, close_all),
+        cmocka_unit_test_setup_teardown(rows_of_apps_that_went_are_told, open_all, close_all),
         cmocka_unit_test_setup_teardown(foreign_reports_are_refused, open_all, close_all),
         cmocka_unit_test_setup_teardown(the_dead_and_the_silent_are_the_platforms, open_all,
                                         close_all),

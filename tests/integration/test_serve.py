@@ -1,0 +1,200 @@
+"""The data plane of `ebb serve`: workers that learn of apps when a request for them comes, and let
+go of them again. The catalogue is made of folders by ebb-serve-kit (tests/kit)."""
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness import (Connection, fetch, guest, resident_bytes, serving_many, wait_for, write_app)
+
+SAYS = """
+spin_manifest_version = 2
+[application]
+name = "says"
+[[trigger.http]]
+route = "/"
+static_response = {{ body = "{0}" }}
+[[trigger.http]]
+route = "/hello"
+component = "hello"
+[component.hello]
+source = "{1}"
+"""
+
+
+def says(tmp_path, name):
+    return write_app(tmp_path / name, SAYS.format(name, guest("hello")))
+
+
+def maps(pid):
+    return len(Path(f"/proc/{pid}/maps").read_text().splitlines())
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_apps_are_found_by_host(tmp_path, workers):
+    apps = [f"acme:one:{says(tmp_path, 'one')}:one.test", f"acme:two:{says(tmp_path, 'two')}",
+            f"umbra:one:{says(tmp_path, 'other')}:*.wild.test"]
+    with serving_many(tmp_path, apps, workers=workers) as server:
+        hosts = {"one.test": "one", "ONE.test:81": "one", "one-acme.localhost": "one",
+                 "two-acme.localhost:3000": "two", "one-umbra.localhost": "other",
+                 "a.wild.test": "other", "b.wild.test": "other"}
+        for _ in range(3):
+            for host, body in hosts.items():
+                assert fetch(server, "/", host=host).text == body
+                assert fetch(server, "/hello", host=host).text.startswith("Hello from C!")
+        for host in ("two.test", "one-nobody.localhost", "wild.test", "a.b.wild.test", "x" * 300):
+            r = fetch(server, "/", host=host)
+            assert r.status == 404 and r.get("ebb-request-id"), host
+
+
+def test_many_apps_fit_a_small_budget(tmp_path, workers):
+    """200 apps over workers that may hold ten: nothing grows with the apps that were called."""
+    with serving_many(tmp_path, [f"acme:app:{says(tmp_path, 'app')}"], "--clones", "200",
+                      "--apps-max", "10", "--instances", "20", workers=workers) as server:
+        def round_of(numbers):
+            with Connection(server) as c:
+                for n in numbers:
+                    r = c.request("GET", "/hello", host=f"app-{n}-acme.localhost")
+                    assert r.status == 200 and r.text.startswith("Hello from C!"), n
+
+        def size():
+            pids = server.children("worker")
+            return (sum(map(maps, pids)), sum(map(descriptors, pids)),
+                    sum(map(resident_bytes, pids)))
+        for _ in range(2 * workers):
+            round_of(range(100))
+        before = size()
+        for _ in range(2 * workers):
+            round_of(range(100, 200))
+        after = size()
+        assert after[0] <= before[0] + 20 * workers
+        assert after[1] <= before[1] + 10 * workers
+        assert after[2] <= before[2] + 4 * 2**20 * workers
+        # Ten apps of one module each are at most 30 mappings and 10 descriptors of a worker.
+        assert after[1] < 100 * workers
+
+
+def test_an_idle_app_goes(tmp_path, workers):
+    with serving_many(tmp_path, [f"acme:app:{says(tmp_path, 'app')}"], "--clones", "20",
+                      "--idle-ms", "50", workers=workers) as server:
+        pids = server.children("worker")
+
+        def mapped():
+            return sum(Path(f"/proc/{p}/maps").read_text().count(".cwasm") for p in pids)
+        for n in range(20):
+            assert fetch(server, "/hello", host=f"app-{n}-acme.localhost").status == 200
+        wait_for(lambda: mapped() == 0, "idle apps to be unmapped")
+        assert fetch(server, "/hello", host="app-3-acme.localhost").status == 200
+
+
+class Traffic:
+    """Clients that ask for apps in turn, each request on the connection of the one before; what
+    does not answer as it should is kept in `wrong`."""
+
+    def __init__(self, server, hosts, clients=4):
+        self.server, self.hosts = server, hosts
+        self.wrong, self.count, self.over = [], 0, threading.Event()
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(clients)]
+
+    def run(self, first):
+        n, c = first, None
+        while not self.over.is_set():
+            host = self.hosts[n % len(self.hosts)]
+            try:
+                c = c or Connection(self.server)
+                r = c.request("GET", "/hello", host=host)
+                bad = None if r and r.status == 200 else (host, r and r.status)
+                if r is None or r.get("connection") == "close":
+                    c.close()
+                    c = None
+            except OSError as e:
+                bad, c = (host, repr(e)), None
+            with self.lock:
+                self.count += 1
+                if bad:
+                    self.wrong.append(bad)
+            n += 1
+        if c:
+            c.close()
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.over.set()
+        for t in self.threads:
+            t.join()
+
+    def more(self, n):
+        goal = self.count + n
+        wait_for(lambda: self.count >= goal, f"{n} more requests")
+
+
+def test_killing_the_keeper_costs_no_request(tmp_path, workers):
+    """Known apps go on, and those that nobody knows wait for the next keeper."""
+    with serving_many(tmp_path, [f"acme:app:{says(tmp_path, 'app')}"], "--clones", "50",
+                      "--apps-max", "20", workers=workers) as server:
+        with Traffic(server, [f"app-{n}-acme.localhost" for n in range(50)]) as traffic:
+            traffic.more(100)
+            for _ in range(3):
+                before = server.children("keeper")
+                os.kill(before[0], signal.SIGKILL)
+                wait_for(lambda: server.children("keeper") not in ([], before), "a new keeper")
+                traffic.more(200)
+        assert traffic.wrong == []
+
+
+def test_killing_workers_and_the_store_costs_their_requests_only(tmp_path, workers):
+    with serving_many(tmp_path, [f"acme:app:{says(tmp_path, 'app')}"], "--clones", "20",
+                      workers=workers) as server:
+        with Traffic(server, [f"app-{n}-acme.localhost" for n in range(20)]) as traffic:
+            traffic.more(50)
+            for role in ("worker", "store", "worker"):
+                before = server.children(role)
+                os.kill(before[0], signal.SIGKILL)
+                wait_for(lambda r=role, b=before: len(server.children(r)) == len(b)
+                         and server.children(r) != b, f"a new {role}")
+                traffic.more(100)
+        # At most what each client had under way when a worker died, and a connection to it.
+        assert len(traffic.wrong) <= 2 * 2 * 4, traffic.wrong
+
+
+CHAINS = """
+spin_manifest_version = 2
+[application]
+name = "chains"
+[[trigger.http]]
+route = "/..."
+component = "front"
+[[trigger.http]]
+route = {{ private = true }}
+component = "{0}"
+[component.front]
+source = "{1}"
+allowed_outbound_hosts = ["http://*.spin.internal"]
+[component.{0}]
+source = "{2}"
+"""
+
+
+@pytest.mark.parametrize("name", ["mine", "theirs"])
+def test_a_chain_stays_in_its_app(tmp_path, workers, name):
+    """`<id>.spin.internal` names components of the caller's own app, whoever else has that id."""
+    mine = write_app(tmp_path / "mine", CHAINS.format("mine", guest("c-chain"), guest("hello")))
+    theirs = write_app(tmp_path / "theirs", CHAINS.format("theirs", guest("c-chain"),
+                                                          guest("hello")))
+    apps = [f"acme:mine:{mine}:mine.test", f"umbra:theirs:{theirs}:theirs.test"]
+    with serving_many(tmp_path, apps, workers=workers) as server:
+        for app in ("mine", "theirs"):  # both work, and are loaded
+            r = fetch(server, f"/x?http://{app}.spin.internal/", host=f"{app}.test")
+            assert r.text.startswith("Hello from C!"), (r.status, r.text)
+        r = fetch(server, f"/x?http://{name}.spin.internal/", host="mine.test")
+        assert ("Hello from C!" in r.text) == (name == "mine"), (r.status, r.text)

@@ -1,0 +1,361 @@
+/* Finding apps: a worker's directory and the keeper's side of it in one loop, over a real channel,
+ * with a catalogue of a few apps whose only route is a static response. */
+#include "http_kit.h"
+
+#include "app/manifest.h"
+#include "loop/channel.h"
+#include "platform/call.h"
+#include "platform/directory.h"
+#include "platform/keeper_directory.h"
+
+typedef struct {
+    const char *host;
+    uint64_t id, tenant;
+    const char *body; /* changes with the revision */
+} entry;
+
+static entry catalogue[8];
+static unsigned finds, forgotten;
+static bool broken; /* the catalogue cannot be read */
+static node_config node;
+static serving all;
+static calls the_calls;
+static directory *d;
+static keeper_directory *k;
+static arena settings;
+static err e;
+
+static str settings_of(const entry *of)
+{
+    app *made;
+    manifest_options mo = {.file = S("spin.toml")};
+    str text = arena_printf(&settings,
+                            "spin_manifest_version = 2\n[application]\nname = \"t\"\n"
+                            "[[trigger.http]]\nroute = \"/\"\n"
+                            "static_response = { body = \"%s\" }\n",
+                            of->body);
+    buf out;
+    buf_init(&out, MIB);
+    assert_true(manifest_read(&settings, text, &mo, &made, &e));
+    app_config c = {.app = made, .components = (config_component[1]){{.follow = false}}};
+    assert_true(app_config_write(&c, &out, &e));
+    str json = arena_str(&settings, buf_str(&out));
+    buf_fini(&out);
+    return json;
+}
+
+static bool find(void *user, str host, arena *a, directory_message *ret, err *why)
+{
+    finds++;
+    if (broken)
+        return err_set(why, ERR_IO, "a bad disk");
+    *ret = (directory_message){.kind = DIRECTORY_NOBODY};
+    for (entry *x = catalogue; x->host; x++)
+        if (str_eq(host, str_from(x->host)))
+            *ret = (directory_message){.kind = DIRECTORY_FOUND,
+                                       .app = x->id,
+                                       .tenant = x->tenant,
+                                       .revision = 1,
+                                       .settings = settings_of(x),
+                                       .quota = S("{}")};
+    return true;
+}
+
+static void begin(http_exchange *x) { directory_begin(d, x); }
+static void on_forgotten(void *user) { forgotten++; }
+
+static void keeper_start(void)
+{
+    int fds[2];
+    k = keeper_directory_new(kit.l, find, NULL, NULL);
+    assert_true(channel_pair(fds, &e));
+    keeper_directory_add_take(k, fds[0]);
+    directory_connect_take(d, fds[1]);
+}
+
+static void keeper_stop(void)
+{
+    keeper_directory_free(k);
+    k = NULL;
+}
+
+static int open_with(const active_limits *limits)
+{
+    arena_init(&settings, 64 * MIB);
+    memset(catalogue, 0, sizeof catalogue);
+    catalogue[0] = (entry){"one.test", 1, 7, "one"};
+    catalogue[1] = (entry){"two.test", 2, 7, "two"};
+    catalogue[2] = (entry){"www.two.test", 2, 7, "two"};
+    catalogue[3] = (entry){"three.test", 3, 8, "three"};
+    finds = forgotten = 0;
+    broken = false;
+    kit_open(NULL, begin);
+    calls_init(&the_calls, kit.l, NULL, NULL, 1, 1);
+    all = (serving){.node = &node, .calls = &the_calls};
+    assert_true(directory_new(kit.l, &all, limits, &d, &e));
+    return 0;
+}
+
+static int open_all(void **state)
+{
+    open_with(&(active_limits){0});
+    keeper_start();
+    return 0;
+}
+
+static int open_small(void **state)
+{
+    open_with(&(active_limits){.apps_max = 2});
+    keeper_start();
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    http_server_free(kit.server);
+    kit.server = NULL;
+    directory_free(d);
+    keeper_stop();
+    assert_int_equal(all.bytes, 0);
+    kit_close();
+    arena_fini(&settings);
+    return 0;
+}
+
+static void ask(client *c, const char *host)
+{
+    char text[512];
+    snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host);
+    client_send(c, text);
+}
+
+/* The end of the next answer; what came is forgotten. */
+static void expect(client *c, const char *what)
+{
+    until(client_has(c, what));
+    c->n = 0;
+    c->got[0] = 0;
+}
+
+static void get(const char *host, const char *what)
+{
+    client c = client_open();
+    ask(&c, host);
+    expect(&c, what);
+    client_close(&c);
+}
+
+static void names_are_asked_for_once(void **state)
+{
+    get("one.test", "\r\n\r\none");
+    get("one.test", "\r\n\r\none");
+    get("ONE.test.:8080", "\r\n\r\none");
+    assert_int_equal(finds, 1);
+    get("two.test", "\r\n\r\ntwo");
+    get("www.two.test", "\r\n\r\ntwo");
+    assert_int_equal(finds, 3);
+    assert_int_equal(active_count(directory_active(d)), 2);
+}
+
+static void nobodys_name_is_404_and_remembered(void **state)
+{
+    get("nowhere.test", "404");
+    get("nowhere.test", "404");
+    assert_int_equal(finds, 1);
+    catalogue[4] = (entry){"nowhere.test", 5, 7, "here now"};
+    assert_true(keeper_directory_forget(k, 5, on_forgotten, NULL, &e));
+    until(forgotten);
+    get("nowhere.test", "here now");
+}
+
+static void requests_for_one_name_wait_for_one_answer(void **state)
+{
+    client all_of[20];
+    keeper_stop();
+    settle_down();
+    for (int i = 0; i < 20; i++) {
+        all_of[i] = client_open();
+        ask(&all_of[i], i == 19 ? "two.test" : "one.test");
+    }
+    until(kit.requests == 20);
+    client_close(&all_of[3]); /* who leaves is no longer waited for */
+    settle_down();
+    assert_false(client_has(&all_of[0], "HTTP"));
+    keeper_start();
+    for (int i = 0; i < 20; i++)
+        if (i != 3)
+            expect(&all_of[i], i == 19 ? "two" : "one");
+    assert_int_equal(finds, 2);
+    for (int i = 0; i < 20; i++)
+        if (i != 3)
+            client_close(&all_of[i]);
+}
+
+static void after_a_forget_it_is_the_new_one(void **state)
+{
+    get("one.test", "one");
+    get("two.test", "two");
+    catalogue[0].body = "another";
+    get("one.test", "one"); /* nobody said anything yet */
+    assert_true(keeper_directory_forget(k, 1, on_forgotten, NULL, &e));
+    assert_int_equal(forgotten, 0); /* never at once */
+    until(forgotten);
+    unsigned before = finds;
+    get("one.test", "another");
+    get("two.test", "two");
+    assert_int_equal(finds, before + 1);
+}
+
+static void a_tenant_is_forgotten_as_a_whole(void **state)
+{
+    get("one.test", "one");
+    get("two.test", "two");
+    get("three.test", "three");
+    assert_true(keeper_directory_forget_tenant(k, 7, on_forgotten, NULL, &e));
+    until(forgotten);
+    assert_int_equal(active_count(directory_active(d)), 1);
+    assert_non_null(active_find(directory_active(d), 3));
+}
+
+static void all_names_are_asked_anew_and_apps_stay(void **state)
+{
+    get("one.test", "one");
+    get("two.test", "two");
+    served *two = active_find(directory_active(d), 2);
+    catalogue[0].host = "moved.test";
+    assert_true(keeper_directory_forget_tenant(k, 0, on_forgotten, NULL, &e));
+    until(forgotten);
+    get("one.test", "404");
+    get("moved.test", "one");
+    get("two.test", "two");
+    assert_ptr_equal(active_find(directory_active(d), 2), two);
+}
+
+static void a_new_keeper_is_asked_again(void **state)
+{
+    get("one.test", "one");
+    get("two.test", "two");
+    served *one = active_find(directory_active(d), 1);
+    keeper_stop();
+    settle_down();
+    get("one.test", "one"); /* known apps go on without it */
+    catalogue[1].body = "two, deployed unheard";
+    unsigned before = finds;
+    keeper_start();
+    get("one.test", "one");
+    get("two.test", "two, deployed unheard");
+    assert_int_equal(finds, before + 2);
+    assert_ptr_equal(active_find(directory_active(d), 1), one);
+}
+
+static void a_forget_waits_for_workers_only(void **state)
+{
+    keeper_stop();
+    k = keeper_directory_new(kit.l, find, NULL, NULL);
+    assert_true(keeper_directory_forget(k, 1, on_forgotten, NULL, &e));
+    until(forgotten == 1);
+    int fds[2];
+    assert_true(channel_pair(fds, &e)); /* a worker that never answers, and ends */
+    keeper_directory_add_take(k, fds[0]);
+    assert_true(keeper_directory_forget(k, 1, on_forgotten, NULL, &e));
+    let_pass(30 * NS_PER_MS);
+    assert_int_equal(forgotten, 1);
+    close(fds[1]);
+    until(forgotten == 2);
+}
+
+static void the_least_used_app_goes(void **state)
+{
+    get("one.test", "one");
+    get("two.test", "two");
+    get("one.test", "one");
+    get("three.test", "three");
+    until(active_count(directory_active(d)) == 2);
+    assert_null(active_find(directory_active(d), 2));
+    unsigned before = finds;
+    get("two.test", "two");
+    assert_int_equal(finds, before + 1);
+}
+
+static void a_catalogue_that_fails_is_503(void **state)
+{
+    broken = true;
+    get("one.test", "503");
+    broken = false;
+    get("one.test", "\r\n\r\none");
+}
+
+static void hosts_are_made_plain(void **state)
+{
+    static const struct {
+        const char *in, *out; /* NULL: none */
+    } cases[] = {{"a.test", "a.test"},
+                 {"A.Test:80", "a.test"},
+                 {"a.test.", "a.test"},
+                 {"[::1]:80", "[::1]"},
+                 {"[2001:DB8::1]", "[2001:db8::1]"},
+                 {"", NULL},
+                 {":80", NULL}};
+    char host[DIRECTORY_HOST_BYTES_MAX], long_one[300];
+    size_t n;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(directory_host(str_from(cases[i].in), host, &n), cases[i].out != NULL);
+        if (cases[i].out)
+            assert_true(str_eq((str){host, n}, str_from(cases[i].out)));
+    }
+    memset(long_one, 'a', sizeof long_one);
+    assert_false(directory_host((str){long_one, 256}, host, &n));
+    assert_true(directory_host((str){long_one, 255}, host, &n));
+}
+
+static void messages_are_not_trusted(void **state)
+{
+    directory_message m = {.kind = DIRECTORY_FOUND, .ask = 3, .app = 4, .settings = S("{}")}, got;
+    buf out;
+    int fd;
+    arena a;
+    arena_init(&a, 64 * MIB);
+    buf_init(&out, 64 * MIB);
+    assert_true(directory_message_write(&m, &out, &fd, &e));
+    assert_int_equal(fd, -1);
+    assert_true(directory_message_read(&a, buf_bytes(&out), -1, &got, &e));
+    assert_true(got.ask == 3 && got.app == 4 && str_eq(got.settings, S("{}")) && !got.host.n);
+    for (size_t n = 0; n < out.n; n++)
+        assert_false(directory_message_read(&a, (bytes){out.p, n}, -1, &got, &e));
+    out.p[0] = 99;
+    assert_false(directory_message_read(&a, buf_bytes(&out), -1, &got, &e));
+    buf_clear(&out);
+    char *large = calloc(1, DIRECTORY_INLINE_BYTES_MAX + 1);
+    m.settings = (str){large, DIRECTORY_INLINE_BYTES_MAX + 1};
+    assert_true(directory_message_write(&m, &out, &fd, &e));
+    assert_true(fd >= 0);
+    assert_true(ftruncate(dup(fd), 5) == 0); /* shorter than it says */
+    assert_false(directory_message_read(&a, buf_bytes(&out), fd, &got, &e));
+    buf_clear(&out);
+    assert_true(directory_message_write(&m, &out, &fd, &e));
+    assert_true(directory_message_read(&a, buf_bytes(&out), fd, &got, &e));
+    assert_int_equal(got.settings.n, m.settings.n);
+    free(large);
+    buf_fini(&out);
+    arena_fini(&a);
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, open_all, close_all)
+    const struct CMUnitTest tests[] = {
+        CASE(names_are_asked_for_once),
+        CASE(nobodys_name_is_404_and_remembered),
+        CASE(requests_for_one_name_wait_for_one_answer),
+        CASE(after_a_forget_it_is_the_new_one),
+        CASE(a_tenant_is_forgotten_as_a_whole),
+        CASE(all_names_are_asked_anew_and_apps_stay),
+        CASE(a_new_keeper_is_asked_again),
+        CASE(a_forget_waits_for_workers_only),
+        cmocka_unit_test_setup_teardown(the_least_used_app_goes, open_small, close_all),
+        CASE(a_catalogue_that_fails_is_503),
+        cmocka_unit_test(hosts_are_made_plain),
+        cmocka_unit_test(messages_are_not_trusted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
