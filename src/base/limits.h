@@ -60,20 +60,20 @@
 #define WORKER_QUEUE_MAX   1024 /* calls that wait in one worker, of all components */
 #define WORKER_RETRY_AFTER "1"  /* seconds, where a queue is full */
 
-#define ACTIVE_APPS_MAX     10000       /* default: apps that one worker holds at once */
-#define ACTIVE_MODULES_MAX  10000       /* default: mapped modules of one worker */
-#define ACTIVE_BYTES_MAX    (512 * MIB) /* default: of their settings, plans and linked imports */
-#define ACTIVE_IDLE_NS      (300 * UINT64_C(1000000000)) /* default: then an unused app goes */
-#define ACTIVE_LOOK_NS      (30 * UINT64_C(1000000000))  /* not more often are apps looked at */
-#define ACTIVE_LOGS_MAX     256 /* log files that one worker has open for apps that come and go */
+#define ACTIVE_APPS_MAX    10000       /* default: apps that one worker holds at once */
+#define ACTIVE_MODULES_MAX 10000       /* default: mapped modules of one worker */
+#define ACTIVE_BYTES_MAX   (512 * MIB) /* default: of their settings, plans and linked imports */
+#define ACTIVE_IDLE_NS     (300 * UINT64_C(1000000000)) /* default: then an unused app goes */
+#define ACTIVE_LOOK_NS     (30 * UINT64_C(1000000000))  /* not more often are apps looked at */
+#define ACTIVE_LOGS_MAX    256 /* log files that one worker has open for apps that come and go */
 #define ACTIVE_MAPPINGS_PER_MODULE 5 /* three of the module, two of an instance that is kept */
-#define HOSTED_MODULE_BYTES (16 * KIB) /* on Wasmtime's heap, about; for the budget */
+#define HOSTED_MODULE_BYTES        (16 * KIB) /* on Wasmtime's heap, about; for the budget */
 
 #define DIRECTORY_NAMES_MAX     64   /* hosts that one worker remembers of an app: wildcards */
 #define DIRECTORY_NOBODY_MAX    1024 /* hosts that it remembers as nobody's */
 #define DIRECTORY_NOBODY_NS     (5 * UINT64_C(1000000000))
 #define DIRECTORY_WAITING_MAX   1024 /* requests that wait to learn their app */
-#define DIRECTORY_IN_FLIGHT_MAX 64   /* questions with the keeper: 64 x 32 KiB fit a channel's queue */
+#define DIRECTORY_IN_FLIGHT_MAX 64   /* questions: 64 answers of 32 KiB fit a channel's queue */
 #define DIRECTORY_WAIT_NS       (10 * UINT64_C(1000000000)) /* for a new keeper, at most */
 
 #define HOST_CHAIN_DEPTH_MAX 16 /* calls of the app around a call: a cycle ends */

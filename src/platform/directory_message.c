@@ -1,4 +1,5 @@
-/* See directory_message.h. */
+/* See directory_message.h. A head of fixed size and the texts behind it. The keeper writes what the
+ * catalogue holds, a worker what a client called a host: neither is looked into here. */
 #include "platform/directory_message.h"
 
 #include "base/limits.h"

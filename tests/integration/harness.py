@@ -131,11 +131,11 @@ def serving(app, tmp_path, *args, workers=1, env=None, expect_status=0, differs=
 
 @contextlib.contextmanager
 def serving_many(tmp_path, apps, *args, workers=1, expect_status=0, differs=False):
-    """Runs the data plane of `ebb serve` over a catalogue of these apps, each "TENANT:APP:FOLDER" or
+    """Runs the data plane of `ebb serve` over a catalogue of apps, each "TENANT:APP:FOLDER" or
     "TENANT:APP:FOLDER:HOST"; the others have the host APP-TENANT.localhost."""
     kit = os.environ.get("EBB_SERVE_KIT", str(Path(EBB).parent / "ebb-serve-kit"))
-    command = [kit, "sim", "--data", str(Path(tmp_path) / "data"), "--workers", str(workers), *args,
-               *apps]
+    command = [kit, "sim", "--data", str(Path(tmp_path) / "data"), "--workers", str(workers),
+               *args, *apps]
     with running(command, tmp_path, None, expect_status, differs) as server:
         yield server
 
