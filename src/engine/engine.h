@@ -182,6 +182,8 @@ bool engine_instance_ready(const engine_instance *in);
 /* From host functions, on the fiber. `k` is the canonical options' index, PLAN_NONE never. */
 /* Base and size of memory k now. */
 uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size);
+/* The same, cheaper: the size may be one that it had earlier in this call, never more than now. */
+uint8_t *engine_memory_seen(engine_instance *in, int32_t k, size_t *ret_size);
 /* realloc(0, 0, align, size) of realloc k; checks nothing about the result but that the call did
  * not trap. False: it trapped, return HOST_TRAP at once. */
 bool engine_realloc(engine_instance *in, int32_t k, uint32_t align, uint32_t size, uint32_t *ret);

@@ -38,7 +38,9 @@ struct engine {
     uint32_t spare_count, instances_count, modules_count;
     int pagemap_fd; /* -1: none */
     bool pagemap_scans;
-    bool restores; /* instances are restored in place */
+    bool restores;    /* instances are restored in place */
+    bool faults_tell; /* a page becomes private only by a page fault of this process */
+    uint32_t scans_count;
     uint32_t kept_count;
     uint32_t twins_count, twins_max;       /* they have places of the pool beside those of calls */
     engine_module *kept_first, *kept_last; /* modules that keep instances */
@@ -53,6 +55,12 @@ typedef struct {
     page_range *ranges; /* malloced */
     uint32_t count;
 } page_set;
+
+/* Pages of memory k that are private. */
+typedef struct {
+    uint32_t k;
+    page_range pages;
+} private_run;
 
 /* One import of one module: what a host function call starts from. */
 typedef struct {
@@ -145,19 +153,29 @@ struct engine_instance {
     bool is_twin;     /* never called, and in no caller's place */
     bool kept;        /* instantiated for an earlier call and restored */
     uint32_t nest, nest_ticks, frames_count;
-    uint32_t memories_known, reallocs_known, sizes_known; /* bit k < ENGINE_CACHED */
+    uint32_t memories_known, reallocs_known, sizes_known, lifts_known, posts_known,
+        seen_known; /* bit k < ENGINE_CACHED */
+    bool start_known;
     ns cpu_ns;
     size_t memory_bytes, memory_bytes_max;
     uint32_t table_elements_max;
     ns kept_at;
     wasmtime_global_t *globals; /* its g<k>, malloced by the first restore */
-    char *backtrace;            /* malloced */
+    private_run *runs;          /* what the last scan found; malloced */
+    uint32_t runs_count, runs_room;
+    bool runs_known;
+    uint64_t faults; /* of the process, before that scan */
+    char *backtrace; /* malloced */
     engine_trap trap_info;
     wasmtime_func_t func;
     /* From here on nothing is cleared when the struct is used again. */
     wasmtime_memory_t memories[ENGINE_CACHED];
+    /* As last asked: memories never move (memory_may_move is off), and shrink only when restored.
+     */
+    uint8_t *seen_base[ENGINE_CACHED];
+    size_t seen_size[ENGINE_CACHED];
     wasmtime_global_t sizes[ENGINE_CACHED];
-    wasmtime_func_t reallocs[ENGINE_CACHED];
+    wasmtime_func_t reallocs[ENGINE_CACHED], lifts[ENGINE_CACHED], posts[ENGINE_CACHED], start;
     wasmtime_val_t args[ENGINE_SLOTS_MAX], results[ABI_FLAT_RESULTS_MAX];
     engine_saved outer[ENGINE_NEST_MAX]; /* their fibers stand in host functions below us */
     engine_saved inner[ENGINE_NEST_MAX]; /* suspended; the innermost first */
@@ -217,6 +235,9 @@ void pages_populate(engine_module *m, uint8_t *base, size_t size);
  * or f said false. */
 typedef bool (*page_run_fn)(void *user, size_t offset, size_t n);
 bool pages_private(engine *en, const uint8_t *base, size_t size, page_run_fn f, void *user);
+/* How many page faults this process had so far. As long as the number stays, no page became private
+ * (engine.faults_tell). */
+uint64_t pages_faults(void);
 
 /* tick.c */
 bool tick_init(engine *en, err *e);

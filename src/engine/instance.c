@@ -75,6 +75,7 @@ void instance_reset(engine_instance *in)
     in->nest = in->nest_ticks = 0;
     in->cpu_ns = 0;
     in->memory_bytes = 0;
+    in->seen_known = 0;
     in->trap_info = (engine_trap){.text = "", .backtrace = ""};
 }
 
@@ -233,6 +234,7 @@ void instance_delete(engine_instance *in)
     wasmtime_store_delete(in->store);
     trap_fini(in);
     free(in->globals);
+    free(in->runs);
     in->module->instances_count--;
     if (in->is_twin)
         in->en->twins_count--;
@@ -364,6 +366,40 @@ bool engine_instance_ready(const engine_instance *in)
 static const wasmtime_func_t *instance_realloc(engine_instance *in, uint32_t k,
                                                wasmtime_func_t *scratch);
 
+/* "f<k>" or "p<k>", kept for the next call. */
+static bool lift_find(engine_instance *in, char kind, wasmtime_func_t *kept, uint32_t *known,
+                      wasmtime_func_t *ret)
+{
+    uint32_t k = in->lift;
+    wasmtime_extern_t item;
+    if (k < ENGINE_CACHED && *known & 1u << k) {
+        *ret = kept[k];
+        return true;
+    }
+    if (!instance_export(in, kind, k, WASMTIME_EXTERN_FUNC, &item))
+        return false;
+    *ret = item.of.func;
+    if (k < ENGINE_CACHED) {
+        kept[k] = item.of.func;
+        *known |= 1u << k;
+    }
+    return true;
+}
+
+static bool start_find(engine_instance *in, wasmtime_func_t *ret)
+{
+    wasmtime_extern_t item;
+    if (!in->start_known) {
+        if (!wasmtime_instance_export_get(in->ctx, &in->instance, "start", 5, &item) ||
+            item.kind != WASMTIME_EXTERN_FUNC)
+            return false;
+        in->start = item.of.func;
+        in->start_known = true;
+    }
+    *ret = in->start;
+    return true;
+}
+
 /* Finds the function of the current operation and starts it on a fiber. */
 static bool future_call(engine_instance *in)
 {
@@ -376,19 +412,18 @@ static bool future_call(engine_instance *in)
     bool found = false;
     switch (in->op) {
     case OP_START:
-        found = wasmtime_instance_export_get(in->ctx, &in->instance, "start", 5, &item) &&
-                item.kind == WASMTIME_EXTERN_FUNC;
+        found = start_find(in, &in->func);
         break;
     case OP_LIFT:
         s = &lifts[in->lift].signature;
-        found = instance_export(in, 'f', in->lift, WASMTIME_EXTERN_FUNC, &item);
+        found = lift_find(in, 'f', in->lifts, &in->lifts_known, &in->func);
         args = s->params_count;
         results = s->results_count;
         slots_to_vals(s->params, args, in->slots, in->args);
         break;
     case OP_POST_RETURN:
         s = &lifts[in->lift].signature;
-        found = instance_export(in, 'p', in->lift, WASMTIME_EXTERN_FUNC, &item);
+        found = lift_find(in, 'p', in->posts, &in->posts_known, &in->func);
         args = s->results_count; /* post-return takes what the function returned */
         slots_to_vals(s->results, args, in->slots, in->args);
         in->may_leave = false;
@@ -397,7 +432,7 @@ static bool future_call(engine_instance *in)
         func = instance_realloc(in, in->lift, &item.of.func);
         found = func != NULL;
         if (found)
-            item.of.func = *func;
+            in->func = *func;
         args = 4;
         results = 1;
         slots_to_vals(words, args, in->slots, in->args);
@@ -405,6 +440,7 @@ static bool future_call(engine_instance *in)
         break;
     case OP_DESTROY:
         found = instance_export(in, 'd', in->lift, WASMTIME_EXTERN_FUNC, &item);
+        in->func = item.of.func;
         args = 1;
         slots_to_vals(words, args, in->slots, in->args);
         break;
@@ -417,7 +453,6 @@ static bool future_call(engine_instance *in)
         in->dead = true;
         return false;
     }
-    in->func = item.of.func;
     in->future = wasmtime_func_call_async(in->ctx, &in->func, in->args, args, in->results, results,
                                           &in->trap, &in->error);
     return true;
@@ -531,7 +566,20 @@ uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size)
     size_t whole;
     uint8_t *base = instance_memory_whole(in, (uint32_t)k, &whole);
     *ret_size = instance_memory_size(in, (uint32_t)k, whole);
+    if (k < ENGINE_CACHED) {
+        in->seen_base[k] = base;
+        in->seen_size[k] = *ret_size;
+        in->seen_known |= 1u << k;
+    }
     return base;
+}
+
+uint8_t *engine_memory_seen(engine_instance *in, int32_t k, size_t *ret_size)
+{
+    if (k < 0 || k >= ENGINE_CACHED || !(in->seen_known & 1u << k))
+        return engine_memory(in, k, ret_size);
+    *ret_size = in->seen_size[k];
+    return in->seen_base[k];
 }
 
 /* Calls a guest function of ours-to-know type from a host function. */

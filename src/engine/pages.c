@@ -16,8 +16,11 @@
  * ranges are cut to it. A gap of one page is filled: that costs about what another run would.
  *
  * Which pages are private is asked with ioctl PAGEMAP_SCAN (Linux 6.7) or, where that is missing,
- * read from pagemap: restore.c asks after every call.
+ * read from pagemap: restore.c asks after every call during which this process had a page fault.
+ * Without one no page can have become private, but for transparent huge pages, which the kernel
+ * makes of untouched pages behind our back: they are switched off for the process.
  */
+#include "engine/engine_test.h"
 #include "engine/inner.h"
 
 #include "base/limits.h"
@@ -27,6 +30,8 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -115,6 +120,18 @@ void pages_init(engine *en)
     uintptr_t here = (uintptr_t)en & ~(uintptr_t)((1 << PAGE_SHIFT) - 1), end;
     en->pagemap_scans = en->pagemap_fd >= 0 && /* the engine itself lies in a private page */
                         scan(en->pagemap_fd, here, here + (1 << PAGE_SHIFT), &region, 1, &end) == 1;
+    en->faults_tell = prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0;
+}
+
+uint32_t engine_scans(const engine *en) { return en->scans_count; }
+
+/* Of all threads, those that have ended too: the kernel counts a fault that a system call meets for
+ * the thread that made the call. */
+uint64_t pages_faults(void)
+{
+    struct rusage u;
+    must(!getrusage(RUSAGE_SELF, &u));
+    return (uint64_t)u.ru_minflt + (uint64_t)u.ru_majflt;
 }
 
 void pages_fini(engine *en)
@@ -169,6 +186,7 @@ bool pages_private(engine *en, const uint8_t *base, size_t size, page_run_fn f, 
 {
     if (en->pagemap_fd < 0 || (uintptr_t)base & ((1 << PAGE_SHIFT) - 1))
         return false;
+    en->scans_count++;
     return en->pagemap_scans ? private_scan(en->pagemap_fd, base, size, f, user)
                              : private_pagemap(en->pagemap_fd, base, size, f, user);
 }

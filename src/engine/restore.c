@@ -9,7 +9,8 @@
  *                                                 is not restored any more
  *
  * What a call can change, and who puts it back:
- * - linear memory: pages that became private (pages.c) are copied from the *twin*, a second
+ * - linear memory: pages that became private (pages.c: found by a scan, or known from the last one,
+ *   if there was no page fault since) are copied from the *twin*, a second
  *   instance of the module that is never called. Its untouched pages are those of the artifact and
  *   the kernel's page of zeros, so it costs no memory of its own.
  * - mutable globals that code sets: the flattener exports them as "g<k>"; their values are the
@@ -220,6 +221,8 @@ static bool differs(engine_module *m, const char *fmt, uint32_t k, uint64_t at)
 /* --- putting back --------------------------------------------------------------------------- */
 
 typedef struct {
+    engine_instance *in;
+    uint32_t k; /* the memory */
     uint8_t *to;
     const uint8_t *from;
     size_t born; /* bytes behind `from`: what lies above is zero in a new memory */
@@ -234,9 +237,8 @@ static bool is_zero(const uint8_t *p, size_t n)
     return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
 }
 
-static bool copy_run(void *user, size_t offset, size_t n)
+static bool copy_run(copy *c, size_t offset, size_t n)
 {
-    copy *c = user;
     size_t end = offset + n, seen = offset > c->size ? offset : c->size;
     c->pages += n / PAGE_BYTES;
     if (end > seen && !is_zero(c->to + seen, end - seen))
@@ -250,18 +252,55 @@ static bool copy_run(void *user, size_t offset, size_t n)
     return true;
 }
 
+/* One that the scan found: it is noted for the next time. */
+static bool scanned_run(void *user, size_t offset, size_t n)
+{
+    copy *c = user;
+    engine_instance *in = c->in;
+    if (in->runs_count == in->runs_room) {
+        uint32_t room = in->runs_room ? 2 * in->runs_room : 16;
+        private_run *grown = realloc(in->runs, room * sizeof *grown);
+        if (!grown)
+            return false;
+        in->runs = grown;
+        in->runs_room = room;
+    }
+    in->runs[in->runs_count++] = (private_run){
+        c->k, {(uint32_t)(offset / PAGE_BYTES), (uint32_t)((offset + n) / PAGE_BYTES)}};
+    return copy_run(c, offset, n);
+}
+
+static bool known_runs(copy *c)
+{
+    const engine_instance *in = c->in;
+    for (uint32_t i = 0; i < in->runs_count; i++) {
+        page_range r = in->runs[i].pages;
+        if (in->runs[i].k == c->k)
+            copy_run(c, (size_t)r.first * PAGE_BYTES, (size_t)(r.end - r.first) * PAGE_BYTES);
+    }
+    return true;
+}
+
 static bool memories_restore(engine_instance *in, size_t *ret_pages)
 {
     engine_module *m = in->module;
-    copy c = {.skip = in->en->config.restoring.skip & ENGINE_SKIP_MEMORY};
+    copy c = {.in = in, .skip = in->en->config.restoring.skip & ENGINE_SKIP_MEMORY};
+    uint64_t faults = pages_faults();
+    bool known = in->runs_known && in->faults == faults;
+    if (!known) {
+        in->runs_count = 0;
+        in->runs_known = in->en->faults_tell;
+        in->faults = faults;
+    }
     for (uint32_t k = 0; k < m->unit->memories_count; k++) {
         size_t whole;
+        c.k = k;
         engine_memory(in, (int32_t)k, &c.size);
         c.to = instance_memory_whole(in, k, &whole);
         c.from = instance_memory_whole(m->twin, k, &c.born);
         bool sized = k < 32 && m->unit->sized_memories & 1u << k;
         if (whole < c.born || whole > c.born + (sized ? GROWN_BYTES_MAX : 0) ||
-            !pages_private(in->en, c.to, whole, copy_run, &c))
+            !(known ? known_runs(&c) : pages_private(in->en, c.to, whole, scanned_run, &c)))
             return false;
     }
     *ret_pages = c.pages;

@@ -34,7 +34,22 @@ bool call_memory(host_call *c)
     return true;
 }
 
-static inline bool memory_known(host_call *c) { return c->memory || call_memory(c); }
+/* Some size that the memory had in this call will do: in_bounds asks again before it says no. */
+static inline bool memory_known(host_call *c)
+{
+    if (c->memory)
+        return true;
+    if (c->import->options.memory == PLAN_NONE)
+        return call_memory(c);
+    c->memory = engine_memory_seen(c->in, c->import->options.memory, &c->memory_size);
+    return true;
+}
+
+static inline bool in_bounds(host_call *c, uint32_t at, uint64_t n)
+{
+    return abi_in_bounds(c->memory_size, at, n) ||
+           (call_memory(c) && abi_in_bounds(c->memory_size, at, n));
+}
 
 bool call_alloc(host_call *c, uint32_t align, uint64_t n, uint32_t *ret_at)
 {
@@ -48,11 +63,11 @@ bool call_alloc(host_call *c, uint32_t align, uint64_t n, uint32_t *ret_at)
     c->g->in_realloc = true;
     bool ok = engine_realloc(c->in, c->import->options.realloc, align, (uint32_t)n, &at);
     c->g->in_realloc = false;
-    if (!ok || !call_memory(c))
+    if (!ok || !memory_known(c))
         return false;
     if (!abi_is_aligned(at, align))
         return call_trap(c, "realloc return: result not aligned"), false;
-    if (!abi_in_bounds(c->memory_size, at, n))
+    if (!in_bounds(c, at, n))
         return call_trap(c, "realloc return: beyond end of memory"), false;
     *ret_at = at;
     return true;
@@ -85,7 +100,7 @@ bool call_string(host_call *c, uint32_t at, uint32_t units, str *ret)
         return call_trap(c, "string is too long: %llu bytes", (unsigned long long)s.bytes), false;
     if (!abi_is_aligned(at, s.align))
         return call_trap(c, "string pointer not aligned to %u", s.align), false;
-    if (!abi_in_bounds(c->memory_size, at, s.bytes))
+    if (!in_bounds(c, at, s.bytes))
         return call_trap(c, "string pointer/length out of bounds of memory"), false;
     const uint8_t *p = c->memory + at;
     if (s.encoding != ENCODING_UTF8)
@@ -106,7 +121,7 @@ bool call_list(host_call *c, uint32_t at, uint32_t n, uint32_t elem_size, uint32
         return call_trap(c, "list is too long: %llu bytes", (unsigned long long)total), false;
     if (!abi_is_aligned(at, elem_align))
         return call_trap(c, "list pointer is not aligned"), false;
-    if (!abi_in_bounds(c->memory_size, at, total))
+    if (!in_bounds(c, at, total))
         return call_trap(c, "list pointer/length out of bounds of memory"), false;
     return true;
 }
@@ -209,7 +224,7 @@ bool result_place(host_call *c, place *ret)
         return false;
     if (!abi_is_aligned(at, t->align))
         return call_trap(c, "pointer not aligned"), false;
-    if (!abi_in_bounds(c->memory_size, at, t->size))
+    if (!in_bounds(c, at, t->size))
         return call_trap(c, "pointer out of bounds of memory"), false;
     *ret = (place){t, at};
     return true;

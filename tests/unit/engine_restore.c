@@ -174,6 +174,36 @@ static void the_check_is_sampled(void **state)
     close_it();
 }
 
+/* Without a page fault since the last look nothing can have become private: what was found then is
+ * put back. With one, somebody looks again. */
+static void it_is_looked_for_pages_only_after_faults(void **state)
+{
+    engine_restoring r = {.check_every = 0, .kept_max = 10};
+    open_as(&r, counter);
+    for (int i = 0; i < 4; i++)
+        call_given(TOUCH, 2, NULL);
+    uint32_t scans = engine_scans(kit_engine);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(call_given(TOUCH, 2, NULL), ENGINE_KEPT);
+    assert_in_range(engine_scans(kit_engine) - scans, 0, 2); /* the test itself may fault */
+    for (uint32_t pages = 3; pages < 19; pages++) {
+        assert_int_equal(call_given(TOUCH, pages, NULL), ENGINE_KEPT);
+        assert_int_equal(call_given(COUNT, 0, NULL), ENGINE_KEPT);
+        bool kept;
+        size_t size;
+        engine_instance *in = kit_instance(&k, NULL);
+        kept = engine_instance_kept(in);
+        const uint8_t *p = engine_memory(in, 0, &size);
+        for (uint32_t i = 0; i < pages; i++)
+            assert_int_equal(p[4096 * i], i == 1 ? 'i' : 0);
+        assert_int_equal(value(in, COUNT, 0), ONCE);
+        assert_true(kept);
+        assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
+    }
+    assert_in_range(engine_scans(kit_engine) - scans, 16, 60);
+    close_it();
+}
+
 static void growing_is_put_back(void **state)
 {
     open_as(&checked, counter);
@@ -424,6 +454,7 @@ int main(void)
         cmocka_unit_test(the_check_sees_memory_not_put_back),
         cmocka_unit_test(the_check_sees_globals_not_put_back),
         cmocka_unit_test(the_check_is_sampled),
+        cmocka_unit_test(it_is_looked_for_pages_only_after_faults),
         cmocka_unit_test(growing_is_put_back),
         cmocka_unit_test(writing_above_the_size_ends_restoring),
         cmocka_unit_test(what_ended_badly_is_freed),
