@@ -34,6 +34,7 @@ struct engine {
     char fingerprint[64];
     engine_instance *current;
     ns slice_start; /* when `current` (or its host) began the time not yet booked */
+    ns turn_start;  /* when the outermost engine_poll began */
     engine_instance *spare;
     uint32_t spare_count, instances_count, modules_count;
     int pagemap_fd; /* -1: none */

@@ -810,9 +810,69 @@ static void ticks_stop(void **state)
     engine_module_close(k.m);
 }
 
+/* A tick ends the slice of a call that had one, not of one that has just begun. */
+static void short_calls_keep_their_turn(void **state)
+{
+    kit_module k = {0};
+    kit_open(&k,
+             "(module (func (export \"f0\") (param i32)"
+             " (loop $l (local.set 0 (i32.sub (local.get 0) (i32.const 1)))"
+             "  (br_if $l (local.get 0)))))",
+             NULL, (const char *const[]){"i", NULL});
+    engine_instance *in = kit_instance(&k, NULL);
+    uint64_t first = engine_ticks(), ticks, yields = 0;
+    while ((ticks = engine_ticks() - first) < 100) {
+        slot s[1] = {{.i32 = 50000}}; /* some 50 us */
+        engine_call(in, 0, s);
+        engine_status status;
+        while ((status = engine_poll(in)) == ENGINE_YIELD)
+            yields++;
+        assert_int_equal(status, ENGINE_DONE);
+    }
+    /* Who has no CPU meanwhile yields too: on a busy machine that is a part of the ticks. */
+    assert_in_range(yields * 4, 0, ticks * 3);
+    engine_instance_free(in);
+    engine_module_close(k.m);
+}
+
+static host_status host_asks_inner(void *env, engine_instance *in, slot *s)
+{
+    (void)s;
+    engine_instance *inner = engine_user(in);
+    (*(int *)env)++;
+    engine_call(inner, 0, NULL);
+    return kit_run(inner) == ENGINE_DONE ? HOST_DONE : HOST_TRAP;
+}
+
+/* Short calls of another instance are part of the slice of the one that makes them. */
+static void short_inner_calls_do_not_prolong_it(void **state)
+{
+    int calls = 0;
+    kit_module k = {0}, short_one = {0};
+    kit_open(&short_one, "(module (func (export \"f0\")))", NULL, (const char *const[]){"", NULL});
+    kit_open(&k,
+             "(module (import \"ebb\" \"0\" (func $inner))"
+             " (func (export \"f0\") (loop $l (call $inner) (br $l))))",
+             (const kit_import[]){{"inner", "", {.fn = host_asks_inner, .env = &calls}}, {NULL}},
+             (const char *const[]){"", NULL});
+    engine_instance *inner = kit_instance(&short_one, NULL), *in = kit_instance(&k, inner);
+    engine_call(in, 0, NULL);
+    uint64_t first = engine_ticks();
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(engine_poll(in), ENGINE_YIELD);
+    assert_in_range(engine_ticks() - first, 5, 15);
+    assert_true(calls > 5);
+    engine_instance_free(in);
+    engine_instance_free(inner);
+    engine_module_close(k.m);
+    engine_module_close(short_one.m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(short_calls_keep_their_turn),
+        cmocka_unit_test(short_inner_calls_do_not_prolong_it),
         cmocka_unit_test(calls),
         cmocka_unit_test(host_plain),
         cmocka_unit_test(host_waits),
