@@ -321,6 +321,20 @@ uint64_t meter_scale(uint64_t *slice_ns, size_t n, uint64_t thread_cpu_ns)
     return thread_cpu_ns - given; /* what rounding left, fewer than n nanoseconds */
 }
 
+uint64_t meter_lost(uint64_t slice_ns, uint64_t rest_ns, uint64_t lost_ns)
+{
+    double slice = (double)slice_ns, rest = (double)rest_ns, lost = (double)lost_ns;
+    if (lost_ns > slice_ns && lost_ns > rest_ns) /* more than one interruption */
+        return lost_ns >= slice_ns + rest_ns ? slice_ns
+                                             : (uint64_t)(lost * slice / (slice + rest));
+    if (lost_ns > slice_ns)
+        return 0;
+    if (lost_ns > rest_ns)
+        return lost_ns;
+    double really = slice + rest - 2 * lost; /* either side without it */
+    return really > 0 ? (uint64_t)(lost * (slice - lost) / really) : lost_ns / 2;
+}
+
 bool meter_agrees(uint64_t booked_ns, uint64_t kernel_ns, double tolerance, double *ret_relative)
 {
     double off = kernel_ns   ? ((double)booked_ns - (double)kernel_ns) / (double)kernel_ns

@@ -95,5 +95,11 @@ double ledger_window_cpus(const ledger *l, int64_t *ret_start_s);
  * sum(slices) + return value == thread_cpu_ns exactly. */
 uint64_t meter_scale(uint64_t *slice_ns, size_t n, uint64_t thread_cpu_ns);
 
+/* Of `lost` nanoseconds in which a thread was held up, how many fell into a stretch that took
+ * slice_ns by a clock that goes on meanwhile, and not into the rest_ns before it? Taken for one
+ * interruption: of the side where alone it can have been, or, where both were long enough, split by
+ * how long either really took if it was there. At most slice_ns and `lost`. */
+uint64_t meter_lost(uint64_t slice_ns, uint64_t rest_ns, uint64_t lost_ns);
+
 /* Is what was booked within `tolerance` (0.01) of what the kernel accounted? */
 bool meter_agrees(uint64_t booked_ns, uint64_t kernel_ns, double tolerance, double *ret_relative);

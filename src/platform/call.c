@@ -649,6 +649,7 @@ static bool is_turn_of_others(calls *cs)
 
 static void slice_run(calls *cs)
 {
+    meter_slice_begins(cs->meter);
     ns begun = clock_mono();
     call *c = list_pop(&cs->ready_head, &cs->ready_tail);
     c->in_ready = false;

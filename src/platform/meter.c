@@ -1,4 +1,4 @@
-/* See meter.h. Cost of a slice: two additions. Cost of a turn: one comparison.
+/* See meter.h. Cost of a slice: three additions. Cost of a turn: a system call.
  *
  * A window ends at a multiple of ten seconds of wall time, so that the windows of all workers are
  * the same. The turn's monotonic time decides whether it has ended; the wall clock is read once a
@@ -6,15 +6,20 @@
  *
  * The platform's part of a worker is what its calls' slices leave of the process's CPU time:
  * parsing, answering, logging, the resolver's thread. Slices are measured by the monotonic clock,
- * which goes on when the kernel runs somebody else instead of us. So a long one is held against
- * the thread's CPU clock at once (a system call, for which short ones are too many), and short
- * ones shrink alike when the window closes, by the share of the loop's other waking time in which
- * the thread really ran. */
+ * which goes on when the kernel runs somebody else instead of us. How long that was, the thread's
+ * CPU clock tells, but reading it is a system call, for which most slices are too short. So it is
+ * read at marks: before a slice that is likely to be long, at the end of one that was, when short
+ * ones sum to a long one, and at the end of a turn. What was lost between two marks is taken from
+ * the slice that just ended, as far as it must or may have been lost there (carbon/ledger.h,
+ * meter_lost). The remainder is the platform's if it is long: a short slice in which it was lost
+ * would have looked like a long one. Else it is taken from the short slices by their part of the
+ * time, when the window closes. */
 #include "platform/meter.h"
 
 #include "loop/channel.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define LONG_SLICE (200 * NS_PER_US)
 
@@ -33,15 +38,16 @@ struct meter {
     channel *keeper; /* NULL: nobody listens; use adds up until somebody does */
     row *rows;
     size_t rows_count, rows_size;
-    size_t free;                          /* the first row of none, + 1; 0: there is none */
-    ns long_measured, long_ran, long_end; /* sums of long slices; thread's CPU clock at the last */
-    uint32_t *touched;                    /* rows with any use */
-    uint64_t *cpu;                        /* scratch for scaling, by touched row */
+    size_t free;                         /* the first row of none, + 1; 0: there is none */
+    ns mark_awake, mark_thread;          /* the clocks at the last mark */
+    ns brief_now, brief_sum, brief_lost; /* short slices since the mark, in the window; not run */
+    uint32_t *touched;                   /* rows with any use */
+    uint64_t *cpu;                       /* scratch for scaling, by touched row */
     size_t touched_count;
     bool open; /* something was used in this window */
     ns ends;   /* monotonic */
     int64_t window_s;
-    uint64_t process_ns, thread_ns, awake_ns; /* as told before */
+    uint64_t process_ns, thread_ns; /* as told before */
 };
 
 static bool on_turn(void *user);
@@ -52,10 +58,6 @@ bool meter_new(loop *l, meter **ret, err *e)
     if (!m)
         return err_no_memory(e);
     m->l = l;
-    if (!loop_hook_add(l, on_turn, m, &m->hook, e)) {
-        meter_free(m);
-        return false;
-    }
     *ret = m;
     return true;
 }
@@ -127,20 +129,43 @@ static void row_touch(meter *m, size_t at)
     }
 }
 
+/* Reads the clocks; a slice that took `cpu` by the monotonic clock ends here (0: none). Returns what
+ * it really ran. */
+static ns mark(meter *m, ns cpu)
+{
+    ns awake_end = loop_awake(m->l), thread_end = clock_thread_cpu();
+    ns awake = awake_end - m->mark_awake, ran = thread_end - m->mark_thread;
+    ns lost = awake > ran ? awake - ran : 0, rest = awake > cpu ? awake - cpu : 0;
+    ns of_slice = meter_lost(cpu, rest, lost);
+    lost -= of_slice;
+    if (lost < LONG_SLICE && rest)
+        m->brief_lost += (ns)((double)lost * (double)m->brief_now / (double)rest);
+    m->mark_awake = awake_end;
+    m->mark_thread = thread_end;
+    m->brief_now = 0;
+    return cpu - of_slice;
+}
+
 void meter_slice(meter *m, size_t at, ns cpu)
 {
     if (!m)
         return;
     row_touch(m, at);
-    if (cpu < LONG_SLICE) {
-        m->rows[at].brief += cpu;
+    if (cpu >= LONG_SLICE) {
+        m->rows[at].use.cpu_ns += mark(m, cpu);
         return;
     }
-    ns now = clock_thread_cpu(), ran = now - m->long_end < cpu ? now - m->long_end : cpu;
-    m->rows[at].use.cpu_ns += ran;
-    m->long_measured += cpu;
-    m->long_ran += ran;
-    m->long_end = now;
+    m->rows[at].brief += cpu;
+    m->brief_now += cpu;
+    m->brief_sum += cpu;
+    if (m->brief_now >= LONG_SLICE)
+        mark(m, 0);
+}
+
+void meter_slice_begins(meter *m)
+{
+    if (m)
+        mark(m, 0);
 }
 
 void meter_call(meter *m, size_t at, const ledger_usage *u)
@@ -175,16 +200,16 @@ static void window_forget(meter *m)
             row_release(m, m->touched[i]);
     }
     m->touched_count = 0;
-    m->long_measured = m->long_ran = 0;
+    m->brief_sum = m->brief_lost = 0;
     m->open = false;
 }
 
 /* Slices as measured become CPU as the kernel saw it. Returns the platform's part. */
-static uint64_t window_scale(meter *m, uint64_t thread_ns, uint64_t process_ns, uint64_t awake_ns)
+static uint64_t window_scale(meter *m, uint64_t thread_ns, uint64_t process_ns)
 {
-    uint64_t ran_ns = thread_ns > m->long_ran ? thread_ns - m->long_ran : 0;
-    uint64_t woke_ns = awake_ns > m->long_measured ? awake_ns - m->long_measured : 0;
-    double ran = woke_ns > ran_ns ? (double)ran_ns / (double)woke_ns : 1;
+    double ran = m->brief_lost < m->brief_sum
+                     ? 1 - (double)m->brief_lost / (double)m->brief_sum
+                     : 0;
     for (size_t i = 0; i < m->touched_count; i++) {
         row *r = &m->rows[m->touched[i]];
         m->cpu[i] = r->use.cpu_ns + (uint64_t)((double)r->brief * ran);
@@ -227,15 +252,14 @@ static void report(meter *m)
 {
     if (!m->keeper)
         return;
-    uint64_t process_ns = clock_process_cpu(), thread_ns = clock_thread_cpu();
-    uint64_t awake_ns = loop_awake(m->l);
+    mark(m, 0);
+    uint64_t process_ns = clock_process_cpu(), thread_ns = m->mark_thread;
     if (!m->open) {
         ns wall = clock_wall();
         m->window_s = (int64_t)(wall / NS_PER_S / LEDGER_WINDOW_S * LEDGER_WINDOW_S);
     }
     meter_report head = {.window_s = m->window_s, .kernel_ns = process_ns};
-    head.platform_ns = window_scale(m, thread_ns - m->thread_ns, process_ns - m->process_ns,
-                                    awake_ns - m->awake_ns);
+    head.platform_ns = window_scale(m, thread_ns - m->thread_ns, process_ns - m->process_ns);
     if (!send_report(m, &head)) {
         channel_close(m->keeper);
         m->keeper = NULL;
@@ -243,8 +267,7 @@ static void report(meter *m)
         return;
     }
     m->process_ns = process_ns;
-    m->thread_ns = m->long_end = thread_ns;
-    m->awake_ns = awake_ns;
+    m->thread_ns = thread_ns;
     window_forget(m);
 }
 
@@ -253,6 +276,8 @@ static bool on_turn(void *user)
     meter *m = user;
     if (m->open && m->keeper && loop_now(m->l) >= m->ends)
         report(m);
+    else
+        mark(m, 0);
     return false;
 }
 
@@ -271,7 +296,12 @@ void meter_connect_take(meter *m, int fd)
     err e;
     channel_close(m->keeper);
     m->keeper = NULL;
-    channel_open_take(m->l, fd, &callbacks, m, &m->keeper, &e);
+    if (!m->hook) /* not before, so that it runs after those of everybody else */
+        loop_hook_add(m->l, on_turn, m, &m->hook, &e);
+    if (m->hook)
+        channel_open_take(m->l, fd, &callbacks, m, &m->keeper, &e);
+    else
+        close(fd);
 }
 
 void meter_free(meter *m)

@@ -227,6 +227,28 @@ static double idle_bill(int hour_of_mine)
 
 static void deferring_pays(void **state) { assert_true(idle_bill(3) < 0.5 * idle_bill(12)); }
 
+/* One interruption, where it can have been. */
+static void lost_time(void **state)
+{
+    assert_int_equal(meter_lost(1000, 100, 0), 0);
+    assert_int_equal(meter_lost(1000, 0, 300), 300);
+    assert_int_equal(meter_lost(4000, 200, 3000), 3000); /* the rest is too short for it */
+    assert_int_equal(meter_lost(1000, 3200, 3000), 0);   /* the slice is */
+    assert_int_equal(meter_lost(3500, 3500, 3000), 1500);
+    assert_int_equal(meter_lost(4000, 3500, 3000), 2000); /* 1000 really against 500 */
+    assert_int_equal(meter_lost(3000, 3000, 3000), 1500);
+    assert_int_equal(meter_lost(100, 100, 150), 75);
+    assert_int_equal(meter_lost(100, 50, 200), 100);
+    assert_int_equal(meter_lost(0, 0, 7), 0);
+    for (uint64_t slice = 0; slice < 60; slice += 3)
+        for (uint64_t rest = 0; rest < 60; rest += 5)
+            for (uint64_t lost = 0; lost <= slice + rest; lost++) {
+                uint64_t here = meter_lost(slice, rest, lost);
+                assert_true(here <= slice && here <= lost);
+                assert_true(lost - here <= rest + 1); /* the other side bears what is left */
+            }
+}
+
 static void kernel_time(void **state)
 {
     uint64_t slice[3] = {100, 200, 300};
@@ -249,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conservation), cmocka_unit_test(symmetry),
         cmocka_unit_test(idle_is_lazy), cmocka_unit_test(deferring_pays),
+        cmocka_unit_test(lost_time),
         cmocka_unit_test(kernel_time),  cmocka_unit_test(windows_and_snapshots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include "platform/keeper_book.h"
 #include "platform/meter.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,9 +111,13 @@ static void sums_are_what_the_kernel_says(void **state)
     ask(); /* what was before belongs to the platform */
     uint64_t platform = used(&a, "-").cpu_ns;
     ns before = clock_process_cpu();
+    loop_turn(l, 0); /* as a worker's between two slices of long calls */
     slice(0, 30 * NS_PER_MS);
+    loop_turn(l, 0);
     slice(1, 10 * NS_PER_MS);
+    loop_turn(l, 0);
     slice(0, 10 * NS_PER_MS);
+    loop_turn(l, 0);
     burn(20 * NS_PER_MS); /* the platform's own */
     meter_call(m, 0, &(ledger_usage){.calls = 2, .bytes_in = 7, .memory_peak_bytes = 100});
     meter_call(m, 0, &(ledger_usage){.calls = 1, .memory_peak_bytes = 50});
@@ -128,6 +133,47 @@ static void sums_are_what_the_kernel_says(void **state)
     double off;
     assert_true(meter_agrees(front.cpu_ns + back.cpu_ns + platform, after - before, 0.01, &off));
     assert_true(platform >= 19 * NS_PER_MS);
+}
+
+/* Somebody else wants the same core all the time. Between long slices of one app there are many short
+ * ones of another; each is charged with what its thread really ran. */
+static void a_crowded_core_changes_no_charge(void **state)
+{
+    _cleanup_(arena_fini) arena a;
+    cpu_set_t before, one;
+    arena_init(&a, 1 << 20);
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&one);
+    CPU_SET((unsigned)sched_getcpu(), &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    pid_t hog = fork();
+    while (hog == 0)
+        ;
+    ask();
+    ns front = 0, back = 0, wall = clock_mono();
+    for (int i = 0; i < 100; i++) {
+        ns begin = clock_thread_cpu();
+        for (int k = 0; k < 50; k++)
+            slice(1, 20 * NS_PER_US);
+        ns middle = clock_thread_cpu();
+        slice(0, NS_PER_MS);
+        front += clock_thread_cpu() - middle;
+        back += middle - begin;
+        loop_turn(l, 0);
+    }
+    wall = clock_mono() - wall;
+    ask();
+    kill(hog, SIGKILL);
+    waitpid(hog, NULL, 0);
+    sched_setaffinity(0, sizeof before, &before);
+    double front_off, back_off;
+    bool ok = meter_agrees(used(&a, "front").cpu_ns, front, 0.05, &front_off) &
+              meter_agrees(used(&a, "back").cpu_ns, back, 0.05, &back_off);
+    print_message("of %.0f ms %.0f were ours; charges are off by %+.2f %% and %+.2f %%\n",
+                  (double)wall / 1e6, (double)(front + back) / 1e6, 100 * front_off,
+                  100 * back_off);
+    assert_true(wall > (front + back) * 5 / 4); /* else nothing was tried */
+    assert_true(ok);
 }
 
 static void slices_longer_than_the_kernel_says_shrink(void **state)
@@ -266,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sums_are_what_the_kernel_says, open_all, close_all),
+        cmocka_unit_test_setup_teardown(a_crowded_core_changes_no_charge, open_all, close_all),
         cmocka_unit_test_setup_teardown(slices_longer_than_the_kernel_says_shrink, open_all,
                                         close_all),
         cmocka_unit_test_setup_teardown(a_lost_report_is_seen, open_all, close_all),
