@@ -4,22 +4,12 @@
 
 #include "base/limits.h"
 #include "cli/carbon_data.h"
+#include "cli/options.h"
 #include "sched/peak.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static const char usage[] =
-    "ebb capacity: how many more apps of a kind fit, at what risk\n\n"
-    "  the node     --cpus N --memory-gb N --used-mean N --used-deviation N (CPUs in use now)\n"
-    "               --memory-used-gb N\n"
-    "  the app      --mean N --deviation N --limit N (CPUs) --memory-mb N, or --use FILE: CPU "
-    "use,\n"
-    "               one number a line (a CSV's last column), instead of mean and deviation\n"
-    "  correlation  --correlation R (among them), --correlation-node R (with what is there)\n"
-    "  promise      --compliance 0.99 ... 0.9999 (0.999): share of samples that must fit\n"
-    "  --json       for scripts\n";
 
 typedef struct {
     capacity_node node;
@@ -58,43 +48,25 @@ static bool use_read(capacity_options *o, arena *a, err *e)
     return true;
 }
 
-static bool parse(int argc, char **argv, capacity_options *o, err *e)
+static bool numbers_read(const options *given, capacity_options *o, err *e)
 {
-    const struct {
-        const char *name;
-        double min, max, *to;
-    } numbers[] = {
-        {"--cpus", 1e-6, 1e9, &o->node.cpus},
-        {"--memory-gb", 0, 1e9, &o->memory_gb},
-        {"--used-mean", 0, 1e9, &o->node.used_mean},
-        {"--used-deviation", 0, 1e9, &o->node.used_deviation},
-        {"--memory-used-gb", 0, 1e9, &o->memory_used_gb},
-        {"--mean", 0, 1e9, &o->app.mean},
-        {"--deviation", 0, 1e9, &o->app.deviation},
-        {"--limit", 0, 1e9, &o->app.limit},
-        {"--memory-mb", 0, 1e9, &o->memory_mb},
-        {"--correlation", 0, 1, &o->app.correlation},
-        {"--correlation-node", -1, 1, &o->app.correlation_node},
-        {"--compliance", 0.5, 0.999999, &o->compliance},
+    const option_range ranges[] = {
+        {"cpus", 1e-6, 1e9, &o->node.cpus},
+        {"memory-gb", 0, 1e9, &o->memory_gb},
+        {"used-mean", 0, 1e9, &o->node.used_mean},
+        {"used-deviation", 0, 1e9, &o->node.used_deviation},
+        {"memory-used-gb", 0, 1e9, &o->memory_used_gb},
+        {"mean", 0, 1e9, &o->app.mean},
+        {"deviation", 0, 1e9, &o->app.deviation},
+        {"limit", 0, 1e9, &o->app.limit},
+        {"memory-mb", 0, 1e9, &o->memory_mb},
+        {"correlation", 0, 1, &o->app.correlation},
+        {"correlation-node", -1, 1, &o->app.correlation_node},
+        {"compliance", 0.5, 0.999999, &o->compliance},
     };
-    for (int i = 1; i < argc; i++) {
-        const char *v;
-        bool taken = strcmp(argv[i], "--json") == 0;
-        o->json |= taken;
-        for (size_t k = 0; !taken && k < sizeof numbers / sizeof *numbers; k++)
-            if ((taken = option_is(argc, argv, &i, numbers[k].name, &v)) &&
-                !option_number(numbers[k].name, v, numbers[k].min, numbers[k].max, numbers[k].to,
-                               e))
-                return false;
-        if (!taken && option_is(argc, argv, &i, "--use", &v) && v) {
-            o->use = v;
-            taken = true;
-        }
-        if (!taken)
-            return err_set(e, ERR_INVALID,
-                           "'%s' is no option of ebb capacity; see ebb capacity --help", argv[i]);
-    }
-    return true;
+    o->use = options_get(given, "use")->got;
+    o->json = options_get(given, "json")->given;
+    return options_numbers(given, ranges, sizeof ranges / sizeof *ranges, e);
 }
 
 static void print(const capacity_options *o, const capacity_answer *r)
@@ -120,32 +92,54 @@ static void print(const capacity_options *o, const capacity_answer *r)
     }
 }
 
+static bool ask(capacity_options *o, arena *a, capacity_answer *ret, err *e)
+{
+    if (o->use && !use_read(o, a, e))
+        return false;
+    o->node.memory_bytes = o->memory_gb * 1e9;
+    o->node.memory_used_bytes = o->memory_used_gb * 1e9;
+    o->app.memory_bytes = o->memory_mb * 1e6;
+    if (o->app.limit < o->app.mean) /* not given: the mean and three deviations */
+        o->app.limit = o->app.mean + 3 * o->app.deviation;
+    return capacity_ask(&o->node, &o->app, o->compliance, ret, e);
+}
+
 int cli_capacity(int argc, char **argv)
 {
+    option rows[] = {
+        {"cpus", 0, OPTION_VALUE, "N", "CPUs of the node [16]"},
+        {"memory-gb", 0, OPTION_VALUE, "N", "its memory [32]"},
+        {"used-mean", 0, OPTION_VALUE, "N", "CPUs of it in use now, on average [0]"},
+        {"used-deviation", 0, OPTION_VALUE, "N", "and their standard deviation [0]"},
+        {"memory-used-gb", 0, OPTION_VALUE, "N", "memory in use now [0]"},
+        {"mean", 0, OPTION_VALUE, "N", "CPUs that an app of the kind uses on average"},
+        {"deviation", 0, OPTION_VALUE, "N", "and their standard deviation"},
+        {"use", 0, OPTION_VALUE, "FILE",
+         "instead of both: CPU use, one number a line (a CSV's last column)"},
+        {"limit", 0, OPTION_VALUE, "N", "CPUs that an app may use [mean + 3 deviations]"},
+        {"memory-mb", 0, OPTION_VALUE, "N", "memory of an app [0]"},
+        {"correlation", 0, OPTION_VALUE, "R", "among the new apps, 0 to 1 [0]"},
+        {"correlation-node", 0, OPTION_VALUE, "R", "of them with what is there, -1 to 1 [0]"},
+        {"compliance", 0, OPTION_VALUE, "N",
+         "the promise, 0.99 to 0.9999: share of samples that must fit [0.999]"},
+        {"json", 0, OPTION_FLAG, NULL, "for scripts"},
+        {0},
+    };
+    options given = {.command = "capacity",
+                     .summary = "How many more apps of a kind fit on a node, and at what risk.",
+                     .options = rows};
     capacity_options o = {.node = {.cpus = 16}, .compliance = 0.999, .memory_gb = 32};
     capacity_answer r;
     err e;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            return 0;
-        }
-    arena a;
+    _cleanup_(arena_fini) arena a;
     arena_init(&a, 128 * MIB);
-    bool ok = parse(argc, argv, &o, &e) && (!o.use || use_read(&o, &a, &e));
-    if (ok) {
-        o.node.memory_bytes = o.memory_gb * 1e9;
-        o.node.memory_used_bytes = o.memory_used_gb * 1e9;
-        o.app.memory_bytes = o.memory_mb * 1e6;
-        if (o.app.limit < o.app.mean) /* not given: the mean and three deviations */
-            o.app.limit = o.app.mean + 3 * o.app.deviation;
-        ok = capacity_ask(&o.node, &o.app, o.compliance, &r, &e);
-    }
-    arena_fini(&a);
-    if (!ok) {
-        fprintf(stderr, "ebb capacity: %s\n", e.text);
-        return 1;
-    }
+    if (!options_parse(&a, &given, argc, argv, &e) ||
+        (!given.help && !numbers_read(&given, &o, &e)))
+        return cli_fail(&e), 2;
+    if (given.help)
+        return 0;
+    if (!ask(&o, &a, &r, &e))
+        return cli_fail(&e);
     print(&o, &r);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* `ebb carbon now|forecast|report`: what the grid is like, what it will be like, and what was used.
+/* `ebb carbon now|forecast|report|tenant`: what the grid is like, what it will be like, what was
+ * used, and what of that a tenant may see.
  * Without files the running node is asked. With them, `now` and `forecast` read any source's
  * format, and `report` prices usage records (one line a call or a sum of calls) with the node's
  * power model and the intensity that came: by the same arithmetic (carbon/bill.h) as the node
@@ -34,6 +35,7 @@ enum {
     O_FROM,
     O_TO,
     O_FORMAT,
+    O_APPS,
     O_USE,
     O_NODE,
     O_THREADS,
@@ -52,27 +54,20 @@ typedef struct {
     int64_t now_s;
 } carbon_options;
 
-static bool numbers_read(carbon_options *o, err *e)
+static bool numbers_read(const options *given, carbon_options *o, err *e)
 {
-    const struct {
-        int row;
-        double min, max, *to;
-    } numbers[] = {
-        {O_HOURS, 1, FORECAST_HOURS_MAX, &o->hours},
-        {O_THREADS, 1, 4096, &o->threads},
-        {O_IDLE_W, 0, 1e6, &o->idle_w},
-        {O_MAX_W, 0, 1e6, &o->max_w},
-        {O_PUE, 1, 5, &o->pue},
-        {O_SERVER_KG, 0, 1e6, &o->server_kg},
-        {O_LIFE_YEARS, 0.1, 100, &o->life_years},
-        {O_CPUS, 0.01, 4096, &o->cpus},
+    const option_range ranges[] = {
+        {"hours", 1, FORECAST_HOURS_MAX, &o->hours},
+        {"threads", 1, 4096, &o->threads},
+        {"idle-w", 0, 1e6, &o->idle_w},
+        {"max-w", 0, 1e6, &o->max_w},
+        {"pue", 1, 5, &o->pue},
+        {"server-kg", 0, 1e6, &o->server_kg},
+        {"life-years", 0.1, 100, &o->life_years},
+        {"cpus", 0.01, 4096, &o->cpus},
     };
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        const option *row = &o->rows[numbers[i].row];
-        if (row->given &&
-            !option_number(row->name, row->got, numbers[i].min, numbers[i].max, numbers[i].to, e))
-            return false;
-    }
+    if (!options_numbers(given, ranges, sizeof ranges / sizeof *ranges, e))
+        return false;
     const option *at = &o->rows[O_AT];
     o->now_s = (int64_t)(clock_wall() / NS_PER_S);
     return !at->given || when_parse(str_from(at->got), &o->now_s, e);
@@ -91,7 +86,8 @@ static bool ask(const carbon_options *o, const char *what, buf *out, err *e)
     static const struct {
         int row;
         const char *parameter;
-    } passed[] = {{O_FROM, "from"}, {O_TO, "to"}, {O_FORMAT, "format"}, {O_HOURS, "hours"}};
+    } passed[] = {
+        {O_FROM, "from"}, {O_TO, "to"}, {O_FORMAT, "format"}, {O_HOURS, "hours"}, {O_APPS, "apps"}};
     const option *admin = &o->rows[O_ADMIN];
     _cleanup_(buf_fini) buf path;
     buf_init(&path, 4096);
@@ -302,6 +298,13 @@ static bool report(const carbon_options *o, arena *a, buf *out, err *e)
            report_as(str_from(format ? format : "json"), &r, out, e);
 }
 
+static bool tenant(const carbon_options *o, arena *a, buf *out, err *e)
+{
+    return err_set(e, ERR_INVALID,
+                   "tenant: only a running node is asked; leave out --use, "
+                   "--intensity and --table");
+}
+
 int cli_carbon(int argc, char **argv)
 {
     option rows[O_COUNT + 1] = {
@@ -321,6 +324,8 @@ int cli_carbon(int argc, char **argv)
         [O_TO] = {"to", 0, OPTION_VALUE, "TIME", "report: its end [now]"},
         [O_FORMAT] = {"format", 0, OPTION_VALUE, "F",
                       "report: json, prometheus, manifest or html [json]"},
+        [O_APPS] = {"apps", 0, OPTION_VALUE, "A,B",
+                    "tenant: what the tenant of these apps may see, figures frozen and rounded"},
         [O_USE] = {"use", 0, OPTION_VALUE, "FILE",
                    "report, ask no node: CSV time,app,calls,cpu_s,wall_s,bytes_in,bytes_out,memory;"
                    " app '-' is the platform itself"},
@@ -335,7 +340,7 @@ int cli_carbon(int argc, char **argv)
         {0},
     };
     options table = {.command = "carbon",
-                     .positional = "now|forecast|report",
+                     .positional = "now|forecast|report|tenant",
                      .options = rows,
                      .summary = "The carbon intensity of the grid, and the bill of every app. Asks "
                                 "the node that runs in this folder, or works from files."};
@@ -348,13 +353,13 @@ int cli_carbon(int argc, char **argv)
     static const struct {
         const char *name;
         bool (*run)(const carbon_options *o, arena *a, buf *out, err *e);
-    } commands[] = {{"now", now}, {"forecast", forecast}, {"report", report}};
+    } commands[] = {{"now", now}, {"forecast", forecast}, {"report", report}, {"tenant", tenant}};
     err e;
     _cleanup_(arena_fini) arena a;
     _cleanup_(buf_fini) buf out;
     arena_init(&a, 4 * GIB);
     buf_init(&out, 256 * MIB);
-    if (!options_parse(&a, &table, argc, argv, &e) || !numbers_read(&o, &e))
+    if (!options_parse(&a, &table, argc, argv, &e) || !numbers_read(&table, &o, &e))
         return cli_fail(&e), 2;
     if (table.help)
         return 0;
@@ -366,6 +371,6 @@ int cli_carbon(int argc, char **argv)
                            file_write("-", &out, &e)
                        ? 0
                        : cli_fail(&e);
-    err_set(&e, ERR_INVALID, "ebb carbon '%s': write now, forecast or report", what);
+    err_set(&e, ERR_INVALID, "ebb carbon '%s': write now, forecast, report or tenant", what);
     return cli_fail(&e), 2;
 }

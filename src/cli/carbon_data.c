@@ -7,9 +7,7 @@
 #include "carbon/source.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static void file_close(FILE **f)
 {
@@ -85,29 +83,5 @@ bool carbon_data_read(const char *const *paths, size_t n, arena *a, carbon_data 
         return false;
     *ret = (carbon_data){s.g_per_kwh, s.n,      s.start_s,    all.kind,
                          all.basis,   all.zone, all.rejected, s.n - s.known};
-    return true;
-}
-
-bool option_is(int argc, char **argv, int *i, const char *name, const char **ret)
-{
-    size_t n = strlen(name);
-    const char *arg = argv[*i];
-    if (strncmp(arg, name, n) != 0 || (arg[n] && arg[n] != '='))
-        return false;
-    if (arg[n] == '=')
-        *ret = arg + n + 1;
-    else
-        *ret = *i + 1 < argc ? argv[++*i] : NULL;
-    return true;
-}
-
-bool option_number(const char *name, const char *value, double min, double max, double *ret, err *e)
-{
-    char *end = NULL;
-    double v = value ? strtod(value, &end) : (double)NAN;
-    if (!value || end == value || *end || !(v >= min && v <= max))
-        return err_set(e, ERR_INVALID, "%s needs a number from %g to %g%s%s", name, min, max,
-                       value ? ", not " : "", value ? value : "");
-    *ret = v;
     return true;
 }

@@ -23,9 +23,3 @@ bool file_read(const char *path, size_t max, arena *a, bytes *ret, err *e);
 bool file_write(const char *path, const buf *b, err *e);
 /* Reads files of any format of carbon/source.h, in any order, into one hourly series. */
 bool carbon_data_read(const char *const *paths, size_t n, arena *a, carbon_data *ret, err *e);
-
-/* Argument parsing: `--name value` and `--name=value`. Takes the option at argv[*i] if it is
- * `name`: true, *ret set (NULL at the end of the line), *i on its last word. */
-bool option_is(int argc, char **argv, int *i, const char *name, const char **ret);
-bool option_number(const char *name, const char *value, double min, double max, double *ret,
-                   err *e);

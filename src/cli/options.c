@@ -60,6 +60,22 @@ option *options_get(const options *o, const char *name)
     return NULL;
 }
 
+bool options_numbers(const options *o, const option_range *ranges, size_t n, err *e)
+{
+    for (const option_range *r = ranges; r < ranges + n; r++) {
+        const option *at = options_get(o, r->name);
+        if (!at->given)
+            continue;
+        char *end;
+        double v = strtod(at->got, &end);
+        if (end == at->got || *end || !(v >= r->min && v <= r->max))
+            return err_set(e, ERR_INVALID, "--%s needs a number from %g to %g, not '%s'", r->name,
+                           r->min, r->max, at->got);
+        *r->to = v;
+    }
+    return true;
+}
+
 static void help_print(const options *o)
 {
     printf("ebb %s %s\n\n%s\n\nOptions:\n", o->command, o->positional ? o->positional : "",

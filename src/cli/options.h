@@ -41,6 +41,14 @@ typedef struct {
  */
 bool options_parse(arena *a, options *o, int argc, char **argv, err *e);
 option *options_get(const options *o, const char *name);
+
+/* An option whose value is a number from min to max. */
+typedef struct {
+    const char *name;
+    double min, max, *to;
+} option_range;
+/* Reads those that were given into their places; the others keep what is there. */
+bool options_numbers(const options *o, const option_range *ranges, size_t n, err *e);
 /* The candidate (NULL-terminated list) nearest to word, or NULL if none is near. */
 const char *did_you_mean(const char *word, const char *const *candidates);
 /* Prints "ebb: <text>" to stderr, in red on a terminal. Returns 1. */

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "cli/carbon_data.h"
+#include "cli/options.h"
 #include "cli/trace.h"
 #include "sched/sim_report.h"
 
@@ -12,127 +13,66 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char usage[] =
-    "ebb sim: load and carbon in virtual time, through the platform's own scheduler\n\n"
-    "  --load apps|uniform|xfaas|FILE   1,000 synthetic apps (default), one deferrable CPU-second\n"
-    "                     an hour, XFaaS's day, or a trace: CSV time,app,calls,cpu_s,deferrable, "
-    "or\n"
-    "                     a day of Azure Functions 2019 (invocations per minute), its calls of\n"
-    "                     --call-ms N, or --durations FILE of the same data set\n"
-    "  --days N           to simulate (default 7), of which --warm N do not count in ratios\n"
-    "  --intensity FILE   grid carbon intensity (CSV or a provider's JSON); may be repeated\n"
-    "  --fit FILE         history that the forecaster is fitted on, before the others; repeated\n"
-    "  --policy P         all (default), now, yesterday, profile, ours, clairvoyant; with commas\n"
-    "  --slack H          hours that deferrable work may wait (24)\n"
-    "  --cpus N|inf       capacity (16)\n"
-    "  --target U         share of capacity that deferred work may fill (0.85)\n"
-    "  --headroom W       weight of load in the planner's price (0.5); 0: carbon alone\n"
-    "  --apps N --seed N --correlation R --mean-cpus N   the synthetic population\n"
-    "  --check            only print the population's acceptance checks\n"
-    "  --shuffle-history N   the control: what policies are told of the past has its days in "
-    "random\n"
-    "                     order (seed N), the grid does not\n"
-    "  --shuffle-days N   the grid itself has its days in random order\n"
-    "  --no-ledger --no-peaks   totals only\n"
-    "  --queue            call by call, the last day: what the reserved class feels; its calls "
-    "take\n"
-    "                     --call-ms N (50), a running guest yields within --tick-ms N (1)\n"
-    "  --against LIST     compare hosts: always-on,container,microvm (ebb is always there)\n"
-    "  --grid G --code-factor F   for --against: g/kWh, CPU of WebAssembly against native\n"
-    "  --json FILE --svg FILE --forecasts FILE   '-' is standard output\n";
-
-enum { FILES_MAX = 64 };
-
 typedef struct {
     sim_config c;
-    const char *fit[FILES_MAX], *intensity[FILES_MAX];
-    size_t fit_count, intensity_count;
+    const option *fit, *intensity;
     const char *load, *durations, *policies, *json, *svg, *forecasts, *against;
     double days, warm, seed, apps, shuffle, shuffle_told, grid, code_factor, slack, call_ms,
         tick_ms;
     bool check, queue;
-} options;
+} sim_options;
 
-static bool parse_flag(options *o, const char *arg)
+static bool numbers_read(const options *given, sim_options *o, err *e)
 {
-    if (strcmp(arg, "--check") == 0)
-        o->check = true;
-    else if (strcmp(arg, "--queue") == 0)
-        o->queue = true;
-    else if (strcmp(arg, "--no-ledger") == 0)
-        o->c.ledger = false;
-    else if (strcmp(arg, "--no-peaks") == 0)
-        o->c.peaks = false;
-    else
+    const option_range ranges[] = {
+        {"days", 1, 36500, &o->days},
+        {"warm", 0, 3650, &o->warm},
+        {"slack", 1, SIM_HORIZON, &o->slack},
+        {"target", 0.01, 1, &o->c.target},
+        {"headroom", 0, 1000, &o->c.headroom_weight},
+        {"apps", 1, 1e6, &o->apps},
+        {"seed", 0, 1e15, &o->seed},
+        {"correlation", 0, 1, &o->c.population.correlation},
+        {"shuffle-days", 0, 1e15, &o->shuffle},
+        {"shuffle-history", 0, 1e15, &o->shuffle_told},
+        {"grid", 0, 3000, &o->grid},
+        {"call-ms", 0.01, 1e6, &o->call_ms},
+        {"tick-ms", 0, 1e4, &o->tick_ms},
+        {"code-factor", 0.1, 100, &o->code_factor},
+        {"mean-cpus", 1e-6, 1e9, &o->c.mean_cpus},
+    };
+    const option_range cpus = {"cpus", 1e-6, 1e9, &o->c.cpus};
+    const char *capacity = options_get(given, "cpus")->got;
+    bool unlimited = capacity && strcmp(capacity, "inf") == 0;
+    if (!options_numbers(given, ranges, sizeof ranges / sizeof *ranges, e) ||
+        (!unlimited && !options_numbers(given, &cpus, 1, e)))
         return false;
+    if (unlimited)
+        o->c.cpus = INFINITY;
+    if (options_get(given, "mean-cpus")->given) {
+        o->c.population.mean_cpus = o->c.mean_cpus;
+        o->c.population.cpus_per_app_max = o->c.mean_cpus / 10;
+    }
     return true;
 }
 
-static bool parse(int argc, char **argv, options *o, err *e)
+static void words_read(const options *given, sim_options *o)
 {
-    const char *v;
     const struct {
-        const char *name;
-        const char **to;
-    } texts[] = {{"--load", &o->load},       {"--durations", &o->durations},
-                 {"--policy", &o->policies}, {"--json", &o->json},
-                 {"--svg", &o->svg},         {"--forecasts", &o->forecasts},
-                 {"--against", &o->against}};
-    const struct {
-        const char *name;
-        double min, max, *to;
-    } numbers[] = {
-        {"--days", 1, 36500, &o->days},
-        {"--warm", 0, 3650, &o->warm},
-        {"--slack", 1, SIM_HORIZON, &o->slack},
-        {"--target", 0.01, 1, &o->c.target},
-        {"--headroom", 0, 1000, &o->c.headroom_weight},
-        {"--apps", 1, 1e6, &o->apps},
-        {"--seed", 0, 1e15, &o->seed},
-        {"--correlation", 0, 1, &o->c.population.correlation},
-        {"--shuffle-days", 0, 1e15, &o->shuffle},
-        {"--shuffle-history", 0, 1e15, &o->shuffle_told},
-        {"--grid", 0, 3000, &o->grid},
-        {"--call-ms", 0.01, 1e6, &o->call_ms},
-        {"--tick-ms", 0, 1e4, &o->tick_ms},
-        {"--code-factor", 0.1, 100, &o->code_factor},
-    };
-    for (int i = 1; i < argc; i++) {
-        bool taken = parse_flag(o, argv[i]);
-        for (size_t k = 0; !taken && k < sizeof texts / sizeof *texts; k++)
-            if ((taken = option_is(argc, argv, &i, texts[k].name, &v))) {
-                if (!v)
-                    return err_set(e, ERR_INVALID, "%s needs a value", texts[k].name);
-                *texts[k].to = v;
-            }
-        for (size_t k = 0; !taken && k < sizeof numbers / sizeof *numbers; k++)
-            if ((taken = option_is(argc, argv, &i, numbers[k].name, &v)) &&
-                !option_number(numbers[k].name, v, numbers[k].min, numbers[k].max, numbers[k].to,
-                               e))
-                return false;
-        if (taken)
-            continue;
-        if (option_is(argc, argv, &i, "--cpus", &v)) {
-            if (v && strcmp(v, "inf") == 0)
-                o->c.cpus = INFINITY;
-            else if (!option_number("--cpus", v, 1e-6, 1e9, &o->c.cpus, e))
-                return false;
-        } else if (option_is(argc, argv, &i, "--mean-cpus", &v)) {
-            if (!option_number("--mean-cpus", v, 1e-6, 1e9, &o->c.mean_cpus, e))
-                return false;
-            o->c.population.mean_cpus = o->c.mean_cpus;
-            o->c.population.cpus_per_app_max = o->c.mean_cpus / 10;
-        } else if (option_is(argc, argv, &i, "--intensity", &v) && v &&
-                   o->intensity_count < FILES_MAX) {
-            o->intensity[o->intensity_count++] = v;
-        } else if (option_is(argc, argv, &i, "--fit", &v) && v && o->fit_count < FILES_MAX) {
-            o->fit[o->fit_count++] = v;
-        } else {
-            return err_set(e, ERR_INVALID, "'%s' is no option of ebb sim; see ebb sim --help",
-                           argv[i]);
-        }
-    }
-    return true;
+        const char *name, **to;
+    } texts[] = {{"load", &o->load},       {"durations", &o->durations},
+                 {"policy", &o->policies}, {"json", &o->json},
+                 {"svg", &o->svg},         {"forecasts", &o->forecasts},
+                 {"against", &o->against}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (options_get(given, texts[i].name)->given)
+            *texts[i].to = options_get(given, texts[i].name)->got;
+    o->fit = options_get(given, "fit");
+    o->intensity = options_get(given, "intensity");
+    o->check = options_get(given, "check")->given;
+    o->queue = options_get(given, "queue")->given;
+    o->c.ledger &= !options_get(given, "no-ledger")->given;
+    o->c.peaks &= !options_get(given, "no-peaks")->given;
 }
 
 /* The fit's days among themselves, the rest among themselves. */
@@ -143,12 +83,12 @@ static void shuffle(double *hourly, const carbon_data *all, const carbon_data *f
 }
 
 /* Without any data: a flat grid of the world's mean, so that only load decides. */
-static bool intensity_set(options *o, arena *a, err *e)
+static bool intensity_set(sim_options *o, arena *a, err *e)
 {
     sim_config *c = &o->c;
     c->hours = (size_t)o->days * 24;
     c->warm_hours = (size_t)o->warm * 24;
-    if (!o->intensity_count) {
+    if (!o->intensity->count) {
         c->intensity_start_s = 1704067200; /* 2024-01-01, a Monday */
         c->start_s = c->intensity_start_s + 86400;
         c->intensity_hours = c->hours + 24 + SIM_HORIZON;
@@ -160,23 +100,24 @@ static bool intensity_set(options *o, arena *a, err *e)
         c->intensity = flat;
         return true;
     }
-    const char *paths[2 * FILES_MAX];
     carbon_data fit = {0}, all;
-    for (size_t i = 0; i < o->fit_count; i++)
-        paths[i] = o->fit[i];
-    for (size_t i = 0; i < o->intensity_count; i++)
-        paths[o->fit_count + i] = o->intensity[i];
-    if (o->fit_count && !carbon_data_read(paths, o->fit_count, a, &fit, e))
+    size_t fits = o->fit->count, n = fits + o->intensity->count;
+    const char **paths = ARENA_ARRAY(a, const char *, n);
+    if (!paths)
+        return err_no_memory(e);
+    for (size_t i = 0; i < n; i++)
+        paths[i] = i < fits ? o->fit->all[i] : o->intensity->all[i - fits];
+    if (fits && !carbon_data_read(paths, fits, a, &fit, e))
         return false;
-    if (!carbon_data_read(paths, o->fit_count + o->intensity_count, a, &all, e))
+    if (!carbon_data_read(paths, n, a, &all, e))
         return false;
     c->intensity = all.hourly;
     c->intensity_hours = all.hours;
     c->intensity_start_s = all.start_s;
     c->fit_hours = fit.hours;
-    int64_t first = o->fit_count ? fit.start_s + (int64_t)fit.hours * 3600 : all.start_s + 86400;
+    int64_t first = fits ? fit.start_s + (int64_t)fit.hours * 3600 : all.start_s + 86400;
     c->start_s = (first + 86399) / 86400 * 86400;
-    if (o->fit_count && fit.start_s != all.start_s)
+    if (fits && fit.start_s != all.start_s)
         return err_set(e, ERR_INVALID, "the --fit files must lie before the --intensity files");
     if (o->shuffle > 0)
         shuffle(all.hourly, &all, &fit, o->shuffle);
@@ -197,7 +138,7 @@ static bool intensity_set(options *o, arena *a, err *e)
     return true;
 }
 
-static bool load_set(options *o, arena *a, err *e)
+static bool load_set(sim_options *o, arena *a, err *e)
 {
     sim_config *c = &o->c;
     c->slack_hours = (size_t)o->slack;
@@ -222,7 +163,7 @@ static bool load_set(options *o, arena *a, err *e)
     return true;
 }
 
-static bool against(options *o, arena *a, err *e)
+static bool against(sim_options *o, arena *a, err *e)
 {
     against_config c = against_defaults();
     against_result r;
@@ -262,7 +203,7 @@ static bool against(options *o, arena *a, err *e)
     return ok;
 }
 
-static bool queue(options *o, const sim_result *r, arena *a, day_result ret[2], err *e)
+static bool queue(sim_options *o, const sim_result *r, arena *a, day_result ret[2], err *e)
 {
     if (!isfinite(o->c.cpus))
         return err_set(e, ERR_INVALID, "--queue needs a capacity");
@@ -279,7 +220,8 @@ static bool queue(options *o, const sim_result *r, arena *a, day_result ret[2], 
     return day_run(&d, a, &ret[1], e);
 }
 
-static bool policies_run(options *o, arena *a, sim_result *r, size_t *ret_n, buf *forecasts, err *e)
+static bool policies_run(sim_options *o, arena *a, sim_result *r, size_t *ret_n, buf *forecasts,
+                         err *e)
 {
     *ret_n = 0;
     for (int p = 0; p < SIM_POLICIES; p++) {
@@ -301,7 +243,7 @@ static bool policies_run(options *o, arena *a, sim_result *r, size_t *ret_n, buf
                             o->policies);
 }
 
-static bool check(options *o, arena *a, err *e)
+static bool check(sim_options *o, arena *a, err *e)
 {
     population p;
     o->c.population.seed = (uint64_t)o->seed;
@@ -315,7 +257,7 @@ static bool check(options *o, arena *a, err *e)
     return true;
 }
 
-static bool run(options *o, arena *a, err *e)
+static bool run(sim_options *o, arena *a, err *e)
 {
     if (o->check)
         return check(o, a, e);
@@ -356,30 +298,78 @@ static bool run(options *o, arena *a, err *e)
     return ok;
 }
 
+static sim_options defaults(void)
+{
+    sim_options o = {.c = sim_config_default(),
+                     .load = "apps",
+                     .policies = "all",
+                     .days = 7,
+                     .seed = 1,
+                     .apps = 1000,
+                     .grid = 300,
+                     .slack = 24,
+                     .call_ms = 50,
+                     .tick_ms = 1};
+    o.code_factor = against_defaults().host[HOST_EBB].code_factor;
+    return o;
+}
+
 int cli_sim(int argc, char **argv)
 {
-    options o = {.c = sim_config_default(),
-                 .load = "apps",
-                 .policies = "all",
-                 .days = 7,
-                 .seed = 1,
-                 .apps = 1000,
-                 .grid = 300,
-                 .slack = 24,
-                 .call_ms = 50,
-                 .tick_ms = 1};
-    o.code_factor = against_defaults().host[HOST_EBB].code_factor;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            return 0;
-        }
-    arena a;
-    arena_init(&a, 8 * GIB);
+    option rows[] = {
+        {"load", 0, OPTION_VALUE, "L",
+         "apps (1,000 synthetic ones), uniform (one deferrable CPU-second an hour), xfaas (its "
+         "day), or a file: CSV time,app,calls,cpu_s,deferrable, or a day of Azure Functions 2019 "
+         "(invocations per minute) [apps]"},
+        {"durations", 0, OPTION_VALUE, "FILE", "of the same data set; else calls take --call-ms"},
+        {"days", 0, OPTION_VALUE, "N", "to simulate [7]"},
+        {"warm", 0, OPTION_VALUE, "N", "of them, the first that do not count in ratios [0]"},
+        {"intensity", 0, OPTION_REPEAT, "FILE",
+         "grid carbon intensity: CSV or a provider's JSON; repeated"},
+        {"fit", 0, OPTION_REPEAT, "FILE",
+         "history before these, that the forecaster is fitted on; repeated"},
+        {"policy", 0, OPTION_VALUE, "P",
+         "now, yesterday, profile, ours, clairvoyant, with commas, or all [all]"},
+        {"slack", 0, OPTION_VALUE, "H", "hours that deferrable work may wait [24]"},
+        {"cpus", 0, OPTION_VALUE, "N", "capacity; inf: unlimited [16]"},
+        {"target", 0, OPTION_VALUE, "U", "share of it that deferred work may fill [0.85]"},
+        {"headroom", 0, OPTION_VALUE, "W", "weight of load in the price; 0: carbon alone [0.5]"},
+        {"apps", 0, OPTION_VALUE, "N", "the synthetic population: how many [1000]"},
+        {"seed", 0, OPTION_VALUE, "N", "of it [1]"},
+        {"correlation", 0, OPTION_VALUE, "R", "among its apps [0]"},
+        {"mean-cpus", 0, OPTION_VALUE, "N", "CPUs that it uses on average"},
+        {"check", 0, OPTION_FLAG, NULL, "only print the population's acceptance checks"},
+        {"shuffle-history", 0, OPTION_VALUE, "N",
+         "the control: the past that policies are told has its days in random order, seed N"},
+        {"shuffle-days", 0, OPTION_VALUE, "N", "the grid itself has its days in random order"},
+        {"no-ledger", 0, OPTION_FLAG, NULL, "totals only"},
+        {"no-peaks", 0, OPTION_FLAG, NULL, "no peak prediction"},
+        {"queue", 0, OPTION_FLAG, NULL,
+         "call by call, the last day: what the reserved class feels"},
+        {"call-ms", 0, OPTION_VALUE, "N", "what its calls take [50]"},
+        {"tick-ms", 0, OPTION_VALUE, "N", "within which a running guest yields [1]"},
+        {"against", 0, OPTION_VALUE, "LIST",
+         "compare hosts: always-on,container,microvm (ebb is always there)"},
+        {"grid", 0, OPTION_VALUE, "G", "for that: g/kWh [300]"},
+        {"code-factor", 0, OPTION_VALUE, "F", "for that: CPU of WebAssembly against native"},
+        {"json", 0, OPTION_VALUE, "FILE", "results; '-' is standard output"},
+        {"svg", 0, OPTION_VALUE, "FILE", "a picture"},
+        {"forecasts", 0, OPTION_VALUE, "FILE", "what was forecast, hour by hour"},
+        {0},
+    };
+    options given = {.command = "sim",
+                     .summary =
+                         "Load and carbon in virtual time, through the platform's own scheduler.",
+                     .options = rows};
+    sim_options o = defaults();
     err e;
-    bool ok = parse(argc, argv, &o, &e) && run(&o, &a, &e);
-    arena_fini(&a);
-    if (!ok)
-        fprintf(stderr, "ebb sim: %s\n", e.text);
-    return ok ? 0 : 1;
+    _cleanup_(arena_fini) arena a;
+    arena_init(&a, 8 * GIB);
+    if (!options_parse(&a, &given, argc, argv, &e) ||
+        (!given.help && !numbers_read(&given, &o, &e)))
+        return cli_fail(&e), 2;
+    if (given.help)
+        return 0;
+    words_read(&given, &o);
+    return run(&o, &a, &e) ? 0 : cli_fail(&e);
 }

@@ -156,8 +156,8 @@ static bool tables_read(reader *r, const toml_table *t, grid_config *g)
                                         "node",
                                         "remote",
                                         NULL};
-    static const char *const node_known[] = {"threads",   "idle_w",     "max_w", "pue",
-                                             "server_kg", "life_years", "cpus",  NULL};
+    static const char *const node_known[] = {"threads",    "idle_w", "max_w",    "pue", "server_kg",
+                                             "life_years", "cpus",   "powercap", NULL};
     const toml_value *node;
     str table = {0};
     if (!read_known(r, t, "the carbon settings", known) || !read_str(r, t, "zone", &g->zone) ||
@@ -188,7 +188,8 @@ static bool tables_read(reader *r, const toml_table *t, grid_config *g)
            number_read(r, n, "pue", 1, 5, &g->pue) &&
            number_read(r, n, "server_kg", 0, 1e6, &g->server_kg) &&
            number_read(r, n, "life_years", 0.1, 100, &g->life_years) &&
-           number_read(r, n, "cpus", 0.01, 4096, &g->cpus);
+           number_read(r, n, "cpus", 0.01, 4096, &g->cpus) &&
+           read_str(r, n, "powercap", &g->powercap);
 }
 
 bool grid_config_load(arena *a, const char *path, grid_config *ret, err *e)

@@ -26,7 +26,8 @@ typedef struct {
     double threads;          /* hardware threads of the node */
     double idle_w, max_w;    /* 0: the model of carbon/power.h */
     double pue, server_kg, life_years;
-    double cpus; /* what this node could do; 0: its threads */
+    double cpus;  /* what this node could do; 0: its threads */
+    str powercap; /* the folder of its energy counters; empty: the kernel's */
     grid_remote remotes[GRID_REMOTES_MAX];
     size_t remotes_count;
 } grid_config;

@@ -103,6 +103,7 @@ static void settings_arrive_as_they_left(void **state)
                        .grid = grid_config_default()},
                   got;
     c.grid.token = S("t");
+    c.grid.powercap = S("/p");
     c.grid.max_w = 12.5;
     c.grid.remotes[0] = (grid_remote){S("a"), S("gpu"), S("FR"), S("token"), 20, 0.5, 44, 0.6};
     c.grid.remotes_count = 1;
@@ -113,6 +114,7 @@ static void settings_arrive_as_they_left(void **state)
     assert_true(got.log_format == LOG_JSON && got.apps_count == 2 && str_eq(got.apps[1], apps[1]));
     assert_str(got.usage_path, "/x/y");
     assert_str(got.grid.token, "t");
+    assert_str(got.grid.powercap, "/p");
     assert_true(got.grid.max_w == 12.5 && isnan(got.grid.yearly_g_per_kwh) && got.grid.average);
     assert_true(got.grid.remotes_count == 1 && got.grid.remotes[0].units_per_call == 20 &&
                 got.grid.remotes[0].heat_reused_share == 0.6);
