@@ -82,6 +82,26 @@ static void intensity_of_day(const bill_records *b, int64_t day, int64_t end, ca
     }
 }
 
+const bill_power *bill_power_at(const bill_records *b, int64_t t_s)
+{
+    const bill_power *found = NULL;
+    for (size_t i = 0; i < b->powers_count && b->powers[i].from_s <= t_s; i++)
+        found = &b->powers[i];
+    return found;
+}
+
+/* PUE and the source of energy stay the settings'. */
+static void power_of_day(const bill_records *b, int64_t day, power_model *m)
+{
+    const bill_power *p = bill_power_at(b, day);
+    if (!p || !p->samples)
+        return;
+    m->idle_w = p->idle_w;
+    m->busy_w = p->busy_w;
+    m->uncertainty = p->uncertainty;
+    m->samples = p->samples;
+}
+
 bool bill_make(arena *a, const bill_records *b, carbon_report *r, err *e)
 {
     ledger *l;
@@ -103,6 +123,8 @@ bool bill_make(arena *a, const bill_records *b, carbon_report *r, err *e)
         ledger_day d;
         int64_t end = day + WHEN_DAY_S < r->to_s ? day + WHEN_DAY_S : r->to_s;
         intensity_of_day(b, day, end, r, intensity);
+        power_of_day(b, day, &r->power);
+        ledger_power_set(l, &r->power);
         book_until(l, &at, end);
         ledger_day_close(l, end, intensity, rows, &d);
         day_add(&r->total, &d);

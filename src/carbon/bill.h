@@ -20,6 +20,14 @@ typedef struct {
     double joules;
 } bill_energy;
 
+/* What was known of the node's power from a midnight on: fitted to what RAPL said before. */
+typedef struct {
+    int64_t from_s;
+    double idle_w, busy_w, uncertainty;
+    unsigned samples;   /* of a minute or more that the fit is from; 0: not fitted, the setting's */
+    double j_per_cpu_s; /* as tenants see it (visible.h) */
+} bill_power;
+
 typedef struct {
     const bill_use *uses; /* oldest first */
     size_t uses_count;
@@ -28,11 +36,17 @@ typedef struct {
     const str *apps; /* names of the rows from LEDGER_APPS on */
     size_t apps_count;
     const intensity_series *intensity;
-    double yearly_g_per_kwh; /* NaN: unknown */
+    double yearly_g_per_kwh;  /* NaN: unknown */
+    const bill_power *powers; /* oldest first; before the first, the report's own holds */
+    size_t powers_count;
 } bill_records;
+
+/* What holds at t_s; NULL: the report's own power. */
+const bill_power *bill_power_at(const bill_records *b, int64_t t_s);
 
 /* Fills rows, sums and totals of *r for [from_s, to_s), which the caller has set together with
  * power, capacity_cpus, server_kg and life_s. Days are UTC; a span that ends within a day gives a
- * provisional bill for it. Records outside the span are passed over. Everything is in the arena.
+ * provisional bill for it. r->power becomes what holds at the end of the span.
+ * Records outside the span are passed over. Everything is in the arena.
  * ERR_LIMIT: more apps than a ledger has rows; ERR_INVALID: the span is empty. */
 bool bill_make(arena *a, const bill_records *b, carbon_report *r, err *e);

@@ -61,6 +61,12 @@ bool ledger_new(arena *a, size_t rows, int64_t start_s, const power_model *power
     return true;
 }
 
+void ledger_power_set(ledger *l, const power_model *power)
+{
+    must(l->measured == (power->source == POWER_RAPL));
+    l->power = *power;
+}
+
 static size_t hour_at(const ledger *l, int64_t t)
 {
     int64_t h = (t - l->day_s) / 3600;
@@ -325,8 +331,7 @@ uint64_t meter_lost(uint64_t slice_ns, uint64_t rest_ns, uint64_t lost_ns)
 {
     double slice = (double)slice_ns, rest = (double)rest_ns, lost = (double)lost_ns;
     if (lost_ns > slice_ns && lost_ns > rest_ns) /* more than one interruption */
-        return lost_ns >= slice_ns + rest_ns ? slice_ns
-                                             : (uint64_t)(lost * slice / (slice + rest));
+        return lost_ns >= slice_ns + rest_ns ? slice_ns : (uint64_t)(lost * slice / (slice + rest));
     if (lost_ns > slice_ns)
         return 0;
     if (lost_ns > rest_ns)

@@ -52,6 +52,9 @@ typedef struct ledger ledger;
 bool ledger_new(arena *a, size_t rows, int64_t start_s, const power_model *power,
                 double capacity_cpus, double embodied_g_per_s, ledger **ret, err *e);
 
+/* Another power model from now on, of the same source; at a day's beginning. */
+void ledger_power_set(ledger *l, const power_model *power);
+
 /* Books one call, or a sum of calls that ended in the same window. */
 void ledger_use(ledger *l, size_t row, int64_t now_s, const ledger_usage *u);
 

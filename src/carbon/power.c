@@ -42,7 +42,7 @@ const char *power_source_name(power_source s)
 
 power_model power_model_specpower(unsigned threads)
 {
-    return (power_model){0.65 * threads, 2.5, threads, 1, POWER_MODEL, 0.35};
+    return (power_model){0.65 * threads, 2.5, threads, 1, POWER_MODEL, 0.35, 0};
 }
 
 bool power_model_set(power_model *m, unsigned threads, double idle_w, double max_w, double pue,
@@ -52,7 +52,7 @@ bool power_model_set(power_model *m, unsigned threads, double idle_w, double max
         return err_set(e, ERR_INVALID,
                        "power: threads %u, idle %g W, maximum %g W, PUE %g make no sense", threads,
                        idle_w, max_w, pue);
-    *m = (power_model){idle_w, (max_w - idle_w) / threads, threads, pue, POWER_MODEL, 0.15};
+    *m = (power_model){idle_w, (max_w - idle_w) / threads, threads, pue, POWER_MODEL, 0.15, 0};
     return true;
 }
 
@@ -66,6 +66,7 @@ void power_fit_add(power_fit *f, double seconds, double cpu_s, double joules)
     if (!(seconds >= POWER_CALIBRATION_S) || !(cpu_s >= 0) || !(joules >= 0))
         return;
     const double keep = 0.999; /* half is forgotten after 700 samples: half a day of minutes */
+    f->samples++;
     f->n = keep * f->n + 1;
     f->tt = keep * f->tt + seconds * seconds;
     f->tc = keep * f->tc + seconds * cpu_s;
@@ -89,6 +90,7 @@ bool power_fit_model(const power_fit *f, const power_model *prior, power_model *
     m->idle_w = idle;
     m->busy_w = busy;
     m->source = POWER_CALIBRATED;
+    m->samples = f->samples;
     m->uncertainty = f->ee > 0 ? sqrt(fmax(rest, 0) / f->ee) : prior->uncertainty;
     return true;
 }

@@ -40,6 +40,7 @@ typedef struct {
     double pue;     /* of the building; 1 unless set */
     power_source source;
     double uncertainty; /* relative, one sigma: 0.35 for the model, fitted else */
+    unsigned samples;   /* that idle_w and busy_w were fitted to; 0: they were not */
 } power_model;
 
 /* SPECpower_ssj2008, 530 servers published since 2019, per hardware thread at the wall: 0.65 W
@@ -55,6 +56,7 @@ double power_j(const power_model *m, double seconds, double cpu_s);
 #define POWER_CALIBRATION_S           60
 #define POWER_CALIBRATION_SAMPLES_MIN 30
 typedef struct {
+    unsigned samples;
     double n, tt, tc, cc, te, ce, ee; /* sums of products; old samples fade */
 } power_fit;
 

@@ -147,10 +147,11 @@ static void json_span(buf *b, const carbon_report *r)
                    r->hours_by_quality[q]);
     buf_printf(b,
                "}},\"power\":{\"source\":\"%s\",\"idle_w\":%.10g,\"busy_w_per_cpu\":%.10g,"
-               "\"pue\":%.10g,\"uncertainty\":%.3g},\"embodied\":{\"server_kg\":%.10g,"
+               "\"pue\":%.10g,\"uncertainty\":%.3g,\"fitted_to_samples\":%u},\"embodied\":{"
+               "\"server_kg\":%.10g,"
                "\"life_s\":%.10g},\"capacity_cpus\":%.10g",
                power_source_name(r->power.source), r->power.idle_w, r->power.busy_w, r->power.pue,
-               r->power.uncertainty, r->server_kg, r->life_s, r->capacity_cpus);
+               r->power.uncertainty, r->power.samples, r->server_kg, r->life_s, r->capacity_cpus);
 }
 
 bool report_json(const carbon_report *r, buf *b)

@@ -46,6 +46,10 @@ static void basis(const carbon_report *r, buf *b)
                "&plusmn;%.0f %%",
                power_source_name(r->power.source), r->power.idle_w, r->power.busy_w, r->power.pue,
                r->power.uncertainty * 100);
+    if (r->power.samples)
+        buf_printf(b, "; fitted to %u samples of what the counters said", r->power.samples);
+    else if (r->power.source == POWER_RAPL)
+        buf_put_str(b, S("; not fitted yet: idle power is the settings'"));
     term(b, "Carbon intensity");
     buf_put_str(b, S("zone "));
     put_html_text(b, r->zone);

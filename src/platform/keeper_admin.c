@@ -3,6 +3,8 @@
  *
  *   GET /v1/carbon/report?from=T&to=T&format=F   json, prometheus, manifest or html; today by
  * default   GET /v1/carbon/now, /v1/carbon/forecast?hours=N
+ *   GET /v1/carbon/tenant?apps=A,B&from=T&to=T   what the tenant of these apps may see; today by
+ *                                     default
  *   GET /v1/usage?from=T&to=T         CSV, as `ebb carbon report --use` reads it
  *   GET /v1/usage/check?from=T&to=T   JSON: booked and accounted CPU by process and window
  *   GET /metrics                      Prometheus
@@ -13,6 +15,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "carbon/outlook.h"
+#include "carbon/tenant.h"
 #include "carbon/when.h"
 #include "platform/artifact.h"
 
@@ -36,7 +39,15 @@ struct question {
 
 /* --- parameters ------------------------------------------------------------------------------- */
 
-/* The value of `name` in a query; percent-encoded colons and plus signs are taken back. */
+static int hex(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
+}
+
+/* The value of `name` in a query, percent-decoded. */
 static str parameter(arena *a, str target, const char *name)
 {
     str query = str_skip(target, str_find(target, '?') + 1);
@@ -48,10 +59,10 @@ static str parameter(arena *a, str target, const char *name)
         char *out = arena_alloc(a, value.n + 1);
         size_t n = 0;
         for (size_t i = 0; out && i < value.n; i++) {
-            bool colon = value.p[i] == '%' && i + 2 < value.n && value.p[i + 1] == '3' &&
-                         (value.p[i + 2] == 'A' || value.p[i + 2] == 'a');
-            out[n++] = colon ? ':' : value.p[i];
-            i += colon ? 2 : 0;
+            bool code = value.p[i] == '%' && i + 2 < value.n && hex(value.p[i + 1]) >= 0 &&
+                        hex(value.p[i + 2]) >= 0;
+            out[n++] = code ? (char)(hex(value.p[i + 1]) << 4 | hex(value.p[i + 2])) : value.p[i];
+            i += code ? 2 : 0;
         }
         return (str){out, out ? n : 0};
     }
@@ -82,27 +93,26 @@ typedef struct {
 } grid_view;
 
 /* What is known of [from_s, to_s), hourly: from the file of the settings, or from the records. */
-static bool grid_view_make(question *q, int64_t from_s, int64_t to_s, bool forecasts,
+static bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
                            grid_view *ret, err *e)
 {
-    keeper *k = q->k;
     const grid_config *g = &k->config.grid;
     grid_view v = {.series.step_s = WHEN_HOUR_S};
     if (str_eq(g->provider, S("file"))) {
         bytes text;
         source_format format;
-        if (!file_load(&q->a, arena_cstr(&q->a, g->file), SOURCE_BYTES_MAX, &text, e) ||
+        if (!file_load(a, arena_cstr(a, g->file), SOURCE_BYTES_MAX, &text, e) ||
             !source_guess(text, &format, e) ||
-            !source_parse(format, text, INT64_MAX, &q->a, &v.reading, e))
+            !source_parse(format, text, INT64_MAX, a, &v.reading, e))
             return err_wrap(e, "carbon intensity from %.*s", STR(g->file));
-    } else if (!usage_file_points(k->file, &q->a, from_s, to_s, forecasts, &v.reading, e)) {
+    } else if (!usage_file_points(k->file, a, from_s, to_s, forecasts, &v.reading, e)) {
         return false;
     } else if (k->grid) {
         v.reading.kind = keeper_grid_kind(k->grid);
         v.reading.basis = keeper_grid_basis(k->grid);
     }
     if (v.reading.points_count &&
-        !intensity_series_from(&v.reading, WHEN_HOUR_S, forecasts, &q->a, &v.series, e))
+        !intensity_series_from(&v.reading, WHEN_HOUR_S, forecasts, a, &v.series, e))
         return false;
     *ret = v;
     return true;
@@ -113,7 +123,7 @@ static bool carbon_now(question *q, str target, err *e)
     grid_view g;
     intensity_quality quality;
     int64_t now = keeper_now_s();
-    if (!grid_view_make(q, now - 8 * WHEN_DAY_S, now + WHEN_DAY_S, true, &g, e))
+    if (!grid_view_make(q->k, &q->a, now - 8 * WHEN_DAY_S, now + WHEN_DAY_S, true, &g, e))
         return false;
     double v = intensity_or(&g.series, now, q->k->config.grid.yearly_g_per_kwh, &quality);
     return intensity_now_json(now, v, quality, g.reading.kind, g.reading.basis, &q->body);
@@ -128,8 +138,10 @@ static bool carbon_forecast(question *q, str target, err *e)
     str asked = parameter(&q->a, target, "hours");
     if (asked.n && (!str_to_u64(asked, FORECAST_HOURS_MAX, &hours) || !hours))
         return err_set(e, ERR_INVALID, "hours: a number from 1 to %d", FORECAST_HOURS_MAX);
-    if (!grid_view_make(q, hour - (int64_t)HISTORY_DAYS * WHEN_DAY_S, hour, false, &history, e) ||
-        !grid_view_make(q, hour, hour + FORECAST_AHEAD_DAYS * WHEN_DAY_S, true, &published, e))
+    if (!grid_view_make(q->k, &q->a, hour - (int64_t)HISTORY_DAYS * WHEN_DAY_S, hour, false,
+                        &history, e) ||
+        !grid_view_make(q->k, &q->a, hour, hour + FORECAST_AHEAD_DAYS * WHEN_DAY_S, true,
+                        &published, e))
         return false;
     int64_t known = (hour - history.series.start_s) / WHEN_HOUR_S;
     size_t n = known < 0 ? 0 : (size_t)known < history.series.n ? (size_t)known : history.series.n;
@@ -141,10 +153,10 @@ static bool carbon_forecast(question *q, str target, err *e)
 /* --- what was used ---------------------------------------------------------------------------- */
 
 /* What apps used elsewhere, by what its operator declares of a call. */
-static bool remotes_add(question *q, carbon_report *r, err *e)
+static bool remotes_add(keeper *k, arena *a, carbon_report *r, err *e)
 {
-    const grid_config *g = &q->k->config.grid;
-    report_remote *all = ARENA_ARRAY(&q->a, report_remote, g->remotes_count + 1);
+    const grid_config *g = &k->config.grid;
+    report_remote *all = ARENA_ARRAY(a, report_remote, g->remotes_count + 1);
     if (!all)
         return err_no_memory(e);
     for (size_t i = 0; i < g->remotes_count; i++) {
@@ -156,38 +168,86 @@ static bool remotes_add(question *q, carbon_report *r, err *e)
                                  .j_per_unit = b->j_per_unit,
                                  .intensity_g_per_kwh = b->g_per_kwh,
                                  .heat_reused_share = b->heat_reused_share};
-        for (size_t k = 0; k < r->rows_count; k++)
-            if (str_eq(r->rows[k].app, b->app))
-                all[i].units = b->units_per_call * (double)r->rows[k].sum.used.calls;
+        for (size_t row = 0; row < r->rows_count; row++)
+            if (str_eq(r->rows[row].app, b->app))
+                all[i].units = b->units_per_call * (double)r->rows[row].sum.used.calls;
     }
     r->remotes = all;
     r->remotes_count = g->remotes_count;
     return true;
 }
 
-static bool report_make(question *q, int64_t from, int64_t to, carbon_report *r, err *e)
+/* The records of [from_s, to_s) and what a report of it says of the node. */
+static bool records_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill_records *ret,
+                         carbon_report *ret_node, err *e)
 {
-    keeper *k = q->k;
     const grid_config *g = &k->config.grid;
-    bill_records records = {0};
-    grid_view grid;
-    if (!usage_file_records(k->file, &q->a, from, to, &records, e) ||
-        !grid_view_make(q, from - 8 * WHEN_DAY_S, to, false, &grid, e))
+    grid_view *grid = ARENA_NEW(a, grid_view);
+    if (!grid)
+        return err_no_memory(e);
+    if (!usage_file_records(k->file, a, from_s, to_s, ret, e) ||
+        !grid_view_make(k, a, from_s - 8 * WHEN_DAY_S, to_s, false, grid, e))
         return false;
-    records.intensity = &grid.series;
-    records.yearly_g_per_kwh = g->yearly_g_per_kwh;
-    *r = (carbon_report){.from_s = from,
-                         .to_s = to,
-                         .node = k->config.node,
-                         .zone = g->zone.n ? g->zone : grid.reading.zone,
-                         .source = g->provider.n ? g->provider : S("none"),
-                         .kind = grid.reading.kind,
-                         .basis = grid.reading.basis,
-                         .power = k->power,
-                         .server_kg = g->server_kg,
-                         .life_s = g->life_years * 365 * WHEN_DAY_S,
-                         .capacity_cpus = g->cpus > 0 ? g->cpus : g->threads};
-    return bill_make(&q->a, &records, r, e) && remotes_add(q, r, e);
+    ret->intensity = &grid->series;
+    ret->yearly_g_per_kwh = g->yearly_g_per_kwh;
+    *ret_node = (carbon_report){.from_s = from_s,
+                                .to_s = to_s,
+                                .node = k->config.node,
+                                .zone = g->zone.n ? g->zone : grid->reading.zone,
+                                .source = g->provider.n ? g->provider : S("none"),
+                                .kind = grid->reading.kind,
+                                .basis = grid->reading.basis,
+                                .power = k->power,
+                                .server_kg = g->server_kg,
+                                .life_s = g->life_years * 365 * WHEN_DAY_S,
+                                .capacity_cpus = g->cpus > 0 ? g->cpus : g->threads};
+    return true;
+}
+
+static bool report_make(keeper *k, arena *a, int64_t from, int64_t to, carbon_report *r, err *e)
+{
+    bill_records records = {0};
+    return records_make(k, a, from, to, &records, r, e) && bill_make(a, &records, r, e) &&
+           remotes_add(k, a, r, e);
+}
+
+bool keeper_tenant_put(keeper *k, arena *a, const str *apps, size_t apps_count, int64_t from_s,
+                       int64_t to_s, buf *out, err *e)
+{
+    bill_records records = {0};
+    carbon_report node;
+    int64_t now = keeper_now_s(); /* what is not over would look different when it is */
+    to_s = to_s < now ? to_s : now;
+    if (!records_make(k, a, from_s - from_s % WHEN_DAY_S, to_s, &records, &node, e))
+        return false;
+    bool *mine = ARENA_ARRAY(a, bool, records.apps_count + 1);
+    if (!mine)
+        return err_no_memory(e);
+    for (size_t i = 0; i < records.apps_count; i++)
+        for (size_t n = 0; n < apps_count && !mine[i]; n++)
+            mine[i] = str_eq(records.apps[i], apps[n]);
+    return tenant_json(a, &records, mine, &node, from_s, to_s, out, e);
+}
+
+static bool carbon_tenant(question *q, str target, err *e)
+{
+    int64_t from, to;
+    str list = parameter(&q->a, target, "apps");
+    str *apps = NULL;
+    size_t n = 0;
+    if (!list.n)
+        return err_set(e, ERR_INVALID, "apps: the names of the tenant's apps, with commas");
+    if (!span_read(q, target, &from, &to, e))
+        return false;
+    for (; list.n; n++) {
+        apps = arena_grow(&q->a, apps, n, n + 1, sizeof *apps);
+        if (!apps)
+            return err_no_memory(e);
+        apps[n] = str_cut(&list, ',');
+    }
+    if (!parameter(&q->a, target, "from").n)
+        from -= from % WHEN_DAY_S;
+    return keeper_tenant_put(q->k, &q->a, apps, n, from, to, &q->body, e);
 }
 
 static bool carbon_report_put(question *q, str target, err *e)
@@ -195,7 +255,7 @@ static bool carbon_report_put(question *q, str target, err *e)
     carbon_report r;
     int64_t from, to;
     str format = parameter(&q->a, target, "format");
-    return span_read(q, target, &from, &to, e) && report_make(q, from, to, &r, e) &&
+    return span_read(q, target, &from, &to, e) && report_make(q->k, &q->a, from, to, &r, e) &&
            report_as(format.n ? format : S("json"), &r, &q->body, e);
 }
 
@@ -204,7 +264,7 @@ static bool metrics_put(question *q, str target, err *e)
     carbon_report r;
     int64_t from, to;
     day_so_far(q->k, &from, &to);
-    return report_make(q, from, to, &r, e) && report_prometheus(&r, &q->body);
+    return report_make(q->k, &q->a, from, to, &r, e) && report_prometheus(&r, &q->body);
 }
 
 static bool usage_put(question *q, str target, err *e)
@@ -264,6 +324,7 @@ static const struct {
     {{"/v1/carbon/now", 14}, carbon_now, {"application/json", 16}},
     {{"/v1/carbon/forecast", 19}, carbon_forecast, {"application/json", 16}},
     {{"/v1/carbon/report", 17}, carbon_report_put, {"", 0}},
+    {{"/v1/carbon/tenant", 17}, carbon_tenant, {"application/json", 16}},
     {{"/v1/usage", 9}, usage_put, {"text/csv", 8}},
     {{"/v1/usage/check", 15}, check_put, {"application/json", 16}},
 };
@@ -347,7 +408,7 @@ static void answer(question *q)
         return;
     }
     fail(q, 404,
-         "no such resource; there are /v1/carbon/{report,now,forecast}, /v1/usage, "
+         "no such resource; there are /v1/carbon/{report,now,forecast,tenant}, /v1/usage, "
          "/v1/usage/check, /metrics and /healthz");
 }
 

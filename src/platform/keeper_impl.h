@@ -7,7 +7,7 @@
 #include "platform/keeper_book.h"
 #include "platform/keeper_directory.h"
 #include "platform/keeper_grid.h"
-#include "platform/rapl.h"
+#include "platform/node_power.h"
 #include "store/catalogue.h"
 
 typedef struct keeper keeper;
@@ -27,13 +27,13 @@ typedef struct question question;
 struct keeper {
     arena a;
     keeper_config config;
-    power_model power;
+    power_model power; /* of the settings */
     loop *l;
     channel *control; /* NULL: the supervisor has gone */
     worker_link *workers;
     usage_file *file;
     book book;
-    rapl rapl;
+    node_power node_power;
     keeper_grid *grid;  /* NULL: no provider on the network */
     bool grid_asked;    /* an answer is under way */
     http_server *admin; /* NULL: nobody can ask */
@@ -53,6 +53,11 @@ bool keeper_catalogue_open(keeper *k, void (*on_fewer)(void *user), err *e);
 void keeper_on_request(void *user, http_exchange *x);
 /* All workers have answered, or have had their time. */
 void keeper_answer_all(keeper *k);
+
+/* What the tenant whose apps these are may see of [from_s, to_s) (carbon/tenant.h), as JSON. An app
+ * without records is passed over; the apps of others are not named. Everything is in the arena. */
+bool keeper_tenant_put(keeper *k, arena *a, const str *apps, size_t apps_count, int64_t from_s,
+                       int64_t to_s, buf *out, err *e);
 
 /* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
 bool keeper_ask_all(keeper *k);

@@ -23,9 +23,7 @@
 #include <unistd.h>
 
 enum { FD_CONTROL = 3, FD_CONFIG = 4, FD_ADMIN = 5 };
-#define DAY_S     86400
-#define POWERCAP  "/sys/class/powercap"
-#define WATTS_MAX 2000.0
+#define DAY_S 86400
 
 int64_t keeper_now_s(void) { return (int64_t)(clock_wall() / NS_PER_S); }
 
@@ -51,26 +49,29 @@ static void complain(const char *what, const err *e)
 
 /* --- workers' reports ------------------------------------------------------------------------- */
 
-static bool energy_add(keeper *k, err *e)
+static bool energy_add(keeper *k, uint64_t busy_ns, err *e)
 {
     double joules;
-    int64_t now = keeper_now_s(), since = k->rapl.read_s;
-    if (!k->rapl.count || now == since)
-        return true;
-    if (!rapl_read(&k->rapl, now, &joules)) {
-        if (!since)
-            return true;
-        joules = k->power.idle_w * (double)(now - since); /* nobody computed, or it is unknown */
+    bill_power p;
+    int64_t now = keeper_now_s();
+    if (node_power_day(&k->node_power, now, &p)) {
+        log_msg(LOG_INFO, "power of this node: %s", node_power_says(&k->node_power));
+        if (!usage_file_power(k->file, &p, e))
+            return false;
     }
-    return usage_file_energy(k->file, now, joules, e);
+    return !node_power_read(&k->node_power, now, busy_ns, &joules) ||
+           usage_file_energy(k->file, now, joules, e);
 }
 
 static bool report_enter(keeper *k, int pid, const meter_report *r, const meter_row *rows, err *e)
 {
     uint64_t kernel = clock_process_cpu_of(pid);
-    return book_report(&k->book, pid, r, rows, kernel, e) &&
-           (!r->last || k->book.sampled_window_s == r->window_s ||
-            (book_sample(&k->book, r->window_s, machine_busy_ns(), e) && energy_add(k, e)));
+    if (!book_report(&k->book, pid, r, rows, kernel, e))
+        return false;
+    if (!r->last || k->book.sampled_window_s == r->window_s)
+        return true;
+    uint64_t busy_ns = machine_busy_ns();
+    return book_sample(&k->book, r->window_s, busy_ns, e) && energy_add(k, busy_ns, e);
 }
 
 /* Once a day of use, windows that nobody looks at by the second any more become hours. */
@@ -275,21 +276,33 @@ static bool records_open(keeper *k, err *e)
     return usage_file_open(NULL, &k->file, e);
 }
 
+static bool power_open(keeper *k, err *e)
+{
+    bill_power last;
+    bool known = usage_file_power_last(k->file, &last);
+    str folder = k->config.grid.powercap.n ? k->config.grid.powercap : S(POWERCAP);
+    const char *root = arena_cstr(&k->a, folder);
+    if (!root)
+        return err_no_memory(e);
+    node_power_open(&k->node_power, root, &k->power, known ? &last : NULL, keeper_now_s());
+    k->power.source = k->node_power.model.source;
+    if (k->power.source == POWER_RAPL)
+        log_msg(LOG_INFO, "power of this node: %s", node_power_says(&k->node_power));
+    if (k->node_power.rapl.world_readable)
+        log_msg(LOG_WARN,
+                "every user of this machine can read its energy counters, and through "
+                "them what others compute (CVE-2020-8694): chmod 0400 %s/*/energy_uj",
+                root);
+    return true;
+}
+
 static bool set_up(keeper *k, err *e)
 {
     static const channel_callbacks callbacks = {on_note, on_control_end};
     bool with_admin = fcntl(FD_ADMIN, F_GETFD) >= 0;
     if (!config_read(k, e) || !grid_power(&k->config.grid, &k->power, e))
         return false;
-    rapl_open(&k->rapl, POWERCAP, WATTS_MAX);
-    if (k->rapl.count)
-        k->power.source = POWER_RAPL;
-    if (k->rapl.world_readable)
-        log_msg(LOG_WARN,
-                "every user of this machine can read its energy counters, and through "
-                "them what others compute (CVE-2020-8694): chmod 0400 %s/*/energy_uj",
-                POWERCAP);
-    if (!loop_new(&k->l, e) || !records_open(k, e) ||
+    if (!loop_new(&k->l, e) || !records_open(k, e) || !power_open(k, e) ||
         !keeper_grid_new(k->l, &k->config.grid, k->file, on_grid, k, &k->grid, e) ||
         !keeper_catalogue_open(k, stop_if_unused, e) || !files_restrict(k, e) ||
         !sandbox_enter(SANDBOX_STORE, e))

@@ -129,8 +129,8 @@ static void row_touch(meter *m, size_t at)
     }
 }
 
-/* Reads the clocks; a slice that took `cpu` by the monotonic clock ends here (0: none). Returns what
- * it really ran. */
+/* Reads the clocks; a slice that took `cpu` by the monotonic clock ends here (0: none). Returns
+ * what it really ran. */
 static ns mark(meter *m, ns cpu)
 {
     ns awake_end = loop_awake(m->l), thread_end = clock_thread_cpu();
@@ -207,9 +207,8 @@ static void window_forget(meter *m)
 /* Slices as measured become CPU as the kernel saw it. Returns the platform's part. */
 static uint64_t window_scale(meter *m, uint64_t thread_ns, uint64_t process_ns)
 {
-    double ran = m->brief_lost < m->brief_sum
-                     ? 1 - (double)m->brief_lost / (double)m->brief_sum
-                     : 0;
+    double ran =
+        m->brief_lost < m->brief_sum ? 1 - (double)m->brief_lost / (double)m->brief_sum : 0;
     for (size_t i = 0; i < m->touched_count; i++) {
         row *r = &m->rows[m->touched[i]];
         m->cpu[i] = r->use.cpu_ns + (uint64_t)((double)r->brief * ran);

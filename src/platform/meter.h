@@ -21,8 +21,8 @@ void meter_connect_take(meter *m, int fd);
  * is told all the same. NULL m: a row of nothing. ERR_NO_MEMORY. */
 bool meter_row_open(meter *m, uint64_t app, uint32_t component, size_t *ret, err *e);
 void meter_row_close(meter *m, size_t row);
-/* A slice begins that may be long: one of a guest that used up another before. May be left out; with
- * it the charge is exact however crowded the core is. NULL: nothing is metered. */
+/* A slice begins that may be long: one of a guest that used up another before. May be left out;
+ * with it the charge is exact however crowded the core is. NULL: nothing is metered. */
 void meter_slice_begins(meter *m);
 /* A slice just ended, that took so long by the monotonic clock. NULL: likewise. */
 void meter_slice(meter *m, size_t row, ns cpu);

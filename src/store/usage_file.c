@@ -14,6 +14,8 @@ enum {
     ADD,
     CHECK,
     ENERGY,
+    POWER,
+    POWERS,
     POINT,
     NAMES,
     COUNT,
@@ -33,6 +35,8 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS process (window_s INTEGER, process TEXT, booked_ns INTEGER,"
     " kernel_ns INTEGER, PRIMARY KEY (window_s, process)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS energy (t_s INTEGER, joules REAL);"
+    "CREATE TABLE IF NOT EXISTS power (from_s INTEGER PRIMARY KEY, idle_w REAL, busy_w REAL,"
+    " uncertainty REAL, samples INTEGER, j_per_cpu_s REAL);"
     "CREATE TABLE IF NOT EXISTS intensity (from_s INTEGER, forecast INTEGER, span_s INTEGER,"
     " g_per_kwh REAL, estimated INTEGER, PRIMARY KEY (from_s, forecast)) WITHOUT ROWID;";
 
@@ -48,6 +52,9 @@ static const char *const statements[STATEMENTS] = {
               "UPDATE SET booked_ns = booked_ns + excluded.booked_ns,"
               " kernel_ns = kernel_ns + excluded.kernel_ns",
     [ENERGY] = "INSERT INTO energy VALUES (?1, ?2)",
+    [POWER] = "INSERT OR REPLACE INTO power VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [POWERS] = "SELECT from_s, idle_w, busy_w, uncertainty, samples, j_per_cpu_s FROM power"
+               " WHERE from_s < ?1 ORDER BY from_s",
     [POINT] = "INSERT OR REPLACE INTO intensity VALUES (?1, ?2, ?3, ?4, ?5)",
     [NAMES] = "SELECT DISTINCT app FROM usage WHERE window_s >= ?1 AND window_s < ?2 AND app NOT IN"
               " ('-', '*') ORDER BY app LIMIT ?3",
@@ -172,6 +179,39 @@ bool usage_file_energy(usage_file *f, int64_t t_s, double joules, err *e)
     sqlite3_bind_int64(s, 1, t_s);
     sqlite3_bind_double(s, 2, joules);
     return finish(f, s, e);
+}
+
+bool usage_file_power(usage_file *f, const bill_power *p, err *e)
+{
+    sqlite3_stmt *s = start(f, POWER);
+    const double values[] = {p->idle_w, p->busy_w, p->uncertainty, p->samples, p->j_per_cpu_s};
+    sqlite3_bind_int64(s, 1, p->from_s);
+    for (int i = 0; i < 5; i++)
+        sqlite3_bind_double(s, 2 + i, values[i]);
+    return finish(f, s, e);
+}
+
+static bill_power power_of(sqlite3_stmt *s)
+{
+    return (bill_power){
+        .from_s = sqlite3_column_int64(s, 0),
+        .idle_w = sqlite3_column_double(s, 1),
+        .busy_w = sqlite3_column_double(s, 2),
+        .uncertainty = sqlite3_column_double(s, 3),
+        .samples = (unsigned)sqlite3_column_int64(s, 4),
+        .j_per_cpu_s = sqlite3_column_double(s, 5),
+    };
+}
+
+bool usage_file_power_last(usage_file *f, bill_power *ret)
+{
+    sqlite3_stmt *s = start(f, POWERS);
+    bool found = false;
+    sqlite3_bind_int64(s, 1, INT64_MAX);
+    for (; sqlite3_step(s) == SQLITE_ROW; found = true)
+        *ret = power_of(s);
+    sqlite3_reset(s);
+    return found;
 }
 
 bool usage_file_intensity(usage_file *f, const intensity_reading *r, err *e)
@@ -326,11 +366,29 @@ static bool energies_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s,
     return true;
 }
 
+static bool powers_read(usage_file *f, arena *a, int64_t to_s, bill_records *r, err *e)
+{
+    sqlite3_stmt *s = start(f, POWERS);
+    bill_power *all = NULL;
+    size_t n = 0;
+    sqlite3_bind_int64(s, 1, to_s);
+    for (; sqlite3_step(s) == SQLITE_ROW; n++) {
+        all = arena_grow(a, all, n, n + 1, sizeof *all);
+        if (!all)
+            return sqlite3_reset(s), err_no_memory(e);
+        all[n] = power_of(s);
+    }
+    sqlite3_reset(s);
+    r->powers = all;
+    r->powers_count = n;
+    return true;
+}
+
 bool usage_file_records(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *ret,
                         err *e)
 {
     return names_read(f, a, from_s, to_s, ret, e) && uses_read(f, a, from_s, to_s, ret, e) &&
-           energies_read(f, a, from_s, to_s, ret, e);
+           energies_read(f, a, from_s, to_s, ret, e) && powers_read(f, a, to_s, ret, e);
 }
 
 bool usage_file_points(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bool forecasts,

@@ -32,13 +32,18 @@ bool usage_file_add(usage_file *f, int64_t window_s, str app, const ledger_usage
 bool usage_file_check(usage_file *f, int64_t window_s, str process, uint64_t booked_ns,
                       uint64_t kernel_ns, err *e);
 bool usage_file_energy(usage_file *f, int64_t t_s, double joules, err *e);
+/* What is known of the node's power from a midnight on; replaces what was said of it before. */
+bool usage_file_power(usage_file *f, const bill_power *p, err *e);
+/* The newest of them; false: there is none. */
+bool usage_file_power_last(usage_file *f, bill_power *ret);
 /* Points of a reading; one for the same moment replaces another of the same kind (forecast or
  * not). */
 bool usage_file_intensity(usage_file *f, const intensity_reading *r, err *e);
 /* Sums windows that began before `before_s` to hours. */
 bool usage_file_compact(usage_file *f, int64_t before_s, err *e);
 
-/* The records of [from_s, to_s), oldest first, with names in the order of their rows; energies too.
+/* The records of [from_s, to_s), oldest first, with names in the order of their rows; energies too,
+ * and the powers that hold in the span.
  * intensity and yearly_g_per_kwh stay the caller's. Everything is in the arena. */
 bool usage_file_records(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *ret,
                         err *e);

@@ -3,6 +3,7 @@ import http.server
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -236,6 +237,81 @@ heat_reused_share = 0.6
         parts = [r["platform"], r["other"], *r["apps"]]
         joules = sum(p["dynamic_j"] + p["idle_share_j"] for p in parts)
         assert joules + r["total"]["idle_unallocated_j"] == pytest.approx(r["total"]["node_j"])
+
+
+RAPL_RANGE_UJ = 262143328850
+
+
+def powercap(folder):
+    """A machine's energy counters, as the kernel shows them; returns what sets them, in joules."""
+    for zone, name in (("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "core")):
+        (folder / zone).mkdir(parents=True)
+        (folder / zone / "name").write_text(name + "\n")
+        (folder / zone / "max_energy_range_uj").write_text(f"{RAPL_RANGE_UJ}\n")
+        (folder / zone / "energy_uj").write_text("0\n")
+
+    def put(joules):
+        (folder / "intel-rapl:0" / "energy_uj").write_text(
+            f"{int(joules * 1e6) % RAPL_RANGE_UJ}\n")
+    return put
+
+
+def test_energy_counters_are_read_and_named(app, tmp_path):
+    put = powercap(tmp_path / "powercap")
+    begin = RAPL_RANGE_UJ / 1e6 - 500  # it wraps in between
+    put(begin)
+    options = carbon_settings(
+        tmp_path, f'[node]\npowercap = "{tmp_path}/powercap"\nidle_w = 2\nmax_w = 30\n')
+
+    def windows_go_by():  # a reading comes with the first report of a window
+        window = time.time() // 10
+        wait_for(lambda: time.time() // 10 > window, "the next window")
+        assert fetch(server, "/busy/burn?100").status == 200
+        return json.loads(report(app))
+    with serving(app, tmp_path, *options) as server:
+        windows_go_by()
+        put(begin + 900)
+        r = windows_go_by()
+        assert r["power"]["source"] == "rapl" and r["power"]["fitted_to_samples"] == 0
+        assert 900 < r["total"]["node_j"] < 1000  # and idle power of what no reading covers
+        assert r["apps"][0]["dynamic_j"] > 0
+        said = [x["text"] for x in server.log_lines("message")]
+        assert any("1 energy counters; idle power is the settings' 2 W" in x for x in said)
+        assert any("every user of this machine can read" in x for x in said)
+
+
+def test_what_a_tenant_sees(app, tmp_path):
+    """Own CPU time by a frozen figure, and nothing of another's app."""
+    admin = app / ".spin" / "ebb" / "admin.sock"
+    midnight = int(time.time()) // 86400 * 86400
+
+    def tenant(*args, status=0):
+        return ebb("carbon", "tenant", "--admin", admin, *args, status=status)
+    with serving(app, tmp_path) as server:
+        assert fetch(server, "/busy/hello").status == 200
+        assert rows(app)["busy"]["calls"] == 1
+    with sqlite3.connect(app / ".spin" / "ebb" / "usage.db") as db:  # as if it had run yesterday
+        for second in range(midnight - 7200, midnight - 3600, 10):
+            for name, cpu_ms in (("busy", 100), ("calm", 7)):
+                db.execute("INSERT INTO usage VALUES (?, ?, 40, ?, 0, 0, 0, 0)",
+                           (second, name, cpu_ms * 1_000_000))
+    with serving(app, tmp_path):
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(midnight - 86400))
+        out, _ = tenant("--apps", "busy,none", "--from", since)
+        seen = json.loads(out)
+        assert [a["app"] for a in seen["apps"]] == ["busy"] and "calm" not in out
+        assert seen["j_per_cpu_s"] == 2.5
+        windows = seen["apps"][0]["windows"]
+        assert len(windows) == 60
+        for w in windows:
+            assert (w["calls"], w["cpu_s"], w["energy_j"]) == (240, 0.6, 1.5)
+        (day,) = seen["days"]
+        assert day["calls"] == 14400 and day["embodied_g"] > 0
+        ahead = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(midnight + 86400))
+        late = json.loads(tenant("--apps", "busy", "--from", since, "--to", ahead)[0])
+        assert late["to"] < ahead  # what is not over is not told
+        _, said = tenant(status=1)
+        assert "apps" in said
 
 
 class Provider:

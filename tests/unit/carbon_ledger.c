@@ -269,10 +269,13 @@ static void kernel_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(conservation), cmocka_unit_test(symmetry),
-        cmocka_unit_test(idle_is_lazy), cmocka_unit_test(deferring_pays),
+        cmocka_unit_test(conservation),
+        cmocka_unit_test(symmetry),
+        cmocka_unit_test(idle_is_lazy),
+        cmocka_unit_test(deferring_pays),
         cmocka_unit_test(lost_time),
-        cmocka_unit_test(kernel_time),  cmocka_unit_test(windows_and_snapshots),
+        cmocka_unit_test(kernel_time),
+        cmocka_unit_test(windows_and_snapshots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

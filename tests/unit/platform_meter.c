@@ -135,8 +135,8 @@ static void sums_are_what_the_kernel_says(void **state)
     assert_true(platform >= 19 * NS_PER_MS);
 }
 
-/* Somebody else wants the same core all the time. Between long slices of one app there are many short
- * ones of another; each is charged with what its thread really ran. */
+/* Somebody else wants the same core all the time. Between long slices of one app there are many
+ * short ones of another; each is charged with what its thread really ran. */
 static void a_crowded_core_changes_no_charge(void **state)
 {
     _cleanup_(arena_fini) arena a;
