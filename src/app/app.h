@@ -62,9 +62,12 @@ typedef struct {
 } app_mount;
 
 /* One file a guest sees. host_path is relative to the app's directory, without '..';
- * guest_path is absolute and normalised, without '.' and '..'. */
+ * guest_path is absolute and normalised, without '.' and '..'. In a registry a file has no
+ * host_path, but a digest ("sha256:..."), and its content if it is small (oci.h). */
 typedef struct {
     str host_path, guest_path;
+    str digest;
+    bytes content; /* p is NULL: not here */
 } app_file;
 
 typedef struct {

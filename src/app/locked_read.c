@@ -5,6 +5,7 @@
  * format says that it must be understood. */
 #include "app/locked.h"
 #include "app/names.h"
+#include "base/base64.h"
 #include "base/limits.h"
 
 #include <jansson.h>
@@ -35,16 +36,23 @@ static bool to_str(reader *r, const json_t *v, const char *name, str *ret)
     return copy(r, json_string_value(v), json_string_length(v), ret);
 }
 
-/* Absent (or null) leaves *ret alone. */
+/* NULL if it is absent; null is the same. */
+static json_t *member(const json_t *o, const char *name)
+{
+    json_t *v = json_object_get(o, name);
+    return json_is_null(v) ? NULL : v;
+}
+
+/* Absent leaves *ret alone. */
 static bool get_str(reader *r, const json_t *o, const char *name, str *ret)
 {
-    const json_t *v = json_object_get(o, name);
-    return !v || json_is_null(v) || to_str(r, v, name, ret);
+    const json_t *v = member(o, name);
+    return !v || to_str(r, v, name, ret);
 }
 
 static bool get_u64(reader *r, const json_t *o, const char *name, uint64_t *ret)
 {
-    const json_t *v = json_object_get(o, name);
+    const json_t *v = member(o, name);
     if (!v)
         return true;
     if (!json_is_integer(v) || json_integer_value(v) < 0)
@@ -55,7 +63,7 @@ static bool get_u64(reader *r, const json_t *o, const char *name, uint64_t *ret)
 
 static bool get_bool(reader *r, const json_t *o, const char *name, bool *ret)
 {
-    const json_t *v = json_object_get(o, name);
+    const json_t *v = member(o, name);
     if (v && !json_is_boolean(v))
         return err_set(r->e, ERR_INVALID, "locked app: '%s' must be a boolean", name);
     if (v)
@@ -66,14 +74,14 @@ static bool get_bool(reader *r, const json_t *o, const char *name, bool *ret)
 /* NULL if absent; its type is checked. */
 static bool get_object(reader *r, const json_t *o, const char *name, json_t **ret)
 {
-    *ret = json_object_get(o, name);
+    *ret = member(o, name);
     return !*ret || json_is_object(*ret) ||
            err_set(r->e, ERR_INVALID, "locked app: '%s' must be an object", name);
 }
 
 static bool get_array(reader *r, const json_t *o, const char *name, json_t **ret)
 {
-    *ret = json_object_get(o, name);
+    *ret = member(o, name);
     return !*ret || json_is_array(*ret) ||
            err_set(r->e, ERR_INVALID, "locked app: '%s' must be an array", name);
 }
@@ -162,7 +170,7 @@ static bool source_read(reader *r, const json_t *o, app_source *ret)
         return false;
     if (!v)
         return fail(r, "a component has no 'source'");
-    if (json_object_get(v, "inline"))
+    if (member(v, "inline"))
         return err_set(r->e, ERR_UNSUPPORTED,
                        "locked app: a component given inline is not "
                        "supported");
@@ -209,7 +217,7 @@ static bool inherit_read(reader *r, const json_t *o, uint32_t *ret)
     static const char *const bits[] = {"ai_models", "allowed_outbound_hosts", "environment",
                                        "files",     "key_value_stores",       "sqlite_databases",
                                        "variables"};
-    const json_t *v = json_object_get(o, "inherit");
+    const json_t *v = member(o, "inherit");
     str_list list = {0};
     if (json_is_string(v) && !strcmp(json_string_value(v), "All")) {
         *ret = APP_INHERIT_ALL;
@@ -321,7 +329,7 @@ static bool component_metadata(reader *r, const json_t *o, app_component *c)
         !get_object(r, meta, "build", &build) || !get_object(r, meta, "ebb", &ebb))
         return false;
     if (build) {
-        const json_t *command = json_object_get(build, "command");
+        const json_t *command = member(build, "command");
         str one;
         if (json_is_string(command)) {
             if (!to_str(r, command, "command", &one))
@@ -342,6 +350,16 @@ static bool component_metadata(reader *r, const json_t *o, app_component *c)
            targets_read(r, ebb, &c->targets) && mounts_read(r, ebb, c);
 }
 
+static bool content_read(reader *r, const json_t *o, bytes *ret)
+{
+    str text = {0};
+    if (!get_str(r, o, "inline", &text))
+        return false;
+    if (!text.p || base64_decode(r->a, text, ret))
+        return true;
+    return ret->p ? fail(r, "'inline' must be base 64") : err_no_memory(r->e);
+}
+
 static bool files_read(reader *r, const json_t *o, app_component *c)
 {
     json_t *list;
@@ -357,10 +375,12 @@ static bool files_read(reader *r, const json_t *o, app_component *c)
         const json_t *v = json_array_get(list, c->files.n);
         app_file *f = &c->files.at[c->files.n];
         if (!get_str(r, v, "source", &f->host_path) || !get_str(r, v, "path", &f->guest_path) ||
+            !get_str(r, v, "digest", &f->digest) || !content_read(r, v, &f->content) ||
             !path_decode(r, &f->host_path))
             return false;
-        if (!f->host_path.n || !f->guest_path.n)
-            return fail(r, "a file needs 'source' and 'path'");
+        bool has_content = f->host_path.n || f->digest.n || f->content.p;
+        if (!has_content || !f->guest_path.n)
+            return fail(r, "a file needs 'path', and one of 'source', 'digest' and 'inline'");
     }
     return true;
 }
@@ -407,7 +427,7 @@ static bool http_read(reader *r, const json_t *config, app_trigger *t)
     json_t *executor, *response;
     str type = {0};
     uint64_t status = 200;
-    const json_t *route = json_object_get(config, "route");
+    const json_t *route = member(config, "route");
     if (json_is_object(route)) {
         if (!get_bool(r, route, "private", &t->is_private))
             return false;
@@ -485,7 +505,7 @@ static bool trigger_read(reader *r, const json_t *o, app_trigger *t)
         !get_str(r, o, "trigger_type", &t->type) || !get_object(r, o, "trigger_config", &config) ||
         !t->id.n || !t->type.n || !config)
         return fail(r, "a trigger needs 'id', 'trigger_type' and 'trigger_config'");
-    if (json_object_get(config, "component")) {
+    if (member(config, "component")) {
         if (!get_str(r, config, "component", &component))
             return false;
         size_t index = names_get(&r->component_ids, component);

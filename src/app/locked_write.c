@@ -1,7 +1,9 @@
 /* App to JSON: Spin's spin.lock, plus metadata.ebb. The order of members is the app's, so that
  * the same app always gives the same bytes. */
 #include "app/locked.h"
+
 #include "app/toml_json.h"
+#include "base/base64.h"
 #include "base/limits.h"
 
 typedef struct {
@@ -133,7 +135,7 @@ static void source(writer *w, const char *name, const app_source *s)
 {
     object(w, name);
     string(w, "content_type", S("application/wasm"));
-    if (s->kind == APP_SOURCE_PATH)
+    if (s->kind == APP_SOURCE_PATH && (s->path.n || !s->digest.n))
         path(w, "source", s->path);
     else if (s->kind == APP_SOURCE_URL)
         string(w, "source", s->url);
@@ -367,6 +369,20 @@ static void component_metadata(writer *w, const app_component *c)
     close_with(w, '}');
 }
 
+/* A path; or what a registry has instead. */
+static void file_content(writer *w, const app_file *f)
+{
+    if (f->host_path.n)
+        path(w, "source", f->host_path);
+    string_opt(w, "digest", f->digest);
+    if (f->content.p) {
+        key(w, "inline");
+        buf_put_u8(w->out, '"');
+        base64_encode(f->content, w->out);
+        buf_put_u8(w->out, '"');
+    }
+}
+
 static void component(writer *w, const app_component *c)
 {
     object(w, NULL);
@@ -378,7 +394,7 @@ static void component(writer *w, const app_component *c)
         array(w, "files");
         for (size_t i = 0; i < c->files.n; i++) {
             object(w, NULL);
-            path(w, "source", c->files.at[i].host_path);
+            file_content(w, &c->files.at[i]);
             string(w, "path", c->files.at[i].guest_path);
             close_with(w, '}');
         }

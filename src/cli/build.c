@@ -227,7 +227,7 @@ bool build_profile_compare(arena *a, const char *from, const char *profile, err 
     str path;
     if (!localapp_find(a, from, &at, e))
         return false;
-    if (at.wasm.n || !(path = last_build_path(a, &at)).p ||
+    if (at.wasm.n || at.reference.n || !(path = last_build_path(a, &at)).p ||
         !file_load(a, path.p, 4096, &text, NULL))
         return true;
     str last = str_trim((str){(const char *)text.p, text.n});

@@ -30,6 +30,7 @@ static const command commands[] = {
     {"sim", cli_sim, "days to years in virtual time: policies, power, carbon"},
     {"@worker", role_worker, NULL},
     {"@decode", role_decode, NULL},
+    {"@unpack", role_unpack, NULL},
     {"@compile", role_compile, NULL},
     {"@store", role_store, NULL},
     {"@fetch", role_fetch, NULL},

@@ -308,8 +308,10 @@ static bool output_of(const options *o, up *u, bool *ret_log_json, err *e)
 /* The app: -f, --from-file or what stands alone. */
 static const char *source_of(const options *o)
 {
-    const option *from = options_get(o, "from"), *file = options_get(o, "from-file");
-    return file->given            ? file->got
+    const option *from = options_get(o, "from"), *file = options_get(o, "from-file"),
+                 *registry = options_get(o, "from-registry");
+    return registry->given        ? registry->got
+           : file->given          ? file->got
            : from->given          ? from->got
            : o->positionals_count ? o->positionals[0]
                                   : NULL;
@@ -323,6 +325,7 @@ static bool options_to_app(const options *o, const up *u, localapp_options *ret,
     const option *key_values = options_get(o, "key-value"), *statements = options_get(o, "sqlite");
     *ret = (localapp_options){
         .from = source_of(o),
+        .from_registry = options_get(o, "from-registry")->given,
         .profile = options_get(o, "profile")->got,
         .cache_dir = options_get(o, "cache-dir")->got,
         .env = env->all,
@@ -381,8 +384,13 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     str restoring;
     if (!restoring_of(options_get(o, "restore"), &restoring, e))
         return false;
-    if (options_get(o, "build")->given ? !build_app(a, lo.from, lo.profile, e)
-                                       : !build_profile_compare(a, lo.from, lo.profile, e))
+    if (lo.from_registry && (options_get(o, "build")->given || options_get(o, "from-file")->given))
+        return err_set(e, ERR_INVALID, "--from-registry goes with neither --build nor --from-file");
+    bool is_made = lo.from_registry; /* it is as it was pushed */
+    if (!is_made)
+        is_made = options_get(o, "build")->given ? build_app(a, lo.from, lo.profile, e)
+                                                 : build_profile_compare(a, lo.from, lo.profile, e);
+    if (!is_made)
         return false;
     certificates_source tls_files;
     __attribute__((cleanup(certificates_closep))) certificates *tls = NULL;
@@ -441,7 +449,9 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
 int cli_up(int argc, char **argv)
 {
     option rows[] = {
-        {"from", 'f', OPTION_VALUE, "PATH", "a spin.toml, a folder with one, or a .wasm [.]"},
+        {"from", 'f', OPTION_VALUE, "PATH",
+         "a spin.toml, a folder with one, a .wasm, or a reference to a registry [.]"},
+        {"from-registry", 0, OPTION_VALUE, "REF", "an app in a registry: ghcr.io/owner/app:v1"},
         {"from-file", 0, OPTION_VALUE, "PATH", NULL, NULL, "file"},
         {"profile", 0, OPTION_VALUE, "NAME", "the profile of the manifest to use"},
         {"component-id", 'c', OPTION_REPEAT, "ID", "serve only these components"},

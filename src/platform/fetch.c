@@ -73,7 +73,7 @@ static str source_path(arena *a, str cache_dir, str digest)
 static bool is_there(str path)
 {
     struct stat st;
-    return stat(path.p, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+    return stat(path.p, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 /* Fetches into the cache. want: the digest it must have, or empty. */
@@ -202,4 +202,79 @@ bool fetch_text(arena *a, str url, size_t bytes_max, bool insecure, bytes *ret, 
         return err_set_errno(e, "%s", z);
     *ret = (bytes){p, (size_t)st.st_size};
     return true;
+}
+
+/* --- registries ------------------------------------------------------------------------------- */
+
+bool fetch_manifest(arena *a, const oci_reference *from, bool insecure, bytes *ret, str *ret_digest,
+                    err *e)
+{
+    _cleanup_fd_ int fd = -1;
+    char hex[65], *registry = arena_cstr(a, from->registry),
+                  *repository = arena_cstr(a, from->repository),
+                  *reference = arena_cstr(a, from->digest.n ? from->digest : from->tag);
+    if (!registry || !repository || !reference)
+        return err_no_memory(e);
+    const char *words[] = {
+        "manifest", registry, repository, reference, insecure ? "insecure" : NULL, NULL};
+    struct stat st;
+    if (!spawn_memfd("ebb-fetch", "", 0, &fd, e) || !run(words, fd, e) || !digest_of_fd(fd, hex, e))
+        return false;
+    if (fstat(fd, &st) < 0 || st.st_size > OCI_MANIFEST_BYTES_MAX)
+        return err_set(e, ERR_LIMIT, "the manifest has more than %d bytes", OCI_MANIFEST_BYTES_MAX);
+    uint8_t *p = arena_alloc(a, (size_t)st.st_size + 1);
+    *ret_digest = arena_printf(a, "sha256:%s", hex);
+    if (!p || !ret_digest->p)
+        return err_no_memory(e);
+    if (from->digest.n && !str_eq(from->digest, *ret_digest))
+        return err_set(e, ERR_INVALID, "the registry sent a manifest with the digest %.*s",
+                       STR(*ret_digest));
+    if (pread(fd, p, (size_t)st.st_size, 0) != st.st_size)
+        return err_set_errno(e, "a manifest");
+    *ret = (bytes){p, (size_t)st.st_size};
+    return true;
+}
+
+bool fetch_kept(arena *a, str cache_dir, str digest, str *ret_path)
+{
+    *ret_path = source_path(a, cache_dir, digest);
+    return ret_path->p && is_there(*ret_path);
+}
+
+bool fetch_blob(arena *a, str cache_dir, const oci_reference *from, str digest, bool insecure,
+                FILE *progress, str *ret_path, err *e)
+{
+    str got;
+    if (fetch_kept(a, cache_dir, digest, ret_path))
+        return true;
+    char *registry = arena_cstr(a, from->registry), *repository = arena_cstr(a, from->repository),
+         *z = arena_cstr(a, digest);
+    if (!registry || !repository || !z)
+        return err_no_memory(e);
+    if (progress)
+        fprintf(progress, "  fetching %.19s... from %s/%s\n", z, registry, repository);
+    const char *words[] = {"blob", registry, repository, z, insecure ? "insecure" : NULL, NULL};
+    return download(a, cache_dir, words, digest, ret_path, &got, e);
+}
+
+bool fetch_keep(arena *a, str cache_dir, bytes content, str *ret_path, err *e)
+{
+    char hex[65];
+    str temp = arena_printf(a, "%.*s/sources/.new-%d", STR(cache_dir), (int)getpid());
+    if (!temp.p)
+        return err_no_memory(e);
+    if (!dirs_make(temp, e))
+        return false;
+    _cleanup_fd_ int fd = open(temp.p, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_set_errno(e, "%s", temp.p);
+    bool ok = fd_write_all(fd, content.p, content.n, e) && digest_of_fd(fd, hex, e);
+    str digest = ok ? arena_printf(a, "sha256:%s", hex) : (str){0};
+    str path = digest.p ? source_path(a, cache_dir, digest) : (str){0};
+    if (ok && (!path.p || fsync(fd) < 0 || rename(temp.p, path.p) < 0))
+        ok = err_set_errno(e, "cannot keep a file in %.*s", STR(path));
+    if (!ok)
+        unlink(temp.p);
+    *ret_path = path;
+    return ok;
 }

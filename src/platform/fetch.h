@@ -6,7 +6,7 @@
  * up names and checking certificates takes and write to the one file it is given. */
 #pragma once
 
-#include "app/app.h"
+#include "app/oci.h"
 
 #include <stdio.h>
 
@@ -17,3 +17,14 @@ bool fetch_source(arena *a, str cache_dir, str label, const app_source *s, bool 
                   FILE *progress, str *ret, str *ret_digest, err *e);
 /* The body behind a URL, at most bytes_max, not cached. */
 bool fetch_text(arena *a, str url, size_t bytes_max, bool insecure, bytes *ret, err *e);
+
+/* The manifest behind a reference, and its own digest; never from the cache. */
+bool fetch_manifest(arena *a, const oci_reference *from, bool insecure, bytes *ret, str *ret_digest,
+                    err *e);
+/* A blob of that repository, as a file in the cache: fetched if it is not there. */
+bool fetch_blob(arena *a, str cache_dir, const oci_reference *from, str digest, bool insecure,
+                FILE *progress, str *ret_path, err *e);
+/* Is content of that digest in the cache? */
+bool fetch_kept(arena *a, str cache_dir, str digest, str *ret_path);
+/* Keeps content there. */
+bool fetch_keep(arena *a, str cache_dir, bytes content, str *ret_path, err *e);

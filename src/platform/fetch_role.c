@@ -4,6 +4,8 @@
  *     ebb @fetch package REGISTRY NAMESPACE:NAME VERSION the component in that package
  *     ebb @fetch range REGISTRY NAMESPACE:NAME RANGE     the newest version in a range
  * (app/semver.h)
+ *     ebb @fetch manifest REGISTRY REPOSITORY TAG|DIGEST the manifest of an OCI artifact
+ *     ebb @fetch blob REGISTRY REPOSITORY DIGEST         a blob of one
  *
  * followed by "insecure" where certificates are not to be checked. Packages are found as the wasm
  * package tools do: https://REGISTRY/.well-known/wasm-pkg/registry.json names an OCI registry and
@@ -15,6 +17,7 @@
  * not apply. */
 #include "platform/role.h"
 
+#include "app/oci.h"
 #include "app/semver.h"
 #include "base/arena.h"
 #include "base/buf.h"
@@ -334,6 +337,31 @@ static bool fetch_package(fetcher *f, str registry, str package, str version, bo
            status_check(blob.p, status, e) && blob_check(f, digest, e);
 }
 
+/* --- apps ------------------------------------------------------------------------------------- */
+
+/* A GET with the token that the registry asks for. */
+static bool get_as_anybody(fetcher *f, const char *url, const char *accept, err *e)
+{
+    long status;
+    bool ok = get(f, url, accept, &status, e);
+    if (ok && status == 401 && !f->token)
+        ok = token_get(f, e) && get(f, url, accept, &status, e);
+    return ok && status_check(url, status, e);
+}
+
+/* OCI distribution specification 1.1, "Pull". kind: "manifests" or "blobs". */
+static bool fetch_artifact(fetcher *f, const char *kind, str registry, str repository, str what,
+                           err *e)
+{
+    str host = str_eq(registry, S("docker.io")) ? S("registry-1.docker.io") : registry;
+    str url = arena_printf(&f->a, "%s://%.*s/v2/%.*s/%s/%.*s", scheme_of(host), STR(host),
+                           STR(repository), kind, STR(what));
+    const char *accept = *kind == 'm' ? "Accept: " OCI_MEDIA_MANIFEST
+                                        ", application/vnd.docker.distribution.manifest.v2+json"
+                                      : NULL;
+    return (url.p || err_no_memory(e)) && get_as_anybody(f, url.p, accept, e);
+}
+
 /* --- the role --------------------------------------------------------------------------------- */
 
 static bool fence(err *e)
@@ -365,6 +393,9 @@ static bool fetch(int argc, char **argv, err *e)
     else if (n == 5 && (strcmp(argv[1], "package") == 0 || strcmp(argv[1], "range") == 0))
         ok = fetch_package(&f, str_from(argv[2]), str_from(argv[3]), str_from(argv[4]),
                            argv[1][0] == 'r', e);
+    else if (n == 5 && (strcmp(argv[1], "manifest") == 0 || strcmp(argv[1], "blob") == 0))
+        ok = fetch_artifact(&f, argv[1][0] == 'm' ? "manifests" : "blobs", str_from(argv[2]),
+                            str_from(argv[3]), str_from(argv[4]), e);
     else
         ok = err_set(e, ERR_INTERNAL, "fetch: bad arguments");
     curl_easy_cleanup(f.curl);

@@ -3,12 +3,14 @@
 #include "platform/localapp.h"
 
 #include "app/manifest.h"
+#include "app/oci.h"
 #include "base/limits.h"
 #include "engine/engine.h"
 #include "platform/artifact.h"
 #include "platform/composed.h"
 #include "platform/fetch.h"
 #include "platform/guestlog.h"
+#include "platform/ociapp.h"
 #include "platform/spawn.h"
 #include "platform/state.h"
 
@@ -22,14 +24,28 @@ enum { MANIFEST_BYTES_MAX = 16 << 20, VARIABLE_FILE_BYTES_MAX = 16 << 20 };
 
 /* --- the manifest ----------------------------------------------------------------------------- */
 
+static bool here(arena *a, str *ret, err *e)
+{
+    char *full = realpath(".", NULL);
+    if (!full)
+        return err_set_errno(e, "this folder");
+    *ret = arena_str(a, str_from(full));
+    free(full);
+    return ret->p || err_no_memory(e);
+}
+
 bool localapp_find(arena *a, const char *from, localapp_place *ret, err *e)
 {
     struct stat st;
     const char *path = from ? from : ".";
-    if (stat(path, &st) < 0)
-        return err_set_errno(e, "%s", path);
     str p = str_from(path);
     *ret = (localapp_place){0};
+    if (stat(path, &st) < 0) {
+        if (!oci_reference_likely(p))
+            return err_set_errno(e, "%s", path);
+        ret->reference = p;
+        return here(a, &ret->dir, e);
+    }
     if (S_ISDIR(st.st_mode)) {
         while (p.n > 1 && p.p[p.n - 1] == '/')
             p.n--;
@@ -59,6 +75,11 @@ bool localapp_find(arena *a, const char *from, localapp_place *ret, err *e)
 bool localapp_read(arena *a, const localapp_place *at, const char *profile, app **ret, err *e)
 {
     bytes text;
+    if (at->reference.n)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "there is no file %.*s; if it is an app in a registry, only 'ebb up' can "
+                       "work with it",
+                       STR(at->reference));
     if (at->wasm.n) {
         char *full = realpath(at->wasm.p, NULL);
         bool ok = full && app_from_wasm(a, arena_str(a, str_from(full)), ret, e);
@@ -397,6 +418,20 @@ static bool components_make(arena *a, const localapp_options *o, localapp *l,
 
 void localapp_unload(localapp *l) { localfiles_remove(&l->files); }
 
+/* From a folder, a file or a registry. */
+static bool app_read(arena *a, const localapp_options *o, localapp_place *at, app **ret, err *e)
+{
+    str cache;
+    if (o->from_registry ? !here(a, &at->dir, e) : !localapp_find(a, o->from, at, e))
+        return false;
+    if (o->from_registry)
+        at->reference = str_from(o->from);
+    if (!at->reference.n)
+        return localapp_read(a, at, o->profile, ret, e);
+    return artifact_cache_dir(a, o->cache_dir, &cache, e) &&
+           ociapp_load(a, cache, at->reference, o->insecure, o->progress, ret, e);
+}
+
 bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
 {
     localapp l = {0};
@@ -404,11 +439,12 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     app_pairs given = {0};
     *ret = l;
     configuration configured = {0};
-    if (!localapp_find(a, o->from, &at, e) || !localapp_read(a, &at, o->profile, &l.app, e) ||
-        !components_retain(a, o, l.app, e) || !localapp_runs(a, l.app, e) ||
-        !env_add(a, o, l.app, e) || !configuration_load(a, o, &l, &configured, e))
+    if (!app_read(a, o, &at, &l.app, e) || !components_retain(a, o, l.app, e) ||
+        !localapp_runs(a, l.app, e) || !env_add(a, o, l.app, e) ||
+        !configuration_load(a, o, &l, &configured, e))
         return false;
-    l.files = (localfiles){.temp_base = o->temp_dir, .direct = o->direct_mounts};
+    l.files = (localfiles){
+        .temp_base = o->temp_dir, .direct = o->direct_mounts, .listed = at.reference.n > 0};
     for (size_t i = 0; i < o->variables_count; i++)
         if (!variable_arg_parse(a, str_from(o->variables[i]), read_variable_file, NULL, &given, e))
             return err_wrap(e, "--variable");

@@ -10,14 +10,18 @@
 
 /* Where an app is. */
 typedef struct {
-    str dir;      /* its folder, absolute */
-    str manifest; /* path of the spin.toml as the user wrote it; empty: a bare component */
-    str wasm;     /* path of the bare component; empty: a manifest */
+    str dir;       /* its folder, absolute */
+    str manifest;  /* path of the spin.toml as the user wrote it; empty: a bare component */
+    str wasm;      /* path of the bare component; empty: a manifest */
+    str reference; /* of an app in a registry (ociapp.h); then the other two are empty, and dir is
+                      this folder */
 } localapp_place;
 
-/* from: a spin.toml, a folder with one, or a .wasm; NULL: this folder. */
+/* from: a spin.toml, a folder with one, or a .wasm; NULL: this folder. Where there is no such file
+ * and it looks like one, a reference to a registry. */
 bool localapp_find(arena *a, const char *from, localapp_place *ret, err *e);
-/* Reads the manifest, or makes an app around the component. profile: NULL for none. */
+/* Reads the manifest, or makes an app around the component. profile: NULL for none.
+ * ERR_UNSUPPORTED: it is in a registry. */
 bool localapp_read(arena *a, const localapp_place *at, const char *profile, app **ret, err *e);
 
 /* ERR_UNSUPPORTED names what the manifest asks for and ebb does not do; triggers of other types
@@ -25,7 +29,8 @@ bool localapp_read(arena *a, const localapp_place *at, const char *profile, app 
 bool localapp_runs(arena *a, app *x, err *e);
 
 typedef struct {
-    const char *from;       /* spin.toml, a folder with one, or a .wasm; NULL: this folder */
+    const char *from;       /* as of localapp_find */
+    bool from_registry;     /* it is a reference, whatever it looks like */
     const char *profile;    /* NULL: none */
     const char *cache_dir;  /* NULL: the default */
     const char *const *env; /* "K=V" for every component */

@@ -136,7 +136,7 @@ static bool copy_file(int root, const char *assets, const app_file *f, err *e)
             return err_set_errno(e, "%s", to);
         *at = '/';
     }
-    _cleanup_fd_ int in = open_beneath(root, from, O_RDONLY);
+    _cleanup_fd_ int in = open_beneath(root, from + strspn(from, "/"), O_RDONLY);
     if (in < 0)
         return err_set_errno(e, "%s", from);
     _cleanup_fd_ int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -177,7 +177,7 @@ static int give_one(const char *path, const struct stat *st, int kind, struct FT
 static bool files_copy(arena *a, localfiles *l, int root, const app_component *c,
                        config_component *out, err *e)
 {
-    if (!c->mounts_count)
+    if (!c->mounts_count && !c->files.n)
         return true;
     if (!temp_make(l, e))
         return false;
@@ -253,9 +253,11 @@ static bool mounts_direct(arena *a, int root, const app_component *c, config_com
 bool localfiles_make(arena *a, arena *scratch, localfiles *l, const char *dir, str manifest,
                      app_component *c, str_list *warnings, config_component *out, err *e)
 {
-    _cleanup_fd_ int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_fd_ int root = open(l->listed ? "/" : dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return err_set_errno(e, "%s", dir);
+    if (l->listed)
+        return files_copy(a, l, root, c, out, e);
     if (l->direct)
         return mounts_direct(a, root, c, out, e);
     files_fs fs = {&root, fs_stat, fs_list};

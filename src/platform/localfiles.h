@@ -7,6 +7,7 @@
 typedef struct {
     const char *temp_base; /* folder to make the temporary one in; NULL: $TMPDIR or /tmp */
     bool direct;           /* mount, do not copy: only {source, destination} of folders */
+    bool listed;           /* c->files is complete, with absolute paths (of the cache) */
     char temp[256];        /* the temporary folder; empty: none was needed */
 } localfiles;
 

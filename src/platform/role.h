@@ -6,6 +6,8 @@
 
 /* fd 3: the component (read only); fd 4: where the frames go; fd 5: messages. */
 int role_decode(int argc, char **argv);
+/* fd 3: an archive; fd 4: where the files in it go; fd 5: messages (unpack.c). */
+int role_unpack(int argc, char **argv);
 /* fd 3: the frames; fd 4: where the artifact goes; fd 5: messages. argv[1], argv[2]: offset and
  * length of the core module in fd 3. */
 int role_compile(int argc, char **argv);
