@@ -23,6 +23,22 @@ typedef struct {
 static const command commands[] = {
     {"build", cli_build, "run the build commands of the application"},
     {"up", cli_up, "serve the application in this folder"},
+    {"serve", cli_serve, "host the apps of many tenants"},
+    {"login", cli_login, "keep the address and the token of a node"},
+    {"deploy", cli_deploy, "send the application to a node and make it live"},
+    {"apps", cli_apps, "list the apps of a tenant"},
+    {"status", cli_status, "show an app: address, components, revisions"},
+    {"logs", cli_logs, "show what an app has printed, and follow it"},
+    {"rollback", cli_rollback, "make an older revision of an app live again"},
+    {"delete", cli_delete, "remove an app with its state and logs"},
+    {"hosts", cli_hosts, "give an app hosts of its own"},
+    {"variables", cli_variables, "set variables of an app"},
+    {"tenants", cli_tenants, "list, add and remove tenants"},
+    {"tokens", cli_tokens, "list, add and revoke tokens"},
+    {"quota", cli_quota, "show and change what a tenant may use"},
+    {"top", cli_top, "show what a node does now"},
+    {"backup", cli_backup, "copy all of a node into a folder, while it runs"},
+    {"restore", cli_restore, "check a backup and make a data folder of it"},
     {"doctor", cli_doctor, "find what is wrong with an app or this machine"},
     {"inspect", cli_inspect, "show what a component needs and what ebb makes of it"},
     {"carbon", cli_carbon, "carbon intensity now, its forecast, and the bill of an app"},
@@ -35,6 +51,7 @@ static const command commands[] = {
     {"@store", role_store, NULL},
     {"@fetch", role_fetch, NULL},
     {"@keeper", role_keeper, NULL},
+    {"@builder", role_builder, NULL},
     {"@grid", role_grid, NULL},
     {"@probe", role_probe, NULL},
     {NULL, NULL, NULL},
@@ -55,7 +72,7 @@ static int help(FILE *out)
 
 int main(int argc, char **argv)
 {
-    const char *names[16];
+    const char *names[64];
     size_t n = 0;
     if (argc < 2)
         return help(stderr);

@@ -433,6 +433,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
                                 .keeper_config = buf_str(&keeper),
                                 .admin_listener = admin,
                                 .certificates = tls,
+                                .admin_tcp = -1,
                                 .listeners = fds,
                                 .workers = u.workers,
                                 .on_ready = on_ready,

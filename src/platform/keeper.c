@@ -25,6 +25,12 @@ static const field grid_fields[] = {
     {NULL, TEXT, 0},
 };
 
+#define SERVE(name) {#name, TEXT, offsetof(keeper_serve, name)}
+static const field serve_fields[] = {
+    SERVE(url_port),    SERVE(admin_address), SERVE(admin_host),
+    SERVE(fingerprint), SERVE(quota),         {NULL, TEXT, 0},
+};
+
 #define REMOTE(kind, name) {#name, kind, offsetof(grid_remote, name)}
 static const field remote_fields[] = {
     REMOTE(TEXT, app),
@@ -74,6 +80,10 @@ bool keeper_config_write(const keeper_config *c, buf *out, err *e)
     for (size_t i = 0; i < c->grid.remotes_count; i++)
         json_array_append_new(remotes, fields_json(remote_fields, &c->grid.remotes[i]));
     json_object_set_new(grid, "remotes", remotes);
+    json_t *serve = fields_json(serve_fields, &c->serve);
+    json_object_set_new(serve, "jobs", json_integer(c->serve.jobs));
+    json_object_set_new(serve, "revisions_kept", json_integer(c->serve.revisions_kept));
+    json_object_set_new(j, "serve", serve);
     json_object_set_new(j, "apps", json_of_strs(c->apps, c->apps_count));
     json_object_set_new(j, "grid", grid);
     json_object_set_new(j, "node", json_of(c->node));
@@ -99,6 +109,10 @@ bool keeper_config_read(arena *a, bytes text, keeper_config *ret, err *e)
         fields_read(a, remote_fields, json_array_get(remotes, i), &c.grid.remotes[i]);
         c.grid.remotes_count = i + 1;
     }
+    const json_t *serve = json_object_get(j, "serve");
+    fields_read(a, serve_fields, serve, &c.serve);
+    c.serve.jobs = (uint32_t)json_integer_value(json_object_get(serve, "jobs"));
+    c.serve.revisions_kept = (uint32_t)json_integer_value(json_object_get(serve, "revisions_kept"));
     c.node = json_str(a, json_object_get(j, "node"));
     c.usage_path = json_str(a, json_object_get(j, "usage_path"));
     c.data_dir = json_str(a, json_object_get(j, "data_dir"));

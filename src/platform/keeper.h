@@ -9,6 +9,16 @@
 #include "carbon/power.h"
 #include "platform/grid.h"
 
+/* The admin API of `ebb serve`; fingerprint is empty where there is none. */
+typedef struct {
+    str url_port;      /* in URLs: ":3000", or empty */
+    str admin_address; /* where the admin API listens; empty: only on its socket */
+    str admin_host;    /* another name for it */
+    str fingerprint;   /* of the engine, names artifacts */
+    str quota;         /* of a new tenant, JSON */
+    uint32_t jobs, revisions_kept;
+} keeper_serve;
+
 typedef struct {
     log_format log_format;
     str node;        /* what reports call this machine */
@@ -18,6 +28,7 @@ typedef struct {
     grid_config grid;
     /* Of `ebb serve`: where the catalogue of apps is, and the domain of their default hosts. */
     str data_dir, domain;
+    keeper_serve serve;
 } keeper_config;
 
 bool keeper_config_write(const keeper_config *c, buf *out, err *e);

@@ -40,14 +40,13 @@ struct keeper {
     question *questions;
     loop_timer patience;
     int64_t compacted_s;
-    /* Of `ebb serve`; NULL: workers know their app from the start. */
+    /* Of `ebb serve` (keeper_serve.c); NULL: workers know their app from the start. */
     catalogue *catalogue;
     keeper_directory *directory;
+    struct builder *builder; /* NULL: nothing is deployed here */
+    http_server *admin_tcp;
+    int64_t collected_s;
 };
-
-/* keeper_catalogue.c: opens the catalogue where there is a data directory, before the sandbox.
- * on_fewer: a worker has ended. */
-bool keeper_catalogue_open(keeper *k, void (*on_fewer)(void *user), err *e);
 
 /* keeper_admin.c: answers a request on the admin socket. */
 void keeper_on_request(void *user, http_exchange *x);
@@ -62,3 +61,5 @@ bool keeper_tenant_put(keeper *k, arena *a, const str *apps, size_t apps_count, 
 /* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
 bool keeper_ask_all(keeper *k);
 int64_t keeper_now_s(void);
+/* Ends the loop if neither the supervisor nor a worker is there any more. */
+void keeper_stop_if_unused(void *keeper);

@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "platform/keeper_impl.h"
+#include "platform/keeper_api.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 
@@ -22,7 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FD_CONTROL = 3, FD_CONFIG = 4, FD_ADMIN = 5 };
+enum { FD_CONTROL = 3, FD_CONFIG = 4, FD_ADMIN = 5, FD_ADMIN_TCP = 6 };
 #define DAY_S 86400
 
 int64_t keeper_now_s(void) { return (int64_t)(clock_wall() / NS_PER_S); }
@@ -123,7 +123,7 @@ static void on_report(void *user, bytes message, int fd)
     answer_if_all(k);
 }
 
-static void stop_if_unused(void *user)
+void keeper_stop_if_unused(void *user)
 {
     keeper *k = user;
     bool asked = k->directory && keeper_directory_workers(k->directory);
@@ -142,7 +142,7 @@ static void on_worker_end(void *user)
     channel_close(w->channel);
     free(w);
     answer_if_all(k);
-    stop_if_unused(k);
+    keeper_stop_if_unused(k);
 }
 
 static void worker_add(keeper *k, int pid, int fd)
@@ -229,7 +229,9 @@ static void on_control_end(void *user)
     k->control = NULL;
     if (k->admin)
         http_server_drain(k->admin, NULL, NULL);
-    stop_if_unused(k);
+    if (k->admin_tcp)
+        http_server_drain(k->admin_tcp, NULL, NULL);
+    keeper_stop_if_unused(k);
 }
 
 /* --- set-up ----------------------------------------------------------------------------------- */
@@ -299,19 +301,25 @@ static bool power_open(keeper *k, err *e)
 static bool set_up(keeper *k, err *e)
 {
     static const channel_callbacks callbacks = {on_note, on_control_end};
-    bool with_admin = fcntl(FD_ADMIN, F_GETFD) >= 0;
+    bool with_admin = fcntl(FD_ADMIN, F_GETFD) >= 0, with_tcp = false;
     if (!config_read(k, e) || !grid_power(&k->config.grid, &k->power, e))
         return false;
+    bool serves = k->config.serve.fingerprint.n > 0;
     if (!loop_new(&k->l, e) || !records_open(k, e) || !power_open(k, e) ||
         !keeper_grid_new(k->l, &k->config.grid, k->file, on_grid, k, &k->grid, e) ||
-        !keeper_catalogue_open(k, stop_if_unused, e) || !files_restrict(k, e) ||
+        (k->config.data_dir.n && !serve_begin(k, e)) || !files_restrict(k, e) ||
         !sandbox_enter(SANDBOX_STORE, e))
         return false;
     book_init(&k->book, k->file, k->config.apps, k->config.apps_count);
     book_process_add(&k->book, getpid(), "keeper", 0, false, false);
     http_server_config hc = {0};
-    if (with_admin && (!(k->admin = http_server_new(k->l, &hc, keeper_on_request, k)) ||
-                       !http_server_listen(k->admin, FD_ADMIN, e)))
+    if (serves)
+        with_tcp = fcntl(FD_ADMIN_TCP, F_GETFD) >= 0;
+    if (serves && !serve_open(k, with_admin ? FD_ADMIN : -1, with_tcp ? FD_ADMIN_TCP : -1, e))
+        return false;
+    if (!serves && with_admin &&
+        (!(k->admin = http_server_new(k->l, &hc, keeper_on_request, k)) ||
+         !http_server_listen(k->admin, FD_ADMIN, e)))
         return false;
     return channel_open_take(k->l, FD_CONTROL, &callbacks, k, &k->control, e);
 }
@@ -330,8 +338,9 @@ int role_keeper(int argc, char **argv)
     if (!ok)
         log_msg(LOG_ERROR, "the keeper cannot run: %s", e.text);
     http_server_free(k.admin);
+    http_server_free(k.admin_tcp);
+    serve_close(&k);
     keeper_directory_free(k.directory);
-    catalogue_close(k.catalogue);
     keeper_grid_free(k.grid);
     usage_file_close(k.file);
     log_flush();

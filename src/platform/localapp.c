@@ -136,8 +136,8 @@ static bool read_variable_file(void *ctx, arena *a, str path, str *ret, err *e)
     return true;
 }
 
-static bool variables_resolve(arena *a, const app *the_app, variable_providers providers,
-                              bool ask_again, const app_component *c, config_component *out, err *e)
+bool localapp_values(arena *a, const app *the_app, variable_providers providers, bool ask_again,
+                     const app_component *c, config_component *out, err *e)
 {
     for (size_t i = 0; i < c->variables.n; i++) {
         str value = S("");
@@ -240,6 +240,19 @@ static bool digest_check(const artifact *item, str want, err *e)
     return err_set(e, ERR_INVALID,
                    "component '%.*s': %.*s is damaged: it no longer has its digest; delete it",
                    STR(item->label), STR(item->source));
+}
+
+bool localapp_sources(arena *a, const localapp_options *o, const localapp_place *at, const app *x,
+                      str *ret_paths, err *e)
+{
+    str cache, digest;
+    if (!artifact_cache_dir(a, o->cache_dir, &cache, e))
+        return false;
+    for (size_t i = 0; i < x->components_count; i++)
+        if (x->components[i].is_used &&
+            !component_locate(a, o, at, cache, &x->components[i], &ret_paths[i], &digest, e))
+            return false;
+    return true;
 }
 
 bool localapp_artifacts(arena *a, const localapp_options *o, const localapp_place *at, app *x,
@@ -406,8 +419,7 @@ static bool components_make(arena *a, const localapp_options *o, localapp *l,
             c->settings.memory_bytes_max = memory_max;
         if (o->request_timeout_ns)
             c->settings.wall_time_max_ns = o->request_timeout_ns;
-        if (!variables_resolve(a, l->app, providers, l->config.providers.ask_again, c, &out[i],
-                               e) ||
+        if (!localapp_values(a, l->app, providers, l->config.providers.ask_again, c, &out[i], e) ||
             !localfiles_make(a, &scratch, &l->files, at->dir.p, at->manifest, c, &l->app->warnings,
                              &out[i], e))
             return false;

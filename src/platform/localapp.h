@@ -28,6 +28,11 @@ bool localapp_read(arena *a, const localapp_place *at, const char *profile, app 
  * become warnings where there are http triggers as well. */
 bool localapp_runs(arena *a, app *x, err *e);
 
+/* What component c gets of its variables, and where it may connect: templates expanded with what
+ * the providers say. ask_again: variables are left to be asked for, only their names are set. */
+bool localapp_values(arena *a, const app *the_app, variable_providers providers, bool ask_again,
+                     const app_component *c, config_component *out, err *e);
+
 typedef struct {
     const char *from;       /* as of localapp_find */
     bool from_registry;     /* it is a reference, whatever it looks like */
@@ -72,6 +77,10 @@ typedef struct {
  * count. */
 bool localapp_artifacts(arena *a, const localapp_options *o, const localapp_place *at, app *x,
                         str *ret_dirs, err *e);
+/* The file of each used component, fetched and put together with its dependencies if need be.
+ * ret_paths is parallel to x->components. Of o, cache_dir, insecure and progress count. */
+bool localapp_sources(arena *a, const localapp_options *o, const localapp_place *at, const app *x,
+                      str *ret_paths, err *e);
 /* Everything is in the arena but the temporary folder. Warnings are in app->warnings. */
 bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e);
 /* Removes the temporary folder. */

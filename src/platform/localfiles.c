@@ -265,6 +265,16 @@ bool localfiles_make(arena *a, arena *scratch, localfiles *l, const char *dir, s
            files_copy(a, l, root, c, out, e);
 }
 
+bool localfiles_expand(arena *a, arena *scratch, const char *dir, str manifest, app_component *c,
+                       str_list *warnings, err *e)
+{
+    _cleanup_fd_ int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return err_set_errno(e, "%s", dir);
+    files_fs fs = {&root, fs_stat, fs_list};
+    return files_expand(a, scratch, &fs, manifest, c, warnings, e);
+}
+
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
 {
     return remove(path);

@@ -15,5 +15,8 @@ typedef struct {
  * is for messages; scratch is used during the call only. */
 bool localfiles_make(arena *a, arena *scratch, localfiles *l, const char *dir, str manifest,
                      app_component *c, str_list *warnings, config_component *out, err *e);
+/* Only fills c->files: which files, where. */
+bool localfiles_expand(arena *a, arena *scratch, const char *dir, str manifest, app_component *c,
+                       str_list *warnings, err *e);
 /* Removes the temporary folder. */
 void localfiles_remove(localfiles *l);

@@ -18,8 +18,12 @@ int role_store(int argc, char **argv);
 
 /* fd 3: where the download goes; fd 4: messages. Arguments: fetch_role.c. */
 int role_fetch(int argc, char **argv);
-/* fd 3: control; fd 4: its settings (keeper.h); fd 5: the admin socket, may be missing. */
+/* fd 3: control; fd 4: its settings (keeper.h); fd 5: the admin socket, fd 6: the admin address;
+ * both may be missing. */
 int role_keeper(int argc, char **argv);
+
+/* fd 3: a channel to the keeper (builder.c). Arguments: data folder, fingerprint, jobs. */
+int role_builder(int argc, char **argv);
 
 /* fd 3: a channel to the keeper (grid_role.h). */
 int role_grid(int argc, char **argv);

@@ -169,9 +169,11 @@ static bool process_spawn(supervisor *s, slot_process *p, int config, int contro
         return spawn_role(p->role, args, (int[]){config, p->listener, control, passed}, n, NULL,
                           false, &p->pid, e);
     }
-    bool with_admin = p == &s->all[KEEPER] && s->c->admin_listener >= 0;
-    return spawn_role(p->role, NULL, (int[]){control, config, s->c->admin_listener},
-                      with_admin ? 3 : 2, NULL, false, &p->pid, e);
+    bool with_admin = p == &s->all[KEEPER] && s->c->admin_listener >= 0,
+         with_tcp = with_admin && s->c->admin_tcp >= 0;
+    return spawn_role(p->role, NULL,
+                      (int[]){control, config, s->c->admin_listener, s->c->admin_tcp},
+                      2 + (size_t)with_admin + (size_t)with_tcp, NULL, false, &p->pid, e);
 }
 
 static bool process_start(supervisor *s, slot_process *p, err *e)

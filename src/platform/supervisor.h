@@ -17,6 +17,7 @@ typedef struct {
     str keeper_config;          /* for the keeper (keeper.h) */
     bool directory;             /* workers ask the keeper for apps */
     int admin_listener;         /* for the keeper; -1: nobody can ask it; stays the caller's */
+    int admin_tcp;              /* the same, of the admin API's address; -1: none */
     certificates *certificates; /* for workers, read again on SIGHUP; NULL: no TLS. Borrowed */
     const int *listeners;       /* one per worker slot, listening; taken */
     unsigned workers;

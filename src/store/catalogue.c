@@ -9,8 +9,10 @@
 #include "base/must.h"
 #include "loop/work.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { SCHEMA_VERSION = 1, BUSY_MS = 10000, GROUP_MAX = 256 };
 
@@ -174,6 +176,10 @@ bool catalogue_db_open(const char *path, const seal_key *key, catalogue_db **ret
     if (!db)
         return err_no_memory(e);
     db->key = *key;
+    /* Made here, so that nobody else may read it; its log takes the same mode. */
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
     bool ok = sqlite3_open_v2(path, &db->db,
                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
                               NULL) == SQLITE_OK;
@@ -200,23 +206,6 @@ void catalogue_db_close(catalogue_db *db)
     sqlite3_close(db->db);
     explicit_bzero(&db->key, sizeof db->key);
     free(db);
-}
-
-bool catalogue_db_copy(catalogue_db *db, const char *path, err *e)
-{
-    sqlite3 *to = NULL;
-    int code = sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
-    sqlite3_backup *b = code == SQLITE_OK ? sqlite3_backup_init(to, "main", db->db, "main") : NULL;
-    if (b) {
-        sqlite3_backup_step(b, -1);
-        code = sqlite3_backup_finish(b);
-    } else {
-        code = sqlite3_errcode(to);
-    }
-    bool ok = code == SQLITE_OK || err_set(e, ERR_IO, "copying the catalogue to %s: %s", path,
-                                           to ? sqlite3_errmsg(to) : "no memory");
-    sqlite3_close(to);
-    return ok;
 }
 
 bool catalogue_open(loop *l, const char *path, str domain, const seal_key *key, catalogue **ret,
@@ -273,23 +262,35 @@ static void batch_fail(catalogue_job *j, const err *e)
         }
 }
 
+static void batch_apply(catalogue_db *db, catalogue_job *batch)
+{
+    err e;
+    bool ok = db_run(db, &e, "BEGIN IMMEDIATE", "");
+    for (catalogue_job *j = batch; j; j = j->next) {
+        j->ok = true;
+        ok = ok && job_apply(db, j);
+    }
+    ok = ok && db_run(db, &e, "COMMIT", "");
+    if (ok)
+        return;
+    if (!sqlite3_get_autocommit(db->db)) {
+        err ignored;
+        db_run(db, &ignored, "ROLLBACK", "");
+    }
+    batch_fail(batch, &e);
+}
+
+bool catalogue_apply(catalogue_db *db, catalogue_job *j)
+{
+    j->next = NULL;
+    batch_apply(db, j);
+    return j->ok;
+}
+
 static void batch_work(void *user)
 {
     catalogue *c = user;
-    err e;
-    bool ok = db_run(c->writing, &e, "BEGIN IMMEDIATE", "");
-    for (catalogue_job *j = c->batch; j; j = j->next) {
-        j->ok = true;
-        ok = ok && job_apply(c->writing, j);
-    }
-    ok = ok && db_run(c->writing, &e, "COMMIT", "");
-    if (ok)
-        return;
-    if (!sqlite3_get_autocommit(c->writing->db)) {
-        err ignored;
-        db_run(c->writing, &ignored, "ROLLBACK", "");
-    }
-    batch_fail(c->batch, &e);
+    batch_apply(c->writing, c->batch);
 }
 
 static void batch_start(catalogue *c);

@@ -38,8 +38,6 @@ catalogue_db *catalogue_reading(catalogue *c);
 /* A connection without a loop, for set-up and tests. */
 bool catalogue_db_open(const char *path, const seal_key *key, catalogue_db **ret, err *e);
 void catalogue_db_close(catalogue_db *db);
-/* A consistent copy into a new file, while others write (SQLite's backup API). Blocks. */
-bool catalogue_db_copy(catalogue_db *db, const char *path, err *e);
 
 /* --- jobs ------------------------------------------------------------------------------------- */
 
@@ -53,6 +51,8 @@ struct catalogue_job {
     err e;
     catalogue_job *next; /* private */
 };
+/* For set-up: applies it here and now; done is not called. */
+bool catalogue_apply(catalogue_db *db, catalogue_job *j);
 /* Embedded in what it belongs to; stays in place until done. */
 void catalogue_submit(catalogue *c, catalogue_job *j);
 

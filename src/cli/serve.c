@@ -1,0 +1,413 @@
+/* `ebb serve`: hosts the apps of many tenants. The first start writes ebb.toml, makes the data
+ * folder with its key, one tenant and one operator's token, and says what to type next; every start
+ * opens the sockets, starts the processes, and then only waits for signals.
+ *
+ *   <data>/ebb.toml      settings, commented          <data>/blobs/      what was deployed, by
+ * digest <data>/platform.db   who and what is here          <data>/artifacts/  compiled code
+ *   <data>/seal.key      opens what is sealed there    <data>/files/      files that guests see
+ *   <data>/usage.db      what calls used               <data>/state/<app>/  key-value and SQL
+ *   <data>/admin.sock    the admin API, locally        <data>/logs/<app>/   what guests print */
+#include "cli/commands.h"
+#include "cli/options.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "loop/listen.h"
+#include "platform/artifact.h"
+#include "platform/keeper.h"
+#include "platform/node_config.h"
+#include "platform/node_settings.h"
+#include "platform/sandbox.h"
+#include "platform/spawn.h"
+#include "platform/supervisor.h"
+#include "store/catalogue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct {
+    arena a;
+    const options *o;
+    str data, config; /* absolute; config: path of ebb.toml */
+    node_settings settings;
+    char token[64]; /* empty: there has been a start before */
+    char address[LISTEN_ADDRESS_MAX], admin[LISTEN_ADDRESS_MAX];
+    unsigned workers;
+    int listeners[SUPERVISOR_WORKERS_MAX], admin_local, admin_tcp;
+    str socket; /* path of admin.sock */
+} serve;
+
+static str in_data(serve *s, const char *name)
+{
+    return arena_printf(&s->a, "%.*s/%s", STR(s->data), name);
+}
+
+/* --- the data folder -------------------------------------------------------------------------- */
+
+static bool folder_make(const char *path, mode_t mode, err *e)
+{
+    char *z = strdup(path);
+    bool ok = z != NULL;
+    for (char *at = z + 1; ok && (at = strchr(at, '/')); at++) {
+        *at = 0;
+        ok = mkdir(z, 0755) == 0 || errno == EEXIST;
+        *at = '/';
+    }
+    free(z);
+    return (ok && (mkdir(path, mode) == 0 || errno == EEXIST)) ||
+           err_set_errno(e, "the folder %s can't be made; choose another with --data", path);
+}
+
+/* --data, else what fits the user. */
+static bool data_find(serve *s, err *e)
+{
+    const option *data = options_get(s->o, "data");
+    const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    str dir = data->given            ? arena_str(&s->a, str_from(data->got))
+              : geteuid() == 0       ? S("/var/lib/ebb")
+              : xdg && *xdg == '/'   ? arena_printf(&s->a, "%s/ebb", xdg)
+              : home && *home == '/' ? arena_printf(&s->a, "%s/.local/share/ebb", home)
+                                     : (str){0};
+    char full[PATH_MAX];
+    if (!dir.p || !dir.n)
+        return err_set(e, ERR_NOT_FOUND, "say where data is kept: --data DIR");
+    if (!folder_make(dir.p, 0711, e))
+        return false;
+    if (!realpath(dir.p, full))
+        return err_set_errno(e, "%s", dir.p);
+    s->data = arena_str(&s->a, str_from(full));
+    return s->data.p || err_no_memory(e);
+}
+
+/* Where workers are not root, logs are written by them; the rest they only read. */
+static bool folders_make(serve *s, err *e)
+{
+    static const struct {
+        const char *name;
+        mode_t mode;
+        bool theirs;
+    } all[] = {{"blobs", 0700, false}, {"blobs/sha256", 0700, false}, {"artifacts", 0755, false},
+               {"files", 0755, false}, {"state", 0700, false},        {"logs", 0755, true}};
+    uid_t uid;
+    gid_t gid;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        str path = in_data(s, all[i].name);
+        if (!path.p)
+            return err_no_memory(e);
+        if (!folder_make(path.p, all[i].mode, e))
+            return false;
+        if (all[i].theirs && sandbox_user(&uid, &gid) && chown(path.p, uid, gid) < 0)
+            return err_set_errno(e, "%s", path.p);
+    }
+    return true;
+}
+
+static bool settings_write(const char *path, err *e)
+{
+    _cleanup_(buf_fini) buf text;
+    buf_init(&text, MIB);
+    node_settings_template(&text);
+    _cleanup_fd_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_set_errno(e, "the settings %s can't be written", path);
+    return fd_write_all(fd, text.p, text.n, e);
+}
+
+static bool settings_load(serve *s, err *e)
+{
+    const option *config = options_get(s->o, "config"), *listen = options_get(s->o, "listen"),
+                 *admin = options_get(s->o, "admin"), *workers = options_get(s->o, "workers");
+    bytes text;
+    uint64_t n;
+    s->config = config->given ? str_from(config->got) : in_data(s, "ebb.toml");
+    if (!s->config.p)
+        return err_no_memory(e);
+    if (!config->given && access(s->config.p, F_OK) < 0 && !settings_write(s->config.p, e))
+        return false;
+    if (!file_load(&s->a, s->config.p, TOML_BYTES_MAX, &text, e) ||
+        !node_settings_read(&s->a, s->config, (str){(const char *)text.p, text.n}, &s->settings, e))
+        return false;
+    if (listen->given)
+        s->settings.listen = str_from(listen->got);
+    if (admin->given)
+        s->settings.admin_listen = str_from(admin->got);
+    if (workers->given && (!str_to_u64(str_from(workers->got), SUPERVISOR_WORKERS_MAX, &n) || !n))
+        return err_set(e, ERR_INVALID, "--workers '%s': give a number from 1 to %d", workers->got,
+                       SUPERVISOR_WORKERS_MAX);
+    if (workers->given)
+        s->settings.workers = n;
+    cpu_set_t mine;
+    int cores = sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : 1;
+    n = s->settings.workers ? s->settings.workers : (uint64_t)cores;
+    s->workers = n < SUPERVISOR_WORKERS_MAX ? (unsigned)n : SUPERVISOR_WORKERS_MAX;
+    return true;
+}
+
+/* The tenant and the token of the first start, in one transaction: a start that was cut off before
+ * it showed the token leaves nothing that the next would take for a first start's end. No thread is
+ * made for it: the supervisor has to be the only one that gets its signals. */
+typedef struct {
+    catalogue_job job; /* first */
+    serve *s;
+} first_start;
+
+static bool first_apply(catalogue_job *j, catalogue_db *db, err *e)
+{
+    serve *s = ((first_start *)j)->s;
+    _cleanup_(buf_fini) buf text;
+    quota q = node_settings_quota(&s->settings);
+    catalogue_token t = {.role = CATALOGUE_OPERATOR,
+                         .name = S("first"),
+                         .made_s = (int64_t)(clock_wall() / NS_PER_S)};
+    uint8_t hash[CATALOGUE_DIGEST_BYTES];
+    uint64_t id;
+    buf_init(&text, 4096);
+    quota_write(&q, &text);
+    if (!catalogue_token_make(s->token, e))
+        return false;
+    catalogue_token_hash(str_from(s->token), hash);
+    return catalogue_tenant_add(db, S("default"), buf_str(&text), t.made_s, &id, e) &&
+           catalogue_token_add(db, hash, &t, &id, e) &&
+           catalogue_audit_add(db, t.made_s, 0, S("ebb serve"), S("first start"), S(""), e);
+}
+
+static bool catalogue_ready(serve *s, err *e)
+{
+    str path = in_data(s, "platform.db"), key_path = in_data(s, "seal.key");
+    catalogue_tenant *all;
+    size_t n;
+    seal_key key;
+    catalogue_db *db = NULL;
+    if (!path.p || !key_path.p)
+        return err_no_memory(e);
+    if (access(path.p, F_OK) == 0 && access(key_path.p, F_OK) < 0)
+        return err_set(e, ERR_NOT_FOUND,
+                       "%s is missing, and without it %s does not open: put back the key that it "
+                       "was made with",
+                       key_path.p, path.p);
+    if (!seal_key_load(key_path.p, &key, e))
+        return false;
+    bool ok =
+        catalogue_db_open(path.p, &key, &db, e) && catalogue_tenants(db, &s->a, S(""), &all, &n, e);
+    first_start f = {.job = {.apply = first_apply}, .s = s};
+    if (ok && !n && !catalogue_apply(db, &f.job)) {
+        *e = f.job.e;
+        ok = false;
+    }
+    catalogue_db_close(db);
+    explicit_bzero(&key, sizeof key);
+    return ok;
+}
+
+/* --- sockets ---------------------------------------------------------------------------------- */
+
+static bool address_open(str address, const char *what, int *fds, unsigned n,
+                         char ret[LISTEN_ADDRESS_MAX], err *e)
+{
+    if (!listen_is_free(address, e))
+        return err_wrap(e, "%s", what);
+    for (unsigned i = 0; i < n; i++)
+        if (!listen_socket(i ? str_from(ret) : address, &fds[i], ret, e))
+            return err_wrap(e, "%s", what);
+    return true;
+}
+
+static bool sockets_open(serve *s, err *e)
+{
+    s->admin_tcp = s->admin_local = -1;
+    s->socket = in_data(s, "admin.sock");
+    if (!s->socket.p)
+        return err_no_memory(e);
+    if (!listen_local(s->socket.p, &s->admin_local, e)) {
+        s->socket = (str){0};
+        return err_wrap(e, e->code == ERR_CONFLICT ? "another ebb serves from this folder" : "%s",
+                        "admin.sock");
+    }
+    if (s->settings.admin_listen.n &&
+        !address_open(s->settings.admin_listen, "[admin] listen", &s->admin_tcp, 1, s->admin, e))
+        return false;
+    return address_open(s->settings.listen, "[http] listen", s->listeners, s->workers, s->address,
+                        e);
+}
+
+/* --- settings of the processes ---------------------------------------------------------------- */
+
+static str port_of(const char *address)
+{
+    str s = str_from(address);
+    return str_skip(s, str_rfind(s, ':'));
+}
+
+static bool fingerprint_of(serve *s, str *ret, err *e)
+{
+    engine *en;
+    engine_config config = engine_config_default();
+    config.compiler = true;
+    if (!engine_new(&config, &en, e))
+        return false;
+    *ret = arena_str(&s->a, engine_fingerprint(en));
+    engine_free(en);
+    return ret->p || err_no_memory(e);
+}
+
+static bool keeper_settings(serve *s, buf *out, err *e)
+{
+    static char host[256] = "node";
+    _cleanup_(buf_fini) buf text;
+    quota q = node_settings_quota(&s->settings);
+    str port = s->settings.public_port.n
+                   ? arena_printf(&s->a, ":%.*s", STR(s->settings.public_port))
+                   : port_of(s->address);
+    gethostname(host, sizeof host - 1);
+    buf_init(&text, 4096);
+    quota_write(&q, &text);
+    keeper_config k = {
+        .log_format = s->settings.log_json ? LOG_JSON : LOG_TEXT,
+        .node = str_from(host),
+        .grid = grid_config_default(),
+        .usage_path = in_data(s, "usage.db"),
+        .data_dir = s->data,
+        .domain = s->settings.domain,
+        .serve = {.url_port = str_eq(port, S(":80")) ? S("") : port,
+                  .admin_address = str_from(s->admin),
+                  .admin_host = s->settings.admin_host,
+                  .quota = arena_str(&s->a, buf_str(&text)),
+                  .jobs = (uint32_t)s->settings.jobs,
+                  .revisions_kept = (uint32_t)s->settings.revisions_kept},
+    };
+    str carbon = s->settings.carbon;
+    if (carbon.n && carbon.p[0] != '/')
+        carbon = arena_printf(&s->a, "%.*s/%.*s",
+                              STR(str_head(s->config, str_rfind(s->config, '/'))), STR(carbon));
+    return (!carbon.n || grid_config_load(&s->a, arena_cstr(&s->a, carbon), &k.grid, e)) &&
+           fingerprint_of(s, &k.serve.fingerprint, e) && keeper_config_write(&k, out, e);
+}
+
+static bool worker_settings(serve *s, buf *out, err *e)
+{
+    const option *limits = options_get(s->o, "limit");
+    network_options n = {.limits = limits->all, .limits_count = limits->count};
+    node_config c = {.log_format = s->settings.log_json ? LOG_JSON : LOG_TEXT,
+                     .instances_max = (uint32_t)s->settings.instances,
+                     .no_landlock = !sandbox_has_files(),
+                     .data_dir = s->data};
+    if (c.no_landlock)
+        log_msg(LOG_WARN, "no landlock on this kernel: what files workers reach is left to "
+                          "permissions and seccomp; Linux 5.13 and later have it");
+    return network_read(&s->a, &n, &c.network, e) && worker_config_write(&c, NULL, out, e);
+}
+
+/* --- the way through -------------------------------------------------------------------------- */
+
+static void print_text(const serve *s)
+{
+    bool colours = cli_colours(STDOUT_FILENO);
+    const char *bold = colours ? "\x1b[1m" : "", *plain = colours ? "\x1b[0m" : "";
+    const char *port = port_of(s->address).p;
+    printf("Apps   %shttp://<app>-<tenant>.%.*s%s%s  (%s, %u worker%s)\n", bold,
+           STR(s->settings.domain), port, plain, s->address, s->workers,
+           s->workers == 1 ? "" : "s");
+    printf("Admin  %s%s%s  and %s\n", s->admin[0] ? "http://" : "", s->admin[0] ? s->admin : "",
+           s->admin[0] ? "" : "only", s->socket.p);
+    printf("Data   %.*s\n", STR(s->data));
+    if (s->token[0])
+        printf("\nThis is the first start. The operator's token, shown this once:\n\n    %s%s%s\n"
+               "\nNext, in another terminal, in a folder with a spin.toml:\n\n"
+               "    ebb login http://%s --token %s && ebb deploy\n\n",
+               bold, s->token, plain, s->admin[0] ? s->admin : "127.0.0.1:3001", s->token);
+}
+
+static void print_json(const serve *s)
+{
+    json_t *j = json_pack("{s:s,s:s,s:s%,s:s%,s:i,s:i}", "address", s->address, "admin", s->admin,
+                          "data", s->data.p, s->data.n, "domain", s->settings.domain.p,
+                          s->settings.domain.n, "workers", (int)s->workers, "pid", (int)getpid());
+    if (s->token[0])
+        json_object_set_new(j, "token", json_string(s->token));
+    json_dumpf(j, stdout, JSON_COMPACT);
+    printf("\n");
+    json_decref(j);
+}
+
+static void on_ready(void *user)
+{
+    serve *s = user;
+    if (options_get(s->o, "json")->given)
+        print_json(s);
+    else
+        print_text(s);
+    fflush(stdout);
+    explicit_bzero(s->token, sizeof s->token);
+}
+
+static bool run(serve *s, int *ret_status, err *e)
+{
+    _cleanup_(buf_fini) buf worker;
+    buf_init(&worker, 64 * MIB);
+    _cleanup_(buf_fini) buf keeper;
+    buf_init(&keeper, 64 * MIB);
+    umask(022);
+    if (!data_find(s, e) || !settings_load(s, e))
+        return false;
+    log_init(STDERR_FILENO, s->settings.log_json ? LOG_JSON : LOG_TEXT, "supervisor");
+    if (!folders_make(s, e))
+        return false;
+    bool ok = sockets_open(s, e) && catalogue_ready(s, e) && keeper_settings(s, &keeper, e) &&
+              worker_settings(s, &worker, e);
+    if (ok) {
+        supervisor_config sc = {.config = buf_str(&worker),
+                                .keeper_config = buf_str(&keeper),
+                                .directory = true,
+                                .admin_listener = s->admin_local,
+                                .admin_tcp = s->admin_tcp,
+                                .listeners = s->listeners,
+                                .workers = s->workers,
+                                .on_ready = on_ready,
+                                .user = s};
+        *ret_status = supervisor_run(&sc, e);
+        ok = *ret_status == 0;
+    }
+    if (s->socket.n)
+        unlink(s->socket.p);
+    fd_close(&s->admin_local);
+    fd_close(&s->admin_tcp);
+    return ok;
+}
+
+int cli_serve(int argc, char **argv)
+{
+    option rows[] = {
+        {"data", 0, OPTION_VALUE, "DIR",
+         "where everything is kept [/var/lib/ebb, or ~/.local/share/ebb]", "EBB_DATA"},
+        {"config", 0, OPTION_VALUE, "FILE", "settings [ebb.toml in the data folder]"},
+        {"listen", 0, OPTION_VALUE, "ADDR", "where apps answer, instead of [http] listen"},
+        {"admin", 0, OPTION_VALUE, "ADDR", "the admin API, instead of [admin] listen; '' nowhere"},
+        {"workers", 0, OPTION_VALUE, "N", "worker processes, instead of [node] workers"},
+        {"limit", 0, OPTION_REPEAT, "NAME=N", "of the HTTP server, see docs/http.md"},
+        {"json", 0, OPTION_FLAG, NULL, "say where it listens as JSON"},
+        {0},
+    };
+    options o = {.command = "serve",
+                 .options = rows,
+                 .summary = "Hosts the apps of many tenants; one that nobody calls costs nothing."};
+    static serve s;
+    err e;
+    int status = 1;
+    s = (serve){.o = &o, .admin_local = -1, .admin_tcp = -1};
+    arena_init(&s.a, GIB);
+    bool parsed = options_parse(&s.a, &o, argc, argv, &e);
+    if (parsed && !o.help && !run(&s, &status, &e))
+        status = cli_fail(&e);
+    else if (!parsed)
+        cli_fail(&e);
+    arena_fini(&s.a);
+    return !parsed ? 2 : o.help ? 0 : status;
+}

@@ -1,0 +1,326 @@
+/* Blobs: what a deploy is made of, by digest, in <data>/blobs/sha256/<first two digits>/<digest>.
+ *
+ * A body is written to a temporary file as it comes; on a work thread it is fsynced and renamed,
+ * and its folder fsynced; then it is the tenant's, in the catalogue. So a file without a row may be
+ * left over by a crash (the collector of a later day takes it: it is in no tenant's list), a row
+ * without a file never. The collector runs as a job of the catalogue: no blob can be taken into use
+ * between its look and its unlink. */
+#include "platform/keeper_api.h"
+
+#include "base/limits.h"
+#include "loop/work.h"
+#include "platform/spawn.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { COLLECT_S = 3600, YOUNG_S = 3600 };
+
+/* --- digests ---------------------------------------------------------------------------------- */
+
+bool digest_parse(str hex, uint8_t ret[CATALOGUE_DIGEST_BYTES])
+{
+    hex = str_starts(hex, S("sha256:")) ? str_skip(hex, 7) : hex;
+    if (hex.n != (size_t)2 * CATALOGUE_DIGEST_BYTES)
+        return false;
+    for (size_t i = 0; i < hex.n; i++) {
+        char c = hex.p[i];
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
+                                                : 16;
+        if (digit > 15)
+            return false;
+        ret[i / 2] = (uint8_t)(i % 2 ? ret[i / 2] | digit : digit << 4);
+    }
+    return true;
+}
+
+void digest_hex(const uint8_t digest[CATALOGUE_DIGEST_BYTES], char ret[65])
+{
+    for (size_t i = 0; i < CATALOGUE_DIGEST_BYTES; i++)
+        snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+}
+
+static bool digest_param(api_call *c, uint8_t ret[CATALOGUE_DIGEST_BYTES])
+{
+    if (digest_parse(c->params[1], ret))
+        return true;
+    api_fail_status(c, 400, "a digest is sha256: and 64 small hexadecimal digits");
+    return false;
+}
+
+/* --- asking ----------------------------------------------------------------------------------- */
+
+void api_blob_head(api_call *c)
+{
+    uint8_t digest[CATALOGUE_DIGEST_BYTES];
+    bool there;
+    uint64_t n;
+    err e;
+    if (!digest_param(c, digest))
+        return;
+    if (!catalogue_blob_find(catalogue_reading(c->k->catalogue), c->tenant.id, digest, &there, &n,
+                             &e))
+        api_fail(c, &e);
+    else if (there)
+        api_answer(c, 200, S("application/octet-stream"));
+    else
+        api_fail_status(c, 404, "the tenant has not sent this blob");
+}
+
+/* --- sending ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    int fd; /* -1: the file has its name, or is gone */
+    uint64_t bytes_n, bytes_max;
+    EVP_MD_CTX *md;
+    uint8_t digest[CATALOGUE_DIGEST_BYTES];
+    char temp[PATH_MAX], dir[PATH_MAX], path[PATH_MAX];
+    bool ok;
+    err e;
+} upload;
+
+static void upload_end(upload *u)
+{
+    if (u->fd >= 0)
+        unlink(u->temp);
+    fd_close(&u->fd);
+    EVP_MD_CTX_free(u->md);
+    u->md = NULL;
+}
+
+static void upload_gone(api_call *c)
+{
+    upload *u = c->own;
+    if (!c->busy)
+        upload_end(u);
+}
+
+static void upload_fail(api_call *c, unsigned status, const char *text)
+{
+    upload_end(c->own);
+    api_fail_status(c, status, text);
+}
+
+static bool blob_apply(api_call *c, catalogue_db *db, err *e)
+{
+    upload *u = c->own;
+    return (access(u->path, R_OK) == 0 ||
+            err_set(e, ERR_CLOSED, "the blob was collected meanwhile; send it again")) &&
+           catalogue_blob_add(db, c->tenant.id, u->digest, u->bytes_n, keeper_now_s(), e);
+}
+
+static void blob_done(api_call *c) { api_json_take(c, 201, json_object()); }
+
+static bool dir_sync(const char *dir)
+{
+    _cleanup_fd_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 && fsync(fd) == 0;
+}
+
+static void upload_keep(void *user)
+{
+    upload *u = ((api_call *)user)->own;
+    u->ok = fsync(u->fd) == 0 && (mkdirat(AT_FDCWD, u->dir, 0700) == 0 || errno == EEXIST) &&
+            rename(u->temp, u->path) == 0 && dir_sync(u->dir);
+    if (!u->ok)
+        err_set_errno(&u->e, "the blob can't be kept");
+    else
+        fd_close(&u->fd);
+}
+
+static void upload_kept(void *user)
+{
+    api_call *c = user;
+    upload *u = c->own;
+    c->busy--;
+    upload_end(u);
+    if (!u->ok)
+        api_fail(c, &u->e);
+    else
+        api_submit(c, blob_apply, blob_done);
+}
+
+static void upload_whole(api_call *c)
+{
+    upload *u = c->own;
+    uint8_t got[EVP_MAX_MD_SIZE];
+    unsigned n;
+    err e;
+    EVP_DigestFinal_ex(u->md, got, &n);
+    if (memcmp(got, u->digest, sizeof u->digest) != 0) {
+        upload_fail(c, 400, "the body does not have this digest");
+        return;
+    }
+    c->readable = NULL;
+    c->busy++;
+    if (loop_work_start(c->k->l, upload_keep, upload_kept, c, &e))
+        return;
+    c->busy--;
+    upload_end(u);
+    api_fail(c, &e);
+}
+
+static void upload_read(api_call *c)
+{
+    static uint8_t block[64 * 1024];
+    upload *u = c->own;
+    body_state state;
+    size_t n;
+    while ((n = exchange_read(c->x, block, sizeof block, &state)) > 0) {
+        if ((u->bytes_n += n) > u->bytes_max) {
+            upload_fail(c, 429,
+                        "the tenant's storage quota is used up; delete apps, or ask the "
+                        "operator for more");
+            return;
+        }
+        EVP_DigestUpdate(u->md, block, n);
+        if (!fd_write_all(u->fd, block, n, &u->e)) {
+            upload_end(u);
+            api_fail(c, &u->e);
+            return;
+        }
+    }
+    if (state == BODY_END)
+        upload_whole(c);
+    else if (state == BODY_ABORTED)
+        upload_fail(c, 400, "the body was cut");
+}
+
+/* What the tenant may still send; false: answered. */
+static bool room_find(api_call *c, uint64_t *ret)
+{
+    quota q = api_quota(c);
+    uint64_t used;
+    err e;
+    if (!catalogue_blob_bytes(catalogue_reading(c->k->catalogue), c->tenant.id, &used, &e)) {
+        api_fail(c, &e);
+        return false;
+    }
+    uint64_t room = !q.storage_bytes          ? COMPONENT_BYTES_MAX
+                    : used >= q.storage_bytes ? 0
+                                              : q.storage_bytes - used;
+    *ret = room < COMPONENT_BYTES_MAX ? room : COMPONENT_BYTES_MAX;
+    return true;
+}
+
+void api_blob_put(api_call *c)
+{
+    static unsigned count;
+    upload *u = ARENA_NEW(&c->a, upload);
+    str dir = c->k->config.data_dir;
+    char hex[65];
+    if (!u) {
+        api_fail_status(c, 503, "no memory");
+        return;
+    }
+    c->own = u;
+    u->fd = -1;
+    if (!digest_param(c, u->digest) || !room_find(c, &u->bytes_max))
+        return;
+    digest_hex(u->digest, hex);
+    snprintf(u->temp, sizeof u->temp, "%.*s/blobs/upload-%d-%u", STR(dir), (int)getpid(), ++count);
+    snprintf(u->dir, sizeof u->dir, "%.*s/blobs/sha256/%.2s", STR(dir), hex);
+    snprintf(u->path, sizeof u->path, "%.*s/blobs/sha256/%.2s/%s", STR(dir), hex, hex);
+    u->fd = open(u->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    u->md = EVP_MD_CTX_new();
+    if (u->fd < 0 || !u->md || !EVP_DigestInit_ex(u->md, EVP_sha256(), NULL)) {
+        err_set_errno(&u->e, "a blob can't be written");
+        upload_end(u);
+        api_fail(c, &u->e);
+        return;
+    }
+    c->readable = upload_read;
+    c->gone = upload_gone;
+    upload_read(c);
+}
+
+/* --- collecting ------------------------------------------------------------------------------- */
+
+typedef struct {
+    catalogue_job job; /* first */
+    keeper *k;
+    arena a;
+    size_t count;
+} collection;
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+    return remove(path);
+}
+
+/* The blob, what was unpacked of it, and its artifacts of every engine. */
+static void digest_remove(str dir, const uint8_t digest[CATALOGUE_DIGEST_BYTES])
+{
+    char hex[65], path[PATH_MAX];
+    digest_hex(digest, hex);
+    snprintf(path, sizeof path, "%.*s/blobs/sha256/%.2s/%s", STR(dir), hex, hex);
+    unlink(path);
+    snprintf(path, sizeof path, "%.*s/files/%s", STR(dir), hex);
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void artifacts_remove(str dir, uint8_t (*gone)[CATALOGUE_DIGEST_BYTES], size_t n)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.*s/artifacts", STR(dir));
+    DIR *d = n ? opendir(path) : NULL;
+    for (struct dirent *item; d && (item = readdir(d));) {
+        uint8_t digest[CATALOGUE_DIGEST_BYTES];
+        if (!digest_parse(str_head(str_from(item->d_name), 64), digest))
+            continue;
+        for (size_t i = 0; i < n; i++)
+            if (memcmp(gone[i], digest, sizeof digest) == 0) {
+                snprintf(path, sizeof path, "%.*s/artifacts/%s", STR(dir), item->d_name);
+                nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+            }
+    }
+    if (d)
+        closedir(d);
+}
+
+static bool collect_apply(catalogue_job *j, catalogue_db *db, err *e)
+{
+    collection *g = (collection *)j;
+    uint8_t (*gone)[CATALOGUE_DIGEST_BYTES];
+    str dir = g->k->config.data_dir;
+    if (!catalogue_blobs_collect(db, &g->a, keeper_now_s() - YOUNG_S, &gone, &g->count, e))
+        return false;
+    for (size_t i = 0; i < g->count; i++)
+        digest_remove(dir, gone[i]);
+    artifacts_remove(dir, gone, g->count);
+    return true;
+}
+
+static void collect_done(catalogue_job *j)
+{
+    collection *g = (collection *)j;
+    if (!j->ok)
+        log_msg(LOG_ERROR, "old blobs stay: %s", j->e.text);
+    else if (g->count)
+        log_msg(LOG_INFO, "removed %zu blobs that no revision needs", g->count);
+    arena_fini(&g->a);
+    free(g);
+}
+
+void blobs_collect(keeper *k)
+{
+    int64_t now = keeper_now_s();
+    if (now - k->collected_s < COLLECT_S)
+        return;
+    collection *g = calloc(1, sizeof *g);
+    if (!g)
+        return;
+    k->collected_s = now;
+    g->job = (catalogue_job){.apply = collect_apply, .done = collect_done};
+    g->k = k;
+    arena_init(&g->a, 256 * MIB);
+    catalogue_submit(k->catalogue, &g->job);
+}

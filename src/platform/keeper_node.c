@@ -1,0 +1,108 @@
+/* Routes about the node itself: is it up, what does it do now; and questions about carbon and use,
+ * which keeper_admin.c answers. */
+#include "platform/keeper_api.h"
+
+#include "base/limits.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { TOP_S = 60, TOP_APPS = 50 };
+
+void api_health(api_call *c)
+{
+    buf_put_str(&c->out, S("OK\n"));
+    api_answer(c, 200, S("text/plain"));
+}
+
+void api_question(api_call *c)
+{
+    http_exchange *x = c->x;
+    keeper *k = c->k;
+    c->x = NULL;
+    api_is_over(c);
+    keeper_on_request(k, x);
+}
+
+static uint64_t resident_bytes(int pid)
+{
+    char path[64];
+    unsigned long long size, resident = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return 0;
+    if (fscanf(f, "%llu %llu", &size, &resident) != 2)
+        resident = 0;
+    fclose(f);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static json_t *processes_json(const book *b)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < BOOK_PROCESSES_MAX; i++)
+        if (b->all[i].pid)
+            json_array_append_new(
+                list, json_pack("{s:s,s:i,s:f,s:I}", "name", b->all[i].name, "pid", b->all[i].pid,
+                                "cpu_s", (double)clock_process_cpu_of(b->all[i].pid) / 1e9,
+                                "resident_bytes", (json_int_t)resident_bytes(b->all[i].pid)));
+    return list;
+}
+
+typedef struct {
+    str name;
+    ledger_usage sum;
+} app_use;
+
+static int by_cpu(const void *a, const void *b)
+{
+    uint64_t x = ((const app_use *)a)->sum.cpu_ns, y = ((const app_use *)b)->sum.cpu_ns;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* What was reported for the last minute, the busiest first. */
+static json_t *apps_json(api_call *c, err *e)
+{
+    bill_records r = {0};
+    int64_t now = keeper_now_s();
+    if (!usage_file_records(c->k->file, &c->a, now - TOP_S, now + 1, &r, e))
+        return NULL;
+    app_use *all = ARENA_ARRAY(&c->a, app_use, r.apps_count + 1);
+    for (size_t i = 0; all && i < r.uses_count; i++) {
+        if (r.uses[i].row < LEDGER_APPS)
+            continue;
+        app_use *u = &all[r.uses[i].row - LEDGER_APPS];
+        u->name = r.apps[r.uses[i].row - LEDGER_APPS];
+        u->sum.calls += r.uses[i].u.calls;
+        u->sum.cpu_ns += r.uses[i].u.cpu_ns;
+        if (r.uses[i].u.memory_peak_bytes > u->sum.memory_peak_bytes)
+            u->sum.memory_peak_bytes = r.uses[i].u.memory_peak_bytes;
+    }
+    json_t *list = json_array();
+    if (all)
+        qsort(all, r.apps_count, sizeof *all, by_cpu);
+    for (size_t i = 0; all && i < r.apps_count && i < TOP_APPS; i++)
+        json_array_append_new(list, json_pack("{s:o,s:I,s:f,s:I}", "app", api_str(all[i].name),
+                                              "calls", (json_int_t)all[i].sum.calls, "cpu_s",
+                                              (double)all[i].sum.cpu_ns / 1e9, "memory_peak_bytes",
+                                              (json_int_t)all[i].sum.memory_peak_bytes));
+    return list;
+}
+
+void api_top(api_call *c)
+{
+    uint64_t deployed;
+    err e;
+    json_t *apps = apps_json(c, &e);
+    if (!apps || !catalogue_apps_count(catalogue_reading(c->k->catalogue), 0, &deployed, &e)) {
+        json_decref(apps);
+        api_fail(c, &e);
+        return;
+    }
+    api_json_take(c, 200,
+                  json_pack("{s:o,s:I,s:i,s:o,s:o}", "node", api_str(c->k->config.node),
+                            "apps_deployed", (json_int_t)deployed, "span_s", TOP_S, "processes",
+                            processes_json(&c->k->book), "apps", apps));
+}

@@ -1,0 +1,109 @@
+/* What the keeper of `ebb serve` has beside that of `ebb up`: the catalogue, the builder, the
+ * directory that workers ask, and two doors of the admin API. */
+#include "platform/keeper_api.h"
+
+#include "base/limits.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+typedef struct {
+    builder_wait wait; /* first */
+} lonely_wait;
+
+static void on_made(builder_wait *w, bool ok, const err *e)
+{
+    if (!ok)
+        log_msg(LOG_ERROR, "component %s can't be compiled for this ebb: %s", w->hex, e->text);
+    free(w);
+}
+
+/* After an upgrade of the engine artifacts are missing: they are made when first wanted. */
+static bool artifacts_are_there(keeper *k, str settings)
+{
+    static const char mark[] = "\"artifact\":\"";
+    bool all = true;
+    for (const char *at; (at = memmem(settings.p, settings.n, mark, sizeof mark - 1));) {
+        uint8_t digest[CATALOGUE_DIGEST_BYTES];
+        settings = str_skip(settings, (size_t)(at - settings.p) + sizeof mark - 1);
+        if (!digest_parse(str_head(settings, 64), digest))
+            continue;
+        lonely_wait *w = calloc(1, sizeof *w);
+        if (!w)
+            return false;
+        w->wait.done = on_made;
+        if (builder_ensure(k->builder, str_head(settings, 64), &w->wait))
+            free(w);
+        else
+            all = false;
+    }
+    return all;
+}
+
+static bool find(void *user, str host, arena *a, directory_message *ret, err *e)
+{
+    keeper *k = user;
+    catalogue_found f;
+    if (!catalogue_find(k->catalogue, host, a, &f, e))
+        return false;
+    if (!f.app) {
+        *ret = (directory_message){.kind = DIRECTORY_NOBODY};
+        return true;
+    }
+    if (k->builder && !artifacts_are_there(k, f.settings))
+        return err_set(e, ERR_CLOSED, "the app is being compiled for this version of ebb");
+    /* Two indexed reads on the loop's own connection, some 50 us: done at once. */
+    *ret = (directory_message){.kind = DIRECTORY_FOUND,
+                               .app = f.app,
+                               .tenant = f.tenant,
+                               .revision = f.revision,
+                               .settings = f.settings,
+                               .quota = f.quota};
+    return true;
+}
+
+bool serve_begin(keeper *k, err *e)
+{
+    const keeper_serve *s = &k->config.serve;
+    str dir = k->config.data_dir;
+    seal_key key;
+    str path = arena_printf(&k->a, "%.*s/platform.db", STR(dir));
+    str key_path = arena_printf(&k->a, "%.*s/seal.key", STR(dir));
+    if (!path.p || !key_path.p)
+        return err_no_memory(e);
+    bool ok =
+        (!s->fingerprint.n || builder_new(k->l, dir, s->fingerprint, s->jobs, &k->builder, e)) &&
+        seal_key_load(key_path.p, &key, e) &&
+        catalogue_open(k->l, path.p, k->config.domain, &key, &k->catalogue, e);
+    explicit_bzero(&key, sizeof key);
+    if (!ok)
+        return err_wrap(e, "the catalogue of apps");
+    k->directory = keeper_directory_new(k->l, find, keeper_stop_if_unused, k);
+    return k->directory ? true : err_no_memory(e);
+}
+
+static bool door_open(keeper *k, int fd, api_door *door, http_server **ret, err *e)
+{
+    http_server_config hc = {.idle_wait = 60 * NS_PER_S, .connections_max = 1000};
+    if (fd < 0)
+        return true;
+    *ret = http_server_new(k->l, &hc, api_on_request, door);
+    return *ret ? http_server_listen(*ret, fd, e) : err_no_memory(e);
+}
+
+bool serve_open(keeper *k, int local_fd, int tcp_fd, err *e)
+{
+    static api_door local, tcp;
+    local = (api_door){k, true};
+    tcp = (api_door){k, false};
+    return door_open(k, local_fd, &local, &k->admin, e) &&
+           door_open(k, tcp_fd, &tcp, &k->admin_tcp, e);
+}
+
+void serve_close(keeper *k)
+{
+    builder_free(k->builder);
+    k->builder = NULL;
+    catalogue_close(k->catalogue);
+    k->catalogue = NULL;
+}

@@ -1,0 +1,51 @@
+/* ebb.toml, the settings of a node under `ebb serve`. One table (node_settings.c) says what there
+ * is: the reader, its messages and the commented file of the first start are made of it. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+typedef struct {
+    /* [http] */
+    str listen;      /* address of the apps */
+    str domain;      /* default hosts are <app>-<tenant>.<domain> */
+    str public_port; /* of URLs that are shown; empty: that of `listen` */
+    /* [admin] */
+    str admin_listen; /* empty: only admin.sock */
+    str admin_host;   /* another name that browsers may use for it; empty: none */
+    /* [node] */
+    uint64_t workers;   /* 0: one a core */
+    uint64_t instances; /* at once in each worker; 0: the default */
+    uint64_t jobs;      /* components compiled at once */
+    bool log_json;
+    str carbon; /* a file as for `ebb up --carbon`; empty: none; relative to ebb.toml */
+    /* [apps] */
+    uint64_t revisions_kept;
+    uint64_t log_bytes; /* of an app, then the file is turned */
+    /* [quota]: of a new tenant; 0: no limit */
+    uint64_t quota_apps, quota_memory_bytes, quota_concurrency, quota_cpu_percent,
+        quota_requests_per_s, quota_storage_bytes, quota_connections, quota_log_bytes_per_s;
+} node_settings;
+
+node_settings node_settings_default(void);
+/* text of `file`. ERR_INVALID says "file:line:column: ...", with the nearest key that there is. */
+bool node_settings_read(arena *a, str file, str text, node_settings *ret, err *e);
+/* The commented file: every key with its meaning, its default commented out. */
+bool node_settings_template(buf *out);
+
+/* The quota of a tenant as JSON: {"apps": 100, ...}; absent or 0: no limit. Names in order. */
+#define QUOTA_NAMES(X)                                                                             \
+    X(apps)                                                                                        \
+    X(memory_bytes)                                                                                \
+    X(concurrency) X(cpu_percent) X(requests_per_s) X(storage_bytes) X(connections)                \
+        X(log_bytes_per_s)
+typedef struct {
+#define X(name) uint64_t name;
+    QUOTA_NAMES(X)
+#undef X
+} quota;
+
+bool quota_write(const quota *q, buf *out);
+/* Members that are absent stay as they are in *q. ERR_INVALID names an unknown or wrong one. */
+bool quota_read(str json, quota *q, err *e);
+quota node_settings_quota(const node_settings *s);

@@ -1,0 +1,322 @@
+"""`ebb serve` from the first start on: log in, deploy, change, roll back, delete; what stays over
+restarts and deaths of processes; what is secret."""
+import os
+import re
+import signal
+import stat
+import threading
+
+import pytest
+
+from harness import ROOT, ebb, guest, wait_for, write_app
+from node import node
+
+KITCHEN = f"""
+spin_manifest_version = 2
+[application]
+name = "Kitchen_One"
+version = "1.0"
+[variables]
+word = {{ default = "tide" }}
+password = {{ required = true, secret = true }}
+[[trigger.http]]
+route = "/..."
+component = "c"
+[component.c]
+source = "{guest('c-kitchen')}"
+files = ["data/*.txt", {{ source = "assets", destination = "/public" }}]
+[component.c.variables]
+word = "{{{{ word }}}}"
+secret = "{{{{ password }}}}"
+"""
+FILES = {"data/hello.txt": "hello from a file\n", "assets/deep/er.bin": bytes(range(256))}
+
+
+def static(folder, text, name="page"):
+    """An app that needs no component of its own kind: a static answer beside hello."""
+    return write_app(folder, f"""
+spin_manifest_version = 2
+[application]
+name = "{name}"
+[[trigger.http]]
+route = "/"
+static_response = {{ status_code = 200, body = "{text}" }}
+[[trigger.http]]
+route = "/hello"
+component = "hello"
+[component.hello]
+source = "{guest('c-kitchen')}"
+""")
+
+
+def test_the_first_start_and_the_second(tmp_path):
+    with node(tmp_path) as n:
+        token = n.ready["token"]
+        assert re.fullmatch(r"ebb_[A-Za-z0-9_-]{43}", token)
+        out = n.run("login", f"http://{n.admin}", "--token", token)
+        assert "operator" in out
+        kept = n.home / ".config/ebb/login.json"
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        out = n.run("deploy", "-f", ROOT / "examples/hello")
+        assert f"http://hello-default.localhost:{n.port}/" in out
+        assert n.get("hello").text.startswith("Hello from C!")
+    with node(tmp_path, token=token) as n:
+        assert "token" not in n.ready
+        assert n.get("hello").text.startswith("Hello from C!")
+        assert "revision 1" in n.run("apps")
+    for name in ("seal.key", "platform.db"):
+        assert not (tmp_path / "data" / name).stat().st_mode & 0o077
+    assert token.encode() not in b"".join(
+        p.read_bytes() for p in (tmp_path / "data").glob("*") if p.is_file())
+    assert "# listen = " in (tmp_path / "data/ebb.toml").read_text()
+
+
+def test_settings_are_checked(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def says(text):
+        (data / "ebb.toml").write_text(text)
+        return ebb("serve", "--data", data, status=1)[1]
+    assert "ebb.toml:2:1:" in (said := says("[http]\nlisen = 'x'\n")) and "'listen'" in said
+    assert "ebb.toml:1:2:" in (said := says("[htp]\n")) and "'http'" in said
+    assert "from 1 to 64" in says("[node]\njobs = 0\n")
+    assert "ebb.toml:2:" in says("[quota]\napps = 'many'\n")
+
+
+def test_another_node_of_the_same_folder_is_refused(tmp_path):
+    with node(tmp_path) as n:
+        said = ebb("serve", "--data", n.data, "--listen", "127.0.0.1:0", status=1)[1]
+        assert "another ebb serves from this folder" in said
+    (tmp_path / "data/seal.key").unlink()
+    said = ebb("serve", "--data", tmp_path / "data", "--listen", "127.0.0.1:0", "--admin", "",
+               status=1)[1]
+    assert "key is missing" in said
+
+
+def test_an_app_with_files_and_variables(tmp_path, workers):
+    app = write_app(tmp_path / "app", KITCHEN, FILES)
+    with node(tmp_path, workers=workers) as n:
+        assert "password" in n.run("deploy", "-f", app, status=1)
+        assert n.run("apps") == ""
+        out = n.run("deploy", "-f", app, "--variable", "password=opensesame")
+        assert f"kitchen-one-default.localhost:{n.port}" in out
+        assert n.get("kitchen-one", "/file?data/hello.txt").text == "hello from a file\n"
+        assert n.get("kitchen-one", "/file?public/deep/er.bin").body == bytes(range(256))
+        assert n.get("kitchen-one", "/file?../../seal.key").status == 404
+        assert n.get("kitchen-one", "/variable?word").text == "tide"
+        assert n.get("kitchen-one", "/variable?secret").text == "opensesame"
+        # variables take effect at once, without a deploy
+        assert n.run("variables", "Kitchen_One", "word=ebb").split() == ["password", "word"]
+        assert n.get("kitchen-one", "/variable?word").text == "ebb"
+        assert n.run("variables", "kitchen-one", "--remove", "word").split() == ["password"]
+        assert n.get("kitchen-one", "/variable?word").text == "tide"
+        assert "password" in n.run("variables", "kitchen-one", "--remove", "password", status=1)
+        assert n.get("kitchen-one", "/variable?secret").text == "opensesame"
+        # what is secret is in no file and no log
+        found = [p for p in n.data.rglob("*") if p.is_file() and b"opensesame" in p.read_bytes()]
+        assert found == []
+        assert "opensesame" not in n.log()
+        # nothing is sent twice
+        n.run("deploy", "-f", app, "--json")
+        blobs = len([p for p in (n.data / "blobs/sha256").rglob("*") if p.is_file()])
+        assert blobs == 3
+
+
+def test_revisions(tmp_path, workers):
+    with node(tmp_path, workers=workers, settings="[apps]\nrevisions_kept = 3\n") as n:
+        for i in range(1, 6):
+            n.run("deploy", "-f", static(tmp_path / "app", f"number {i}"))
+            assert n.get("page").text == f"number {i}"
+        assert "back at revision 4" in n.run("rollback", "page")
+        assert n.get("page").text == "number 4"
+        assert "revision 3" in n.run("rollback", "page", "--to", "3")
+        assert n.get("page").text == "number 3"
+        assert "no revision 1" in n.run("rollback", "page", "--to", "1", status=1)
+        n.run("deploy", "-f", static(tmp_path / "app", "number 6"))
+        shown = n.run("status", "page")
+        assert "revision   6" in shown and "revision   3" not in shown
+        n.run("delete", "page")
+        assert n.get("page").status == 404
+        assert "no app 'page'" in n.run("status", "page", status=1)
+
+
+def test_no_request_fails_while_apps_change(tmp_path, workers):
+    """Old or new, never neither: while deploys go on, every request has one of both answers, and
+    what a deploy's answer promised is what the next request gets."""
+    with node(tmp_path, workers=workers) as n:
+        n.run("deploy", "-f", static(tmp_path / "app", "number 0"))
+        bodies = {}
+        for i in range(2):
+            out = ebb_locked(n, tmp_path / "app", f"number {i}")
+            bodies[i] = out
+        stop, wrong, seen = threading.Event(), [], set()
+
+        def ask():
+            while not stop.is_set():
+                r = n.get("page")
+                seen.add(r.text)
+                if r.status != 200 or not r.text.startswith("number "):
+                    wrong.append((r.status, r.text))
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for i in range(60):
+            status, answer = n.api("PUT", "/v1/tenants/default/apps/page", bodies[i % 2])
+            assert status == 200, answer
+            assert n.get("page").text == f"number {i % 2}"
+        stop.set()
+        for t in threads:
+            t.join()
+        assert not wrong
+        assert seen == {"number 0", "number 1"}
+
+
+def ebb_locked(n, folder, text):
+    """The body of a deploy of static(folder, text), as the node has it after one."""
+    import hashlib
+    static(folder, text)
+    digest = hashlib.sha256(guest("c-kitchen").read_bytes()).hexdigest()
+    return {"app": {
+        "spin_lock_version": 0,
+        "metadata": {"name": "page", "triggers": {}},
+        "triggers": [
+            {"id": "a", "trigger_type": "http", "trigger_config":
+             {"route": "/", "static_response": {"status_code": 200, "body": text}}},
+            {"id": "b", "trigger_type": "http", "trigger_config":
+             {"route": "/hello", "component": "hello"}}],
+        "components": [{"id": "hello", "source": {"content_type": "application/wasm",
+                                                  "digest": f"sha256:{digest}"},
+                        "metadata": {"ebb": {"is_used": True}}}]}}
+
+
+def test_the_keeper_is_killed(tmp_path, workers):
+    """What was answered stays; apps answer on; the next keeper takes deploys again."""
+    with node(tmp_path, workers=workers) as n:
+        n.run("deploy", "-f", static(tmp_path / "one", "one", "one"))
+        n.run("deploy", "-f", static(tmp_path / "two", "two", "two"))
+        text = "one"
+        assert n.get("one").text == text
+        for _ in range(3):
+            [keeper] = n.children("keeper")
+            os.kill(keeper, signal.SIGKILL)
+            assert n.get("one").text == text
+            wait_for(lambda: n.children("keeper") not in ([], [keeper]), "another keeper")
+            assert n.get("two").text == "two"
+            text = f"after {keeper}"
+            wait_for(lambda: api_is_up(n), "the admin API")
+            n.run("deploy", "-f", static(tmp_path / "one", text, "one"))
+            assert n.get("one").text == text
+        assert len(n.run("apps").splitlines()) == 2
+
+
+def api_is_up(n):
+    try:
+        return n.api("GET", "/healthz")[0] == 200
+    except OSError:
+        return False
+
+
+def test_hosts_belong_to_the_first(tmp_path):
+    with node(tmp_path) as n:
+        app = static(tmp_path / "app", "acme's")
+        other = static(tmp_path / "other", "rival's")
+        acme, rival = n.tenant("acme", "deployer"), n.tenant("rival", "deployer")
+        n.run("deploy", "-f", app, "--host", "www.shop.example", token=acme, tenant="acme")
+        assert n.get("page", tenant="acme").text == "acme's"
+        assert fetch_host(n, "www.shop.example").text == "acme's"
+        said = n.run("deploy", "-f", other, "--host", "www.shop.example", token=rival,
+                     tenant="rival", status=1)
+        assert "is taken" in said
+        assert n.get("page", tenant="rival").status == 404
+        n.run("deploy", "-f", other, token=rival, tenant="rival")
+        for host in ("*.shop.example", "page-acme.localhost", "localhost"):
+            assert n.run("hosts", "page", host, token=rival, tenant="rival", status=1)
+        n.run("hosts", "page", "*.shop.example", tenant="rival")  # the operator's token
+        assert fetch_host(n, "x.shop.example").text == "rival's"
+        assert fetch_host(n, "www.shop.example").text == "acme's"
+        n.run("hosts", "page", token=acme, tenant="acme")
+        assert fetch_host(n, "www.shop.example").text == "rival's"
+
+
+def fetch_host(n, host):
+    from harness import fetch
+    return fetch(n, "/", host=host)
+
+
+def test_quotas(tmp_path):
+    with node(tmp_path) as n:
+        token = n.tenant("small", "deployer")
+        assert "apps             1" in n.run("quota", "apps=1", "storage_bytes=100000000",
+                                             tenant="small")
+        n.run("deploy", "-f", static(tmp_path / "one", "one", "one"), token=token, tenant="small")
+        said = n.run("deploy", "-f", static(tmp_path / "two", "two", "two"), token=token,
+                     tenant="small", status=1)
+        assert "quota is 1 apps" in said
+        n.run("deploy", "-f", static(tmp_path / "one", "new", "one"), token=token, tenant="small")
+        assert n.get("one", tenant="small").text == "new"
+        n.run("quota", "storage_bytes=1", tenant="small")
+        blob = b"x" * 1000
+        import hashlib
+        path = f"/v1/tenants/small/blobs/sha256:{hashlib.sha256(blob).hexdigest()}"
+        status, answer = n.api("PUT", path, blob, token=token, raw=True)
+        assert status == 429 and "storage quota" in answer["error"]
+        assert n.run("quota", "cpus=3", tenant="small", status=1).count("there is no quota 'cpus'")
+
+
+def test_logs(tmp_path, workers):
+    app = write_app(tmp_path / "app", KITCHEN, FILES)
+    with node(tmp_path, workers=workers) as n:
+        n.run("deploy", "-f", app, "--variable", "password=x")
+        for i in range(5):
+            assert n.get("kitchen-one", f"/log?line-{i}").status == 200
+        out = n.run("logs", "kitchen-one", "--lines", "100")
+        assert [x for x in re.findall(r"line-\d", out)][-1] == "line-4"
+        assert all(line.startswith("c: ") for line in out.splitlines())
+        follow = n.api_stream("/v1/tenants/default/apps/kitchen-one/logs?follow=1&lines=1")
+        n.get("kitchen-one", "/log?followed")
+        wait_for(lambda: b"followed" in follow.readline(), "the line")
+        follow.close()
+
+
+@pytest.mark.parametrize("lie", ("digest", "cut"))
+def test_a_blob_that_lies_is_not_kept(tmp_path, lie):
+    with node(tmp_path) as n:
+        name = "sha256:" + "0" * 64
+        status, answer = n.api("PUT", f"/v1/tenants/default/blobs/{name}", b"something", raw=True)
+        assert status == 400 and "digest" in answer["error"]
+        assert n.api("HEAD", f"/v1/tenants/default/blobs/{name}")[0] == 404
+        assert [p for p in (n.data / "blobs").rglob("*") if p.is_file()] == []
+
+
+def test_backup_while_writing_and_restore(tmp_path):
+    with node(tmp_path) as n:
+        app = write_app(tmp_path / "app", KITCHEN, FILES)
+        n.run("deploy", "-f", app, "--variable", "password=kept")
+        stop = threading.Event()
+
+        def write():
+            i = 0
+            while not stop.is_set():
+                n.run("variables", "kitchen-one", f"word=w{i}")
+                i += 1
+        writer = threading.Thread(target=write)
+        writer.start()
+        ebb("backup", "--data", n.data, tmp_path / "copy")
+        stop.set()
+        writer.join()
+        token = n.token
+    ebb("restore", tmp_path / "copy", "--data", tmp_path / "second" / "data")
+    with node(tmp_path / "second", token=token) as n:
+        # compiled code is not in a backup: the first request has it made
+        wait_for(lambda: n.get("kitchen-one").status != 503, "the app")
+        assert n.get("kitchen-one", "/variable?secret").text == "kept"
+        assert n.get("kitchen-one", "/file?data/hello.txt").text == "hello from a file\n"
+        assert n.run("status", "kitchen-one")
+    said = ebb("restore", tmp_path / "copy", "--data", tmp_path / "second" / "data", status=1)[1]
+    assert "is not empty" in said
+    [blob] = [p for p in (tmp_path / "copy/blobs").rglob("*") if p.is_file()][:1]
+    os.chmod(blob, 0o600)
+    blob.write_bytes(b"damaged")
+    said = ebb("restore", tmp_path / "copy", "--data", tmp_path / "third", status=1)[1]
+    assert "damaged" in said and not (tmp_path / "third/platform.db").exists()
