@@ -93,7 +93,9 @@
 #define STORE_LEASE_KEPT_NS       (2 * UINT64_C(1000000000))  /* with it, less than STORE_IDLE_NS */
 #define STORE_READ_BYTES_MAX      (64 * KIB) /* of a value that a worker reads itself */
 #define STORE_ABSENT_NS           (10 * UINT64_C(1000000000)) /* wait for a new store process */
-#define STORE_SQL_TEXT_BYTES_MAX  (1 << 20)                   /* of a statement; SQLite's default */
+#define STORE_FILES_OPEN_MAX      2000      /* key-value files at once; three descriptors each */
+#define STORE_LABEL_BYTES_MAX     100       /* of a store or database of ebb serve; a file's name */
+#define STORE_SQL_TEXT_BYTES_MAX  (1 << 20) /* of a statement; SQLite's default */
 #define STORE_SQL_VALUE_BYTES_MAX (128 << 20)  /* of a text or blob in SQL; as a whole result */
 #define STORE_SQL_PATTERN_BYTES_MAX 1000       /* of LIKE and GLOB, whose cost is its square */
 #define STORE_SQL_TRIGGER_DEPTH_MAX 100        /* of triggers that fire triggers: C stack */

@@ -348,8 +348,17 @@ static void on_ready(void *user)
     explicit_bzero(s->token, sizeof s->token);
 }
 
+static bool store_settings(serve *s, buf *out, err *e)
+{
+    app_config none = {0};
+    str dir = arena_printf(&s->a, "%.*s/state", STR(s->data));
+    return dir.p ? store_config_write(&none, dir, s->settings.log_json, out, e) : err_no_memory(e);
+}
+
 static bool run(serve *s, int *ret_status, err *e)
 {
+    _cleanup_(buf_fini) buf store;
+    buf_init(&store, MIB);
     _cleanup_(buf_fini) buf worker;
     buf_init(&worker, 64 * MIB);
     _cleanup_(buf_fini) buf keeper;
@@ -361,9 +370,10 @@ static bool run(serve *s, int *ret_status, err *e)
     if (!folders_make(s, e))
         return false;
     bool ok = sockets_open(s, e) && catalogue_ready(s, e) && keeper_settings(s, &keeper, e) &&
-              worker_settings(s, &worker, e);
+              worker_settings(s, &worker, e) && store_settings(s, &store, e);
     if (ok) {
         supervisor_config sc = {.config = buf_str(&worker),
+                                .store_config = buf_str(&store),
                                 .keeper_config = buf_str(&keeper),
                                 .directory = true,
                                 .admin_listener = s->admin_local,

@@ -89,7 +89,7 @@ bool app_config_write(const app_config *c, buf *out, err *e)
     return json_put(j, out, e);
 }
 
-bool store_config_write(const app_config *c, bool log_json, buf *out, err *e)
+bool store_config_write(const app_config *c, str state_dir, bool log_json, buf *out, err *e)
 {
     _cleanup_json_ json_t *j = json_object();
     if (!j)
@@ -97,6 +97,7 @@ bool store_config_write(const app_config *c, bool log_json, buf *out, err *e)
     json_object_set_new(j, "stores", stores_json(c));
     json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_json", json_boolean(log_json));
+    json_object_set_new(j, "state_dir", json_of(state_dir));
     return json_put(j, out, e);
 }
 
@@ -221,6 +222,9 @@ bool store_config_read(arena *a, bytes text, store_config *ret, bool *ret_log_js
         return false;
     if (!stores_read(a, json_object_get(j, "stores"), &c.stores, &c.stores_count) ||
         !databases_read(a, json_object_get(j, "databases"), &c.databases, &c.databases_count))
+        return err_no_memory(e);
+    c.state_dir = json_str(a, json_object_get(j, "state_dir"));
+    if (!c.state_dir.p)
         return err_no_memory(e);
     *ret = c;
     *ret_log_json = json_is_true(json_object_get(j, "log_json"));

@@ -40,5 +40,6 @@ bool app_config_write(const app_config *c, buf *out, err *e);
 bool app_config_read(arena *a, bytes json, app_config *ret, err *e);
 
 /* What the store process is told: stores, databases, how to log. No app. */
-bool store_config_write(const app_config *c, bool log_json, buf *out, err *e);
+/* state_dir: of `ebb serve`, instead of those of an app; empty: none. */
+bool store_config_write(const app_config *c, str state_dir, bool log_json, buf *out, err *e);
 bool store_config_read(arena *a, bytes json, store_config *ret, bool *ret_log_json, err *e);

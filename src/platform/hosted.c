@@ -111,6 +111,20 @@ static struct host_store *granted(hosted *h, const str_list *labels)
     return ARENA_ARRAY(&h->a, struct host_store, labels->n + 1);
 }
 
+/* With a view for reading, where it is in a file. */
+static bool store_make(hosted *h, size_t k, struct host_store *ret, err *e)
+{
+    const app_config *all = &h->of->config;
+    str path = all->stores[k].path;
+    if (!served_store(h->of, k, false, &ret->store, e))
+        return false;
+    if (all->id)
+        path = arena_printf(&h->a, "%llu", (unsigned long long)all->id); /* one file an app */
+    if (h->of->all->store && path.n)
+        ret->view = kv_view_take(h->of->all->store, (uint16_t)ret->store, path);
+    return true;
+}
+
 static bool stores_make(hosted *h, err *e)
 {
     const app_config *all = &h->of->config;
@@ -121,18 +135,15 @@ static bool stores_make(hosted *h, err *e)
     for (size_t i = 0; i < kv->n; i++) {
         stores[i] = (struct host_store){kv->at[i], HOST_STORE_NONE, NULL};
         for (size_t k = 0; k < all->stores_count; k++)
-            if (str_eq(all->stores[k].label, kv->at[i])) {
-                stores[i].store = (uint32_t)k;
-                if (h->of->all->store && all->stores[k].path.n)
-                    stores[i].view =
-                        kv_view_take(h->of->all->store, (uint16_t)k, all->stores[k].path);
-            }
+            if (str_eq(all->stores[k].label, kv->at[i]) && !store_make(h, k, &stores[i], e))
+                return false;
     }
     for (size_t i = 0; i < sql->n; i++) {
         databases[i] = (struct host_store){sql->at[i], HOST_STORE_NONE, NULL};
         for (size_t k = 0; k < all->databases_count; k++)
-            if (str_eq(all->databases[k].label, sql->at[i]))
-                databases[i].store = (uint32_t)k;
+            if (str_eq(all->databases[k].label, sql->at[i]) &&
+                !served_store(h->of, k, true, &databases[i].store, e))
+                return false;
     }
     h->host.key_value_stores = stores;
     h->host.key_value_stores_count = kv->n;

@@ -37,8 +37,8 @@ bool node_settings_template(buf *out);
 #define QUOTA_NAMES(X)                                                                             \
     X(apps)                                                                                        \
     X(memory_bytes)                                                                                \
-    X(concurrency) X(cpu_percent) X(requests_per_s) X(storage_bytes) X(connections)                \
-        X(log_bytes_per_s)
+    X(concurrency)                                                                                 \
+    X(cpu_percent) X(requests_per_s) X(storage_bytes) X(connections) X(log_bytes_per_s)
 typedef struct {
 #define X(name) uint64_t name;
     QUOTA_NAMES(X)

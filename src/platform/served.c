@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/must.h"
 #include "platform/call.h"
+#include "store/client.h"
 
 #include <stdlib.h>
 
@@ -79,7 +80,9 @@ static bool components_make(served *s, err *e)
     const app *of = s->config.app;
     variable_providers providers;
     s->hosted = ARENA_ARRAY(&s->a, hosted, of->components_count);
-    if (!s->hosted)
+    s->store_numbers = ARENA_ARRAY(&s->a, uint32_t, s->config.stores_count);
+    s->database_numbers = ARENA_ARRAY(&s->a, uint32_t, s->config.databases_count);
+    if (!s->hosted || !s->store_numbers || !s->database_numbers)
         return err_no_memory(e);
     if (!providers_open(&s->a, &s->config.providers, &providers, e))
         return false;
@@ -101,6 +104,33 @@ static bool components_make(served *s, err *e)
     return true;
 }
 
+/* Under `ebb up` the store process knows them by their place in the app. */
+bool served_store(served *s, size_t index, bool is_database, uint32_t *ret, err *e)
+{
+    const app_config *c = &s->config;
+    uint32_t *at = &(is_database ? s->database_numbers : s->store_numbers)[index];
+    str label = is_database ? c->databases[index].label : c->stores[index].label;
+    uint16_t number;
+    if (!c->id) {
+        *ret = (uint32_t)index;
+        return true;
+    }
+    if (!*at) {
+        if (!store_client_name(s->all->store, c->id, label, is_database, &number, e))
+            return false;
+        *at = number + 1u;
+    }
+    *ret = *at - 1;
+    return true;
+}
+
+static void stores_unname(served *s, const uint32_t *numbers, size_t count)
+{
+    for (size_t i = 0; numbers && i < count; i++)
+        if (numbers[i])
+            store_client_unname(s->all->store, (uint16_t)(numbers[i] - 1));
+}
+
 static void served_free(served *s)
 {
     for (size_t i = 0; i < s->hosted_count; i++) {
@@ -108,6 +138,8 @@ static void served_free(served *s)
         hosted_unload(&s->hosted[i]);
         guestlog_close(&s->hosted[i].log);
     }
+    stores_unname(s, s->store_numbers, s->config.stores_count);
+    stores_unname(s, s->database_numbers, s->config.databases_count);
     s->all->bytes -= s->bytes;
     arena a = s->a;
     arena_fini(&a);

@@ -36,6 +36,8 @@ struct served {
     route_table *routes;
     hosted *hosted; /* parallel to config.app->components */
     size_t hosted_count;
+    /* Numbers of its stores and databases with the store process, + 1; 0: not asked for yet. */
+    uint32_t *store_numbers, *database_numbers;
     str info;     /* body of /.well-known/spin/info */
     size_t bytes; /* of the arena, counted in all */
     uint32_t holders;
@@ -54,6 +56,10 @@ bool served_new_take(serving *all, arena *a, const app_config *c, served **ret, 
 void served_hold(served *s);
 /* NULL is allowed. The last one frees it; no component of it may be running then. */
 void served_let(served *s);
+
+/* The number of the index-th store or database of the app with the store process; it holds as long
+ * as the app. */
+bool served_store(served *s, size_t index, bool is_database, uint32_t *ret, err *e);
 
 /* Answers a request from outside. */
 void served_begin(served *s, http_exchange *x);

@@ -26,7 +26,7 @@ struct store_call {
     store_message answer;
     uint8_t *map; /* NULL, or a long answer */
     size_t map_bytes;
-    bool unanswered;
+    bool unanswered, names;
     bool lends; /* a descriptor of the answer is the caller's, not where its items are */
     int fd;
     ns sent_at;
@@ -40,6 +40,13 @@ typedef struct {
     bool busy;
 } place;
 
+/* What a number means. */
+typedef struct {
+    store_naming naming;
+    size_t label_n;
+    char label[];
+} name;
+
 struct store_client {
     loop *l;
     channel *ch; /* NULL: no store process now */
@@ -49,6 +56,9 @@ struct store_client {
     buf bundle; /* short messages of this turn */
     loop_hook *hook;
     struct kv_view *views;
+    name **names; /* by number; NULL: means nothing */
+    size_t names_size, names_count;
+    uint16_t names_next; /* numbers are used again as late as possible */
 };
 
 bool store_client_new(loop *l, store_client **ret, err *e)
@@ -262,6 +272,94 @@ static void on_message(void *user, bytes message, int fd)
     client_pump(c);
 }
 
+/* --- names: told in the order of the requests ------------------------------------------------- */
+
+static bool name_send(store_client *c, uint16_t number, const name *n)
+{
+    store_naming naming = n ? n->naming : (store_naming){0};
+    bytes value = {(const uint8_t *)&naming, sizeof naming};
+    err e;
+    store_call *k = store_call_new(c, STORE_NAME, number);
+    if (!k)
+        return false;
+    store_call_item(k, n ? (str){n->label, n->label_n} : S(""), &value);
+    if (store_call_send(k, NULL, NULL, &e))
+        return true;
+    store_call_free(k);
+    return false;
+}
+
+static bool names_grow(store_client *c)
+{
+    size_t size = c->names_size ? 2 * c->names_size : 64;
+    if (c->names_count < c->names_size / 2 || c->names_size > UINT16_MAX)
+        return true;
+    name **grown = realloc(c->names, size * sizeof *grown);
+    if (!grown)
+        return false;
+    memset(grown + c->names_size, 0, (size - c->names_size) * sizeof *grown);
+    c->names = grown;
+    c->names_size = size;
+    return true;
+}
+
+bool store_client_name(store_client *c, uint64_t app, str label, bool is_database, uint16_t *ret,
+                       err *e)
+{
+    if (!names_grow(c))
+        return err_no_memory(e);
+    if (c->names_count == c->names_size)
+        return err_set(e, ERR_LIMIT, "this worker uses %zu stores and databases", c->names_count);
+    size_t at = c->names_next;
+    while (c->names[at % c->names_size])
+        at++;
+    at %= c->names_size;
+    name *n = malloc(sizeof *n + label.n);
+    if (!n)
+        return err_no_memory(e);
+    *n = (name){.naming = {app, is_database}, .label_n = label.n};
+    memcpy(n->label, label.p, label.n);
+    if (!name_send(c, (uint16_t)at, n)) {
+        free(n);
+        return err_no_memory(e);
+    }
+    c->names[at] = n;
+    c->names_count++;
+    c->names_next = (uint16_t)(at + 1);
+    *ret = (uint16_t)at;
+    return true;
+}
+
+void store_client_unname(store_client *c, uint16_t number)
+{
+    free(c->names[number]);
+    c->names[number] = NULL;
+    c->names_count--;
+    name_send(c, number, NULL); /* if not: the next one of this number says so */
+}
+
+/* A new store process knows none: those that wait to be told are told with all others. */
+static void names_tell_all(store_client *c)
+{
+    store_call *waiting = c->first, *next;
+    c->first = NULL;
+    c->last = &c->first;
+    for (size_t i = 0; i < c->names_size; i++)
+        if (c->names[i])
+            name_send(c, (uint16_t)i, c->names[i]);
+    for (; waiting; waiting = next) {
+        next = waiting->next;
+        waiting->next = NULL;
+        if (waiting->names) {
+            waiting->state = DONE;
+            store_call_free(waiting);
+        } else {
+            *c->last = waiting;
+            c->last = &waiting->next;
+        }
+    }
+}
+
 void store_client_connect_take(store_client *c, int fd)
 {
     static const channel_callbacks callbacks = {on_message, on_end};
@@ -272,6 +370,7 @@ void store_client_connect_take(store_client *c, int fd)
         c->ch = NULL;
         return;
     }
+    names_tell_all(c);
     client_pump(c);
 }
 
@@ -289,6 +388,9 @@ void store_client_free(store_client *c)
             store_call_free(c->places[i].call);
     while (c->first)
         store_call_free(c->first);
+    for (size_t i = 0; i < c->names_size; i++)
+        free(c->names[i]);
+    free(c->names);
     free(c);
 }
 
@@ -300,7 +402,8 @@ store_call *store_call_new(store_client *c, store_kind kind, uint16_t store)
     if (!k)
         return NULL;
     k->c = c;
-    k->unanswered = kind == SQL_CLOSE;
+    k->names = kind == STORE_NAME;
+    k->unanswered = kind == SQL_CLOSE || k->names;
     k->lends = kind == KV_LEND;
     k->fd = -1;
     buf_init(&k->message, STORE_MESSAGE_BYTES_MAX);

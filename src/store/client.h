@@ -28,6 +28,13 @@ struct loop *store_client_loop(const store_client *c);
 struct kv_view **store_client_views(store_client *c);
 bool store_client_connected(const store_client *c);
 
+/* A number for an app's key-value store or database, where the store process has a folder of states
+ * (server.h): told to it, and to the next one, before any request that uses it. ERR_LIMIT,
+ * ERR_NO_MEMORY. */
+bool store_client_name(store_client *c, uint64_t app, str label, bool is_database, uint16_t *ret,
+                       err *e);
+void store_client_unname(store_client *c, uint16_t number);
+
 /* NULL: no memory. */
 store_call *store_call_new(store_client *c, store_kind kind, uint16_t store);
 void store_call_item(store_call *k, str key, const bytes *value);

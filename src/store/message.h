@@ -27,6 +27,9 @@ typedef enum {
     KV_SWAP,      /* (key, new value), ("", value it must have now or none) */
     KV_LEND,      /* one item ("", u8 part: kv_reader.h); answer: no items, a descriptor of that
                      part, for reading, and for `store` a number of this opening of the file */
+    /* For a store process that has a folder of states (server.h): from here on the connection's
+     * number `store` means what the one item says, (label, store_naming). No answer. */
+    STORE_NAME,
     /* `store` is the number of a database. The first item is (statement, sql_ask); the others are
      * the parameters, each (its kind's letter, value). Answer: see sql_result. */
     SQL_EXECUTE,
@@ -60,6 +63,11 @@ typedef struct {
 typedef struct {
     uint64_t session, step;
 } sql_ask;
+
+/* A key-value store or database of an app; app 0: the number means nothing any more. */
+typedef struct {
+    uint64_t app, is_database;
+} store_naming;
 
 /* The answer to SQL_EXECUTE: one item ("", sql_result), then `columns` items (name, none), then
  * rows x columns items (kind's letter, value), row by row. */

@@ -17,40 +17,58 @@
 #include "store/server_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef store_connection connection;
 typedef struct file file;
+typedef struct store store;
 
 struct file {
-    str path; /* empty: in memory */
+    file *next;       /* of all */
+    file *next_dirty; /* of those with requests */
+    unsigned stores;  /* that are in it; 0: it goes when it is closed */
+    str path;         /* empty: in memory */
     kv_file *open;
     pending *first, **last;
     ns used;
     uint16_t opening; /* numbers how often it was opened */
     bool failing;     /* its last group failed: said once in the log */
+    bool running;     /* its requests are carried out now */
+};
+
+/* What a number means: one of the configuration, or of a connection's names. */
+struct store {
+    store_server *s;
+    unsigned users; /* the name, and requests on their way; those of the configuration stay */
+    str label;
+    file *f;        /* of a key-value store */
+    sql_target *db; /* of a database */
+    const str *initial;
+    size_t initial_count;
+    str folder; /* of the app; empty: it is there */
 };
 
 struct store_connection {
     store_server *s;
     channel *c;
     connection *next;
-    buf out; /* short answers of this turn */
+    buf out;       /* short answers of this turn */
+    store **names; /* by number; where there is a folder of states */
+    size_t names_size;
 };
 
 struct store_server {
     loop *l;
     arena a;
-    struct {
-        str label;
-        file *f;
-        const str *initial;
-        size_t initial_count;
-    } *stores;
+    store *stores; /* of the configuration */
     size_t stores_count;
-    file *files;
-    size_t files_count;
+    str state_dir; /* empty: there are those of the configuration only */
+    file *files, *dirty;
+    unsigned open_count;
     connection *connections;
     unsigned connections_count;
     loop_hook *hook;
@@ -62,20 +80,49 @@ struct store_server {
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-static void file_close(file *f)
+static void file_close(store_server *s, file *f)
 {
+    s->open_count -= f->open != NULL;
     kv_file_close(f->open);
     f->open = NULL;
+}
+
+/* Once nobody needs it. */
+static void file_release(store_server *s, file *f)
+{
+    file **at = &s->files;
+    if (f->stores || f->first || f->running)
+        return;
+    file_close(s, f);
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    free(f);
+}
+
+/* Room for one more descriptor: the file that nobody used for the longest time is closed. */
+static void file_make_room(store_server *s)
+{
+    file *oldest = NULL;
+    if (s->open_count < STORE_FILES_OPEN_MAX)
+        return;
+    for (file *f = s->files; f; f = f->next)
+        if (f->open && f->path.n && !f->first && (!oldest || f->used < oldest->used))
+            oldest = f;
+    if (oldest)
+        file_close(s, oldest);
 }
 
 static bool file_ready(store_server *s, file *f, err *e)
 {
     if (f->open && kv_file_moved(f->open))
-        file_close(f);
+        file_close(s, f);
     if (f->open)
         return true;
     f->opening++;
+    file_make_room(s);
     bool ok = kv_file_open(f->path.n ? f->path.p : NULL, &f->open, e);
+    s->open_count += f->open != NULL;
     for (size_t i = 0; ok && !f->path.n && i < s->stores_count; i++)
         if (s->stores[i].f == f)
             ok = kv_file_preset(f->open, s->stores[i].label, s->stores[i].initial,
@@ -100,12 +147,11 @@ static void on_idle(void *user)
 {
     store_server *s = user;
     ns now = clock_mono(), next = 0;
-    for (size_t i = 0; i < s->files_count; i++) {
-        file *f = &s->files[i];
+    for (file *f = s->files; f; f = f->next) {
         if (!f->open || !f->path.n)
             continue;
         if (now - f->used >= STORE_IDLE_NS)
-            file_close(f);
+            file_close(s, f);
         else if (!next || f->used + STORE_IDLE_NS - now < next)
             next = f->used + STORE_IDLE_NS - now;
     }
@@ -160,7 +206,7 @@ uint8_t *pending_items_load(const pending *p, store_message *m, err *e)
 }
 
 /* False: the file failed. */
-static bool pending_apply(store_server *s, file *f, pending *p, err *e)
+static bool pending_apply(file *f, pending *p, err *e)
 {
     store_message m = pending_message(p);
     uint8_t *items = NULL;
@@ -169,7 +215,7 @@ static bool pending_apply(store_server *s, file *f, pending *p, err *e)
         pending_refuse(p, STORE_FAILED, mine.text);
         return true;
     }
-    bool ok = kv_file_apply(f->open, s->stores[m.store].label, m, &p->answer, e);
+    bool ok = kv_file_apply(f->open, p->of->label, m, &p->answer, e);
     free(items);
     return ok;
 }
@@ -184,7 +230,7 @@ static bool group_run(store_server *s, file *f, pending *p, pending *end, pendin
         return false;
     bool ok = kv_file_begin(f->open, e);
     for (; ok && p != end && n < STORE_GROUP_MAX && held < STORE_HELD_BYTES_MAX; p = p->next, n++) {
-        ok = pending_apply(s, f, p, e);
+        ok = pending_apply(f, p, e);
         held += p->answer.n;
     }
     if (ok)
@@ -192,13 +238,27 @@ static bool group_run(store_server *s, file *f, pending *p, pending *end, pendin
     else
         kv_file_rollback(f->open);
     if (!ok)
-        file_close(f); /* what is wrong with it may be over when it is opened again */
+        file_close(s, f); /* what is wrong with it may be over when it is opened again */
     *ret_next = p;
     return ok;
 }
 
+/* Of the configuration's the last user never goes. */
+static void store_unuse(store *x)
+{
+    if (!x || --x->users)
+        return;
+    if (x->f) {
+        x->f->stores--;
+        file_release(x->s, x->f);
+    }
+    sql_server_let(x->db);
+    free(x);
+}
+
 static void pending_free(pending *p)
 {
+    store_unuse(p->of);
     buf_fini(&p->answer);
     if (p->fd >= 0)
         close(p->fd);
@@ -287,11 +347,15 @@ static bool on_turn_end(void *user)
 {
     store_server *s = user;
     bool worked = false;
-    for (size_t i = 0; i < s->files_count; i++)
-        if (s->files[i].first) {
-            file_run(s, &s->files[i]);
-            worked = true;
-        }
+    while (s->dirty) {
+        file *f = s->dirty;
+        s->dirty = f->next_dirty;
+        f->running = true;
+        file_run(s, f);
+        f->running = false;
+        file_release(s, f);
+        worked = true;
+    }
     if (worked && !loop_timer_active(&s->idle))
         loop_timer_start(s->l, &s->idle, STORE_IDLE_NS, on_idle, s);
     for (connection *c = s->connections; c; c = c->next)
@@ -311,11 +375,14 @@ static void connection_close(connection *c)
         at = &(*at)->next;
     *at = c->next;
     s->connections_count--;
-    for (size_t i = 0; i < s->files_count; i++)
-        for (pending *p = s->files[i].first; p; p = p->next)
+    for (file *f = s->dirty; f; f = f->next_dirty)
+        for (pending *p = f->first; p; p = p->next)
             if (p->from == c)
                 p->from = NULL;
     sql_server_forget(s->sql, c);
+    for (size_t i = 0; i < c->names_size; i++)
+        store_unuse(c->names[i]);
+    free(c->names);
     channel_close(c->c);
     buf_fini(&c->out);
     free(c);
@@ -329,10 +396,134 @@ static void on_end(void *user)
         s->on_fewer(s->user);
 }
 
-/* A worker wants to read by itself (kv_view.h). Where that can't be, it goes on asking. */
-static void lend(const store_server *s, connection *c, const store_message *m)
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* What a number of this connection means; NULL: nothing. */
+static store *store_of(const connection *c, uint16_t number)
 {
-    const file *f = s->stores[m->store].f;
+    const store_server *s = c->s;
+    if (!s->state_dir.n)
+        return number < s->stores_count ? &s->stores[number] : NULL;
+    return number < c->names_size ? c->names[number] : NULL;
+}
+
+static bool names_grow(connection *c, uint16_t number)
+{
+    size_t size = c->names_size ? c->names_size : 64;
+    while (size <= number)
+        size *= 2;
+    if (size == c->names_size)
+        return true;
+    store **grown = realloc(c->names, size * sizeof(store *));
+    if (!grown)
+        return false;
+    memset(grown + c->names_size, 0, (size - c->names_size) * sizeof(store *));
+    c->names = grown;
+    c->names_size = size;
+    return true;
+}
+
+/* A label as a part of a file's name: itself where it is plain, else its bytes in hexadecimal. */
+static bool label_write(str label, char *to, size_t size)
+{
+    bool plain = label.n > 0;
+    size_t at = (size_t)snprintf(to, size, "sql_");
+    for (size_t i = 0; i < label.n; i++)
+        plain &= (label.p[i] >= 'a' && label.p[i] <= 'z') ||
+                 (label.p[i] >= '0' && label.p[i] <= '9') || label.p[i] == '-';
+    if (label.n > STORE_LABEL_BYTES_MAX)
+        return false;
+    if (plain)
+        return at + (size_t)snprintf(to + at, size - at, "%.*s.db", STR(label)) < size;
+    at = (size_t)snprintf(to, size, "sqlx_");
+    for (size_t i = 0; i < label.n; i++)
+        at += (size_t)snprintf(to + at, size - at, "%02x", (unsigned char)label.p[i]);
+    return at + (size_t)snprintf(to + at, size - at, ".db") < size;
+}
+
+static file *file_named(store_server *s, str path)
+{
+    file *f = s->files;
+    while (f && !str_eq(f->path, path))
+        f = f->next;
+    if (!f && (f = calloc(1, sizeof *f + path.n + 1))) {
+        char *at = (char *)(f + 1);
+        memcpy(at, path.p, path.n);
+        f->path = (str){at, path.n};
+        f->last = &f->first;
+        f->next = s->files;
+        s->files = f;
+    }
+    return f;
+}
+
+static store *store_make(store_server *s, const store_naming *n, str label)
+{
+    char path[4096], name[4 * STORE_LABEL_BYTES_MAX];
+    if (!label_write(label, name, sizeof name))
+        return NULL;
+    int folder =
+        snprintf(path, sizeof path, "%.*s/%llu", STR(s->state_dir), (unsigned long long)n->app);
+    if (folder < 0 || (size_t)folder + sizeof name >= sizeof path)
+        return NULL;
+    size_t whole = (size_t)folder + (size_t)snprintf(path + folder, sizeof path - (size_t)folder,
+                                                     "/%s", n->is_database ? name : "kv.db");
+    store *x = calloc(1, sizeof *x + label.n + 1 + (size_t)folder + 1);
+    if (!x)
+        return NULL;
+    char *at = (char *)(x + 1);
+    memcpy(at, label.p, label.n);
+    memcpy(at + label.n + 1, path, (size_t)folder);
+    *x = (store){
+        .s = s, .users = 1, .label = {at, label.n}, .folder = {at + label.n + 1, (size_t)folder}};
+    str file_path = {path, whole};
+    if (n->is_database)
+        x->db = sql_server_named(s->sql, file_path, x->label);
+    else if ((x->f = file_named(s, file_path)))
+        x->f->stores++;
+    if (x->db || x->f)
+        return x;
+    free(x);
+    return NULL;
+}
+
+/* False: it is no naming. One for which there is no memory, or whose label is too long, means
+ * nothing: its requests are refused. */
+static bool name_take(connection *c, store_message m)
+{
+    store_naming n;
+    store_item i;
+    if (!c->s->state_dir.n || !store_message_next(&m, &i) || i.value.n != sizeof n ||
+        !names_grow(c, m.store))
+        return false;
+    memcpy(&n, i.value.p, sizeof n);
+    store_unuse(c->names[m.store]);
+    c->names[m.store] = n.app ? store_make(c->s, &n, i.key) : NULL;
+    return true;
+}
+
+/* The folder of an app is made by the first request that may write; its entry is durable before
+ * anything in it is. What fails shows when the file is opened. */
+static void folder_make(store *x)
+{
+    if (x->folder.n && mkdirat(AT_FDCWD, x->folder.p, 0700) == 0) {
+        int fd = open(x->s->state_dir.p, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0) {
+            fsync(fd);
+            close(fd);
+        }
+    }
+    x->folder.n = 0;
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+/* A worker wants to read by itself (kv_view.h). Where that can't be, it goes on asking. */
+static void lend(connection *c, const store_message *m)
+{
+    static const file none;
+    const store *x = store_of(c, m->store);
+    const file *f = x && x->f ? x->f : &none;
     store_message items = *m;
     store_item i;
     _cleanup_(buf_fini) buf b;
@@ -351,6 +542,30 @@ static void lend(const store_server *s, connection *c, const store_message *m)
     answer_send(c, &b, NULL);
 }
 
+static pending *pending_new(connection *c, bytes message, int fd)
+{
+    pending *p = malloc(sizeof *p + message.n);
+    if (!p)
+        return NULL;
+    *p = (pending){.from = c, .fd = fd, .n = message.n};
+    memcpy(p->message, message.p, message.n);
+    buf_init(&p->answer, STORE_MESSAGE_BYTES_MAX + STORE_HEAD_BYTES);
+    return p;
+}
+
+static void pending_queue(store_server *s, pending *p, store *x)
+{
+    file *f = x->f;
+    if (!f->first) {
+        f->next_dirty = s->dirty;
+        s->dirty = f;
+    }
+    p->of = x;
+    x->users++;
+    *f->last = p;
+    f->last = &p->next;
+}
+
 /* Takes fd. False: it is no request, or memory is short. */
 static bool request_take(connection *c, bytes message, int fd)
 {
@@ -358,27 +573,29 @@ static bool request_take(connection *c, bytes message, int fd)
     store_message m;
     pending *p;
     err e;
-    if (!store_message_read(message, fd >= 0, &m, &e) || m.kind >= STORE_REQUESTS_END ||
-        (m.kind < SQL_EXECUTE && m.store >= s->stores_count) || (m.kind == KV_LEND && fd >= 0) ||
-        (m.kind != KV_LEND && !(p = malloc(sizeof *p + message.n)))) {
+    bool ok = store_message_read(message, fd >= 0, &m, &e) && m.kind < STORE_REQUESTS_END;
+    bool alone = ok && (m.kind == KV_LEND || m.kind == STORE_NAME);
+    if (alone && fd < 0 && m.kind == KV_LEND)
+        return lend(c, &m), true;
+    if (alone && fd < 0)
+        return name_take(c, m);
+    if (!ok || alone || !(p = pending_new(c, message, fd))) {
         if (fd >= 0)
             close(fd);
         return false;
     }
-    if (m.kind == KV_LEND) {
-        lend(s, c, &m);
-        return true;
-    }
-    *p = (pending){.from = c, .fd = fd, .n = message.n};
-    memcpy(p->message, message.p, message.n);
-    buf_init(&p->answer, STORE_MESSAGE_BYTES_MAX + STORE_HEAD_BYTES);
+    store *x = store_of(c, m.store);
+    if (x)
+        folder_make(x);
     if (m.kind >= SQL_EXECUTE) {
+        p->db = s->state_dir.n ? (x ? x->db : NULL) : sql_server_at(s->sql, m.store);
         sql_server_take(s->sql, p);
-        return true;
+    } else if (x && x->f) {
+        pending_queue(s, p, x);
+    } else {
+        pending_refuse(p, STORE_FAILED, "there is no such store");
+        pending_answer(p);
     }
-    file *f = s->stores[m.store].f;
-    *f->last = p;
-    f->last = &p->next;
     return true;
 }
 
@@ -434,42 +651,66 @@ static const str *strs_copy(arena *a, const str *from, size_t n)
     return to;
 }
 
+/* Stores in memory have a file each, others share it by its path. */
 static file *file_of(store_server *s, str path)
 {
-    for (size_t i = 0; i < s->files_count && path.n; i++)
-        if (str_eq(s->files[i].path, path))
-            return &s->files[i];
-    file *f = &s->files[s->files_count++];
-    *f = (file){.path = arena_str(&s->a, path)};
-    f->last = &f->first;
+    if (path.n)
+        return file_named(s, path);
+    file *f = calloc(1, sizeof *f);
+    if (f) {
+        f->last = &f->first;
+        f->next = s->files;
+        s->files = f;
+    }
     return f;
+}
+
+static void files_free(store_server *s)
+{
+    while (s->files) {
+        file *f = s->files;
+        s->files = f->next;
+        file_close(s, f);
+        free(f);
+    }
+}
+
+static bool stores_make(store_server *s, const store_config *config)
+{
+    size_t count = config->stores_count;
+    s->stores = ARENA_ARRAY(&s->a, store, count + 1);
+    for (size_t i = 0; s->stores && i < count; i++) {
+        const kv_store *from = &config->stores[i];
+        store *x = &s->stores[i];
+        *x = (store){.s = s,
+                     .users = 1,
+                     .label = arena_str(&s->a, from->label),
+                     .initial = strs_copy(&s->a, from->initial, from->initial_count),
+                     .initial_count = from->initial_count};
+        if (!x->label.p || !x->initial || !(x->f = file_of(s, from->path)))
+            return false;
+        x->f->stores++;
+    }
+    s->state_dir = arena_str(&s->a, config->state_dir);
+    return s->stores && s->state_dir.p;
 }
 
 bool store_server_new(loop *l, const store_config *config, store_server **ret, err *e)
 {
-    const kv_store *stores = config->stores;
     size_t count = config->stores_count;
     store_server *s = calloc(1, sizeof *s);
     if (!s)
         return err_no_memory(e);
     s->l = l;
     arena_init(&s->a, 64 * MIB);
-    s->stores = arena_array(&s->a, count + 1, sizeof *s->stores);
-    s->files = ARENA_ARRAY(&s->a, file, count + 1);
-    bool ok = s->stores && s->files;
-    for (size_t i = 0; ok && i < count; i++) {
-        s->stores[i].label = arena_str(&s->a, stores[i].label);
-        s->stores[i].f = file_of(s, stores[i].path);
-        s->stores[i].initial = strs_copy(&s->a, stores[i].initial, stores[i].initial_count);
-        s->stores[i].initial_count = stores[i].initial_count;
-        ok = s->stores[i].initial && s->stores[i].label.p && s->stores[i].f->path.p;
-    }
+    bool ok = stores_make(s, config);
     s->stores_count = count;
     if (!ok)
         err_no_memory(e);
     if (!ok || !sql_server_new(l, config->databases, config->databases_count, &s->sql, e) ||
         !loop_hook_add(l, on_turn_end, s, &s->hook, e)) {
         sql_server_free(s->sql);
+        files_free(s);
         arena_fini(&s->a);
         free(s);
         return false;
@@ -488,10 +729,7 @@ void store_server_on_fewer(store_server *s, void (*on_fewer)(void *user), void *
 
 unsigned store_server_files_open(const store_server *s)
 {
-    unsigned n = 0;
-    for (size_t i = 0; i < s->files_count; i++)
-        n += s->files[i].open != NULL;
-    return n + sql_server_files_open(s->sql);
+    return s->open_count + sql_server_files_open(s->sql);
 }
 
 void store_server_free(store_server *s)
@@ -501,8 +739,7 @@ void store_server_free(store_server *s)
     on_turn_end(s);
     while (s->connections)
         connection_close(s->connections);
-    for (size_t i = 0; i < s->files_count; i++)
-        file_close(&s->files[i]);
+    files_free(s);
     sql_server_free(s->sql);
     loop_timer_stop(&s->idle);
     loop_hook_remove(s->hook);

@@ -31,12 +31,16 @@ typedef struct {
     size_t initial_count;
 } kv_store;
 
-/* Messages name stores and databases by their index. */
+/* Messages name stores and databases by their index here, or by numbers that workers gave. */
 typedef struct {
     const kv_store *stores;
     size_t stores_count;
     const sql_database *databases;
     size_t databases_count;
+    /* Of `ebb serve`, instead of those: a folder below which each app has its own, "<app>/kv.db"
+     * and
+     * "<app>/sql_<label>.db". What a number means, each worker says (STORE_NAME). */
+    str state_dir;
 } store_config;
 
 typedef struct store_server store_server;

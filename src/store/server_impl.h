@@ -8,13 +8,16 @@
 typedef struct store_connection store_connection;
 typedef struct pending pending;
 typedef struct sql_session sql_session;
+typedef struct sql_target sql_target; /* a database */
 
 struct pending {
     pending *next;
     store_connection *from; /* NULL: it has gone, nobody wants the answer */
     int fd;                 /* -1, or where the items are */
     buf answer;
+    struct store *of; /* NULL: of SQL */
     /* of SQL */
+    sql_target *db;
     sql_session *session;
     uint8_t *items; /* those in the file, read */
     ns deadline;    /* of its wait for another writer */
@@ -36,7 +39,13 @@ void pending_answer(pending *p);
 typedef struct sql_server sql_server;
 
 bool sql_server_new(loop *l, const sql_database *at, size_t count, sql_server **ret, err *e);
-/* Takes a request of kind SQL_EXECUTE or SQL_CLOSE. */
+/* One of those it was made with; NULL: there is none. */
+sql_target *sql_server_at(sql_server *s, size_t index);
+/* A database in a file, found or made, until it is let go of. NULL: no memory. */
+sql_target *sql_server_named(sql_server *s, str path, str label);
+/* NULL is allowed. */
+void sql_server_let(sql_target *t);
+/* Takes a request of kind SQL_EXECUTE or SQL_CLOSE to p->db. */
 void sql_server_take(sql_server *s, pending *p);
 /* What that connection had open is closed, what it runs is stopped. */
 void sql_server_forget(sql_server *s, const store_connection *c);

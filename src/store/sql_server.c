@@ -36,12 +36,18 @@ typedef struct {
     pending *first, **last;
 } list;
 
-typedef struct {
+typedef struct sql_target database;
+
+struct sql_target {
     sql_database config;
     sql_server *s;
     base *now; /* NULL: not open */
     bool failing;
-} database;
+    /* Of a named one, which goes when nobody needs it. */
+    database *next;
+    unsigned names, users; /* users: sessions and bases */
+    bool named;
+};
 
 /* An open file, or what it was before it was replaced. */
 struct base {
@@ -82,6 +88,7 @@ struct sql_server {
     arena a;
     database *databases;
     size_t databases_count;
+    database *named;
     base *bases;
     sql_session *table[SESSIONS_TABLE];
     loop_hook *hook;
@@ -113,6 +120,25 @@ static pending *list_take(list *l)
     l->first = NULL;
     l->last = &l->first;
     return p;
+}
+
+static void database_release(database *d)
+{
+    if (!d->named || d->names || d->users)
+        return;
+    database **at = &d->s->named;
+    while (*at != d)
+        at = &(*at)->next;
+    *at = d->next;
+    free(d);
+}
+
+static void database_use(database *d) { d->users++; }
+
+static void database_unuse(database *d)
+{
+    d->users--;
+    database_release(d);
 }
 
 /* --- bases ------------------------------------------------------------------------------------ */
@@ -161,6 +187,7 @@ static void base_release(sql_server *s, base *b)
     while (*at != b)
         at = &(*at)->next;
     *at = b->next;
+    database_unuse(b->db);
     free(b);
 }
 
@@ -189,6 +216,7 @@ static bool base_open(sql_server *s, database *d, err *e)
     b->next = s->bases;
     s->bases = b;
     d->now = b;
+    database_use(d);
     return true;
 }
 
@@ -367,6 +395,7 @@ static sql_session *session_new(sql_server *s, const store_connection *owner, ui
         return NULL;
     *x = (sql_session){.owner = owner, .id = id, .db = d, .next = *row};
     *row = x;
+    database_use(d);
     return x;
 }
 
@@ -377,6 +406,7 @@ static void session_free(sql_server *s, sql_session *x)
     while (*at != x)
         at = &(*at)->next;
     *at = x->next;
+    database_unuse(x->db);
     free(x);
 }
 
@@ -598,16 +628,15 @@ static bool ask_of(store_message m, sql_ask *ret)
 
 static void execute(sql_server *s, pending *p, const sql_ask *ask)
 {
-    store_message m = pending_message(p);
     sql_session *x = session_find(s, p->from, ask->session);
     err e;
     const char *problem = NULL;
     if (!x && ask->step)
         problem = "the connection was lost when the store process ended; a transaction in it was "
                   "rolled back. Open another one";
-    else if (!x && !(x = session_new(s, p->from, ask->session, &s->databases[m.store])))
+    else if (!x && !(x = session_new(s, p->from, ask->session, p->db)))
         problem = "no memory";
-    else if (x->running || x->db != &s->databases[m.store])
+    else if (x->running || x->db != p->db)
         problem = "a damaged request";
     if (problem) {
         pending_refuse(p, STORE_FAILED, problem);
@@ -638,7 +667,7 @@ void sql_server_take(sql_server *s, pending *p)
         pending_answer(p);
         return;
     }
-    if (m.store >= s->databases_count || !ask_of(message_whole(p), &ask)) {
+    if ((m.kind == SQL_EXECUTE && !p->db) || !ask_of(message_whole(p), &ask)) {
         pending_refuse(p, STORE_FAILED, "a damaged request");
         pending_answer(p);
         return;
@@ -706,6 +735,41 @@ bool sql_server_new(loop *l, const sql_database *at, size_t count, sql_server **
     }
     *ret = s;
     return true;
+}
+
+sql_target *sql_server_at(sql_server *s, size_t index)
+{
+    return index < s->databases_count ? &s->databases[index] : NULL;
+}
+
+sql_target *sql_server_named(sql_server *s, str path, str label)
+{
+    database *d = s->named;
+    while (d && !str_eq(d->config.path, path))
+        d = d->next;
+    if (!d) {
+        d = calloc(1, sizeof *d + path.n + 1 + label.n + 1);
+        if (!d)
+            return NULL;
+        char *at = (char *)(d + 1);
+        memcpy(at, path.p, path.n);
+        memcpy(at + path.n + 1, label.p, label.n);
+        *d = (database){.s = s,
+                        .next = s->named,
+                        .named = true,
+                        .config = {.path = {at, path.n}, .label = {at + path.n + 1, label.n}}};
+        s->named = d;
+    }
+    d->names++;
+    return d;
+}
+
+void sql_server_let(sql_target *t)
+{
+    if (!t)
+        return;
+    t->names--;
+    database_release(t);
 }
 
 unsigned sql_server_files_open(const sql_server *s)
