@@ -67,7 +67,7 @@ BATCH = 16
 
 def connect(server):
     s = socket.socket()
-    s.settimeout(60)
+    s.settimeout(600)
     s.connect((server.host, server.port))
     return s
 

@@ -381,6 +381,18 @@ def watttime(path, n):
                           "units": "lbs_co2_per_mwh", "generated_at": iso(now)}}
 
 
+def carbon_aware(path, n):
+    """The Carbon Aware SDK's shapes; an hour is missing, another has no value."""
+    now = int(time.time()) // 3600 * 3600
+    if "forecasts" in path:
+        return 200, [{"generatedAt": iso(now), "optimalDataPoints": [], "forecastData": [
+            {"location": "eastus", "timestamp": iso(now + 3600 * h), "duration": 60, "value": 300}
+            for h in range(24)]}]
+    return 200, [{"location": "eastus", "time": iso(now - 3600 * h),
+                  "rating": None if h == 5 else 250, "duration": "01:00:00"}
+                 for h in range(24) if h != 3]
+
+
 def carbon_settings(folder, text):
     path = folder / "carbon.toml"
     path.write_text(text)
@@ -393,6 +405,7 @@ def carbon_settings(folder, text):
     ("watttime", watttime,
      'zone = "CAISO_NORTH"\nuser = "me"\npassword = "pass-secret"\naverage = false\n',
      1000 * 453.59237 / 1000, "marginal"),
+    ("carbon-aware-sdk", carbon_aware, 'zone = "eastus"\n', 250, "average"),
 ])
 def test_providers_are_asked(app, tmp_path, name, answer, settings, value, kind):
     with Provider(answer) as provider:
@@ -434,6 +447,24 @@ def test_a_provider_that_fails_is_named_and_the_fallback_holds(app, tmp_path, an
             said = [r for r in server.log_lines("message") if "carbon intensity" in r["text"]]
             assert len(said) == 1 and word in said[0]["text"]
             assert fetch(server, "/busy/hello").status == 200
+
+
+def test_a_provider_that_never_answers(app, tmp_path):
+    """Who asks the node gets an answer all the same, and the node serves meanwhile."""
+    over = threading.Event()
+
+    def hang(path, n):
+        over.wait(PATIENCE_S)
+        return 503, b""
+    with Provider(hang) as provider:
+        options = carbon_settings(tmp_path, f'provider = "uk"\nurl = "{provider.url}"\n'
+                                  "yearly_g_per_kwh = 215\n")
+        with serving(app, tmp_path, *options) as server:
+            now = json.loads(ask(app, "/v1/carbon/now"))
+            assert (now["g_per_kwh"], now["quality"]) == (215, "yearly")
+            assert fetch(server, "/busy/hello").status == 200
+            assert len(provider.asked) == 1
+            over.set()
 
 
 def test_a_provider_that_is_not_there(app, tmp_path):
