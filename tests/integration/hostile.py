@@ -19,11 +19,16 @@ component = "bad"
 route = "/kitchen/..."
 component = "kitchen"
 [[trigger.http]]
+route = "/tables/..."
+component = "tables"
+[[trigger.http]]
 route = "/good/..."
 component = "good"
 [component.bad]
 source = "{guest('c-hostile')}"
 files = ["a.txt"]
+[component.tables]
+source = "{guest('c-tables')}"
 [component.kitchen]
 source = "{guest('c-kitchen')}"
 [component.good]
@@ -35,7 +40,7 @@ idle_time_max = "5ms"
 memory_max = "8 MiB"
 resources_max = 1000
 log_max = 2000
-""" for name in ("bad", "kitchen"))
+""" for name in ("bad", "kitchen", "tables"))
 FILES = {"a.txt": "a"}
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -44,7 +49,7 @@ POST = b"POST /%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d
 KINDS = {
     "loop": (GET % b"spin", {504}),
     "memory": (GET % b"grow", {504}),
-    "tables": (GET % b"tables", {504}),
+    "tables": (GET % b"tables/grow", {504}),
     "recursion": (GET % b"deep", {500, 504}),
     "handles": (GET % b"handles", {500, 504}),
     "pollables": (GET % b"pollables", {500, 504}),

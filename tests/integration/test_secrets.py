@@ -1,6 +1,6 @@
 """What one request leaves behind, the next one must not find: memory, globals, tables, files,
-resources. One worker with a pool of one slot, so that both are in the same place, and nothing is
-restored: each instance is new (test_restore.py is about restored ones)."""
+resources. One worker with a pool of one slot, so that both are in the same place: once with a new
+instance for each request, once with the one instance that there is restored in place."""
 import re
 
 import pytest
@@ -24,14 +24,29 @@ files = ["a.txt"]
 source = "{guest('c-hostile')}"
 files = ["a.txt"]
 """
-FOUND = re.compile(r"found (\d+), calls (\d+), table (\d), pages (\d+), fields (\d+), file (\d)")
+TABLES = f"""
+spin_manifest_version = 2
+[application]
+name = "tables"
+[[trigger.http]]
+route = "/..."
+component = "tables"
+[component.tables]
+source = "{guest('c-tables')}"
+"""
+FOUND = re.compile(r"found (\d+), calls (\d+), table (\d), global (\d), pages (\d+), "
+                   r"fields (\d+), file (\d)")
+#: What a search says of an instance that nobody used: found, calls, table, global.
+CLEAN = (0, 0, 0, 0)
 
 
-@pytest.fixture(scope="module")
-def one_slot(tmp_path_factory):
+@pytest.fixture(scope="module", params=["never", "auto,check=1"], ids=["new", "restored"])
+def one_slot(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("secrets")
     app = write_app(folder / "app", MANIFEST, {"a.txt": "a"})
-    with serving(app, folder, "--instances", "1", "--restore", "never", workers=1) as server:
+    with serving(app, folder, "--instances", "1", "--restore", request.param,
+                 workers=1) as server:
+        server.start = "warm" if request.param == "never" else "restored"
         yield server
 
 
@@ -54,25 +69,28 @@ def test_there_is_one_slot(one_slot):
 
 
 def test_the_search_finds_what_is_there(one_slot):
-    found, calls, table, _, _, _ = seek(one_slot, 12345, "/both")
-    assert (found, calls, table) == (1, 1, 1)
+    assert seek(one_slot, 12345, "/both")[:4] == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("path", ["/seek", "/other/seek"])
 def test_nothing_is_left_for_the_next_request(one_slot, path):
     clean = seek(one_slot, 1, path)
-    assert clean[:3] == (0, 0, 0) and clean[5] == 0
+    assert clean[:4] == CLEAN and clean[6] == 0
     for n in range(1000, 1020):
         hidden = fetch(one_slot, f"/hide?{n}").text
         assert hidden.startswith("hidden in ") and hidden.endswith("file refused")
         assert seek(one_slot, n, path) == clean
+    if path == "/seek":
+        said = one_slot.log_lines("request")[-30:-2]  # the newest may not be there yet
+        assert [x["start"] for x in said] == [one_slot.start] * 28
 
 
+@pytest.mark.parametrize("restore", ["never", "auto,check=1"])
 @pytest.mark.parametrize("how", ["spin", "deep", "handles"])
-def test_nothing_is_left_by_a_request_that_ended_badly(tmp_path, how):
+def test_nothing_is_left_by_a_request_that_ended_badly(tmp_path, how, restore):
     text = MANIFEST + '[component.one.tool.ebb]\ncpu_time_max = "5ms"\n'
     app = write_app(tmp_path / "app", text, {"a.txt": "a"})
-    with serving(app, tmp_path, "--instances", "1", "--restore", "never", workers=1) as server:
+    with serving(app, tmp_path, "--instances", "1", "--restore", restore, workers=1) as server:
         clean = seek(server, 7, "/other/seek")
         for n in range(5):
             assert fetch(server, f"/hide-and-{how}?{n}").status in (500, 504)
@@ -81,11 +99,20 @@ def test_nothing_is_left_by_a_request_that_ended_badly(tmp_path, how):
             assert seek(server, n) == clean
 
 
+@pytest.mark.parametrize("restore", ["never", "auto,check=1"])
+def test_a_table_is_as_it_was(tmp_path, restore):
+    app = write_app(tmp_path / "app", TABLES)
+    with serving(app, tmp_path, "--instances", "1", "--restore", restore, workers=1) as server:
+        for _ in range(5):
+            assert fetch(server, "/add?7").text == "7 elements"
+            assert fetch(server, "/add?0").text == "0 elements"
+
+
 def test_files_written_on_request_are_the_apps(tmp_path):
     """--allow-transient-write is what says so: then a file stays, for the same component only."""
     app = write_app(tmp_path / "app", MANIFEST, {"a.txt": "a"})
     with serving(app, tmp_path, "--allow-transient-write", "--instances", "1",
                  workers=1) as server:
         assert fetch(server, "/hide?5").text.endswith("file written")
-        assert seek(server, 5) == (0, 0, 0) + seek(server, 6)[3:5] + (1,)
-        assert seek(server, 5, "/other/seek")[5] == 0
+        assert seek(server, 5) == CLEAN + seek(server, 6)[4:6] + (1,)
+        assert seek(server, 5, "/other/seek")[6] == 0

@@ -86,14 +86,6 @@ static void grow(call *c)
     }
 }
 
-static __externref_t table[0];
-
-static void tables(call *c)
-{
-    for (;;)
-        __builtin_wasm_table_grow(table, __builtin_wasm_ref_null_extern(), 1000);
-}
-
 __attribute__((noinline)) static int deeper(volatile int depth)
 {
     volatile char frame[64];
@@ -251,6 +243,7 @@ static void secret_write(volatile uint8_t *p, unsigned long long n)
 static uint8_t in_bss[4096], in_data[64] = "data";
 static char hidden[100];
 static uint64_t calls_of_this_instance;
+static uint64_t __attribute__((address_space(1))) in_global; /* of WebAssembly, not in memory */
 static void first(call *c) {}
 static void second(call *c) {}
 static void (*volatile in_table)(call *) = first;
@@ -266,6 +259,7 @@ static void hide_everywhere(call *c)
 {
     calls_of_this_instance++;
     in_table = second;
+    in_global = c->n;
     secret_write(in_bss + 100, c->n);
     secret_write(in_data + 8, c->n);
     for (int i = 0; i < 20; i++)
@@ -328,8 +322,8 @@ static void seek(call *c)
     HTTP(own_fields_t) f = HTTP(constructor_fields)();
     char name[64];
     snprintf(name, sizeof name, "/secret-%llu", c->n);
-    answer(c, "found %zu, calls %llu, table %d, pages %zu, fields %d, file %d", found,
-           (unsigned long long)calls_of_this_instance, in_table != first,
+    answer(c, "found %zu, calls %llu, table %d, global %d, pages %zu, fields %d, file %d", found,
+           (unsigned long long)calls_of_this_instance, in_table != first, in_global != 0,
            __builtin_wasm_memory_size(0), f.__handle, open(name, O_RDONLY) >= 0);
 }
 
@@ -339,6 +333,7 @@ static void both(call *c)
     secret_write(in_bss + 100, c->n);
     calls_of_this_instance++;
     in_table = second;
+    in_global = c->n;
     seek(c);
 }
 
@@ -348,7 +343,6 @@ static const struct {
 } routes[] = {
     {"spin", spin},
     {"grow", grow},
-    {"tables", tables},
     {"deep", deep},
     {"handles", handles},
     {"pollables", pollables},
