@@ -129,6 +129,7 @@ typedef struct {
     uint64_t request_body_bytes_max, response_body_bytes_max;
     uint64_t log_bytes_max; /* of what one call writes to stdout and stderr */
     bool no_restore;        /* a new instance for every call, see docs/instances.md */
+    bool restore_after_start;
     ns clock_resolution_ns; /* of the clocks that a guest reads; at least 1, never "no limit" */
 } app_settings;
 

@@ -291,6 +291,7 @@ static bool settings_read(reader *r, const json_t *ebb, app_component *c)
     app_settings *s = &c->settings;
     if (!get_bool(r, ebb, "is_used", &c->is_used) ||
         !get_bool(r, ebb, "no_restore", &s->no_restore) ||
+        !get_bool(r, ebb, "restore_after_start", &s->restore_after_start) ||
         !get_u64(r, ebb, "memory_bytes_max", &s->memory_bytes_max) ||
         !get_u64(r, ebb, "cpu_time_max_ns", &s->cpu_time_max_ns) ||
         !get_u64(r, ebb, "wall_time_max_ns", &s->wall_time_max_ns) ||

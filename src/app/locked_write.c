@@ -317,6 +317,7 @@ static void component_ebb(writer *w, const app_component *c)
     object(w, "ebb");
     flag_opt(w, "is_used", c->is_used);
     flag_opt(w, "no_restore", c->settings.no_restore);
+    flag_opt(w, "restore_after_start", c->settings.restore_after_start);
     number(w, "memory_bytes_max", c->settings.memory_bytes_max);
     number(w, "cpu_time_max_ns", c->settings.cpu_time_max_ns);
     number(w, "wall_time_max_ns", c->settings.wall_time_max_ns);

@@ -462,19 +462,13 @@ static bool limits_read(reader *r, const toml_table *t, app_settings *s)
 
 bool settings_read(reader *r, const toml_table *parent, app_settings *s)
 {
-    static const char *const known[] = {"memory_max",
-                                        "cpu_time_max",
-                                        "wall_time_max",
-                                        "idle_time_max",
-                                        "request_body_max",
-                                        "log_max",
-                                        "response_body_max",
-                                        "concurrency_max",
-                                        "queue_max",
-                                        "resources_max",
-                                        "clock_resolution",
-                                        "restore",
-                                        NULL};
+    static const char *const known[] = {"memory_max",          "cpu_time_max",
+                                        "wall_time_max",       "idle_time_max",
+                                        "request_body_max",    "log_max",
+                                        "response_body_max",   "concurrency_max",
+                                        "queue_max",           "resources_max",
+                                        "clock_resolution",    "restore",
+                                        "restore_after_start", NULL};
     const toml_value *tool, *ebb;
     if (!read_kind(r, parent, "tool", TOML_TABLE, &tool))
         return false;
@@ -490,11 +484,14 @@ bool settings_read(reader *r, const toml_table *parent, app_settings *s)
         !quantity_read(r, t, "clock_resolution", time_units, NS_PER_S, "1ms",
                        &s->clock_resolution_ns))
         return false;
-    const toml_value *restore;
-    if (!read_kind(r, t, "restore", TOML_BOOL, &restore))
+    const toml_value *restore, *after;
+    if (!read_kind(r, t, "restore", TOML_BOOL, &restore) ||
+        !read_kind(r, t, "restore_after_start", TOML_BOOL, &after))
         return false;
     if (restore)
         s->no_restore = !restore->boolean;
+    if (after)
+        s->restore_after_start = after->boolean;
     if (s->clock_resolution_ns == 0)
         s->clock_resolution_ns = 1;
     return s->clock_resolution_ns <= APP_CLOCK_RESOLUTION_MAX_NS ||

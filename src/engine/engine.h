@@ -29,7 +29,9 @@ enum { ENGINE_HOST_STACK_BYTES = 512 * 1024, ENGINE_TICK_NS = 1000000 };
 /* The process's own effective user. */
 #define ENGINE_OWNER_SELF UINT32_MAX
 
-typedef enum { ENGINE_RESTORE_ON, ENGINE_RESTORE_OFF } engine_restore;
+/* To the state before the start function, unless that asks the host nothing; not at all; or to the
+ * state after it, with all that it read. */
+typedef enum { ENGINE_RESTORE_ON, ENGINE_RESTORE_OFF, ENGINE_RESTORE_AFTER_START } engine_restore;
 typedef struct engine engine;
 typedef struct engine_module engine_module;
 typedef struct engine_instance engine_instance;
@@ -147,8 +149,17 @@ engine_given engine_instance_give(engine_instance *in, ns now);
 const char *engine_module_difference(const engine_module *m);
 /* Was it restored? For the log. */
 bool engine_instance_kept(const engine_instance *in);
-/* The component's setting; before its first instance. */
+/* The component's setting; before its first instance, or from after to before the start function
+ * instead of engine_start_take. */
 void engine_module_restore(engine_module *m, engine_restore r);
+/* The instance has run its start function, and nothing else yet. Shall its state be the one after
+ * start that all later instances of the module begin with? Only ENGINE_RESTORE_AFTER_START asks. */
+bool engine_start_wanted(const engine_instance *in);
+/* Makes it so. Host state belongs to the caller. False: it can't be done, because the start
+ * function called functions that may wait or got too many bytes, or there is no place now. */
+bool engine_start_take(engine_instance *in);
+/* A kept instance whose start function will not run again, because it is in the state after it. */
+bool engine_instance_after_start(const engine_instance *in);
 /* Frees kept instances unused since `idle` ago. When to call it again; 0: none is left. */
 ns engine_kept_expire(engine *en, ns now, ns idle);
 uint32_t engine_kept_count(const engine *en);

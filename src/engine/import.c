@@ -94,7 +94,11 @@ static wasm_trap_t *plain_call(void *env, wasmtime_caller_t *caller, wasmtime_va
     if (host_refuses(in, link))
         return host_trap(in);
     static_assert(sizeof(slot) == sizeof(wasmtime_val_raw_t), "slots are Wasmtime's raw values");
-    host_status status = link->im.fn(link->im.env, in, (slot *)(void *)raw);
+    slot *slots = (slot *)(void *)raw;
+    bool starts = in->op == OP_START && !in->nest;
+    host_status status = starts && in->playing     ? record_play(in, link, slots)
+                         : starts && in->recording ? record_call(in, link, slots)
+                                                   : link->im.fn(link->im.env, in, slots);
     must(status == HOST_DONE || status == HOST_TRAP); /* may_wait was not declared */
     return status == HOST_DONE ? NULL : host_trap(in);
 }
@@ -155,6 +159,13 @@ static void async_call(void *env, wasmtime_caller_t *caller, const wasmtime_val_
         *trap = host_trap(in);
         return;
     }
+    if (in->playing) { /* its record would have failed */
+        trap_say(in, "the start function calls a function that may wait, as it did not before");
+        *trap = host_trap(in);
+        return;
+    }
+    if (in->recording)
+        record_fail(in->recording);
     if (in->frames_count == ENGINE_NEST_MAX) {
         trap_say(in, "more than %d waiting calls inside each other", ENGINE_NEST_MAX);
         *trap = host_trap(in);

@@ -25,6 +25,7 @@ enum {
     ENGINE_SPARE_MAX = 256,
     ENGINE_KEPT_EACH = 64, /* instances that one module keeps: as many as waited at once */
     ENGINE_TRAP_TEXT_MAX = 512,
+    WASM_PAGE_BYTES = 65536,
     ENGINE_BACKTRACE_BYTES_MAX = 8192, /* the engine captures 20 frames; names may be long */
 };
 
@@ -57,6 +58,9 @@ typedef struct {
     uint32_t count;
 } page_set;
 
+typedef struct start_record start_record; /* record.c */
+typedef struct recorded_call recorded_call;
+
 /* Pages of memory k that are private. */
 typedef struct {
     uint32_t k;
@@ -85,6 +89,9 @@ struct engine_module {
     uint32_t kept_count;
     engine_instance *twin; /* new and never called: where bytes come from. NULL: none was needed */
     wasmtime_val_t *born;  /* values of the twin's g<k> */
+    bool after_start;      /* the twin is in the state after the start function */
+    bool start_asks;       /* the start function calls host functions */
+    start_record *record;  /* of the start function whose state that is */
     engine_module *kept_prev, *kept_next;
     ns given_at;
     uint32_t restored;      /* so many times */
@@ -165,8 +172,11 @@ struct engine_instance {
     private_run *runs;          /* what the last scan found; malloced */
     uint32_t runs_count, runs_room;
     bool runs_known;
-    uint64_t faults; /* of the process, before that scan */
-    char *backtrace; /* malloced */
+    start_record *recording;        /* its start function is recorded */
+    bool playing;                   /* its start function gets recorded answers */
+    const recorded_call *play_next; /* the next of them */
+    uint64_t faults;                /* of the process, before that scan */
+    char *backtrace;                /* malloced */
     engine_trap trap_info;
     wasmtime_func_t func;
     /* From here on nothing is cleared when the struct is used again. */
@@ -193,6 +203,27 @@ bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err 
 void slots_to_vals(const core_type *types, uint32_t count, const slot *slots, wasmtime_val_t *vals);
 void vals_to_slots(const wasmtime_val_t *vals, size_t count, slot *slots);
 
+/* record.c */
+start_record *record_new(void); /* NULL: no memory */
+void record_free(start_record *r);
+bool record_is_empty(const start_record *r); /* whole, and no host function was called */
+bool record_is_whole(const start_record *r);
+void record_fail(start_record *r);
+const recorded_call *record_first(const start_record *r);
+host_status record_call(engine_instance *in, const link_entry *link, slot *slots);
+host_status record_play(engine_instance *in, const link_entry *link, slot *slots);
+/* Grows memory k if it has fewer bytes. */
+bool instance_memory_grow_to(engine_instance *in, uint32_t k, size_t size);
+/* No reference. */
+static inline bool val_is_number(const wasmtime_val_t *v) { return v->kind <= WASMTIME_V128; }
+/* Of two numbers. */
+static inline bool val_same(const wasmtime_val_t *a, const wasmtime_val_t *b)
+{
+    bool is_short = a->kind == WASMTIME_I32 || a->kind == WASMTIME_F32;
+    size_t n = a->kind == WASMTIME_V128 ? 16 : is_short ? 4 : 8;
+    return a->kind == b->kind && !memcmp(&a->of, &b->of, n);
+}
+
 /* instance.c: the export "<kind><k>"; false if there is none of that kind. */
 bool instance_export(engine_instance *in, char kind, uint32_t k, wasmtime_extern_kind_t what,
                      wasmtime_extern_t *ret);
@@ -206,11 +237,17 @@ uint8_t *instance_memory_whole(engine_instance *in, uint32_t k, size_t *ret_size
 void instance_delete(engine_instance *in);
 /* Notes the pages that it made private; nothing runs in it. */
 void instance_sample(engine_instance *in);
+/* Runs "start" to its end, in an instance that has not been called. False: it trapped or waits. */
+bool instance_run_start(engine_instance *in);
 /* Forgets everything of the last call; the next operation is engine_start. */
 void instance_reset(engine_instance *in);
 
 /* restore.c */
 void restore_init(engine *en); /* after pages_init */
+/* Should the start function of the next new instance be recorded? */
+bool start_record_wanted(const engine_module *m);
+/* A recorded start function has ended. */
+void start_recorded(engine_instance *in);
 /* NULL: none is kept that has these limits. */
 engine_instance *kept_take(engine_module *m, size_t memory_bytes_max, uint32_t table_elements_max);
 /* Makes room for a new instance. False: none is kept. */

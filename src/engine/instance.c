@@ -25,8 +25,6 @@
 
 #include <stdlib.h>
 
-enum { WASM_PAGE_BYTES = 65536 };
-
 static engine_instance *instance_take(engine *en)
 {
     engine_instance *in = en->spare;
@@ -79,6 +77,8 @@ void instance_reset(engine_instance *in)
     in->cpu_ns = 0;
     in->memory_bytes = 0;
     in->seen_known = 0;
+    record_free(in->recording);
+    in->recording = NULL;
     in->trap_info = (engine_trap){.text = "", .backtrace = ""};
 }
 
@@ -240,6 +240,7 @@ void instance_delete(engine_instance *in)
     trap_fini(in);
     free(in->globals);
     free(in->runs);
+    record_free(in->recording);
     in->module->instances_count--;
     if (in->is_twin)
         in->en->twins_count--;
@@ -336,6 +337,8 @@ static void operation_begin(engine_instance *in, engine_op op, uint32_t lift, sl
 void engine_start(engine_instance *in)
 {
     must(!in->started || in->kept);
+    if (!in->kept && start_record_wanted(in->module))
+        in->recording = record_new();
     operation_begin(in, OP_INSTANTIATE, 0, NULL);
 }
 
@@ -476,7 +479,7 @@ static bool future_begin(engine_instance *in)
 /* Instantiated: true if a start function comes next. */
 static bool start_next(engine_instance *in)
 {
-    in->op = in->module->unit->has_start ? OP_START : OP_NONE;
+    in->op = in->module->unit->has_start && !engine_instance_after_start(in) ? OP_START : OP_NONE;
     return in->op == OP_START;
 }
 
@@ -501,6 +504,8 @@ static bool future_end(engine_instance *in)
         }
         return start_next(in);
     }
+    if (in->op == OP_START && in->recording)
+        start_recorded(in);
     if (in->op == OP_LIFT) {
         const core_signature *s = &in->module->unit->lifts[in->lift].signature;
         vals_to_slots(in->results, s->results_count, in->slots);
@@ -559,6 +564,15 @@ engine_status engine_poll(engine_instance *in)
     if (in->polling > 0)
         operation_unnest(in);
     return status;
+}
+
+bool instance_run_start(engine_instance *in)
+{
+    engine_status status;
+    operation_begin(in, OP_START, 0, NULL);
+    while ((status = engine_poll(in)) == ENGINE_YIELD)
+        ;
+    return status == ENGINE_DONE;
 }
 
 uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size)

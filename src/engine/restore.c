@@ -24,7 +24,10 @@
  * - what the host keeps of a call (handles, streams): not here; each call has a new `guest`.
  *
  * The baseline is the state before the start function, which runs for each call: what it reads of
- * clocks and randomness is never frozen.
+ * clocks and randomness is never frozen. A start function that asks the host nothing always comes
+ * to the same state: then, and where the component wants it, the baseline is the state after it.
+ * The twin gets it from the first instance that started while the module was hot; record.c says how
+ * another one is brought there to compare with.
  *
  * Private pages stay private and are copied again after every later call, so an instance that met
  * many different requests becomes slow; one with more than twice the usual number is freed.
@@ -124,6 +127,38 @@ const char *engine_restoring_says(const engine *en)
 
 void engine_module_restore(engine_module *m, engine_restore r) { m->restore = r; }
 
+/* --- modules -------------------------------------------------------------------------------- */
+
+static void modules_link(engine *en, engine_module *m)
+{
+    m->kept_prev = en->kept_last;
+    m->kept_next = NULL;
+    if (en->kept_last)
+        en->kept_last->kept_next = m;
+    else
+        en->kept_first = m;
+    en->kept_last = m;
+}
+
+static void modules_unlink(engine *en, engine_module *m)
+{
+    if (m->kept_prev)
+        m->kept_prev->kept_next = m->kept_next;
+    else
+        en->kept_first = m->kept_next;
+    if (m->kept_next)
+        m->kept_next->kept_prev = m->kept_prev;
+    else
+        en->kept_last = m->kept_prev;
+}
+
+static bool module_restores(const engine_module *m)
+{
+    const plan_unit *u = m->unit;
+    return m->en->restores && m->restore != ENGINE_RESTORE_OFF && !m->difference[0] &&
+           !u->mutates_tables && !u->passive_segments && !(u->has_start && u->start_segments);
+}
+
 /* --- the twin ------------------------------------------------------------------------------- */
 
 static bool twin_instantiate(engine_instance *in)
@@ -169,8 +204,6 @@ static bool global_find(engine_instance *in, uint32_t k, wasmtime_global_t *ret)
 }
 
 /* References in globals would have to be kept alive, and are nowhere else put back. */
-static bool is_number(const wasmtime_val_t *v) { return v->kind <= WASMTIME_V128; }
-
 static bool born_read(engine_module *m)
 {
     uint32_t n = m->unit->globals_count;
@@ -180,7 +213,7 @@ static bool born_read(engine_module *m)
         if (!global_find(m->twin, k, &g))
             return false;
         wasmtime_global_get(m->twin->ctx, &g, &m->born[k]);
-        if (!is_number(&m->born[k])) {
+        if (!val_is_number(&m->born[k])) {
             wasmtime_val_unroot(&m->born[k]);
             return false;
         }
@@ -193,8 +226,11 @@ static void twin_drop(engine_module *m)
     if (m->twin)
         instance_delete(m->twin);
     free(m->born);
+    record_free(m->record);
     m->twin = NULL;
     m->born = NULL;
+    m->record = NULL;
+    m->after_start = false;
 }
 
 static bool twin_have(engine_instance *in)
@@ -216,6 +252,126 @@ static bool differs(engine_module *m, const char *fmt, uint32_t k, uint64_t at)
 {
     snprintf(m->difference, sizeof m->difference, fmt, k, (unsigned long long)at);
     return false;
+}
+
+/* --- the state after the start function ------------------------------------------------------ */
+
+static bool is_hot(const engine_module *m, ns now)
+{
+    return m->en->config.restoring.check_every == 1 || (m->given_at && now - m->given_at < HOT_NS);
+}
+
+static bool run_note(engine_instance *in, uint32_t k, size_t offset, size_t n)
+{
+    if (in->runs_count == in->runs_room) {
+        uint32_t room = in->runs_room ? 2 * in->runs_room : 16;
+        private_run *grown = realloc(in->runs, room * sizeof *grown);
+        if (!grown)
+            return false;
+        in->runs = grown;
+        in->runs_room = room;
+    }
+    page_range pages = {(uint32_t)(offset / PAGE_BYTES), (uint32_t)((offset + n) / PAGE_BYTES)};
+    in->runs[in->runs_count++] = (private_run){k, pages};
+    return true;
+}
+
+typedef struct {
+    engine_instance *twin;
+    const uint8_t *from;
+    uint8_t *to;
+    uint32_t k;
+} transfer;
+
+static bool transfer_run(void *user, size_t offset, size_t n)
+{
+    transfer *t = user;
+    memcpy(t->to + offset, t->from + offset, n);
+    return run_note(t->twin, t->k, offset, n);
+}
+
+/* Gives the twin, which is new, the state of `in`, which ran its start function. What is private in
+ * the twin is noted: the first restore of an instance whose own start function wrote other pages
+ * copies all of it. */
+static bool twin_become(engine_instance *twin, engine_instance *in)
+{
+    transfer t = {.twin = twin};
+    for (uint32_t k = 0; k < in->module->unit->memories_count; k++) {
+        size_t whole, size;
+        t.k = k;
+        t.from = instance_memory_whole(in, k, &whole);
+        if (!instance_memory_grow_to(twin, k, whole))
+            return false;
+        t.to = instance_memory_whole(twin, k, &size);
+        if (size != whole || !pages_private(in->en, t.from, whole, transfer_run, &t))
+            return false;
+    }
+    for (uint32_t k = 0; k < in->module->unit->globals_count; k++) {
+        wasmtime_global_t a, b;
+        wasmtime_val_t v;
+        if (!global_find(in, k, &a) || !global_find(twin, k, &b))
+            return false;
+        wasmtime_global_get(in->ctx, &a, &v);
+        if (!val_is_number(&v)) {
+            wasmtime_val_unroot(&v);
+            return false;
+        }
+        must(!wasmtime_global_set(twin->ctx, &b, &v));
+    }
+    return true;
+}
+
+static bool state_take(engine_instance *in)
+{
+    engine_module *m = in->module;
+    m->twin = twin_new(in);
+    if (!m->twin)
+        return false;
+    if (!twin_become(m->twin, in) || !born_read(m)) {
+        twin_drop(m);
+        return false;
+    }
+    m->after_start = true;
+    m->record = in->recording;
+    in->recording = NULL;
+    modules_link(m->en, m);
+    return true;
+}
+
+void start_recorded(engine_instance *in)
+{
+    engine_module *m = in->module;
+    if (record_is_empty(in->recording)) {
+        if (!m->twin)
+            state_take(in);
+    } else {
+        m->start_asks = true;
+        if (m->restore == ENGINE_RESTORE_AFTER_START)
+            return; /* the caller decides */
+    }
+    record_free(in->recording);
+    in->recording = NULL;
+}
+
+bool start_record_wanted(const engine_module *m)
+{
+    bool may = m->restore == ENGINE_RESTORE_AFTER_START || !m->start_asks;
+    return m->unit->has_start && may && !m->twin && module_restores(m) && is_hot(m, clock_mono());
+}
+
+bool engine_start_wanted(const engine_instance *in) { return in->recording && !in->module->twin; }
+
+bool engine_start_take(engine_instance *in)
+{
+    bool ok = record_is_whole(in->recording) && !in->module->twin && state_take(in);
+    record_free(in->recording);
+    in->recording = NULL;
+    return ok;
+}
+
+bool engine_instance_after_start(const engine_instance *in)
+{
+    return in->kept && in->module->after_start;
 }
 
 /* --- putting back --------------------------------------------------------------------------- */
@@ -256,26 +412,14 @@ static bool copy_run(copy *c, size_t offset, size_t n)
 static bool scanned_run(void *user, size_t offset, size_t n)
 {
     copy *c = user;
-    engine_instance *in = c->in;
-    if (in->runs_count == in->runs_room) {
-        uint32_t room = in->runs_room ? 2 * in->runs_room : 16;
-        private_run *grown = realloc(in->runs, room * sizeof *grown);
-        if (!grown)
-            return false;
-        in->runs = grown;
-        in->runs_room = room;
-    }
-    in->runs[in->runs_count++] = (private_run){
-        c->k, {(uint32_t)(offset / PAGE_BYTES), (uint32_t)((offset + n) / PAGE_BYTES)}};
-    return copy_run(c, offset, n);
+    return run_note(c->in, c->k, offset, n) && copy_run(c, offset, n);
 }
 
-static bool known_runs(copy *c)
+static bool known_runs(copy *c, const engine_instance *whose)
 {
-    const engine_instance *in = c->in;
-    for (uint32_t i = 0; i < in->runs_count; i++) {
-        page_range r = in->runs[i].pages;
-        if (in->runs[i].k == c->k)
+    for (uint32_t i = 0; i < whose->runs_count; i++) {
+        page_range r = whose->runs[i].pages;
+        if (whose->runs[i].k == c->k)
             copy_run(c, (size_t)r.first * PAGE_BYTES, (size_t)(r.end - r.first) * PAGE_BYTES);
     }
     return true;
@@ -300,8 +444,10 @@ static bool memories_restore(engine_instance *in, size_t *ret_pages)
         c.from = instance_memory_whole(m->twin, k, &c.born);
         bool sized = k < 32 && m->unit->sized_memories & 1u << k;
         if (whole < c.born || whole > c.born + (sized ? GROWN_BYTES_MAX : 0) ||
-            !(known ? known_runs(&c) : pages_private(in->en, c.to, whole, scanned_run, &c)))
+            !(known ? known_runs(&c, in) : pages_private(in->en, c.to, whole, scanned_run, &c)))
             return false;
+        if (m->after_start && !in->kept)
+            known_runs(&c, m->twin);
     }
     *ret_pages = c.pages;
     return !c.beyond || differs(m, "the guest wrote above the end of its memory (%u, %llu)", 0, 0);
@@ -374,8 +520,7 @@ static bool globals_same(engine_instance *in, engine_instance *twin)
         wasmtime_global_get(in->ctx, &a, &x);
         wasmtime_global_get(twin->ctx, &b, &y);
         bool is_short = x.kind == WASMTIME_I32 || x.kind == WASMTIME_F32;
-        size_t n = x.kind == WASMTIME_V128 ? 16 : is_short ? 4 : 8;
-        if (x.kind != y.kind || memcmp(&x.of, &y.of, n) != 0)
+        if (!val_same(&x, &y))
             return differs(in->module, "global %u has the value 0x%llx", k,
                            is_short ? (uint32_t)x.of.i32 : (uint64_t)x.of.i64);
     }
@@ -432,41 +577,32 @@ static bool host_state_same(engine_instance *in, const engine_instance *twin)
     return same || differs(in->module, "the engine's own state differs (%u, %llu)", 0, 0);
 }
 
+/* A new instance as the restored one should be. */
+static bool twin_start(engine_instance *twin)
+{
+    engine_module *m = twin->module;
+    if (!m->after_start)
+        return true;
+    twin->playing = true;
+    twin->play_next = record_first(m->record);
+    bool ok = instance_run_start(twin) && !twin->play_next;
+    twin->playing = false;
+    twin->cpu_ns = 0;
+    return ok || differs(m, "the start function, asked again, does not the same (%u, %llu)", 0, 0);
+}
+
 static bool check(engine_instance *in)
 {
     engine_instance *twin = twin_new(in);
     if (!twin)
         return true; /* no place for one now */
-    bool same = memories_same(in, twin) && globals_same(in, twin) && tables_same(in, twin) &&
-                host_state_same(in, twin);
+    bool same = twin_start(twin) && memories_same(in, twin) && globals_same(in, twin) &&
+                tables_same(in, twin) && host_state_same(in, twin);
     instance_delete(twin);
     return same;
 }
 
 /* --- keeping -------------------------------------------------------------------------------- */
-
-static void modules_link(engine *en, engine_module *m)
-{
-    m->kept_prev = en->kept_last;
-    m->kept_next = NULL;
-    if (en->kept_last)
-        en->kept_last->kept_next = m;
-    else
-        en->kept_first = m;
-    en->kept_last = m;
-}
-
-static void modules_unlink(engine *en, engine_module *m)
-{
-    if (m->kept_prev)
-        m->kept_prev->kept_next = m->kept_next;
-    else
-        en->kept_first = m->kept_next;
-    if (m->kept_next)
-        m->kept_next->kept_prev = m->kept_prev;
-    else
-        en->kept_last = m->kept_prev;
-}
 
 /* A module is in the list while it has a twin or keeps instances. */
 static void twin_have_linked(engine_module *m, bool had)
@@ -517,22 +653,15 @@ bool kept_evict(engine *en)
     return false;
 }
 
-static bool module_restores(const engine_module *m)
-{
-    const plan_unit *u = m->unit;
-    return m->en->restores && m->restore == ENGINE_RESTORE_ON && !m->difference[0] &&
-           !u->mutates_tables && !u->passive_segments && !(u->has_start && u->start_segments);
-}
-
 static bool may_keep(const engine_instance *in, ns now)
 {
     const engine_module *m = in->module;
     const engine_restoring *r = &in->en->config.restoring;
     bool over = in->started && !in->future && !in->dead && in->op == OP_NONE && !in->polling &&
                 !in->frames_count && !in->inner_count && !in->outer_count;
-    bool hot = r->check_every == 1 || (m->given_at && now - m->given_at < HOT_NS);
-    return over && hot && module_restores(m) && m->kept_count < ENGINE_KEPT_EACH &&
-           in->en->kept_count < r->kept_max;
+    bool have_state = m->restore != ENGINE_RESTORE_AFTER_START || m->after_start;
+    return over && is_hot(m, now) && have_state && module_restores(m) &&
+           m->kept_count < ENGINE_KEPT_EACH && in->en->kept_count < r->kept_max;
 }
 
 engine_given engine_instance_give(engine_instance *in, ns now)

@@ -102,6 +102,10 @@ extern const host_resource descriptor_resource, directory_entry_stream_resource;
 
 /* Takes over f; NULL without memory (and for f == NULL). */
 object *fs_descriptor_new(guest *g, fs_file *f, bool is_directory, bool writable, uint32_t flags);
+/* The k-th preopened directory of the component; NULL without memory. */
+object *fs_preopen_new(guest *g, uint32_t k);
+/* Is o one, open nowhere else? */
+bool fs_preopen_is(const guest *g, const object *o, uint32_t *ret_k);
 /* Self in slot 0, and where the result goes. */
 bool fs_begin(host_call *c, descriptor **ret, place *ret_place);
 /* result<_, error-code> */

@@ -114,12 +114,17 @@ void guest_free(guest *g)
 bool guest_is_new(const guest *g)
 {
     const handle_table *t = &g->handles;
-    return !t->n && !t->live && !t->free_first && !g->files && !g->waiting && !g->in_realloc &&
-           !g->progress && !g->moved && !g->store_call && !g->kv_v1 && !g->kv_open && !g->sql_v1 &&
-           !g->sql_open && !g->lookups && !g->lookups_count && g->wake_at == UINT64_MAX &&
-           !loop_timer_active(&g->timer) && !g->http && !g->transfers &&
-           !queue_bytes(&g->output[0].partial) && !queue_bytes(&g->output[1].partial) &&
-           !g->entry.context[0] && !g->entry.context[1] && !g->entry.backpressure && !g->entry.call;
+    return !t->n && !t->live && !t->free_first && !g->files && guest_is_new_but_handles(g);
+}
+
+bool guest_is_new_but_handles(const guest *g)
+{
+    return !g->waiting && !g->in_realloc && !g->progress && !g->moved && !g->store_call &&
+           !g->kv_v1 && !g->kv_open && !g->sql_v1 && !g->sql_open && !g->lookups &&
+           !g->lookups_count && g->wake_at == UINT64_MAX && !loop_timer_active(&g->timer) &&
+           !g->http && !g->transfers && !queue_bytes(&g->output[0].partial) &&
+           !queue_bytes(&g->output[1].partial) && !g->entry.context[0] && !g->entry.context[1] &&
+           !g->entry.backpressure && !g->entry.call;
 }
 
 void guest_attach(guest *g, engine_instance *in)

@@ -73,6 +73,8 @@ struct guest {
     guest *next;               /* in the list of spare guests */
 };
 
+/* guest_is_new, whatever handles there are. */
+bool guest_is_new_but_handles(const guest *g);
 /* Drops the objects that the handles of a table own. */
 void guest_handles_drop(guest *g, const handle_table *t);
 /* sockets_names.c: nobody waits for its names any more. */

@@ -30,6 +30,18 @@ static bool grow(handle_table *t, pool *p)
     return true;
 }
 
+bool handles_reserve(handle_table *t, pool *p, uint32_t n)
+{
+    must(t->n == 0);
+    while (n > t->cap)
+        if (!grow(t, p))
+            return false;
+    t->n = n;
+    for (uint32_t i = 0; i < n; i++)
+        t->at[i] = (handle){.kind = HANDLE_FREE};
+    return true;
+}
+
 uint32_t handles_add(handle_table *t, pool *p, handle h)
 {
     must(h.kind != HANDLE_FREE);

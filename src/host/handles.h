@@ -68,6 +68,8 @@ typedef struct handle_table {
 } handle_table;
 
 void handles_init(handle_table *t, uint32_t live_max);
+/* Of an empty table: makes it n entries long, which the caller fills. False: no memory. */
+bool handles_reserve(handle_table *t, pool *p, uint32_t n);
 /* The new index; 0: no memory or the maximum. */
 uint32_t handles_add(handle_table *t, pool *p, handle h);
 /* NULL if nothing is at index. Valid until the next handles_add. */

@@ -159,6 +159,13 @@ void guest_free(guest *g);
 /* Is all host state as guest_new makes it? For the check of restored instances, before its first
  * call. */
 bool guest_is_new(const guest *g);
+/* The host state of a guest whose instance ran its start function and nothing else, to be made
+ * again for guests of instances in the state after it. NULL: no memory, or it is more than standard
+ * streams and preopened directories left open. Freed with free(). */
+typedef struct guest_started guest_started;
+guest_started *guest_started_take(const guest *g);
+/* Gives it to a new guest of the same component. False: no memory. */
+bool guest_started_give(guest *g, const guest_started *s);
 /* The instance whose user pointer this guest is. */
 void guest_attach(guest *g, engine_instance *in);
 

@@ -1,6 +1,8 @@
 /* wasi:cli@0.2: environment, exit, standard streams, terminals. A component has no arguments and no
  * working directory; its standard input is empty; standard output and error go out line by line
  * (guest_output); it never has a terminal. */
+#include "host/wasi_cli.h"
+
 #include "host/streams.h"
 
 #include "base/limits.h"
@@ -90,14 +92,6 @@ static void empty_take(guest *g, input_stream *s, void *p, size_t n)
 
 static const input_ops empty_ops = {.peek = empty_peek, .take = empty_take};
 
-static host_status get_stdin(host_call *c)
-{
-    input_stream *s = OBJECT_NEW(c->g, input_stream, input_stream_resource, NULL);
-    if (s)
-        s->ops = &empty_ops;
-    return return_handle(c, (object *)s);
-}
-
 typedef struct {
     output_stream s;
     int stream; /* 1, 2 */
@@ -124,18 +118,41 @@ static stream_state standard_write(guest *g, output_stream *s, const void *p, si
 
 static const output_ops standard_ops = {.room = standard_room, .write = standard_write};
 
-static host_status get_output(host_call *c, int stream)
+object *cli_stream_new(guest *g, uint32_t which)
 {
-    standard_output *s = OBJECT_NEW(c->g, standard_output, output_stream_resource, NULL);
-    if (s) {
-        s->s.ops = &standard_ops;
-        s->stream = stream;
+    if (which == 0) {
+        input_stream *in = OBJECT_NEW(g, input_stream, input_stream_resource, NULL);
+        if (in)
+            in->ops = &empty_ops;
+        return (object *)in;
     }
-    return return_handle(c, (object *)s);
+    standard_output *out = OBJECT_NEW(g, standard_output, output_stream_resource, NULL);
+    if (out) {
+        out->s.ops = &standard_ops;
+        out->stream = (int)which;
+    }
+    return (object *)out;
 }
 
-static host_status get_stdout(host_call *c) { return get_output(c, 1); }
-static host_status get_stderr(host_call *c) { return get_output(c, 2); }
+bool cli_stream_is_fresh(const object *o, uint32_t *ret_which)
+{
+    if (o->resource == &input_stream_resource) {
+        const input_stream *in = (const input_stream *)(const void *)o;
+        *ret_which = 0;
+        return in->ops == &empty_ops && !in->closed;
+    }
+    if (o->resource != &output_stream_resource)
+        return false;
+    const standard_output *out = (const standard_output *)(const void *)o;
+    if (out->s.ops != &standard_ops || out->s.closed || out->s.permit)
+        return false;
+    *ret_which = (uint32_t)out->stream;
+    return true;
+}
+
+static host_status get_stdin(host_call *c) { return return_handle(c, cli_stream_new(c->g, 0)); }
+static host_status get_stdout(host_call *c) { return return_handle(c, cli_stream_new(c->g, 1)); }
+static host_status get_stderr(host_call *c) { return return_handle(c, cli_stream_new(c->g, 2)); }
 
 #define USE_STREAMS "use wasi:io/streams@0.2.0.{input-stream, output-stream};"
 

@@ -528,6 +528,26 @@ const host_interface wasi_filesystem_types = {
 
 /* --- preopens ------------------------------------------------------------------------------ */
 
+object *fs_preopen_new(guest *g, uint32_t k)
+{
+    const struct host_preopen *p = &g->component->preopens[k];
+    return fs_descriptor_new(g, fs_file_new(g, p->dir_fd, true), true, p->writable,
+                             FLAG_READ | (p->writable ? FLAG_MUTATE : 0u));
+}
+
+bool fs_preopen_is(const guest *g, const object *o, uint32_t *ret_k)
+{
+    const descriptor *d = (const descriptor *)(const void *)o;
+    if (o->resource != &descriptor_resource || !d->f->borrowed || d->f->refs != 1)
+        return false;
+    for (uint32_t k = 0; k < g->component->preopens_count; k++)
+        if (g->component->preopens[k].dir_fd == d->f->fd) {
+            *ret_k = k;
+            return true;
+        }
+    return false;
+}
+
 static host_status get_directories(host_call *c)
 {
     const host_component *h = c->g->component;
@@ -536,11 +556,7 @@ static host_status get_directories(host_call *c)
         return HOST_TRAP;
     for (uint32_t i = 0; i < h->preopens_count; i++) {
         place pair = place_element(first, i);
-        bool writable = h->preopens[i].writable;
-        fs_file *f = fs_file_new(c->g, h->preopens[i].dir_fd, true);
-        object *d =
-            fs_descriptor_new(c->g, f, true, writable, FLAG_READ | (writable ? FLAG_MUTATE : 0u));
-        if (!put_handle(c, place_field(pair, 0), d) ||
+        if (!put_handle(c, place_field(pair, 0), fs_preopen_new(c->g, i)) ||
             !put_string(c, place_field(pair, 1), h->preopens[i].guest_path))
             return HOST_TRAP;
     }

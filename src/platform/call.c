@@ -428,6 +428,31 @@ static void call_failed(call *c, const char *text)
     call_end(c, 500);
 }
 
+/* The start function of a new instance has ended. If the component wants it, and is called often,
+ * later instances begin with the state it is in now. */
+static void start_take(call *c)
+{
+    hosted *h = c->h;
+    if (!engine_start_wanted(c->in))
+        return;
+    guest_started *s = guest_started_take(c->g);
+    if (s && engine_start_take(c->in)) {
+        free(h->started);
+        h->started = s;
+        return;
+    }
+    free(s);
+    engine_module_restore(h->module, ENGINE_RESTORE_ON);
+    log_line(LOG_WARN, "not-restored-after-start");
+    log_str("id", call_id(c));
+    log_str("component", h->app->id);
+    log_str("reason",
+            S("restore_after_start (tool.ebb) is not possible: the start function waits, or "
+              "leaves more open than standard streams and directories, or there was no "
+              "memory; it runs for each request"));
+    log_end();
+}
+
 static void call_run(call *c)
 {
     c->all->others_ran = true;
@@ -455,6 +480,7 @@ static void call_run(call *c)
         }
         if (c->state == CALL_STARTING) {
             err e;
+            start_take(c);
             c->state = CALL_HANDLING;
             if (!guest_http_begin(c->g, c->x, &c->head, c->slots, &e)) {
                 call_failed(c, e.text);
@@ -541,6 +567,11 @@ static void call_start(call *c)
     c->restored = engine_instance_kept(c->in);
     must(guest_is_new(c->g));
     guest_attach(c->g, c->in);
+    if (c->h->started && engine_instance_after_start(c->in) &&
+        !guest_started_give(c->g, c->h->started)) {
+        call_failed(c, "no memory for the handles that the start function opened");
+        return;
+    }
     engine_start(c->in);
     call_run(c);
 }

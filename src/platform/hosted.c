@@ -303,8 +303,12 @@ static bool load(hosted *h, engine *en, err *e)
     h->bytes = h->a.used_bytes + h->plan.units_count * HOSTED_MODULE_BYTES;
     h->of->all->bytes += h->bytes;
     h->of->all->modules += h->plan.units_count;
-    if (h->app->settings.no_restore)
-        engine_module_restore(h->module, ENGINE_RESTORE_OFF);
+    bool is_composed = h->plan.units_count > 1; /* its instances are never given back */
+    for (uint32_t k = 0; k < h->plan.units_count; k++)
+        if (is_composed || h->app->settings.no_restore)
+            engine_module_restore(h->modules[k], ENGINE_RESTORE_OFF);
+        else if (h->app->settings.restore_after_start)
+            engine_module_restore(h->modules[k], ENGINE_RESTORE_AFTER_START);
     h->place.size = h->plan.units_count;
     return true;
 }
@@ -330,6 +334,8 @@ void hosted_unload(hosted *h)
         engine_module_close(h->modules[k]);
     h->modules = NULL;
     h->module = NULL;
+    free(h->started);
+    h->started = NULL;
     for (size_t i = 0; h->preopens && i < h->host.preopens_count; i++)
         fd_close(&h->preopens[i].dir_fd);
     h->preopens = NULL;

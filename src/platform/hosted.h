@@ -25,7 +25,8 @@ typedef struct {
     outbound_rules outbound;
     struct host_preopen *preopens;
     guestlog log;
-    size_t bytes; /* that being loaded takes, about */
+    size_t bytes;           /* that being loaded takes, about */
+    guest_started *started; /* state after start, of kept instances in it; NULL: none */
     uint32_t calls;
     place_owner place; /* of its calls in this worker */
     size_t row;        /* of the meter */

@@ -426,6 +426,157 @@ static void start_runs_for_each_call(void **state)
     }
 }
 
+/* Writes what it answers into memory too, with an allocation in the guest, as a list is given. */
+static host_status read_seed(void *env, engine_instance *in, slot *s)
+{
+    size_t size;
+    uint32_t at;
+    clock_reads++;
+    if (!engine_realloc(in, 0, 1, 4, &at))
+        return HOST_TRAP;
+    memcpy(engine_memory(in, 0, &size) + at, &clock_reads, 4);
+    s[0].u64 = at;
+    return HOST_DONE;
+}
+
+/* start: grows the memory, asks twice, keeps the second answer at 8, where the first lies at 12,
+ * and how often it ran at 16. f0: answers and counts up what it was given. f1(n): as in `counter`.
+ */
+static const char asking[] =
+    "(module (import \"ebb\" \"0\" (func $seed (param i32) (result i32)))"
+    " (memory (export \"m0\") 1) (global $top (export \"g0\") (mut i32) (i32.const 1024))"
+    " (global $size (export \"g1\") (export \"s0\") (mut i32) (i32.const 1))"
+    " (func (export \"r0\") (param i32 i32 i32 i32) (result i32)"
+    "  (global.set $top (i32.add (global.get $top) (local.get 3)))"
+    "  (i32.sub (global.get $top) (local.get 3)))"
+    " (func (export \"start\")"
+    "  (drop (memory.grow (i32.const 1))) (global.set $size (i32.const 2))"
+    "  (i32.store (i32.const 70000) (i32.const 77))"
+    "  (i32.store (i32.const 12) (call $seed (i32.const 1)))"
+    "  (i32.store (i32.const 8) (i32.load (call $seed (i32.const 2))))"
+    "  (i32.store (i32.const 16) (i32.add (i32.load (i32.const 16)) (i32.const 1))))"
+    " (func (export \"f0\") (result i32)"
+    "  (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))"
+    "  (i32.store (i32.const 70000) (i32.add (i32.load (i32.const 70000)) (i32.const 1)))"
+    "  (i32.add (i32.mul (i32.const 1000) (i32.load (i32.const 70000))) (i32.load (i32.const 8))))"
+    " (func (export \"f1\") (param i32)"
+    "  (loop (if (local.get 0) (then (local.set 0 (i32.sub (local.get 0) (i32.const 1)))"
+    "   (i32.store8 (i32.add (i32.const 20) (i32.mul (local.get 0) (i32.const 4096)))"
+    "    (i32.const 1)) (br 1))))))";
+
+static void asking_open(const engine_restoring *r, engine_host_fn fn)
+{
+    const kit_import imports[] = {{"seed", "i-i", {.fn = fn, .inside = true}}, {0}};
+    static const char *const two[] = {"-i", "i", NULL};
+    engine_restoring_set(kit_engine, r);
+    clock_reads = 0;
+    k = (kit_module){.unit = {.memories_count = 1,
+                              .globals_count = 2,
+                              .reallocs_count = 1,
+                              .sized_memories = 1,
+                              .memory_bytes_min = 65536,
+                              .has_start = true}};
+    kit_open(&k, asking, imports, two);
+    engine_module_restore(k.m, ENGINE_RESTORE_AFTER_START);
+}
+
+/* What the start function read stays, and nothing else: compared with an instance that is started
+ * with the recorded answers. */
+static void the_state_after_start_is_restored(void **state)
+{
+    asking_open(&checked, read_seed);
+    for (uint32_t i = 0; i < 10; i++) {
+        engine_instance *in = kit_instance(&k, NULL);
+        assert_int_equal(engine_instance_kept(in), i > 0);
+        assert_int_equal(engine_instance_after_start(in), i > 0);
+        assert_int_equal(engine_start_wanted(in), i == 0);
+        if (i == 0)
+            assert_true(engine_start_take(in));
+        assert_int_equal(engine_memory_bytes(in), 131072);
+        assert_int_equal(value(in, COUNT, 0), 78003); /* 77 + 1, the second answer + 1 */
+        assert_int_equal(value(in, COUNT, 0), 79004);
+        assert_int_equal(run(in, TOUCH, i, NULL), ENGINE_DONE);
+        assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
+        assert_int_equal(clock_reads, 2);
+    }
+    /* One whose own start function ran at the same time takes the state of the first. */
+    engine_instance *first = kit_instance(&k, NULL), *second = kit_instance(&k, NULL);
+    assert_false(engine_instance_kept(second));
+    assert_false(engine_start_wanted(second));
+    assert_int_equal(value(second, COUNT, 0), 78005);
+    assert_int_equal(engine_instance_give(second, now), ENGINE_KEPT);
+    second = kit_instance(&k, NULL);
+    assert_true(engine_instance_kept(second));
+    assert_int_equal(value(second, COUNT, 0), 78003);
+    assert_int_equal(engine_instance_give(second, now), ENGINE_KEPT);
+    assert_int_equal(engine_instance_give(first, now), ENGINE_KEPT);
+    /* After idle time it starts anew. */
+    engine_kept_expire(kit_engine, now + NS_PER_S, NS_PER_S / 2);
+    assert_int_equal(engine_kept_count(kit_engine), 0);
+    first = kit_instance(&k, NULL);
+    assert_true(engine_start_wanted(first));
+    assert_true(engine_start_take(first));
+    assert_int_equal(value(first, COUNT, 0), 78007);
+    assert_int_equal(engine_instance_give(first, now), ENGINE_KEPT);
+    close_it();
+}
+
+static void the_check_sees_a_state_after_start_not_put_back(void **state)
+{
+    engine_restoring r = checked;
+    r.skip = ENGINE_SKIP_MEMORY;
+    asking_open(&r, read_seed);
+    engine_instance *in = kit_instance(&k, NULL);
+    assert_true(engine_start_take(in));
+    value(in, COUNT, 0);
+    assert_int_equal(engine_instance_give(in, now), ENGINE_DIFFERS);
+    assert_non_null(strstr(engine_module_difference(k.m), "memory 0 differs from byte 8 on"));
+    close_it();
+}
+
+/* Nobody takes the state: the start function runs for each call. */
+static void without_its_state_a_start_function_runs(void **state)
+{
+    asking_open(&checked, read_seed);
+    for (uint32_t i = 1; i < 4; i++) {
+        engine_instance *in = kit_instance(&k, NULL);
+        assert_true(engine_start_wanted(in));
+        engine_module_restore(k.m, ENGINE_RESTORE_AFTER_START);
+        assert_int_equal(value(in, COUNT, 0), 78001 + 2 * i);
+        assert_int_equal(engine_instance_give(in, now), ENGINE_FREED);
+    }
+    engine_module_restore(k.m, ENGINE_RESTORE_ON);
+    for (uint32_t i = 4; i < 8; i++) {
+        engine_instance *in = kit_instance(&k, NULL);
+        assert_false(engine_start_wanted(in));
+        assert_int_equal(value(in, COUNT, 0), 78001 + 2 * i);
+        assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
+    }
+    close_it();
+}
+
+/* One that asks nothing comes to the same state each time: it need not run again. */
+static void a_start_function_that_asks_nothing_runs_once(void **state)
+{
+    static const char start[] =
+        "(module (memory (export \"m0\") 1)"
+        " (func (export \"start\")"
+        "  (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1))))"
+        " (func (export \"f0\") (result i32) (i32.store8 (i32.const 9) (i32.const 7))"
+        "  (i32.load16_u (i32.const 8))))";
+    static const char *const one[] = {"-i", NULL};
+    engine_restoring_set(kit_engine, &checked);
+    k = (kit_module){.unit = {.memories_count = 1, .has_start = true}};
+    kit_open(&k, start, NULL, one);
+    for (uint32_t i = 0; i < 5; i++) {
+        engine_instance *in = kit_instance(&k, NULL);
+        assert_int_equal(engine_instance_after_start(in), i > 0);
+        assert_int_equal(value(in, COUNT, 0), 1 + 7 * 256);
+        assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
+    }
+    close_it();
+}
+
 static void settings_are_words(void **state)
 {
     err e;
@@ -467,6 +618,10 @@ int main(void)
         cmocka_unit_test(limits_and_modules_stay_apart),
         cmocka_unit_test(calls_come_before_kept_ones),
         cmocka_unit_test(start_runs_for_each_call),
+        cmocka_unit_test(the_state_after_start_is_restored),
+        cmocka_unit_test(the_check_sees_a_state_after_start_not_put_back),
+        cmocka_unit_test(without_its_state_a_start_function_runs),
+        cmocka_unit_test(a_start_function_that_asks_nothing_runs_once),
         cmocka_unit_test(settings_are_words),
     };
     return cmocka_run_group_tests(tests, kit_begin, kit_end);
