@@ -21,9 +21,11 @@ source = "{guest(f'{language}-kitchen')}"
 environment = {{ GREETING = "hello {name}" }}
 files = ["a.txt"]
 """ for name, language in (("c", "c"), ("rust", "rust"), ("js", "js"), ("python", "python"),
-                               ("go", "go"), ("new", "rust"))) + """
+                               ("go", "go"), ("new", "rust"), ("after", "go"))) + """
 [component.new.tool.ebb]
 restore = false
+[component.after.tool.ebb]
+restore_after_start = true
 """
 LANGUAGES = ("c", "rust", "js", "python", "go")
 
@@ -91,6 +93,24 @@ def test_a_failed_request_takes_its_instance_along(restored):
     # after a trap and an exit a new one; "silent" returned, if without an answer
     assert starts(restored, "c", 7) == ["restored", "restored", "warm", "restored", "warm",
                                         "restored", "restored"]
+
+
+def test_after_start(restored):
+    """Restored to the state after its start function: what it opened and read there is still good,
+    what a request leaves is gone, and what the host is asked for in a request is never frozen. That
+    the check (check=1) compares with an instance that got the recorded answers and finds nothing
+    is asserted when the server ends."""
+    for _ in range(3):
+        assert get(restored, "after", "env?GREETING").text == "hello after"
+        assert get(restored, "after", "file?a.txt").text == "a file"
+        assert count(restored, "after") == "1"
+    for n in (10, 300_000, 0):
+        assert get(restored, "after", "echo", method="POST", body=b"x" * n).body == b"x" * n
+    numbers = {re.search(r"\d{20}", get(restored, "after", "hello").text)[0] for _ in range(20)}
+    assert len(numbers) == 20
+    get(restored, "after", "stdout?said%20after")
+    assert starts(restored, "after", 32) == ["restored"] * 32
+    assert "not-restored-after-start" not in restored.log()
 
 
 def test_a_setting_turns_it_off(restored):

@@ -59,7 +59,7 @@ static const char manifest[] =
     "build = { command = ['one', 'two'], workdir = 'w', watch = ['src/**/*.rs'] }\n"
     "[component.web.tool.ebb]\nmemory_max = '128 MiB'\nconcurrency_max = 7\n"
     "queue_max = 8\nresources_max = 9\nrequest_body_max = 10\nresponse_body_max = 11\n"
-    "log_max = 12\nclock_resolution = '13us'\n"
+    "log_max = 12\nclock_resolution = '13us'\nrestore = false\nrestore_after_start = true\n"
     "[component.web.dependencies]\n\"a:b/c@1.0.0\" = '1.0'\n"
     "plain = { path = 'd.wasm', export = 'e', inherit_configuration = true }\n"
     "[component.lib]\nsource = { registry = 'r.io', package = 'n:p', version = '1.0.0' }\n"
@@ -149,6 +149,7 @@ static void round_trip(void **state)
     assert_int_equal(c->settings.response_body_bytes_max, 11);
     assert_int_equal(c->settings.log_bytes_max, 12);
     assert_int_equal(c->settings.clock_resolution_ns, 13000);
+    assert_true(c->settings.no_restore && c->settings.restore_after_start);
     assert_true(c->is_used);
     assert_str(c->dependencies.at[0].source.package, "a:b");
     assert_int_equal(c->dependencies.at[1].inherit, APP_INHERIT_ALL);

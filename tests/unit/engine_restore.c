@@ -440,7 +440,8 @@ static host_status read_seed(void *env, engine_instance *in, slot *s)
 }
 
 /* start: grows the memory, asks twice, keeps the second answer at 8, where the first lies at 12,
- * and how often it ran at 16. f0: answers and counts up what it was given. f1(n): as in `counter`.
+ * and how often it ran at 16, and writes to a page that it depends on. f0: answers and counts up
+ * what it was given. f1(n): as in `counter`.
  */
 static const char asking[] =
     "(module (import \"ebb\" \"0\" (func $seed (param i32) (result i32)))"
@@ -454,6 +455,8 @@ static const char asking[] =
     "  (i32.store (i32.const 70000) (i32.const 77))"
     "  (i32.store (i32.const 12) (call $seed (i32.const 1)))"
     "  (i32.store (i32.const 8) (i32.load (call $seed (i32.const 2))))"
+    "  (i32.store (i32.mul (i32.const 8192) (i32.and (i32.const 7) (i32.load (i32.const 8))))"
+    "   (i32.const 55))"
     "  (i32.store (i32.const 16) (i32.add (i32.load (i32.const 16)) (i32.const 1))))"
     " (func (export \"f0\") (result i32)"
     "  (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))"

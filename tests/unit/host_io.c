@@ -197,6 +197,59 @@ static void output_comes_in_lines(void **state)
     hk.component.output_line_bytes_max = 0;
 }
 
+/* Handles that memory restored to the state after start still holds. */
+static void what_start_left_open_is_made_again(void **state)
+{
+    const char *name = "[method]output-stream.blocking-write-and-flush";
+    hk_open();
+    uint32_t in = one("wasi:cli/stdin", "get-stdin");
+    uint32_t out = one("wasi:cli/stdout", "get-stdout");
+    uint32_t errs = one("wasi:cli/stderr", "get-stderr");
+    hk_call(STREAMS, "input-stream", in);
+    guest_started *s = guest_started_take(hk.g);
+    assert_non_null(s);
+    hk_close();
+    hk_open();
+    assert_true(guest_started_give(hk.g, s));
+    free(s);
+    hk_call(STREAMS, name, errs, 2000, hk_put(2000, "bad\n"), 1000);
+    hk_call(STREAMS, name, out, 2000, hk_put(2000, "good\n"), 1000);
+    assert_str(buf_str(&hk.output[0]), "good\n");
+    assert_str(buf_str(&hk.output[1]), "bad\n");
+    assert_int_equal(one("wasi:cli/stdin", "get-stdin"), in); /* the index that was free */
+    assert_int_equal(one("wasi:cli/stdout", "get-stdout"), errs + 1);
+    hk_close();
+}
+
+/* What has a state of its own is not. */
+static void what_start_began_is_not_made_again(void **state)
+{
+    const char *const begun[][2] = {
+        {"get-stdout", "[method]output-stream.check-write"},
+        {"get-stdout", "[method]output-stream.subscribe"},
+        {"get-stdout", "[method]output-stream.blocking-write-and-flush"},
+        {"get-stdin", "[method]input-stream.read"}};
+    for (int i = 0; i < 4; i++) {
+        hk_open();
+        uint32_t h = one(i < 3 ? "wasi:cli/stdout" : "wasi:cli/stdin", begun[i][0]);
+        guest_started *s = guest_started_take(hk.g);
+        assert_non_null(s);
+        free(s);
+        if (i == 2)
+            hk_call(STREAMS, begun[i][1], h, 2000, hk_put(2000, "no line"), 1000);
+        else if (i == 3)
+            hk_call(STREAMS, begun[i][1], h, 1, 1000);
+        else
+            hk_call(STREAMS, begun[i][1], h, 1000);
+        assert_null(guest_started_take(hk.g));
+        hk_close();
+    }
+    hk_open();
+    hk_call("wasi:http/types", "[constructor]fields");
+    assert_null(guest_started_take(hk.g));
+    hk_close();
+}
+
 /* check-write gives a permit; write beyond it traps. */
 static void permits(void **state)
 {
@@ -389,6 +442,8 @@ int main(void)
         cmocka_unit_test(random_is_not_the_same_twice),
         cmocka_unit_test(environment_and_variables),
         cmocka_unit_test(output_comes_in_lines),
+        cmocka_unit_test(what_start_left_open_is_made_again),
+        cmocka_unit_test(what_start_began_is_not_made_again),
         cmocka_unit_test(permits),
         cmocka_unit_test(standard_input_is_empty),
         cmocka_unit_test(terminals),
