@@ -92,6 +92,7 @@
 #define STORE_LEASE_NS            (3 * UINT64_C(1000000000))  /* a worker reads without asking */
 #define STORE_LEASE_KEPT_NS       (2 * UINT64_C(1000000000))  /* with it, less than STORE_IDLE_NS */
 #define STORE_READ_BYTES_MAX      (64 * KIB) /* of a value that a worker reads itself */
+#define STORE_REDIS_NS            (5 * UINT64_C(1000000000))  /* without a sign of the server */
 #define STORE_ABSENT_NS           (10 * UINT64_C(1000000000)) /* wait for a new store process */
 #define STORE_FILES_OPEN_MAX      2000      /* key-value files at once; three descriptors each */
 #define STORE_LABEL_BYTES_MAX     100       /* of a store or database of ebb serve; a file's name */

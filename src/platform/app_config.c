@@ -20,7 +20,8 @@ static json_t *component_json(const config_component *c)
     return j;
 }
 
-static json_t *stores_json(const app_config *c)
+/* URLs have passwords in them: for the store process only. */
+static json_t *stores_json(const app_config *c, bool with_urls)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < c->stores_count; i++) {
@@ -28,6 +29,7 @@ static json_t *stores_json(const app_config *c)
         json_t *j = json_object();
         json_object_set_new(j, "label", json_of(s->label));
         json_object_set_new(j, "path", json_of(s->path));
+        json_object_set_new(j, "url", json_of(with_urls ? s->url : S("")));
         json_object_set_new(j, "initial", json_of_strs(s->initial, s->initial_count));
         json_array_append_new(list, j);
     }
@@ -82,7 +84,7 @@ bool app_config_write(const app_config *c, buf *out, err *e)
         json_array_append_new(components, component_json(&c->components[i]));
     json_object_set_new(j, "components", components);
     json_object_set_new(j, "providers", providers_json(&c->providers));
-    json_object_set_new(j, "stores", stores_json(c));
+    json_object_set_new(j, "stores", stores_json(c, false));
     json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_dir", json_of(c->log_dir));
     json_object_set_new(j, "transient_write", json_boolean(c->allow_transient_write));
@@ -94,7 +96,7 @@ bool store_config_write(const app_config *c, str state_dir, bool log_json, buf *
     _cleanup_json_ json_t *j = json_object();
     if (!j)
         return err_no_memory(e);
-    json_object_set_new(j, "stores", stores_json(c));
+    json_object_set_new(j, "stores", stores_json(c, true));
     json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_json", json_boolean(log_json));
     json_object_set_new(j, "state_dir", json_of(state_dir));
@@ -112,8 +114,9 @@ static bool stores_read(arena *a, const json_t *list, const kv_store **ret, size
         kv_store *s = &stores[i];
         s->label = json_str(a, json_object_get(j, "label"));
         s->path = json_str(a, json_object_get(j, "path"));
+        s->url = json_str(a, json_object_get(j, "url"));
         s->initial = json_strs(a, json_object_get(j, "initial"), &s->initial_count);
-        if (!s->label.p || !s->path.p || !s->initial)
+        if (!s->label.p || !s->path.p || !s->url.p || !s->initial)
             return false;
     }
     *ret = stores;

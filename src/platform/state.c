@@ -7,6 +7,7 @@
 #include "platform/artifact.h"
 #include "platform/spawn.h"
 #include "store/kv_file.h"
+#include "store/kv_redis.h"
 #include "store/sql_connection.h"
 
 #include <errno.h>
@@ -148,15 +149,20 @@ static bool label_unknown(const char *what, const char *section, str label, err 
 static bool store_make(maker *m, str label, kv_store *ret, err *e)
 {
     const config_store *c = store_configured(m->o->config, label);
-    *ret = (kv_store){.label = label, .path = S("")};
+    *ret = (kv_store){.label = label, .path = S(""), .url = S("")};
     if (!c && !str_eq(label, S("default")))
         return label_unknown("key_value_stores", "key_value_store", label, e);
     if (!c)
         return default_file(m, "sqlite_key_value.db", "key-value", &ret->path, e);
+    if (c->kind == STORE_REDIS) {
+        ret->url = c->url;
+        return kv_redis_url_check(c->url, e) || err_wrap(e, "[key_value_store.%.*s]", STR(label));
+    }
     if (c->kind != STORE_SPIN)
         return err_set(e, ERR_UNSUPPORTED,
-                       "[key_value_store.%.*s]: ebb serves stores of type \"spin\" only",
-                       STR(label));
+                       "[key_value_store.%.*s]: ebb does not serve stores of type \"%s\"; it "
+                       "serves \"spin\" and \"redis\"",
+                       STR(label), c->kind == STORE_COSMOS ? "azure_cosmos" : "aws_dynamo");
     return !c->path.n || file_place(m, m->o->config_dir, c->path, &ret->path, e);
 }
 
@@ -201,6 +207,9 @@ static bool key_values_take(maker *m, kv_store *stores, size_t count, err *e)
         pairs[2 * i] = key;
         pairs[2 * i + 1] = value;
     }
+    if (to->url.n)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "--key-value: the store \"default\" is in Redis; set its keys there");
     to->initial = pairs;
     to->initial_count = 2 * n;
     if (!to->path.n)

@@ -350,8 +350,7 @@ static bool apply_swap(kv_file *f, str store, const store_message *m, const stor
     return !same || set(f, store, i[0].key, i[0].value, e);
 }
 
-/* What is wrong with a request, or NULL. Its first two items go to `first`. */
-static const char *request_problem(store_message m, store_item first[2])
+const char *kv_request_problem(store_message m, store_item first[2])
 {
     store_item i;
     uint32_t n = 0;
@@ -407,7 +406,7 @@ static bool apply(kv_file *f, str store, store_message m, const store_item *firs
 bool kv_file_apply(kv_file *f, str store, store_message m, buf *out, err *e)
 {
     store_item first[2] = {0};
-    const char *problem = request_problem(m, first);
+    const char *problem = kv_request_problem(m, first);
     buf_clear(out);
     store_message_begin(out, m.id, STORE_OK, m.store);
     if (problem)

@@ -37,5 +37,8 @@ void kv_file_rollback(kv_file *f);
  * id, goes to out (emptied first). A damaged or too long request is answered STORE_FAILED. */
 bool kv_file_apply(kv_file *f, str store, store_message request, buf *out, err *e);
 
+/* What is wrong with a key-value request, or NULL. Its first two items go to `first`. */
+const char *kv_request_problem(store_message m, store_item first[2]);
+
 /* Sets keys (keys and values in turn) in a transaction of its own. ERR_IO. */
 bool kv_file_preset(kv_file *f, str store, const str *pairs, size_t count, err *e);

@@ -14,6 +14,7 @@
 #include "base/must.h"
 #include "loop/channel.h"
 #include "store/kv_file.h"
+#include "store/kv_redis.h"
 #include "store/server_impl.h"
 
 #include <errno.h>
@@ -46,6 +47,7 @@ struct store {
     unsigned users; /* the name, and requests on their way; those of the configuration stay */
     str label;
     file *f;        /* of a key-value store */
+    kv_redis *redis; /* or where that is */
     sql_target *db; /* of a database */
     const str *initial;
     size_t initial_count;
@@ -379,6 +381,9 @@ static void connection_close(connection *c)
         for (pending *p = f->first; p; p = p->next)
             if (p->from == c)
                 p->from = NULL;
+    for (size_t i = 0; i < s->stores_count; i++)
+        if (s->stores[i].redis)
+            kv_redis_forget(s->stores[i].redis, c);
     sql_server_forget(s->sql, c);
     for (size_t i = 0; i < c->names_size; i++)
         store_unuse(c->names[i]);
@@ -592,6 +597,11 @@ static bool request_take(connection *c, bytes message, int fd)
         sql_server_take(s->sql, p);
     } else if (x && x->f) {
         pending_queue(s, p, x);
+    } else if (x && x->redis && p->fd >= 0 && !(p->items = pending_items_load(p, &m, &e))) {
+        pending_refuse(p, STORE_FAILED, e.text);
+        pending_answer(p);
+    } else if (x && x->redis) {
+        kv_redis_take(x->redis, p);
     } else {
         pending_refuse(p, STORE_FAILED, "there is no such store");
         pending_answer(p);
@@ -665,8 +675,10 @@ static file *file_of(store_server *s, str path)
     return f;
 }
 
-static void files_free(store_server *s)
+static void places_free(store_server *s)
 {
+    for (size_t i = 0; i < s->stores_count; i++)
+        kv_redis_free(s->stores[i].redis);
     while (s->files) {
         file *f = s->files;
         s->files = f->next;
@@ -675,7 +687,7 @@ static void files_free(store_server *s)
     }
 }
 
-static bool stores_make(store_server *s, const store_config *config)
+static bool stores_make(store_server *s, const store_config *config, err *e)
 {
     size_t count = config->stores_count;
     s->stores = ARENA_ARRAY(&s->a, store, count + 1);
@@ -687,30 +699,29 @@ static bool stores_make(store_server *s, const store_config *config)
                      .label = arena_str(&s->a, from->label),
                      .initial = strs_copy(&s->a, from->initial, from->initial_count),
                      .initial_count = from->initial_count};
-        if (!x->label.p || !x->initial || !(x->f = file_of(s, from->path)))
+        s->stores_count++;
+        if (!x->label.p || !x->initial || (!from->url.n && !(x->f = file_of(s, from->path))))
+            return err_no_memory(e);
+        if (from->url.n && !kv_redis_new(s->l, from->url, &x->redis, e))
             return false;
-        x->f->stores++;
+        if (x->f)
+            x->f->stores++;
     }
     s->state_dir = arena_str(&s->a, config->state_dir);
-    return s->stores && s->state_dir.p;
+    return (s->stores && s->state_dir.p) || err_no_memory(e);
 }
 
 bool store_server_new(loop *l, const store_config *config, store_server **ret, err *e)
 {
-    size_t count = config->stores_count;
     store_server *s = calloc(1, sizeof *s);
     if (!s)
         return err_no_memory(e);
     s->l = l;
     arena_init(&s->a, 64 * MIB);
-    bool ok = stores_make(s, config);
-    s->stores_count = count;
-    if (!ok)
-        err_no_memory(e);
-    if (!ok || !sql_server_new(l, config->databases, config->databases_count, &s->sql, e) ||
+    if (!stores_make(s, config, e) || !sql_server_new(l, config->databases, config->databases_count, &s->sql, e) ||
         !loop_hook_add(l, on_turn_end, s, &s->hook, e)) {
         sql_server_free(s->sql);
-        files_free(s);
+        places_free(s);
         arena_fini(&s->a);
         free(s);
         return false;
@@ -729,7 +740,10 @@ void store_server_on_fewer(store_server *s, void (*on_fewer)(void *user), void *
 
 unsigned store_server_files_open(const store_server *s)
 {
-    return s->open_count + sql_server_files_open(s->sql);
+    unsigned n = s->open_count + sql_server_files_open(s->sql);
+    for (size_t i = 0; i < s->stores_count; i++)
+        n += s->stores[i].redis && kv_redis_is_open(s->stores[i].redis);
+    return n;
 }
 
 void store_server_free(store_server *s)
@@ -739,7 +753,7 @@ void store_server_free(store_server *s)
     on_turn_end(s);
     while (s->connections)
         connection_close(s->connections);
-    files_free(s);
+    places_free(s);
     sql_server_free(s->sql);
     loop_timer_stop(&s->idle);
     loop_hook_remove(s->hook);

@@ -24,11 +24,13 @@ typedef struct {
     size_t scripts_count;
 } sql_database;
 
-/* A key-value store: rows named `label` in a file; empty path: in memory, in this process. */
+/* A key-value store: rows named `label` in a file; empty path: in memory, in this process; with a
+ * URL: a Redis server (kv_redis.h). */
 typedef struct {
     str label, path;
     const str *initial; /* keys and values in turn, set when a store in memory is made */
     size_t initial_count;
+    str url;
 } kv_store;
 
 /* Messages name stores and databases by their index here, or by numbers that workers gave. */

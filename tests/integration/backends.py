@@ -198,3 +198,53 @@ class NameServer:
         self.socket.sendto(b"stop", (host, int(port)))
         self.thread.join(PATIENCE_S)
         self.socket.close()
+
+
+class Redis:
+    """A Redis server with a password, on loopback, that keeps nothing on disk."""
+
+    password = "redis-password-that-nobody-sees"
+
+    def __init__(self, folder):
+        self.folder, self.port, self.process = folder, free_port(), None
+        self.url = f"redis://:{self.password}@127.0.0.1:{self.port}"
+
+    def start(self):
+        log = self.folder / "redis.log"
+        log.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+             "--appendonly", "no", "--dir", str(self.folder), "--logfile", str(log),
+             "--requirepass", self.password])
+        wait_for(lambda: log.exists() and "Ready to accept connections" in log.read_text(),
+                 "Redis to be ready")
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+    def ask(self, *words, number=0):
+        """The reply to one command, as text."""
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as s:
+            f = s.makefile("rwb")
+            for command in (("AUTH", self.password), ("SELECT", str(number)), words):
+                f.write(b"*%d\r\n" % len(command))
+                for word in command:
+                    f.write(b"$%d\r\n%s\r\n" % (len(word), word.encode()))
+                f.flush()
+                line = f.readline().decode().strip()
+                if line.startswith("$") and line != "$-1":
+                    line = "+" + f.read(int(line[1:]) + 2)[:-2].decode()
+                if line.startswith("-"):
+                    raise RuntimeError(line)
+            return line[1:]
+
+
+@contextlib.contextmanager
+def redis(folder):
+    server = Redis(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
