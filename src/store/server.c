@@ -46,9 +46,9 @@ struct store {
     store_server *s;
     unsigned users; /* the name, and requests on their way; those of the configuration stay */
     str label;
-    file *f;        /* of a key-value store */
+    file *f;         /* of a key-value store */
     kv_redis *redis; /* or where that is */
-    sql_target *db; /* of a database */
+    sql_target *db;  /* of a database */
     const str *initial;
     size_t initial_count;
     str folder; /* of the app; empty: it is there */
@@ -718,7 +718,8 @@ bool store_server_new(loop *l, const store_config *config, store_server **ret, e
         return err_no_memory(e);
     s->l = l;
     arena_init(&s->a, 64 * MIB);
-    if (!stores_make(s, config, e) || !sql_server_new(l, config->databases, config->databases_count, &s->sql, e) ||
+    if (!stores_make(s, config, e) ||
+        !sql_server_new(l, config->databases, config->databases_count, &s->sql, e) ||
         !loop_hook_add(l, on_turn_end, s, &s->hook, e)) {
         sql_server_free(s->sql);
         places_free(s);
