@@ -58,8 +58,8 @@
 #define HOST_WRITE_PERMIT_BYTES   (64 * KIB) /* check-write of files and of standard output */
 
 /* platform/ */
-#define WORKER_QUEUE_MAX   1024 /* calls that wait in one worker, of all components */
-#define WORKER_RETRY_AFTER "1"  /* seconds, where a queue is full */
+#define WORKER_QUEUE_MAX     1024 /* calls that wait in one worker, of all components */
+#define WORKER_RETRY_AFTER_S 1    /* seconds, where a queue is full */
 
 #define ACTIVE_APPS_MAX    10000       /* default: apps that one worker holds at once */
 #define ACTIVE_MODULES_MAX 10000       /* default: mapped modules of one worker */

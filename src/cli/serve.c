@@ -298,7 +298,8 @@ static bool worker_settings(serve *s, buf *out, err *e)
     node_config c = {.log_format = s->settings.log_json ? LOG_JSON : LOG_TEXT,
                      .instances_max = (uint32_t)s->settings.instances,
                      .no_landlock = !sandbox_has_files(),
-                     .data_dir = s->data};
+                     .data_dir = s->data,
+                     .workers = s->workers};
     if (c.no_landlock)
         log_msg(LOG_WARN, "no landlock on this kernel: what files workers reach is left to "
                           "permissions and seccomp; Linux 5.13 and later have it");

@@ -113,6 +113,7 @@ typedef struct host_component {
     host_chain (*chain_target)(void *user, str scheme, str host);
     void (*chain_begin)(void *user, http_exchange *x, str host);
     void *outbound_user;
+    uint64_t owner; /* outgoing connections are kept for components of the same owner only */
     const struct host_tls *tls; /* the first whose hosts have the name holds */
     size_t tls_count;
     /* Key-value stores it was granted; `store` is the number the store process knows them by, or

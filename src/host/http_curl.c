@@ -274,7 +274,7 @@ void host_outbound_prepare(void)
     SSL_CTX_free(SSL_CTX_new(TLS_client_method()));
 }
 
-static http_client *client_new(struct loop *l, const host_tls *tls, err *e)
+static http_client *client_new(struct loop *l, uint64_t owner, const host_tls *tls, err *e)
 {
     http_client *c = calloc(1, sizeof *c);
     if (!c || curl_global_init(CURL_GLOBAL_DEFAULT) || !(c->multi = curl_multi_init())) {
@@ -282,6 +282,7 @@ static http_client *client_new(struct loop *l, const host_tls *tls, err *e)
         return err_no_memory(e), NULL;
     }
     c->l = l;
+    c->owner = owner;
     if (!http_tls_open(tls, &c->tls, e)) {
         curl_multi_cleanup(c->multi);
         free(c);
@@ -302,11 +303,11 @@ http_client *client_get(guest *g, str host, err *e)
 {
     const host_tls *tls = http_tls_find(g->component, host);
     for (http_client *c = clients; c; c = c->next)
-        if (c->l == g->l && http_tls_is(c->tls, tls)) {
+        if (c->l == g->l && c->owner == g->component->owner && http_tls_is(c->tls, tls)) {
             loop_timer_stop(&c->idle);
             return c;
         }
-    return client_new(g->l, tls, e);
+    return client_new(g->l, g->component->owner, tls, e);
 }
 
 void clients_close(struct loop *l)

@@ -17,12 +17,13 @@ typedef struct http_transfer transfer;
 typedef struct http_client http_client;
 typedef struct http_tls http_tls;
 
-/* libcurl's multi handle with its pool of connections: one for each way to trust servers, so that a
- * connection is used again only by those who would have made the same. */
+/* libcurl's multi handle with its pool of connections: one for each owner and way to trust servers,
+ * so that a connection is used again only by those who would have made the same. */
 struct http_client {
     http_client *next;
     struct loop *l;
     CURLM *multi;
+    uint64_t owner; /* host_component */
     http_tls *tls;
     loop_timer timer, kick, idle;
     transfer *all;

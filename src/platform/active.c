@@ -111,11 +111,11 @@ void active_drop(active *a, served *s)
     served_let(s);
 }
 
-void active_drop_tenant(active *a, uint64_t tenant)
+void active_drop_tenant(active *a, uint64_t number)
 {
     for (served *s = a->newest, *next; s; s = next) {
         next = s->older;
-        if (s->config.tenant == tenant)
+        if (s->config.tenant == number)
             active_drop(a, s);
     }
 }

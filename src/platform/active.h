@@ -33,4 +33,4 @@ served *active_newest(const active *a);
 void active_use(active *a, served *s);
 void active_drop(active *a, served *s);
 /* Those of a tenant. */
-void active_drop_tenant(active *a, uint64_t tenant);
+void active_drop_tenant(active *a, uint64_t number);

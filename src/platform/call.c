@@ -83,13 +83,14 @@ static void log_request(str id, str component, str method, str path, unsigned st
 
 static str path_of(str target) { return str_head(target, str_find(target, '?')); }
 
-void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
-                 const char *reason)
+void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
+                       unsigned after_s, const char *reason)
 {
+    char after[16];
+    snprintf(after, sizeof after, "%u", after_s);
     const http_request *r = exchange_request(x);
     str id_text = {id, CALL_ID_BYTES};
-    http_field fields[] = {{S("ebb-request-id"), id_text},
-                           {S("retry-after"), S(WORKER_RETRY_AFTER)}};
+    http_field fields[] = {{S("ebb-request-id"), id_text}, {S("retry-after"), str_from(after)}};
     if (reason) {
         log_line(LOG_ERROR, "refused");
         log_str("id", id_text);
@@ -98,7 +99,13 @@ void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status
     }
     log_request(id_text, S("-"), r->method, path_of(r->target), status,
                 clock_mono() - r->begun_mono, 0, 0, "-");
-    exchange_abort(x, status, fields, status == 503 ? 2 : 1);
+    exchange_abort(x, status, fields, status == 503 || status == 429 ? 2 : 1);
+}
+
+void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
+                 const char *reason)
+{
+    call_refuse_until(x, id, status, WORKER_RETRY_AFTER_S, reason);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -159,7 +166,7 @@ static call *call_new(calls *cs)
 static void call_recycle(call *c)
 {
     calls *cs = c->all;
-    served_let(c->h->of);
+    served_leave(c->h->of);
     arena_reset(&c->a);
     if (cs->free_count < CALLS_KEPT_MAX) {
         c->next = cs->free;
@@ -199,6 +206,8 @@ static void cpu_book(call *c)
     c->cpu_ns = guest_cpu_ns(c->g);
     if (c->cpu_ns > c->metered_ns)
         meter_slice(c->all->meter, c->h->row, c->cpu_ns - c->metered_ns);
+    if (c->cpu_ns > c->metered_ns)
+        tenant_used(c->h->of->tenant, c->cpu_ns - c->metered_ns);
     c->metered_ns = c->cpu_ns;
 }
 
@@ -639,7 +648,7 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
         return;
     }
     c->h = h;
-    served_hold(h->of);
+    served_enter(h->of);
     c->x = x;
     c->cold = cold;
     c->begun = exchange_request(x)->begun_mono;

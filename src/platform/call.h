@@ -55,7 +55,10 @@ void calls_drain(calls *cs, void (*on_empty)(void *user), void *user);
 void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m);
 /* Writes the identifier of the next request (16 lower-case letters and digits). */
 void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES]);
-/* The platform's own error: an empty body, `ebb-request-id`, for 503 `retry-after`, a line in the
- * log. Takes x. */
+/* The platform's own error: an empty body, `ebb-request-id`, for 429 and 503 `retry-after`, a line
+ * in the log. Takes x. */
+void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
+                       unsigned after_s, const char *reason);
+/* The same with WORKER_RETRY_AFTER_S. */
 void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
                  const char *reason);

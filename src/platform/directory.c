@@ -345,7 +345,7 @@ static served *app_make(directory *d, const directory_message *m, err *e)
     c.id = m->app;
     c.tenant = m->tenant;
     c.revision = m->revision;
-    if (!served_new_take(d->all, &a, &c, &s, e))
+    if (!served_new_take(d->all, &a, &c, m->quota, &s, e))
         return NULL;
     return active_add_take(d->apps, s, e) ? s : NULL;
 }

@@ -49,7 +49,8 @@ static void outbound_denied(void *user, str scheme, str host, uint16_t port)
 static bool address_blocked(void *user, const uint8_t *address, size_t n)
 {
     const hosted *h = user;
-    return network_is_blocked(&h->of->all->node->network, address, n);
+    return network_is_blocked(&h->of->all->node->network, address, n) ||
+           (h->of->config.id && egress_is_blocked(&h->of->all->egress, address, n));
 }
 
 /* Is there a component of that name which answers requests? */
@@ -183,6 +184,7 @@ static bool host_component_make(hosted *h, err *e)
         .outbound_denied = outbound_denied,
         .address_blocked = address_blocked,
         .outbound_user = h,
+        .owner = h->of->config.tenant,
         .variable_get = h->of->config.providers.ask_again ? variable_now : NULL,
         .chain_target = chain_target,
         .chain_begin = chain_begin,

@@ -44,6 +44,8 @@ bool worker_config_write(const node_config *n, const app_config *known, buf *out
     json_object_set_new(j, "network", network_json(&n->network));
     json_object_set_new(j, "data_dir", json_of(n->data_dir));
     json_object_set_new(j, "active", active_json(&n->active));
+    json_object_set_new(j, "egress_allow", json_of(n->egress_allow));
+    json_object_set_new(j, "workers", json_integer(n->workers));
     return json_put(j, out, e);
 }
 
@@ -74,8 +76,10 @@ bool worker_config_read(arena *a, bytes text, node_config *ret, app_config *ret_
         .instances_max = (uint32_t)json_integer_value(json_object_get(j, "instances_max")),
         .data_dir = json_str(a, json_object_get(j, "data_dir")),
         .active = active_read(json_object_get(j, "active")),
+        .egress_allow = json_str(a, json_object_get(j, "egress_allow")),
+        .workers = (uint32_t)json_integer_value(json_object_get(j, "workers")),
     };
-    if (!n.restoring.p || !n.data_dir.p ||
+    if (!n.restoring.p || !n.data_dir.p || !n.egress_allow.p ||
         !network_from_json(a, json_object_get(j, "network"), &n.network))
         return err_no_memory(e);
     *ret = n;

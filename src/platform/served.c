@@ -140,12 +140,13 @@ static void served_free(served *s)
     }
     stores_unname(s, s->store_numbers, s->config.stores_count);
     stores_unname(s, s->database_numbers, s->config.databases_count);
+    tenant_let(s->tenant);
     s->all->bytes -= s->bytes;
     arena a = s->a;
     arena_fini(&a);
 }
 
-bool served_new_take(serving *all, arena *a, const app_config *c, served **ret, err *e)
+bool served_new_take(serving *all, arena *a, const app_config *c, str limits, served **ret, err *e)
 {
     served *s = ARENA_NEW(a, served);
     if (!s) {
@@ -154,7 +155,8 @@ bool served_new_take(serving *all, arena *a, const app_config *c, served **ret, 
     }
     *s = (served){.all = all, .config = *c, .a = *a, .holders = 1};
     arena_init(a, 0);
-    if ((c->id && !paths_make(s, e)) || !components_make(s, e) ||
+    if ((c->id && !tenant_take(&all->tenants, c->tenant, limits, &s->tenant, e)) ||
+        (c->id && !paths_make(s, e)) || !components_make(s, e) ||
         !route_table_build(&s->a, c->app, &s->routes, e) || !info_make(s, e)) {
         served_free(s);
         return false;
@@ -171,6 +173,18 @@ void served_let(served *s)
 {
     if (s && --s->holders == 0)
         served_free(s);
+}
+
+void served_enter(served *s)
+{
+    served_hold(s);
+    tenant_begun(s->tenant);
+}
+
+void served_leave(served *s)
+{
+    tenant_ended(s->tenant);
+    served_let(s);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -212,8 +226,30 @@ static void root_hint(served *s)
 
 static str path_of(const http_request *r) { return str_head(r->target, str_find(r->target, '?')); }
 
+/* Chained requests are not asked for: a call that was let in may finish its work. */
+static bool is_refused(served *s, http_exchange *x)
+{
+    static const char *const reasons[] = {
+        [TENANT_RATE] = "the tenant's quota of requests a second is used up",
+        [TENANT_CPU] = "the tenant's quota of CPU time is used up",
+        [TENANT_CONCURRENCY] = "the tenant's quota of requests at once is used up",
+    };
+    unsigned after;
+    char id[CALL_ID_BYTES];
+    if (!s->tenant || host_chain_depth(x))
+        return false;
+    tenant_verdict v = tenant_ask(s->tenant, clock_mono(), &after);
+    if (v == TENANT_OK)
+        return false;
+    call_id_next(s->all->calls, id);
+    call_refuse_until(x, id, v == TENANT_CONCURRENCY ? 503 : 429, after, reasons[v]);
+    return true;
+}
+
 void served_begin(served *s, http_exchange *x)
 {
+    if (is_refused(s, x))
+        return;
     static const http_field text = {{"content-type", 12}, {"text/plain", 10}};
     static const http_field json = {{"content-type", 12}, {"application/json", 16}};
     char id[CALL_ID_BYTES];

@@ -9,7 +9,9 @@
 
 #include "app/route.h"
 #include "base/table.h"
+#include "platform/egress.h"
 #include "platform/hosted.h"
+#include "platform/tenant.h"
 
 typedef struct served served;
 struct calls;
@@ -24,6 +26,8 @@ typedef struct serving {
     /* Where apps that come and go have their artifacts, files and logs; empty under `ebb up`. */
     str artifacts_dir, files_dir, logs_dir;
     guestlogs logs;
+    egress egress; /* of apps that come and go */
+    tenants tenants;
     /* What is loaded now. */
     uint32_t modules;
     uint64_t bytes;
@@ -31,6 +35,7 @@ typedef struct serving {
 
 struct served {
     serving *all;
+    tenant *tenant; /* NULL: the app of `ebb up` */
     arena a;
     app_config config;
     route_table *routes;
@@ -51,9 +56,12 @@ struct served {
     uint32_t names_count;
 };
 
-/* Takes the arena, in which *c is; one holder: the caller. */
-bool served_new_take(serving *all, arena *a, const app_config *c, served **ret, err *e);
+/* Takes the arena, in which *c is; one holder: the caller. limits: the quota of the tenant. */
+bool served_new_take(serving *all, arena *a, const app_config *c, str limits, served **ret, err *e);
 void served_hold(served *s);
+/* A call of it begins and ends: hold and let, counted for the tenant. */
+void served_enter(served *s);
+void served_leave(served *s);
 /* NULL is allowed. The last one frees it; no component of it may be running then. */
 void served_let(served *s);
 

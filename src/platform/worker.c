@@ -177,8 +177,10 @@ static bool apps_set_up(worker *w, err *e)
     w->serving.logs.open_max = ACTIVE_LOGS_MAX;
     arena_init(&a, 1 * GIB);
     if (w->app.app)
-        return served_new_take(&w->serving, &a, &w->app, &w->pinned, e);
-    return dir_of(w, "artifacts", &w->serving.artifacts_dir, e) &&
+        return served_new_take(&w->serving, &a, &w->app, S(""), &w->pinned, e);
+    tenants_init(&w->serving.tenants, w->node.workers);
+    return egress_open(&w->a, w->node.egress_allow, &w->serving.egress, e) &&
+           dir_of(w, "artifacts", &w->serving.artifacts_dir, e) &&
            dir_of(w, "files", &w->serving.files_dir, e) &&
            dir_of(w, "logs", &w->serving.logs_dir, e) &&
            directory_new(w->l, &w->serving, &w->node.active, &w->directory, e);
@@ -286,6 +288,7 @@ static void tear_down(worker *w)
     http_server_free(w->server);
     calls_fini(&w->calls);
     directory_free(w->directory);
+    tenants_fini(&w->serving.tenants);
     served_let(w->pinned);
     meter_free(w->meter);
     if (w->control)

@@ -166,6 +166,46 @@ def test_killing_workers_and_the_store_costs_their_requests_only(tmp_path, worke
         assert len(traffic.wrong) <= 2 * 2 * 4, traffic.wrong
 
 
+CALLER = """
+spin_manifest_version = 2
+[application]
+name = "caller"
+[[trigger.http]]
+route = "/..."
+component = "caller"
+[component.caller]
+source = "{0}"
+allowed_outbound_hosts = ["*://*:*"]
+"""
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+def test_apps_do_not_reach_this_machine(tmp_path, workers, name, file_server):
+    """Whatever a manifest allows, and whatever a name resolves to; unless the operator says so."""
+    file_server.files["/secret"] = b"the metadata of this machine"
+    port = file_server.host.rsplit(":", 1)[1]
+    app = write_app(tmp_path / "app", CALLER.format(guest("c-chain")))
+    with serving_many(tmp_path, [f"acme:a:{app}"], workers=workers) as server:
+        r = fetch(server, f"/x?http://{name}:{port}/secret", host="a-acme.localhost")
+        assert "metadata" not in r.text
+    assert file_server.seen == []
+    with serving_many(tmp_path, [f"acme:a:{app}"], "--egress-allow", "127.0.0.0/8, ::/0",
+                      workers=workers) as server:
+        r = fetch(server, f"/x?http://127.0.0.1:{port}/secret", host="a-acme.localhost")
+        assert r.text == "the metadata of this machine", (r.status, r.text, server.log()[-2000:])
+
+
+def test_a_quota_of_requests(tmp_path, workers):
+    apps = [f"acme:one:{says(tmp_path, 'one')}", f"umbra:two:{says(tmp_path, 'two')}"]
+    with serving_many(tmp_path, apps, "--quota", '{"requests_per_s": 20}',
+                      workers=workers) as server:
+        answers = [fetch(server, "/hello", host="one-acme.localhost") for _ in range(60)]
+        over = [r for r in answers if r.status == 429]
+        assert over and all(int(r.get("retry-after")) >= 1 for r in over)
+        assert len(answers) - len(over) >= 10 and {r.status for r in answers} == {200, 429}
+        assert fetch(server, "/hello", host="two-umbra.localhost").status == 200  # another tenant
+
+
 STATEFUL = """
 spin_manifest_version = 2
 [application]

@@ -40,6 +40,7 @@ typedef struct {
     err *e;
     char address[LISTEN_ADDRESS_MAX];
     unsigned workers;
+    str quota;
 } kit;
 
 static str path_of(kit *k, const char *name)
@@ -99,7 +100,7 @@ static bool tenant_of(kit *k, str name, uint64_t *ret)
     if (!catalogue_tenant_find(k->db, k->a, name, &t, k->e))
         return false;
     *ret = t.id;
-    return t.id || catalogue_tenant_add(k->db, name, S("{}"), 1, ret, k->e);
+    return t.id || catalogue_tenant_add(k->db, name, k->quota, 1, ret, k->e);
 }
 
 static bool app_put(kit *k, uint64_t tenant, str name, const app_config *c, str host)
@@ -203,9 +204,11 @@ static bool serve(kit *k, const options *o, int *ret_status)
     int fds[SUPERVISOR_WORKERS_MAX], admin;
     uid_t uid;
     gid_t gid;
-    const option *restore = options_get(o, "restore");
+    const option *restore = options_get(o, "restore"), *allow = options_get(o, "egress-allow");
     node_config node = {.data_dir = k->data,
                         .log_format = LOG_JSON,
+                        .workers = k->workers,
+                        .egress_allow = str_from(allow->given ? allow->got : ""),
                         .instances_max = (uint32_t)number(o, "instances", 0),
                         .no_landlock = !sandbox_has_files(),
                         .restoring = str_from(restore->given ? restore->got : ""),
@@ -259,6 +262,8 @@ int cli_serve_kit(int argc, char **argv)
         {"modules-max", 0, OPTION_VALUE, "N", "of a worker"},
         {"bytes-max", 0, OPTION_VALUE, "N", "of a worker"},
         {"instances", 0, OPTION_VALUE, "N", "sandboxes of a worker"},
+        {"egress-allow", 0, OPTION_VALUE, "NETS", "that apps may reach"},
+        {"quota", 0, OPTION_VALUE, "JSON", "of every tenant"},
         {"idle-ms", 0, OPTION_VALUE, "N", "of an app"},
         {"restore", 0, OPTION_VALUE, "HOW", "as of ebb up", "EBB_RESTORE"},
         {0},
@@ -276,6 +281,8 @@ int cli_serve_kit(int argc, char **argv)
         return cli_fail(&e);
     log_init(STDERR_FILENO, LOG_JSON, "supervisor");
     k.data = arena_str(&a, str_from(options_get(&o, "data")->got));
+    const option *quota_given = options_get(&o, "quota");
+    k.quota = str_from(quota_given->given ? quota_given->got : "{}");
     k.workers = (unsigned)number(&o, "workers", 1);
     mkdir(k.data.p, 0755);
     bool ok = folder(&k, "artifacts") && folder(&k, "files") && folder(&k, "logs") &&

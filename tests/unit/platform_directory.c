@@ -92,6 +92,7 @@ static int open_with(const active_limits *limits)
     kit_open(NULL, begin);
     calls_init(&the_calls, kit.l, NULL, NULL, 1, 1);
     all = (serving){.node = &node, .calls = &the_calls};
+    tenants_init(&all.tenants, 1);
     assert_true(directory_new(kit.l, &all, limits, &d, &e));
     return 0;
 }
@@ -117,6 +118,8 @@ static int close_all(void **state)
     directory_free(d);
     keeper_stop();
     assert_int_equal(all.bytes, 0);
+    assert_int_equal(all.tenants.by_number.count, 0);
+    tenants_fini(&all.tenants);
     kit_close();
     arena_fini(&settings);
     return 0;
@@ -285,6 +288,77 @@ static void a_catalogue_that_fails_is_503(void **state)
     get("one.test", "\r\n\r\none");
 }
 
+static void quotas_are_enforced(void **state)
+{
+    unsigned after;
+    tenants all_of;
+    tenant *t, *same;
+    tenants_init(&all_of, 2);
+    assert_true(tenant_take(&all_of, 1,
+                            S("{\"requests_per_s\":8,\"concurrency\":5,"
+                              "\"cpu_percent\":100}"),
+                            &t, &e));
+    ns now = 100 * NS_PER_S;
+    for (int i = 0; i < 4; i++) /* half of it: there are two workers */
+        assert_int_equal(tenant_ask(t, now, &after), TENANT_OK);
+    assert_int_equal(tenant_ask(t, now, &after), TENANT_RATE);
+    assert_int_equal(tenant_ask(t, now + NS_PER_S / 2, &after), TENANT_OK);
+    now += 10 * NS_PER_S;
+    tenant_begun(t);
+    assert_int_equal(tenant_ask(t, now, &after), TENANT_OK);
+    tenant_begun(t);
+    assert_int_equal(tenant_ask(t, now, &after), TENANT_CONCURRENCY);
+    tenant_ended(t);
+    now += NS_PER_S;
+    assert_int_equal(tenant_ask(t, now, &after), TENANT_OK);
+    tenant_used(t, 3 * NS_PER_S); /* of half a second a second */
+    assert_int_equal(tenant_ask(t, now, &after), TENANT_CPU);
+    assert_int_equal(after, 6);
+    assert_int_equal(tenant_ask(t, now + 6 * NS_PER_S, &after), TENANT_OK);
+    assert_true(tenant_take(&all_of, 1, S("{}"), &same, &e)); /* the quota was lifted */
+    assert_ptr_equal(t, same);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(tenant_ask(t, now + 6 * NS_PER_S, &after), TENANT_OK);
+    tenant_let(t);
+    tenant_let(same);
+    assert_int_equal(all_of.by_number.count, 0);
+    assert_false(tenant_take(&all_of, 1, S("{\"nonsense\":1}"), &t, &e));
+    tenants_fini(&all_of);
+}
+
+static void tenants_reach_the_world_only(void **state)
+{
+    static const struct {
+        const char *at;
+        bool closed;
+    } cases[] = {{"127.0.0.1", true},
+                 {"10.1.2.3", true},
+                 {"10.2.0.1", false},
+                 {"169.254.169.254", true},
+                 {"192.168.1.1", true},
+                 {"8.8.8.8", false},
+                 {"::1", true},
+                 {"fe80::1", true},
+                 {"fd00::1", true},
+                 {"::ffff:127.0.0.1", true},
+                 {"64:ff9b::10.1.2.3", true},
+                 {"2002:7f00:1::", true},
+                 {"2606:4700::1111", false},
+                 {"0.0.0.0", true}};
+    egress x;
+    arena a;
+    arena_init(&a, MIB);
+    assert_true(egress_open(&a, S("10.2.0.0/16, 198.51.100.7"), &x, &e));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        outbound_addr at;
+        assert_true(outbound_addr_parse(str_from(cases[i].at), &at));
+        assert_int_equal(egress_is_blocked(&x, at.at, at.bits / 8), cases[i].closed);
+    }
+    assert_true(x.closed.n >= 1); /* the loopback interface at least */
+    assert_false(egress_open(&a, S("everything"), &x, &e));
+    arena_fini(&a);
+}
+
 static void hosts_are_made_plain(void **state)
 {
     static const struct {
@@ -354,6 +428,8 @@ int main(void)
         CASE(a_forget_waits_for_workers_only),
         cmocka_unit_test_setup_teardown(the_least_used_app_goes, open_small, close_all),
         CASE(a_catalogue_that_fails_is_503),
+        cmocka_unit_test(quotas_are_enforced),
+        cmocka_unit_test(tenants_reach_the_world_only),
         cmocka_unit_test(hosts_are_made_plain),
         cmocka_unit_test(messages_are_not_trusted),
     };
