@@ -199,7 +199,7 @@ stage_dist() {
     cp -r examples/hello "build/dist/$name/examples/"
     rm -rf "build/dist/$name/examples/hello/.spin"
     cp -r build/carbon "build/dist/$name/"
-    cp README.md LICENSE "build/dist/$name/"
+    cp README.md LICENSE tools/ebb.service "build/dist/$name/"
     ldd build/ebb | awk '$3 ~ /^\// {print $3}' |
         grep -v -E '/(libc|libm|libdl|librt|libpthread|libresolv)\.so\.[0-9]+$' |
         while read -r lib; do

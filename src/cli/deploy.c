@@ -95,11 +95,14 @@ static bool component_send(deploy *d, app_component *x, str source, err *e)
     x->source = (app_source){.kind = APP_SOURCE_PATH};
     x->dependencies.n = 0; /* they are in the blob */
     if (!blob_send(d, source.p, x->id, &x->source.digest, e) ||
-        !localfiles_expand(a, &scratch, d->at.dir.p, d->at.manifest, x, &d->app->warnings, e))
+        (!d->at.reference.n &&
+         !localfiles_expand(a, &scratch, d->at.dir.p, d->at.manifest, x, &d->app->warnings, e)))
         return false;
     for (size_t i = 0; i < x->files.n; i++) {
         app_file *f = &x->files.at[i];
-        str path = arena_printf(a, "%.*s/%.*s", STR(d->at.dir), STR(f->host_path));
+        str path = d->at.reference.n
+                       ? arena_str(a, f->host_path)
+                       : arena_printf(a, "%.*s/%.*s", STR(d->at.dir), STR(f->host_path));
         if (!path.p)
             return err_no_memory(e);
         if (!blob_send(d, path.p, f->guest_path, &f->digest, e))
@@ -109,15 +112,13 @@ static bool component_send(deploy *d, app_component *x, str source, err *e)
     return true;
 }
 
-static bool all_send(deploy *d, err *e)
+static bool all_send(deploy *d, const localapp_options *lo, err *e)
 {
     arena *a = &d->c->a;
-    localapp_options lo = {.cache_dir = options_get(&d->c->o, "cache-dir")->got,
-                           .progress = d->progress};
     str *sources = ARENA_ARRAY(a, str, d->app->components_count + 1);
     if (!sources)
         return err_no_memory(e);
-    if (!localapp_sources(a, &lo, &d->at, d->app, sources, e))
+    if (!localapp_sources(a, lo, &d->at, d->app, sources, e))
         return false;
     for (size_t i = 0; i < d->app->components_count; i++)
         if (d->app->components[i].is_used &&
@@ -199,14 +200,17 @@ static bool deploy_one(node_command *c, err *e)
     const option *from = options_get(o, "from");
     const char *place = from->given ? from->got : o->positionals_count ? o->positionals[0] : NULL;
     deploy d = {.c = c, .progress = c->json ? NULL : stderr};
+    localapp_options lo = {.from = place,
+                           .profile = options_get(o, "profile")->got,
+                           .cache_dir = options_get(o, "cache-dir")->got,
+                           .insecure = options_get(o, "insecure")->given,
+                           .progress = d.progress};
     str label;
     json_t *body, *answer;
-    const char *profile = options_get(o, "profile")->got;
-    if (options_get(o, "build")->given && !build_app(&c->a, place, profile, e))
+    if (options_get(o, "build")->given && !build_app(&c->a, place, lo.profile, e))
         return false;
-    if (!localapp_find(&c->a, place, &d.at, e) ||
-        !localapp_read(&c->a, &d.at, profile, &d.app, e) || !localapp_runs(&c->a, d.app, e) ||
-        !catalogue_app_label(&c->a, d.app->name, &label, e) || !all_send(&d, e) ||
+    if (!localapp_open(&c->a, &lo, &d.at, &d.app, e) || !localapp_runs(&c->a, d.app, e) ||
+        !catalogue_app_label(&c->a, d.app->name, &label, e) || !all_send(&d, &lo, e) ||
         !body_make(&d, &body, e))
         return false;
     for (size_t i = 0; i < d.app->warnings.n; i++)
@@ -290,7 +294,9 @@ int cli_deploy(int argc, char **argv)
 {
     option rows[] = {
         NODE_OPTIONS,
-        {"from", 'f', OPTION_VALUE, "PATH", "a spin.toml, a folder with one, or a .wasm [.]"},
+        {"from", 'f', OPTION_VALUE, "PATH",
+         "a spin.toml, a folder with one, a .wasm, or a reference to a registry [.]"},
+        {"insecure", 'k', OPTION_FLAG, NULL, "do not check the certificates of registries"},
         {"profile", 0, OPTION_VALUE, "NAME", "the profile of the manifest to use"},
         {"build", 0, OPTION_FLAG, NULL, "run the build commands first", "SPIN_ALWAYS_BUILD"},
         {"host", 0, OPTION_REPEAT, "NAME", "a host of the app's own, instead of those before"},

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "loop/listen.h"
 #include "platform/artifact.h"
+#include "platform/certificates.h"
 #include "platform/keeper.h"
 #include "platform/node_config.h"
 #include "platform/node_settings.h"
@@ -42,7 +43,8 @@ typedef struct {
     char address[LISTEN_ADDRESS_MAX], admin[LISTEN_ADDRESS_MAX];
     unsigned workers;
     int listeners[SUPERVISOR_WORKERS_MAX], admin_local, admin_tcp;
-    str socket; /* path of admin.sock */
+    str socket;        /* path of admin.sock */
+    certificates *tls; /* NULL: none */
 } serve;
 
 static str in_data(serve *s, const char *name)
@@ -240,6 +242,36 @@ static bool sockets_open(serve *s, err *e)
 
 /* --- settings of the processes ---------------------------------------------------------------- */
 
+/* A path of ebb.toml, relative to it; NULL where none is set. */
+static const char *path_of(serve *s, str path)
+{
+    if (!path.n)
+        return NULL;
+    str folder = str_head(s->config, str_rfind(s->config, '/'));
+    return path.p[0] == '/' || folder.n == s->config.n
+               ? arena_cstr(&s->a, path)
+               : arena_printf(&s->a, "%.*s/%.*s", STR(folder), STR(path)).p;
+}
+
+/* s->tls stays NULL without. */
+static bool certificates_load(serve *s, err *e)
+{
+    certificates_source from = {.folder = path_of(s, s->settings.tls_folder),
+                                .certificate_path = path_of(s, s->settings.tls_certificate),
+                                .key_path = path_of(s, s->settings.tls_key)};
+    if (!from.folder && !from.certificate_path && !from.key_path)
+        return true;
+    if (from.folder ? from.certificate_path || from.key_path
+                    : !from.certificate_path || !from.key_path)
+        return err_set(e, ERR_INVALID, "%.*s: [tls] takes a folder, or a certificate with its key",
+                       STR(s->config));
+    if (!certificates_open(&from, &s->tls, e))
+        return err_wrap(e, "%.*s: [tls]", STR(s->config));
+    if (certificates_warning(s->tls))
+        log_msg(LOG_WARN, "%s", certificates_warning(s->tls));
+    return true;
+}
+
 static str port_of(const char *address)
 {
     str s = str_from(address);
@@ -276,18 +308,16 @@ static bool keeper_settings(serve *s, buf *out, err *e)
         .usage_path = in_data(s, "usage.db"),
         .data_dir = s->data,
         .domain = s->settings.domain,
-        .serve = {.url_port = str_eq(port, S(":80")) ? S("") : port,
+        .serve = {.scheme = s->tls ? S("https") : S("http"),
+                  .url_port = str_eq(port, s->tls ? S(":443") : S(":80")) ? S("") : port,
                   .admin_address = str_from(s->admin),
                   .admin_host = s->settings.admin_host,
                   .quota = arena_str(&s->a, buf_str(&text)),
                   .jobs = (uint32_t)s->settings.jobs,
                   .revisions_kept = (uint32_t)s->settings.revisions_kept},
     };
-    str carbon = s->settings.carbon;
-    if (carbon.n && carbon.p[0] != '/')
-        carbon = arena_printf(&s->a, "%.*s/%.*s",
-                              STR(str_head(s->config, str_rfind(s->config, '/'))), STR(carbon));
-    return (!carbon.n || grid_config_load(&s->a, arena_cstr(&s->a, carbon), &k.grid, e)) &&
+    const char *carbon = path_of(s, s->settings.carbon);
+    return (!carbon || grid_config_load(&s->a, carbon, &k.grid, e)) &&
            fingerprint_of(s, &k.serve.fingerprint, e) && keeper_config_write(&k, out, e);
 }
 
@@ -303,7 +333,10 @@ static bool worker_settings(serve *s, buf *out, err *e)
     if (c.no_landlock)
         log_msg(LOG_WARN, "no landlock on this kernel: what files workers reach is left to "
                           "permissions and seccomp; Linux 5.13 and later have it");
-    return network_read(&s->a, &n, &c.network, e) && worker_config_write(&c, NULL, out, e);
+    if (!network_read(&s->a, &n, &c.network, e))
+        return false;
+    c.network.secure = s->tls != NULL;
+    return worker_config_write(&c, NULL, out, e);
 }
 
 /* --- the way through -------------------------------------------------------------------------- */
@@ -313,8 +346,8 @@ static void print_text(const serve *s)
     bool colours = cli_colours(STDOUT_FILENO);
     const char *bold = colours ? "\x1b[1m" : "", *plain = colours ? "\x1b[0m" : "";
     const char *port = port_of(s->address).p;
-    printf("Apps   %shttp://<app>-<tenant>.%.*s%s%s  (%s, %u worker%s)\n", bold,
-           STR(s->settings.domain), port, plain, s->address, s->workers,
+    printf("Apps   %s%s://<app>-<tenant>.%.*s%s%s  (%s, %u worker%s)\n", bold,
+           s->tls ? "https" : "http", STR(s->settings.domain), port, plain, s->address, s->workers,
            s->workers == 1 ? "" : "s");
     printf("Admin  %s%s%s  and %s\n", s->admin[0] ? "http://" : "", s->admin[0] ? s->admin : "",
            s->admin[0] ? "" : "only", s->socket.p);
@@ -370,8 +403,9 @@ static bool run(serve *s, int *ret_status, err *e)
     log_init(STDERR_FILENO, s->settings.log_json ? LOG_JSON : LOG_TEXT, "supervisor");
     if (!folders_make(s, e))
         return false;
-    bool ok = sockets_open(s, e) && catalogue_ready(s, e) && keeper_settings(s, &keeper, e) &&
-              worker_settings(s, &worker, e) && store_settings(s, &store, e);
+    bool ok = certificates_load(s, e) && sockets_open(s, e) && catalogue_ready(s, e) &&
+              keeper_settings(s, &keeper, e) && worker_settings(s, &worker, e) &&
+              store_settings(s, &store, e);
     if (ok) {
         supervisor_config sc = {.config = buf_str(&worker),
                                 .store_config = buf_str(&store),
@@ -379,6 +413,7 @@ static bool run(serve *s, int *ret_status, err *e)
                                 .directory = true,
                                 .admin_listener = s->admin_local,
                                 .admin_tcp = s->admin_tcp,
+                                .certificates = s->tls,
                                 .listeners = s->listeners,
                                 .workers = s->workers,
                                 .on_ready = on_ready,
@@ -390,6 +425,7 @@ static bool run(serve *s, int *ret_status, err *e)
         unlink(s->socket.p);
     fd_close(&s->admin_local);
     fd_close(&s->admin_tcp);
+    certificates_close(s->tls);
     return ok;
 }
 

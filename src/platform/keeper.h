@@ -11,6 +11,7 @@
 
 /* The admin API of `ebb serve`; fingerprint is empty where there is none. */
 typedef struct {
+    str scheme;        /* in URLs: "http" or "https" */
     str url_port;      /* in URLs: ":3000", or empty */
     str admin_address; /* where the admin API listens; empty: only on its socket */
     str admin_host;    /* another name for it */

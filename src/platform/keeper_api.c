@@ -315,7 +315,7 @@ quota api_quota(const api_call *c)
 str api_url(api_call *c, str app, str tenant)
 {
     const keeper_serve *s = &c->k->config.serve;
-    return arena_printf(&c->a, "http://%.*s-%.*s.%.*s%.*s/", STR(app), STR(tenant),
+    return arena_printf(&c->a, "%.*s://%.*s-%.*s.%.*s%.*s/", STR(s->scheme), STR(app), STR(tenant),
                         STR(c->k->config.domain), STR(s->url_port));
 }
 

@@ -430,8 +430,7 @@ static bool components_make(arena *a, const localapp_options *o, localapp *l,
 
 void localapp_unload(localapp *l) { localfiles_remove(&l->files); }
 
-/* From a folder, a file or a registry. */
-static bool app_read(arena *a, const localapp_options *o, localapp_place *at, app **ret, err *e)
+bool localapp_open(arena *a, const localapp_options *o, localapp_place *at, app **ret, err *e)
 {
     str cache;
     if (o->from_registry ? !here(a, &at->dir, e) : !localapp_find(a, o->from, at, e))
@@ -451,7 +450,7 @@ bool localapp_load(arena *a, const localapp_options *o, localapp *ret, err *e)
     app_pairs given = {0};
     *ret = l;
     configuration configured = {0};
-    if (!app_read(a, o, &at, &l.app, e) || !components_retain(a, o, l.app, e) ||
+    if (!localapp_open(a, o, &at, &l.app, e) || !components_retain(a, o, l.app, e) ||
         !localapp_runs(a, l.app, e) || !env_add(a, o, l.app, e) ||
         !configuration_load(a, o, &l, &configured, e))
         return false;

@@ -24,6 +24,12 @@ bool localapp_find(arena *a, const char *from, localapp_place *ret, err *e);
  * ERR_UNSUPPORTED: it is in a registry. */
 bool localapp_read(arena *a, const localapp_place *at, const char *profile, app **ret, err *e);
 
+struct localapp_options;
+/* Both, or from a registry: of o, from, from_registry, profile, cache_dir, insecure and progress
+ * count. Files of an app in a registry are in x->files already, with absolute paths. */
+bool localapp_open(arena *a, const struct localapp_options *o, localapp_place *at, app **ret,
+                   err *e);
+
 /* ERR_UNSUPPORTED names what the manifest asks for and ebb does not do; triggers of other types
  * become warnings where there are http triggers as well. */
 bool localapp_runs(arena *a, app *x, err *e);
@@ -33,7 +39,7 @@ bool localapp_runs(arena *a, app *x, err *e);
 bool localapp_values(arena *a, const app *the_app, variable_providers providers, bool ask_again,
                      const app_component *c, config_component *out, err *e);
 
-typedef struct {
+typedef struct localapp_options {
     const char *from;       /* as of localapp_find */
     bool from_registry;     /* it is a reference, whatever it looks like */
     const char *profile;    /* NULL: none */

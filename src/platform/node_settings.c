@@ -30,6 +30,12 @@ static const row rows[] = {
      "# machine; for the world, point a wildcard record *.apps.example.com here."},
     {"http", "public_port", TEXT, AT(public_port), "", 0, 0,
      "The port in URLs that are shown, where something in front has another than listen."},
+    {"tls", "folder", TEXT, AT(tls_folder), "", 0, 0,
+     "Certificates by name: NAME.crt with NAME.key, or NAME/fullchain.pem with NAME/privkey.pem.\n"
+     "# With one of these, [http] listen speaks HTTPS. Files that change are read again."},
+    {"tls", "certificate", TEXT, AT(tls_certificate), "", 0, 0,
+     "Or one certificate for every name (PEM, with its chain)"},
+    {"tls", "key", TEXT, AT(tls_key), "", 0, 0, "and its private key."},
     {"admin", "listen", TEXT, AT(admin_listen), "127.0.0.1:3001", 0, 0,
      "Where this node is administered, an origin of its own. Empty: only by admin.sock, which\n"
      "# belongs to whoever may read this folder."},

@@ -10,6 +10,8 @@ typedef struct {
     str listen;      /* address of the apps */
     str domain;      /* default hosts are <app>-<tenant>.<domain> */
     str public_port; /* of URLs that are shown; empty: that of `listen` */
+    /* [tls]; relative to ebb.toml */
+    str tls_folder, tls_certificate, tls_key;
     /* [admin] */
     str admin_listen; /* empty: only admin.sock */
     str admin_host;   /* another name that browsers may use for it; empty: none */

@@ -160,7 +160,11 @@ static bool exec(catalogue_db *db, const char *sql, err *e)
 static bool schema_ensure(catalogue_db *db, err *e)
 {
     int64_t version = 0;
-    if (!exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN IMMEDIATE", e) ||
+    /* Nothing temporary in a file: the keeper's sandbox has no place for one. */
+    if (!exec(db,
+              "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+              "BEGIN IMMEDIATE",
+              e) ||
         !db_number(db, e, &version, "PRAGMA user_version", ""))
         return false;
     if (version > SCHEMA_VERSION) {

@@ -3,6 +3,7 @@ import http.client
 import json
 import re
 import socket
+import time
 
 import pytest
 
@@ -100,7 +101,6 @@ def test_no_role_makes_more_of_itself(admin):
 def test_tokens_expire_and_are_revoked(admin):
     short = admin.token_of("mine", "reader", expires_s=1)
     whoami = "/v1/whoami"
-    import time
     end = time.monotonic() + 10
     while admin.api("GET", whoami, token=short)[0] == 200:
         assert time.monotonic() < end

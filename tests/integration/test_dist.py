@@ -32,6 +32,15 @@ if not SANITIZED:
             if not name.startswith(GLIBC) and not any(x in name for x in GLIBC):
                 assert str(unpacked / "lib") in os.path.realpath(where.split()[0]), line
 
+    def test_the_systemd_unit_starts_what_is_there(unpacked, tmp_path):
+        unit = (unpacked / "ebb.service").read_text()
+        (start,) = [x[10:] for x in unit.splitlines() if x.startswith("ExecStart=")]
+        binary, *args = start.split()
+        assert binary == "/opt/ebb/bin/ebb" and (unpacked / "bin" / "ebb").exists()
+        said = subprocess.run([unpacked / "bin" / "ebb", *args, "--help"], capture_output=True,
+                              text=True, check=True, env=environment()).stdout
+        assert "--data" in said
+
     def test_it_serves_from_any_folder(unpacked, tmp_path):
         command = [unpacked / "bin" / "ebb", "up", "-f", unpacked / "examples" / "hello",
                    "--listen", "127.0.0.1:0", "--json", "--workers", "1",

@@ -19,8 +19,14 @@ PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "HACKING.md",
 LONG = ("test", "bench", "soak", "fuzz", "asan", "clean")
 
 
+#: Read from its top to its end, with one node: test_operating.
+WHOLE = ROOT / "docs/operate.md"
+
+
 def blocks():
     for page in PAGES:
+        if page == WHOLE:
+            continue
         found = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.M | re.S)
         for number, block in enumerate(found, 1):
             lines = [re.sub(r"\s+#\s.*$", "", line).strip() for line in block.splitlines()]
@@ -68,6 +74,32 @@ def test_shell_block(lines, tmp_path):
         for process in servers:
             process.terminate()
             assert process.wait(60) in (0, 143), f"ended with {process.returncode}"
+
+
+@pytest.mark.skipif(SANITIZED, reason="runs once, with the binary that readers have")
+def test_operating(tmp_path):
+    """docs/operate.md: the first block starts the node, the others are typed beside it."""
+    found = re.findall(r"^```sh\n(.*?)^```$", WHOLE.read_text(), re.M | re.S)
+    assert found[0].split() == ["build/ebb", "serve"] and len(found) >= 5
+    data, log_path = tmp_path / "data", tmp_path / "node.log"
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": "", "DATA": str(data)}
+    with open(log_path, "wb") as log:
+        process = subprocess.Popen([EBB, "serve", "--data", str(data), "--listen", "127.0.0.1:0",
+                                    "--admin", "127.0.0.1:0"], stdout=log, stderr=log, env=env)
+    try:
+        said = wait_for(lambda: "ebb deploy" in log_path.read_text() and log_path.read_text(),
+                        "the node's first words")
+        admin = re.search(r"^Admin +(http://[0-9.:]+)", said, re.M)[1]
+        port = re.search(r"^Apps +\S+?:(\d+)", said, re.M)[1]
+        env["TOKEN"] = re.search(r"ebb_[A-Za-z0-9_-]{43}", said)[0]
+        for block in found[1:]:
+            command = block.replace("build/ebb", EBB).replace("http://127.0.0.1:3001", admin)
+            command = command.replace(".localhost:3000", f".localhost:{port}")
+            subprocess.run(["bash", "-euc", command.replace("curl ", "curl -fsS ")], cwd=ROOT,
+                           check=True, timeout=300, env=env, stdin=subprocess.DEVNULL)
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 def test_there_are_shell_blocks():

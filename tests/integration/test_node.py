@@ -1,14 +1,18 @@
 """`ebb serve` from the first start on: log in, deploy, change, roll back, delete; what stays over
 restarts and deaths of processes; what is secret."""
+import hashlib
 import os
 import re
 import signal
+import socket
+import ssl
 import stat
+import subprocess
 import threading
 
 import pytest
 
-from harness import ROOT, ebb, guest, wait_for, write_app
+from harness import ROOT, ebb, fetch, guest, wait_for, write_app
 from node import node
 
 KITCHEN = f"""
@@ -174,7 +178,6 @@ def test_no_request_fails_while_apps_change(tmp_path, workers):
 
 def ebb_locked(n, folder, text):
     """The body of a deploy of static(folder, text), as the node has it after one."""
-    import hashlib
     static(folder, text)
     digest = hashlib.sha256(guest("c-kitchen").read_bytes()).hexdigest()
     return {"app": {
@@ -240,7 +243,6 @@ def test_hosts_belong_to_the_first(tmp_path):
 
 
 def fetch_host(n, host):
-    from harness import fetch
     return fetch(n, "/", host=host)
 
 
@@ -257,7 +259,6 @@ def test_quotas(tmp_path):
         assert n.get("one", tenant="small").text == "new"
         n.run("quota", "storage_bytes=1", tenant="small")
         blob = b"x" * 1000
-        import hashlib
         path = f"/v1/tenants/small/blobs/sha256:{hashlib.sha256(blob).hexdigest()}"
         status, answer = n.api("PUT", path, blob, token=token, raw=True)
         assert status == 429 and "storage quota" in answer["error"]
@@ -320,3 +321,29 @@ def test_backup_while_writing_and_restore(tmp_path):
     blob.write_bytes(b"damaged")
     said = ebb("restore", tmp_path / "copy", "--data", tmp_path / "third", status=1)[1]
     assert "damaged" in said and not (tmp_path / "third/platform.db").exists()
+
+
+def test_https(tmp_path, workers):
+    """With [tls] the address of the apps speaks HTTPS, by name, and URLs say so."""
+    certificates = tmp_path / "certificates"
+    certificates.mkdir()
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=apps.example",
+                    "-addext", "subjectAltName=DNS:*.apps.example", "-keyout",
+                    certificates / "apps.key", "-out", certificates / "apps.crt"],
+                   check=True, capture_output=True)
+    settings = f'[http]\ndomain = "apps.example"\n[tls]\nfolder = "{certificates}"\n'
+    with node(tmp_path, workers=workers, settings=settings) as n:
+        out = n.run("deploy", "-f", static(tmp_path / "app", "in secret"))
+        assert f"https://page-default.apps.example:{n.port}/" in out
+        context = ssl.create_default_context(cafile=certificates / "apps.crt")
+        with socket.create_connection((n.host, n.port)) as plain, \
+                context.wrap_socket(plain, server_hostname="page-default.apps.example") as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: page-default.apps.example\r\n"
+                      b"Connection: close\r\n\r\n")
+            answer = b""
+            while got := s.recv(65536):
+                answer += got
+        assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"in secret")
+    (tmp_path / "data/ebb.toml").write_text('[tls]\nkey = "x"\n')
+    assert "[tls] takes" in ebb("serve", "--data", tmp_path / "data", status=1)[1]

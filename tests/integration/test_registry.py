@@ -75,6 +75,18 @@ def kitchen():
     return guest("c-kitchen").read_bytes()
 
 
+def test_it_is_deployed_from_a_registry(file_server, tmp_path):
+    from node import node
+    a = Artifact(file_server)
+    wasm = a.layer(kitchen(), WASM)
+    large = a.layer(LARGE, DATA)
+    a.push(locked(wasm, [{"path": "/large.bin", "digest": large}]))
+    with node(tmp_path) as n:
+        n.run("deploy", "-f", f"{a.reference}:v1", "-k", "--cache-dir", tmp_path / "cache")
+        assert n.get("pushed", "/variable?word").text == "high"
+        assert n.get("pushed", "/file?large.bin").body == LARGE
+
+
 def cached(tmp_path):
     return ("--cache-dir", str(tmp_path / "cache"))
 
