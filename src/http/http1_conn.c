@@ -446,10 +446,26 @@ static void http1_conn_turn(conn *base)
     settle(c);
 }
 
+/* Deadlines come before what can be read in a turn. If this process had no CPU for that long, what
+ * came meanwhile lies unread: it is not the client that is late. Once for each wait. */
+static bool we_are_late(http1_conn *c)
+{
+    wait_for w = (wait_for)c->base.wait;
+    if ((w != WAIT_HEAD && w != WAIT_IDLE && w != WAIT_BODY) || c->base.forgiven ||
+        !stream_unread(c->base.s))
+        return false;
+    server_wait(&c->base, w, true);
+    c->base.since = clock_mono(); /* the turn's time is that of before */
+    c->base.forgiven = true;
+    return true;
+}
+
 static void http1_conn_timeout(conn *base)
 {
     http1_conn *c = of(base);
     size_t left;
+    if (we_are_late(c))
+        return;
     switch ((wait_for)c->base.wait) {
     case WAIT_SHAKE:
         server_refused(base, 0, "the TLS handshake took too long");

@@ -132,6 +132,7 @@ void server_wait(conn *c, wait_for wait, bool refresh)
     c->wait = (uint8_t)wait;
     c->since = loop_now(s->l);
     c->left_seen = SIZE_MAX;
+    c->forgiven = false;
     chain_remove(&c->waiting);
     chain_append(&s->waiting[wait], &c->waiting);
     if (wait != WAIT_HANDLER)

@@ -66,6 +66,7 @@ struct conn {
     stream *s;
     ns since;         /* in its waiting list */
     size_t left_seen; /* WAIT_WRITE: stream_unacknowledged at the last deadline */
+    bool forgiven;    /* this wait has been begun anew, because we were late ourselves */
     uint8_t wait;     /* wait_for */
     uint8_t peer_n;
     char peer[LISTEN_ADDRESS_MAX];

@@ -232,6 +232,12 @@ size_t stream_unacknowledged(const stream *s)
     return stream_write_left(s) + (size_t)n;
 }
 
+bool stream_unread(const stream *s)
+{
+    int fd, n = 0;
+    return uv_fileno(&s->uv.handle, &fd) == 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
 static void shutdown_done(uv_shutdown_t *r, int status) {}
 
 bool stream_shutdown_write(stream *s)

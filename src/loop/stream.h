@@ -72,6 +72,8 @@ size_t stream_write_left(const stream *s);
 /* The same and what the kernel holds because the peer has not acknowledged it: falls as the peer
  * reads. A system call. */
 size_t stream_unacknowledged(const stream *s);
+/* Has the kernel something that came and was not read yet? A system call. */
+bool stream_unread(const stream *s);
 /* No more will be written (TCP FIN). Not while stream_write_busy. */
 bool stream_shutdown_write(stream *s);
 /* The next stream_close resets the connection (TCP RST) instead of ending it. */

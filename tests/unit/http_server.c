@@ -539,6 +539,51 @@ static void deadlines(void **state)
     kit_close();
 }
 
+static void stall(ns span)
+{
+    for (ns end = clock_mono() + span; clock_mono() < end;)
+        ;
+}
+
+/* Sent, and then the server has no CPU for a while: client_send would let it read. */
+static void send_and_stall(const client *c, const char *text, ns span)
+{
+    assert_int_equal(send(c->fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    stall(span);
+}
+
+/* What came in time is read, however late we are ourselves; but a deadline moves only once. */
+static void late_is_not_idle(void **state)
+{
+    ns wait = 100 * NS_PER_MS;
+    http_server_config config = {.head_wait = wait, .idle_wait = wait, .body_wait = wait};
+    kit_open(&config, keep);
+    client c = client_open();
+    until(http_server_connections(kit.server) == 1);
+    send_and_stall(&c, "GET / HTTP/1.1\r\n", 2 * wait);
+    settle_down();
+    client_take(&c);
+    assert_false(c.eof || c.reset || c.n);
+    send_and_stall(&c, "Host: a\r\n\r\n", 2 * wait); /* now it is the head's time that passes */
+    until(kit.x);
+    hello(kit.x);
+    kit.x = NULL;
+    client_expect(&c, ANSWER_HEAD "content-length: 5\r\n\r\nhello");
+    client_close(&c);
+
+    c = client_open();
+    client_send(&c, "GET / HT");
+    unsigned before = kit.refused, rounds = 0;
+    for (; rounds < 20 && kit.refused == before; rounds++) { /* there is always something unread */
+        send_and_stall(&c, "X", 2 * wait);
+        loop_turn(kit.l, 0);
+    }
+    assert_int_equal(kit.refused, before + 1);
+    assert_true(rounds <= 3);
+    client_close(&c);
+    kit_close();
+}
+
 /* Each request gives an idle connection its whole time again. */
 static void busy_is_not_idle(void **state)
 {
@@ -676,6 +721,7 @@ int main(void)
         cmocka_unit_test(drains_nothing),
         cmocka_unit_test(freed_while_busy),
         cmocka_unit_test(busy_is_not_idle),
+        cmocka_unit_test(late_is_not_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
