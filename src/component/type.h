@@ -138,5 +138,5 @@ typedef struct {
 } interface_name;
 interface_name interface_name_parse(str text);
 /* spin.md 3.2: same path, and same version or same track (0.2.x; 1.x; never 0.0.x; pre-releases
- * only exactly). */
+ * only exactly, but for 0.2.0-rc-2023-11-10 of wasi:*, which counts as 0.2.0). */
 bool interface_compatible(str have, str want);

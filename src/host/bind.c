@@ -179,13 +179,20 @@ static bool bind_host(binder *b, const plan_import *i, bound *ret, engine_import
     const host_parsed *t = host_tables_find(i->interface);
     if (!t)
         return missing_add(b, i->interface, i->name, reason_no_interface(b->a, i->interface));
-    uint32_t k = 0;
-    while (k < t->funcs_count && !str_eq(i->name, str_from(t->rows[k]->name)))
-        k++;
-    if (k == t->funcs_count)
+    /* A function that changed its type has a row for each. */
+    uint32_t k = 0, named = t->funcs_count;
+    for (; k < t->funcs_count; k++) {
+        if (!str_eq(i->name, str_from(t->rows[k]->name)))
+            continue;
+        if (functype_equal(i->type, &t->funcs[k]))
+            break;
+        named = named < k ? named : k;
+    }
+    if (k == t->funcs_count && named == k)
         return missing_add(b, i->interface, i->name, reason_no_function(b->a, t));
-    if (!functype_equal(i->type, &t->funcs[k]))
-        return missing_add(b, i->interface, i->name, reason_differs(b->a, i->type, &t->funcs[k]));
+    if (k == t->funcs_count)
+        return missing_add(b, i->interface, i->name,
+                           reason_differs(b->a, i->type, &t->funcs[named]));
     if (i->options.async)
         return missing_add(b, i->interface, i->name,
                            S("lowered with the async option, which ebb does not do for this "

@@ -389,8 +389,9 @@ static host_status future_trailers_subscribe(host_call *c)
     return return_pollable(c, trailers_ready, f);
 }
 
-/* option<result<result<option<trailers>, error-code>>> */
-static host_status future_trailers_get(host_call *c)
+/* option<result<result<option<trailers>, error-code>>>; in the candidate of 2023 without the outer
+ * result, which only says that they were taken before. */
+static host_status trailers_get(host_call *c, bool is_candidate)
 {
     future_trailers *f;
     place r;
@@ -401,13 +402,15 @@ static host_status future_trailers_get(host_call *c)
         put_case(c, r, 0);
         return HOST_DONE;
     }
+    if (f->taken && is_candidate)
+        return call_trap(c, "the trailers were taken before");
     place once = put_case(c, r, 1);
     if (f->taken) {
         put_case(c, once, 1);
         return HOST_DONE;
     }
     f->taken = true;
-    place inner = put_case(c, once, 0);
+    place inner = is_candidate ? once : put_case(c, once, 0);
     if (state == BODY_ABORTED) {
         error_info info = f->source->ops->error(c->g, f->source);
         return put_http_error(c, put_case(c, inner, 1), &info) ? HOST_DONE : HOST_TRAP;
@@ -429,6 +432,10 @@ static host_status future_trailers_get(host_call *c)
         t->immutable = true;
     return put_handle(c, put_case(c, option, 1), (object *)t) ? HOST_DONE : HOST_TRAP;
 }
+
+static host_status future_trailers_get(host_call *c) { return trailers_get(c, false); }
+
+static host_status future_trailers_get_2023(host_call *c) { return trailers_get(c, true); }
 
 #define REQUEST  "func(self: borrow<incoming-request>) -> "
 #define RESPONSE "func(self: borrow<incoming-response>) -> "
@@ -455,5 +462,8 @@ const host_func http_incoming_funcs[] = {
      "func(self: borrow<future-trailers>) -> "
      "option<result<result<option<trailers>, error-code>>>",
      future_trailers_get},
+    {"[method]future-trailers.get", /* 0.2.0-rc-2023-11-10 */
+     "func(self: borrow<future-trailers>) -> option<result<option<trailers>, error-code>>",
+     future_trailers_get_2023},
     {0},
 };

@@ -681,5 +681,18 @@ const host_func http_outgoing_funcs[] = {
      get_between_bytes_timeout},
     {"[method]request-options.set-between-bytes-timeout",
      OPTIONS ", duration: option<duration>) -> result", set_between_bytes_timeout},
+    /* 0.2.0-rc-2023-11-10: other names, the same nanoseconds, as in Spin */
+    {"[method]request-options.connect-timeout-ms", OPTIONS ") -> option<duration>",
+     get_connect_timeout},
+    {"[method]request-options.set-connect-timeout-ms", OPTIONS ", ms: option<duration>) -> result",
+     set_connect_timeout},
+    {"[method]request-options.first-byte-timeout-ms", OPTIONS ") -> option<duration>",
+     get_first_byte_timeout},
+    {"[method]request-options.set-first-byte-timeout-ms",
+     OPTIONS ", ms: option<duration>) -> result", set_first_byte_timeout},
+    {"[method]request-options.between-bytes-timeout-ms", OPTIONS ") -> option<duration>",
+     get_between_bytes_timeout},
+    {"[method]request-options.set-between-bytes-timeout-ms",
+     OPTIONS ", ms: option<duration>) -> result", set_between_bytes_timeout},
     {0},
 };

@@ -80,6 +80,14 @@ static host_status not_bound(host_call *c)
     return begin(c, &t, &r) ? return_net(c, r, NET_INVALID_STATE) : HOST_TRAP;
 }
 
+/* It was taken out of the interface; Spin traps. */
+static host_status ipv6_only(host_call *c)
+{
+    tcp_socket *t;
+    place r;
+    return begin(c, &t, &r) ? return_net(c, r, NET_NOT_SUPPORTED) : HOST_TRAP;
+}
+
 static host_status is_listening(host_call *c)
 {
     tcp_socket *t;
@@ -494,6 +502,9 @@ static const host_func tcp_funcs[] = {
     {"[method]tcp-socket.set-send-buffer-size", SELF ", value: u64" DONE, set_send_buffer},
     {"[method]tcp-socket.subscribe", SELF ") -> pollable", tcp_subscribe},
     {"[method]tcp-socket.shutdown", SELF ", shutdown-type: shutdown-type" DONE, tcp_shutdown},
+    /* 0.2.0-rc-2023-11-10 */
+    {"[method]tcp-socket.ipv6-only", SELF ") -> result<bool, error-code>", ipv6_only},
+    {"[method]tcp-socket.set-ipv6-only", SELF ", value: bool" DONE, ipv6_only},
     {0},
 };
 

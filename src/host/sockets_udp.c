@@ -60,6 +60,14 @@ static bool begin(host_call *c, udp_socket **ret, place *ret_place)
     return ARG_BORROW(c, 0, udp_socket_resource, ret) && result_place(c, ret_place);
 }
 
+/* It was taken out of the interface; Spin traps. */
+static host_status ipv6_only(host_call *c)
+{
+    udp_socket *u;
+    place r;
+    return begin(c, &u, &r) ? return_net(c, r, NET_NOT_SUPPORTED) : HOST_TRAP;
+}
+
 static host_status start_bind(host_call *c)
 {
     udp_socket *u;
@@ -427,6 +435,9 @@ static const host_func udp_funcs[] = {
      send_datagrams},
     {"[method]outgoing-datagram-stream.subscribe",
      "func(self: borrow<outgoing-datagram-stream>) -> pollable", outgoing_subscribe},
+    /* 0.2.0-rc-2023-11-10 */
+    {"[method]udp-socket.ipv6-only", SELF ") -> result<bool, error-code>", ipv6_only},
+    {"[method]udp-socket.set-ipv6-only", SELF ", value: bool" DONE, ipv6_only},
     {0},
 };
 

@@ -83,6 +83,15 @@ static void log_request(str id, str component, str method, str path, unsigned st
 
 static str path_of(str target) { return str_head(target, str_find(target, '?')); }
 
+void call_log_without(http_exchange *x, calls *cs, str component, unsigned status)
+{
+    char id[CALL_ID_BYTES];
+    const http_request *r = exchange_request(x);
+    call_id_next(cs, id);
+    log_request((str){id, CALL_ID_BYTES}, component, r->method, path_of(r->target), status,
+                clock_mono() - r->begun_mono, 0, 0, "-");
+}
+
 void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
                        unsigned after_s, const char *reason)
 {

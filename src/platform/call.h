@@ -55,6 +55,8 @@ void calls_drain(calls *cs, void (*on_empty)(void *user), void *user);
 void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m);
 /* Writes the identifier of the next request (16 lower-case letters and digits). */
 void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES]);
+/* The log line of a request that needs no component; before its answer ends. */
+void call_log_without(http_exchange *x, calls *cs, str component, unsigned status);
 /* The platform's own error: an empty body, `ebb-request-id`, for 429 and 503 `retry-after`, a line
  * in the log. Takes x. */
 void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,

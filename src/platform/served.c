@@ -202,12 +202,13 @@ static void answer(http_exchange *x, unsigned status, const http_field *fields, 
     exchange_end(x, NULL, 0);
 }
 
-static void answer_static(http_exchange *x, const app_static_response *s)
+static void answer_static(served *v, http_exchange *x, const app_static_response *s)
 {
     http_field fields[HTTP_HEADERS_MAX];
     size_t n = 0;
     for (; n < s->headers.n && n < HTTP_HEADERS_MAX; n++)
         fields[n] = (http_field){s->headers.at[n].key, s->headers.at[n].value};
+    call_log_without(x, v->all->calls, S("(static)"), s->status);
     answer(x, s->status, fields, n, s->body);
 }
 
@@ -258,7 +259,7 @@ void served_begin(served *s, http_exchange *x)
     switch (m.kind) {
     case ROUTE_TRIGGER:
         if (m.trigger->is_static)
-            answer_static(x, &m.trigger->static_response);
+            answer_static(s, x, &m.trigger->static_response);
         else
             call_begin(s->all->calls, &s->hosted[m.trigger->component], x, &m);
         return;

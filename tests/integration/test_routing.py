@@ -90,6 +90,9 @@ def test_static_response(kitchens):
     assert (r.status, r.get("x-kind"), r.text) == (418, "static", "short and stout")
     head = fetch(kitchens, "/static", "HEAD")
     assert (head.status, head.get("content-length"), head.body) == (418, "15", b"")
+    logged = kitchens.wait_log("request", count=2, component="(static)")[-2:]
+    assert [(r["method"], r["path"], r["status"]) for r in logged] == [
+        ("GET", "/static", 418), ("HEAD", "/static", 418)]
 
 
 def test_health_and_info(kitchens):

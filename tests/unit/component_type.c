@@ -199,6 +199,9 @@ static void versions(void **state)
     assert_false(interface_compatible(S("a:b/c@0.2.0-rc-2023-11-10"), S("a:b/c@0.2.0")));
     assert_true(
         interface_compatible(S("a:b/c@0.2.0-rc-2023-11-10"), S("a:b/c@0.2.0-rc-2023-11-10")));
+    assert_true(interface_compatible(S("wasi:b/c@0.2.0"), S("wasi:b/c@0.2.0-rc-2023-11-10")));
+    assert_true(interface_compatible(S("wasi:b/c@0.2.0-rc-2023-11-10"), S("wasi:b/c@0.2.12")));
+    assert_false(interface_compatible(S("wasi:b/c@0.2.0-rc-2023-10-18"), S("wasi:b/c@0.2.0")));
     assert_false(interface_compatible(S("a:b/c@0.2.0"), S("a:b/d@0.2.0")));
     assert_false(interface_compatible(S("a:b/c"), S("a:b/c@0.2.0")));
     assert_true(interface_compatible(S("a:b/c"), S("a:b/c")));

@@ -479,6 +479,38 @@ static void request_bodies_stream(void **state)
     end();
 }
 
+/* 0.2.0-rc-2023-11-10: no result around the result. */
+static void trailers_of_the_candidate(void **state)
+{
+    static const char get[] = "[method]future-trailers.get#2";
+    begin_with((http_request){.method = S("POST"), .has_body = true});
+    uint32_t body = ok_handle("[method]incoming-request.consume", 1);
+    hk_call(T, "[static]incoming-body.finish", body);
+    uint32_t future = hk_slots[0].u32;
+    hk_call(T, get, future, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    http_field trailer = {S("x-end"), S("yes")};
+    x.x.trailers = &trailer;
+    x.x.trailers_count = 1;
+    x.state = BODY_END;
+    hk_call(T, get, future, 1000);
+    assert_int_equal(hk_u8(1000), 1);
+    assert_int_equal(hk_u8(1008), 0);
+    assert_int_equal(hk_u8(1016), 1);
+    hk_call(T, "[method]fields.get", hk_u32(1020), 2000, hk_put(2000, "x-end"), 1000);
+    hk_assert_str(hk_u32(1000), "yes");
+    hk_trap("taken before", T, get, future, 1000);
+    end();
+    begin_with((http_request){.method = S("POST"), .has_body = true});
+    body = ok_handle("[method]incoming-request.consume", 1);
+    hk_call(T, "[static]incoming-body.finish", body);
+    x.state = BODY_ABORTED;
+    hk_call(T, get, hk_slots[0].u32, 1000);
+    assert_int_equal(hk_u8(1008), 1);
+    assert_int_equal(hk_u8(1016), HTTP_CONNECTION_TERMINATED);
+    end();
+}
+
 /* tool.ebb request_body_max: so much is read, then the stream fails; a byte less is no matter. */
 static void a_request_body_has_a_limit(void **state)
 {
@@ -741,6 +773,7 @@ int main(void)
         cmocka_unit_test(content_length_holds),
         cmocka_unit_test(request_bodies_stream),
         cmocka_unit_test(unread_and_aborted_bodies),
+        cmocka_unit_test(trailers_of_the_candidate),
         cmocka_unit_test(a_request_body_has_a_limit),
         cmocka_unit_test(a_response_body_has_a_limit),
         cmocka_unit_test(reading_after_the_answer),

@@ -240,10 +240,16 @@ static void options(void **state)
     assert_int_equal(code(), NET_INVALID_ARGUMENT);
     hk_call(TCP, M("address-family"), six);
     assert_int_equal(hk_slots[0].u32, 1);
+    hk_call(TCP, M("ipv6-only"), six, 1000);
+    assert_int_equal(code(), NET_NOT_SUPPORTED);
+    hk_call(TCP, M("set-ipv6-only"), six, 1, 1000);
+    assert_int_equal(code(), NET_NOT_SUPPORTED);
     uint32_t u = new_socket("wasi:sockets/udp-create-socket", "create-udp-socket", 0);
     option(UDP, u, U("unicast-hop-limit"), U("set-unicast-hop-limit"), 35, 1);
     option(UDP, u, U("receive-buffer-size"), U("set-receive-buffer-size"), 8192, 8);
     option(UDP, u, U("send-buffer-size"), U("set-send-buffer-size"), 8192, 8);
+    hk_call(UDP, U("set-ipv6-only"), u, 1, 1000);
+    assert_int_equal(code(), NET_NOT_SUPPORTED);
     hk_call(UDP, U("address-family"), u);
     assert_int_equal(hk_slots[0].u32, 0);
     hk_close();

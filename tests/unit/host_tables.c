@@ -18,8 +18,9 @@ static void tables_parse(void **state)
     assert_true(count > 30);
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t k = 0; k < t[i].funcs_count; k++)
-            for (uint32_t j = 0; j < k; j++)
-                assert_string_not_equal(t[i].rows[k]->name, t[i].rows[j]->name);
+            for (uint32_t j = 0; j < k; j++) /* one name twice: two types */
+                assert_false(!strcmp(t[i].rows[k]->name, t[i].rows[j]->name) &&
+                             functype_equal(&t[i].funcs[k], &t[i].funcs[j]));
 }
 
 static void versions_of_a_track_are_one(void **state)
@@ -28,7 +29,9 @@ static void versions_of_a_track_are_one(void **state)
     assert_ptr_equal(host_tables_find(S("wasi:io/streams@0.2.12")),
                      host_tables_find(S("wasi:io/streams@0.2.0")));
     assert_null(host_tables_find(S("wasi:io/streams@0.3.0")));
-    assert_null(host_tables_find(S("wasi:io/streams@0.2.0-rc-2023-11-10")));
+    assert_ptr_equal(host_tables_find(S("wasi:io/streams@0.2.0-rc-2023-11-10")),
+                     host_tables_find(S("wasi:io/streams@0.2.0")));
+    assert_null(host_tables_find(S("wasi:io/streams@0.2.0-rc-2023-10-18")));
     assert_non_null(host_tables_find(S("fermyon:spin/config")));
     assert_non_null(host_tables_resource(S("wasi:io/streams@0.2.6"), S("input-stream")));
     assert_null(host_tables_resource(S("wasi:io/streams@0.2.6"), S("error")));
