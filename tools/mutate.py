@@ -31,12 +31,15 @@ BUILD = WORK / "build"
 RESULT = ROOT / "soak" / "results" / "mutate.json"
 TEST_S = 60
 #: Which tests see a room: its own, and for rooms that have few of their own, those above.
-MORE = {"engine": ["host_", "engine_"], "loop": ["loop_", "http_", "host_sockets", "host_client"],
+MORE = {"carbon": ["carbon_", "store_usage"],
+        "engine": ["host_", "engine_"], "loop": ["loop_", "http_", "host_sockets", "host_client"],
         "platform": ["platform_"], "cli": ["cli_"]}
 #: Integration tests, for what unit tests of a room can't reach.
 INTEGRATION = {
     "platform": ["test_limits.py", "test_processes.py", "test_sandbox.py", "test_secrets.py"],
-    "cli": ["test_cli.py", "test_example.py"],
+    "cli": ["test_cli.py", "test_example.py", "../sim"],
+    "carbon": ["../sim"],
+    "sched": ["../sim"],
 }
 #: Test code and mains of tools are no part of what is tested.
 NOT_MUTATED = {"wast_main.c", "wast_run.c", "wast_value.c", "wat.c", "probe.c", "main.c"}

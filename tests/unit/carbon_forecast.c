@@ -142,6 +142,10 @@ static void published_forecasts_win(void **state)
     double scale = 500.0 / 210; /* ours are brought to their level */
     assert_near(ours[0], 90 * scale, 1e-9);
     assert_near(ours[4], 50 * scale, 1e-9);
+    double part[3] = {0, 0, 50}; /* nothing of ours to compare theirs with: our own level stays */
+    assert_int_equal(forecast_prefer(&s, START + 3600, 3, part), 2);
+    assert_near(part[0], 200, 0);
+    assert_near(part[2], 50, 0);
     double alone[2] = {5, 6};
     assert_int_equal(forecast_prefer(&s, START + 86400, 2, alone), 0);
     assert_near(alone[0], 5, 0);

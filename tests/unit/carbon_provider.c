@@ -78,12 +78,16 @@ static void sessions(void **state)
                                         .user = S("ebb"),
                                         .password = S("a b:c")});
     intensity_reading r;
+    provider_failed(&p, NOW - 3600, 0, false);
+    provider_failed(&p, NOW - 3600, 0, false);
+    assert_int_equal(p.failures, 2);
     assert_int_equal(provider_due(&p, NOW), PROVIDER_LOGIN);
     provider_request q = request(&p, PROVIDER_LOGIN);
     assert_str(q.url, "https://api.watttime.org/login");
     assert_str(q.header_value, "Basic ZWJiOmEgYjpj");
     assert_true(
         provider_answer(&p, PROVIDER_LOGIN, NOW, body("{\"token\":\"j.w.t\"}"), &a, &r, &e));
+    assert_int_equal(p.failures, 0);
     assert_int_equal(provider_due(&p, NOW), PROVIDER_HISTORY);
     q = request(&p, PROVIDER_HISTORY);
     assert_str(q.header_value, "Bearer j.w.t");

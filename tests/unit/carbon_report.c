@@ -90,7 +90,9 @@ static void others(void **state)
     assert_true(contains(&b, "units=\"gCO2e per kWh\"} 108000\n"));
     assert_true(b.p[b.n - 1] == '\n');
     buf_clear(&b);
+    r.node = S("rack <7>");
     assert_true(report_html(&r, &b));
+    assert_true(contains(&b, "rack &lt;7&gt;"));
     assert_false(contains(&b, "<script>"));
     assert_true(contains(&b, "shop&lt;/td&gt;&lt;script&gt;&quot;"));
     assert_true(contains(&b, "Boundary") && contains(&b, "Method"));

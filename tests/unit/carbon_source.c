@@ -172,6 +172,10 @@ static void watttime(void **state)
     assert_true(r.points[1].forecast);
     assert_int_equal(r.kind, INTENSITY_MARGINAL);
     assert_str(r.zone, "CAISO_NORTH");
+    source_format f = SOURCE_UK;
+    assert_false(source_format_parse(S("coal"), &f, &e));
+    assert_non_null(strstr(e.text, "'coal' is no intensity format"));
+    assert_int_equal(f, SOURCE_UK);
     refuse(SOURCE_WATTTIME, "{\"data\":[],\"meta\":{\"units\":\"percentile\"}}", ERR_UNSUPPORTED);
 }
 
@@ -302,6 +306,8 @@ static void series(void **state)
     intensity_quality q;
     assert_near(intensity_or(&s, 3600 + 86400, 400, &q), 175, 1e-9);
     assert_int_equal(q, INTENSITY_FILLED);
+    assert_near(intensity_or(&s, 3600 + 7 * 86400, 400, &q), 175, 1e-9);
+    assert_near(intensity_or(&s, 3600 + 8 * 86400, 400, &q), 400, 0);
     assert_near(intensity_or(&s, 30 * 86400, 400, &q), 400, 0);
     assert_int_equal(q, INTENSITY_YEARLY);
     assert_near(intensity_or(NULL, 5, (double)NAN, &q), INTENSITY_WORLD, 0);

@@ -173,6 +173,38 @@ static void the_coefficient_of_the_day_holds(void **state)
     assert_near(number(list, 0, "energy_j"), 2.5, 1e-9);
     assert_near(number(list, 1, "energy_j"), 2.7, 1e-9);
     json_decref(j);
+    j = json_loads(view(DAY, DAY + 86400), 0, NULL); /* ends as the next begins */
+    assert_near(json_number_value(json_object_get(j, "j_per_cpu_s")), 2.5, 0);
+    json_decref(j);
+    j = json_loads(view(DAY, DAY + 86401), 0, NULL);
+    assert_near(json_number_value(json_object_get(j, "j_per_cpu_s")), 2.7, 0);
+    json_decref(j);
+}
+
+/* The bill of an app over several days, to the gram: its joules at the grid's intensity. */
+static void a_bill_is_its_days(void **state)
+{
+    use(DAY + 30, 0, 100, 7);
+    use(DAY + 90000, 0, 300, 5);
+    intensity_series grid = {DAY, 3600, 72, g, 72};
+    bill_records b = {.uses = uses,
+                      .uses_count = uses_count,
+                      .apps = names,
+                      .apps_count = 2,
+                      .intensity = &grid,
+                      .yearly_g_per_kwh = (double)NAN};
+    carbon_report r = {.from_s = DAY,
+                       .to_s = DAY + 2 * 86400,
+                       .capacity_cpus = 4,
+                       .server_kg = 1000,
+                       .life_s = 1e8,
+                       .power = power_model_specpower(4)};
+    assert_true(bill_make(&a, &b, &r, &e));
+    const ledger_row *sum = &r.rows[0].sum;
+    assert_int_equal(sum->used.calls, 12);
+    assert_near(sum->dynamic_j, 1000, 1e-6);
+    assert_near(sum->operational_g, (sum->dynamic_j + sum->idle_j) / 3.6e6 * 100, 1e-9);
+    assert_near(r.total.operational_g, r.total.node_j / 3.6e6 * 100, 1e-9);
 }
 
 static void spans(void **state)
@@ -196,6 +228,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(too_few_calls_wait, make, unmake),
         cmocka_unit_test_setup_teardown(a_day_is_told_when_it_is_over, make, unmake),
         cmocka_unit_test_setup_teardown(the_coefficient_of_the_day_holds, make, unmake),
+        cmocka_unit_test_setup_teardown(a_bill_is_its_days, make, unmake),
         cmocka_unit_test_setup_teardown(spans, make, unmake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

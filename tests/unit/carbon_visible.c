@@ -93,6 +93,10 @@ static void rounding(void **state)
     assert_near(visible_round(-9.996, 3), -10.0, 0);
     assert_near(visible_round(0, 3), 0, 0);
     assert_near(visible_round(2.449, 2), 2.4, 0);
+    assert_near(visible_round(1234.5, 1), 1000, 0);
+    assert_near(visible_round(1234.5, 0), 1234.5, 0); /* no such number of digits */
+    assert_near(visible_round(0.1 + 0.2, 15), 0.3, 0);
+    assert_near(visible_round(1 / 3.0, 16), 1 / 3.0, 0);
 }
 
 static void withheld_not_lost(void **state)

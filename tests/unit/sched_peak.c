@@ -145,6 +145,12 @@ static void capacity(void **state)
     app.correlation = 0.2;
     assert_true(capacity_ask(&node, &app, 0.9999, &ans, &e));
     assert_true(ans.by_cpu < before / 3);
+    node.memory_bytes = 0;
+    assert_true(capacity_ask(&node, &app, 0.9999, &ans, &e));
+    assert_int_equal(ans.by_memory, 0);
+    node.memory_bytes = -1;
+    assert_false(capacity_ask(&node, &app, 0.9999, &ans, &e));
+    node.memory_bytes = 1;
     assert_false(capacity_ask(&node, &app, 1.5, &ans, &e));
     app.limit = 0.01;
     assert_false(capacity_ask(&node, &app, 0.99, &ans, &e));

@@ -88,6 +88,29 @@ static void acceptance(void **state)
         }
     }
     assert_near(got / want, 1, 0.1);
+    /* Bursty apps are off for whole spans; the others of that rate never are. */
+    for (size_t i = 0, seen = 0; seen < 40; i++) {
+        population_app *x = &p.app[i];
+        if (x->calls_per_s < 20 || x->calls_per_s > 1000)
+            continue;
+        seen++;
+        int quiet = 0;
+        for (int t = 0; t < 2000; t++) {
+            uint64_t calls;
+            population_use(&p, i, 20 * 86400 + t * 10, 10, &calls);
+            quiet += calls == 0;
+        }
+        if (x->arrivals == APP_BURSTY)
+            assert_true(quiet > 20);
+        else
+            assert_int_equal(quiet, 0);
+    }
+    population_app few[10] = {0};
+    for (int i = 0; i < 10; i++)
+        few[i].calls_per_s = i + 1;
+    population ten = {.app = few, .n = 10};
+    k = population_checked(&ten, &a);
+    assert_near(k.top_pct, 1000 / 55.0, 1e-9); /* the busiest one of 55 calls a second */
     population again;
     pc.apps = 10; /* the shorter list is the start of the longer */
     assert_true(population_new(&pc, &a, &again, &e));
@@ -190,6 +213,8 @@ static void xfaas_day(void **state)
     print_message("p99 %.1f ms alone, %.1f ms with; %.1f %% busy\n", alone.p99_s * 1000,
                   with.p99_s * 1000, with.utilisation_pct);
     assert_true(with.p99_s <= 1.02 * alone.p99_s);
+    assert_true(alone.p50_s > 0.02 && alone.p99_s > 2 * alone.p50_s);
+    assert_true(alone.p999_s > alone.p99_s);
     assert_true(with.opportunistic_cpu_s > 0.95 * with.planned_cpu_s);
     assert_true(with.utilisation_pct > alone.utilisation_pct + 20);
 }
