@@ -144,6 +144,37 @@ setup_deps() {
     locked deps deps_make
 }
 
+# h2spec, a test suite for HTTP/2: tools/h2spec/ pins it and what it uses by version and digest.
+h2spec_dir() { echo "$EBB_CACHE/h2spec-$(digest_of tools/h2spec/go.mod tools/h2spec/go.sum)"; }
+
+go_find() {
+    local g
+    for g in go /usr/local/go/bin/go /usr/lib/go/bin/go; do
+        command -v "$g" >/dev/null && { command -v "$g"; return 0; }
+    done
+    return 1
+}
+
+h2spec_make() {
+    local dir tmp go
+    dir=$(h2spec_dir)
+    [ -d "$dir" ] && return 0
+    go=$(go_find) || { setup_packages go; go=$(go_find) || die "no usable go"; }
+    say "building h2spec"
+    tmp=$(mktemp -d "$EBB_CACHE/.h2spec-XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$tmp'" EXIT
+    mkdir "$tmp/out"
+    cp tools/h2spec/go.mod tools/h2spec/go.sum "$tmp/"
+    (cd "$tmp" && GOPATH="$tmp/go" GOFLAGS="-modcacherw -mod=readonly" GOTOOLCHAIN=local \
+        "$go" build -o out/h2spec github.com/summerwind/h2spec/cmd/h2spec) >&2 ||
+        die "go could not build h2spec"
+    mv "$tmp/out" "$dir"
+    rm -rf "$tmp"
+    trap - EXIT
+}
+setup_h2spec() { [ -d "$(h2spec_dir)" ] || locked h2spec h2spec_make; }
+
 # The yearly tables of carbon intensity, in build/carbon/, with their licence. Node is in the Python
 # environment 'test'.
 carbon_dir() { echo "$EBB_CACHE/carbon-$(digest_of tools/npm.txt)"; }

@@ -37,6 +37,7 @@ setup_test() {
     setup_packages build test guests
     setup_deps
     setup_carbon
+    setup_h2spec
 }
 
 # Configures build folder $1 (further arguments go to meson) and compiles it.
@@ -71,7 +72,8 @@ unit_asan() {
 }
 
 integration() {
-    EBB_BIN=$PWD/$1/ebb "$(venv_dir test)/bin/pytest" -q tests/integration tests/sim \
+    EBB_BIN=$PWD/$1/ebb EBB_H2SPEC=$(h2spec_dir)/h2spec "$(venv_dir test)/bin/pytest" -q \
+        tests/integration tests/sim \
         --junitxml="$1/integration.xml" -p no:cacheprovider "${@:2}" >&2
 }
 integration_asan() {

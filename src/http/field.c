@@ -176,6 +176,18 @@ bool authority_is(str s)
     return s.n > 0 && authority_split(s, &host, &port);
 }
 
+bool target_is(str t)
+{
+    bool ascii = true;
+    for (size_t i = 0; i < t.n; i++) {
+        uint8_t c = (uint8_t)t.p[i];
+        if (c <= ' ' || c == 0x7f || c == '#')
+            return false;
+        ascii &= c < 0x80;
+    }
+    return t.n > 0 && (ascii || str_is_utf8(t));
+}
+
 str authority_host(str authority)
 {
     str host, port;

@@ -29,6 +29,8 @@ const http_field *field_find(const http_field *fields, size_t count, str name);
 /* uri-host [":" port], not empty, without user information; no comma either, though reg-name has
  * it, because two joined Host fields look like that. */
 bool authority_is(str s);
+/* Bytes that a target may have: visible ASCII without '#', or UTF-8, because guests get strings. */
+bool target_is(str t);
 /* Without the port. */
 str authority_host(str authority);
 /* The same host and port: any case; `default_port` ("80") may be there or not. */

@@ -1,6 +1,7 @@
 /* A connection of HTTP/1.x: bytes in, one exchange at a time, bytes out.
  *
- * The states and their order are drawn in server_impl.h.
+ * The states and their order are drawn in http1_impl.h. A connection that begins with the preface
+ * of HTTP/2, or agreed on it under TLS, becomes one of that and is never seen here again.
  *
  * In: bytes are parsed as they come; those of a body are lent to the handler from where they were
  * read, and copied only if it leaves them. What cannot be parsed yet (the request before is not
@@ -20,6 +21,7 @@
 #include "http/http1_impl.h"
 
 #include "http/field.h"
+#include "http/http2_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -269,8 +271,8 @@ static void settle(http1_conn *c)
     switch (c->state) {
     case HTTP1_IDLE:
     case HTTP1_HEADING:
-        read_max = c->pending.n ? 0 : STREAM_READ_BYTES_MAX;
-        wait = c->state == HTTP1_IDLE ? WAIT_IDLE : WAIT_HEAD;
+        read_max = c->pending.n && !c->fresh ? 0 : STREAM_READ_BYTES_MAX;
+        wait = c->state == HTTP1_HEADING || (c->fresh && c->pending.n) ? WAIT_HEAD : WAIT_IDLE;
         progress = c->state == HTTP1_IDLE ? progress : c->head_new; /* a head has its time in all */
         break;
     case HTTP1_ANSWER:
@@ -304,10 +306,52 @@ static void settle(http1_conn *c)
     c->progress = c->head_new = false;
 }
 
+static void become_http2(http1_conn *c, bytes in)
+{
+    char peer[sizeof c->base.peer];
+    str peer_text = {peer, c->base.peer_n};
+    http_server *s = c->base.server;
+    stream *opened = c->base.s;
+    memcpy(peer, c->base.peer, sizeof peer);
+    server_buf_give(s, &c->pending);
+    server_conn_leave(&c->base);
+    free(c);
+    http2_conn_begin_take(s, opened, peer_text, in);
+}
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"; /* RFC 9113 3.4 */
+
+/* The first bytes of a connection. True: they were taken, by HTTP/2 or to wait for more of it. */
+static bool fresh_take(http1_conn *c, const uint8_t *p, size_t n)
+{
+    size_t had = c->pending.n, left = sizeof preface - 1 - had;
+    bool fits = memcmp(p, preface + had, n < left ? n : left) == 0;
+    c->fresh = fits && n < left;
+    if (had == 0 && !c->fresh) {
+        if (fits)
+            become_http2(c, (bytes){p, n});
+        return fits;
+    }
+    if (!buf_put(&c->pending, p, n)) {
+        conn_gone(c);
+    } else if (fits && !c->fresh) {
+        buf whole = c->pending;
+        buf_init(&c->pending, 0);
+        become_http2(c, buf_bytes(&whole));
+        buf_fini(&whole);
+    } else {
+        server_dirty(&c->base); /* perhaps a method that begins like it */
+        settle(c);
+    }
+    return true;
+}
+
 static void bytes_came(void *user, const uint8_t *p, size_t n)
 {
     http1_conn *c = user;
     c->progress = true;
+    if (c->fresh && fresh_take(c, p, n))
+        return;
     if (c->state == HTTP1_LINGER) {
         c->discard_left = n < c->discard_left ? c->discard_left - n : 0;
         if (c->discard_left == 0)
@@ -327,7 +371,7 @@ static void bytes_came(void *user, const uint8_t *p, size_t n)
 
 static void pending_parse(http1_conn *c)
 {
-    if (c->pending.n == 0 || !may_parse(c))
+    if (c->pending.n == 0 || c->fresh || !may_parse(c))
         return;
     buf taken = c->pending; /* a refusal gives c->pending away */
     buf_init(&c->pending, PENDING_BYTES_MAX);
@@ -358,6 +402,7 @@ static void input_ended(void *user, stream_end end)
 {
     http1_conn *c = user;
     c->eof = true;
+    c->fresh = false;
     if (end == STREAM_RESET || c->state == HTTP1_SHAKING || c->state == HTTP1_DISCARD ||
         c->state == HTTP1_LINGER ||
         (c->state == HTTP1_ANSWER && c->x->in_state == BODY_OPEN && c->pending.n == 0) || over(c)) {
@@ -514,7 +559,11 @@ static void secured(void *user)
     http1_conn *c = user;
     c->state = HTTP1_IDLE;
     c->progress = true;
-    settle(c);
+    c->fresh = !str_eq(stream_protocol(c->base.s), S("http/1.1"));
+    if (str_eq(stream_protocol(c->base.s), S("h2")))
+        become_http2(c, (bytes){0});
+    else
+        settle(c);
 }
 
 bool http1_conn_open_take(http_server *s, int fd, str peer)
@@ -535,6 +584,7 @@ bool http1_conn_open_take(http_server *s, int fd, str peer)
     }
     server_conn_begin(s, &c->base, &ops, opened, peer);
     c->state = s->tls ? HTTP1_SHAKING : HTTP1_IDLE;
+    c->fresh = !s->tls;
     http1_parser_init(&c->parser, &s->limits);
     buf_init(&c->out, OUT_BYTES_MAX);
     buf_init(&c->pending, PENDING_BYTES_MAX);

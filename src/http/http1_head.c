@@ -97,19 +97,6 @@ static bool framing_check(http1_parser *p, const head_facts *f)
     return true;
 }
 
-/* Visible ASCII without '#', or UTF-8, because guests get strings. */
-static bool target_chars(str t)
-{
-    bool ascii = true;
-    for (size_t i = 0; i < t.n; i++) {
-        uint8_t c = (uint8_t)t.p[i];
-        if (c <= ' ' || c == 0x7f || c == '#')
-            return false;
-        ascii &= c < 0x80;
-    }
-    return t.n > 0 && (ascii || str_is_utf8(t));
-}
-
 /* "http://host:port/path?query" becomes its path and sets the authority. An empty path is "/";
  * "http://host?query" needs one put in front, for which the byte before the query is used. */
 static bool absolute_form(http1_parser *p, const head_facts *f)
@@ -150,7 +137,7 @@ static bool starts_nocase(str s, str prefix)
 static bool target_check(http1_parser *p, const head_facts *f)
 {
     http1_head *h = p->head;
-    if (!target_chars(h->target))
+    if (!target_is(h->target))
         return http1_refuse(p, 400, "the target has bytes that may not be there");
     if (f->hosts > 1)
         return http1_refuse(p, 400, "Host twice");

@@ -11,6 +11,7 @@
  * Spares: requests take their memory from those before, so the steady path allocates nothing.
  */
 #include "http/http1_impl.h"
+#include "http/http2_impl.h"
 
 #include "base/must.h"
 
@@ -21,6 +22,7 @@
 
 enum {
     CONNECTIONS_MAX = 10000,
+    STREAMS_MAX = 100, /* as RFC 9113 6.5.2 advises, and others do */
     SPARES_MAX = 64,
     SPARE_BYTES_MAX = 256 * 1024, /* a larger buffer is not kept */
     PASSES_PER_TURN = 4,          /* over the dirty list before events are looked for again */
@@ -45,6 +47,7 @@ http_server *http_server_new(loop *l, const http_server_config *config,
     http_server_config *c = &s->config;
     c->scheme = c->scheme ? c->scheme : "http";
     c->connections_max = or_default(c->connections_max, CONNECTIONS_MAX);
+    c->streams_max = or_default(c->streams_max, STREAMS_MAX);
     c->handshake_wait = or_default(c->handshake_wait, 10 * NS_PER_S);
     c->head_wait = or_default(c->head_wait, 60 * NS_PER_S);
     c->idle_wait = or_default(c->idle_wait, 600 * NS_PER_S);
@@ -77,6 +80,9 @@ static ns wait_limit(const http_server *s, wait_for wait)
         return s->config.idle_wait;
     case WAIT_BODY:
         return s->config.body_wait;
+    case WAIT_STREAMS:
+        return s->config.body_wait < s->config.write_wait ? s->config.body_wait
+                                                          : s->config.write_wait;
     case WAIT_WRITE:
         return s->config.write_wait;
     case WAIT_HALF_CLOSED:
@@ -399,6 +405,7 @@ void http_server_free(http_server *s)
         exchange_destroy(s->spares);
         s->spares = next;
     }
+    http2_spares_free(s);
     while (s->spare_bufs_count)
         buf_fini(&s->spare_bufs[--s->spare_bufs_count]);
     free(s->listeners);

@@ -1,10 +1,10 @@
 /* An HTTP server on one loop: accepts connections, makes exchanges (http/exchange.h) of them.
- * HTTP/1.1 and 1.0 (RFC 9110, RFC 9112). Ambiguous framing is refused with 400 and the connection
- * closed; it is never repaired.
+ * HTTP/1.1 and 1.0 (RFC 9110, RFC 9112), and HTTP/2 (RFC 9113) by ALPN or prior knowledge.
+ * Ambiguous framing is refused with 400 and the connection closed; it is never repaired.
  *
  * Invariants
- * - The requests of a connection are answered one after the other in their order; the next begins
- *   when the answer of the one before has ended.
+ * - HTTP/1: the requests of a connection are answered one after the other in their order; the next
+ *   begins when the answer of the one before has ended. HTTP/2: at most streams_max at once.
  * - Responses carry what the handler gave, `date`, and framing fields; nothing else.
  * - Memory of a connection is bounded: the limits below, HTTP_BUFFER_BYTES each way, and one read.
  *   An idle connection holds no buffers.
@@ -21,11 +21,12 @@ typedef struct http_server http_server;
 
 /* Zero means the default, in brackets. */
 typedef struct {
-    const char *scheme;      /* ["http"] of requests in the clear */
-    size_t connections_max;  /* [10000] past it the longest idle one goes, or it gets 503 */
-    size_t head_bytes_max;   /* [HTTP_HEAD_BYTES_MAX] 431 */
-    size_t headers_max;      /* [HTTP_HEADERS_MAX] 431 */
-    size_t uri_bytes_max;    /* [HTTP_URI_BYTES_MAX] 414 */
+    const char *scheme;     /* ["http"] of requests in the clear */
+    size_t connections_max; /* [10000] past it the longest idle one goes, or it gets 503 */
+    size_t streams_max;     /* [100] HTTP/2: requests at once on a connection; others are refused */
+    size_t head_bytes_max;  /* [HTTP_HEAD_BYTES_MAX] 431 */
+    size_t headers_max;     /* [HTTP_HEADERS_MAX] 431 */
+    size_t uri_bytes_max;   /* [HTTP_URI_BYTES_MAX] 414 */
     uint64_t body_bytes_max; /* [no limit] 413 */
     ns handshake_wait;  /* [10 s] from the connection to the end of its TLS handshake: closed */
     ns head_wait;       /* [60 s] from the first byte of a head to its last: 408 */

@@ -41,6 +41,7 @@ typedef enum {
     WAIT_HEAD,
     WAIT_IDLE,
     WAIT_BODY,
+    WAIT_STREAMS, /* HTTP/2: for the next look at its streams */
     WAIT_WRITE,
     WAIT_HALF_CLOSED,
     WAIT_LINGER,
@@ -90,6 +91,8 @@ struct http_server {
     size_t connections, active;
     http1_exchange *spares; /* keep their memory, for the next request */
     size_t spares_count;
+    struct http2_exchange *spares2;
+    size_t spares2_count;
     buf spare_bufs[32];
     size_t spare_bufs_count;
     bool draining, freed;

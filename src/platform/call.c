@@ -471,21 +471,28 @@ static void start_take(call *c)
     log_end();
 }
 
+/* The client left while the guest was at work: nobody waits for it any more. */
+static bool over_for_nobody(call *c)
+{
+    if (guest_http(c->g) != GUEST_HTTP_CUT)
+        return false;
+    call_end(c, 0);
+    return true;
+}
+
 static void call_run(call *c)
 {
     c->all->others_ran = true;
     for (;;) {
         switch (c->state == CALL_STARTING ? guest_start(c->g) : engine_poll(c->in)) {
         case ENGINE_WAIT:
+            if (over_for_nobody(c))
+                return;
             cpu_book(c);
             timer_arm(c);
             return;
         case ENGINE_YIELD:
-            if (guest_http(c->g) == GUEST_HTTP_CUT) { /* nobody waits for it any more */
-                call_end(c, 0);
-                return;
-            }
-            if (budget_spent(c))
+            if (over_for_nobody(c) || budget_spent(c))
                 return;
             c->in_ready = true;
             list_push(&c->all->ready_head, &c->all->ready_tail, c);

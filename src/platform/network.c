@@ -23,6 +23,7 @@ static const struct {
     {"uri-bytes", offsetof(http_server_config, uri_bytes_max), LIMIT_SIZE, 16, 16 * MIB},
     {"body-bytes", offsetof(http_server_config, body_bytes_max), LIMIT_U64, 1, INT64_MAX},
     {"connections", offsetof(http_server_config, connections_max), LIMIT_SIZE, 1, 1000000},
+    {"streams", offsetof(http_server_config, streams_max), LIMIT_SIZE, 1, 10000},
     {"handshake-time", offsetof(http_server_config, handshake_wait), LIMIT_TIME, 1, 86400},
     {"head-time", offsetof(http_server_config, head_wait), LIMIT_TIME, 1, 86400},
     {"idle-time", offsetof(http_server_config, idle_wait), LIMIT_TIME, 1, 86400},
