@@ -1,5 +1,5 @@
-/* A library to preload (LD_PRELOAD) that makes the disk slow, or remembers what of it a power cut
- * would leave. Not part of the product: for ./dev soak and ./dev bench.
+/* A library to preload (LD_PRELOAD) that makes the disk slow, full or read-only, or remembers what
+ * of it a power cut would leave. Not part of the product: for tests, ./dev soak and ./dev bench.
  *
  *     IO_SHIM_SLOW_US=5000   every fsync and fdatasync of a file takes that much longer
  *     IO_SHIM_DURABLE=.durable
@@ -7,6 +7,11 @@
  *         <inode>; each fsync of such a folder writes the names in it, with their inodes, to
  *         "names". What is not there, a power cut would not leave: soak/durability.py puts the
  *         folder back to that.
+ *
+ *     IO_SHIM_FAILING=/path/of/a/file
+ *         while that name with ".28" after it (or the number of EROFS or EIO) exists, what writes
+ *         at a place in a file (SQLite does, logs do not) fails with that error; with EROFS files
+ *         cannot be opened for writing either
  *
  * A copy is written under another name and renamed before the fsync returns, so a process that is
  * killed meanwhile has told nobody that its fsync was done. */
@@ -16,6 +21,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,4 +134,58 @@ int fdatasync(int fd)
     if (!real)
         real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
     return synced(fd, real);
+}
+
+/* --- a disk that refuses ---------------------------------------------------------------------- */
+
+/* 0: nothing fails now. */
+static int failing(void)
+{
+    const char *name = getenv("IO_SHIM_FAILING");
+    static const int numbers[] = {ENOSPC, EROFS, EIO};
+    char path[PATH_MAX];
+    for (int i = 0; name && i < 3; i++) {
+        snprintf(path, sizeof path, "%s.%d", name, numbers[i]);
+        if (access(path, F_OK) == 0)
+            return numbers[i];
+    }
+    return 0;
+}
+
+static ssize_t refused(int number)
+{
+    errno = number;
+    return -1;
+}
+
+ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at)
+{
+    static ssize_t (*real)(int, const void *, size_t, off64_t);
+    int number = failing();
+    if (!real)
+        real = (ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
+    return number ? refused(number) : real(fd, p, n, at);
+}
+
+int ftruncate64(int fd, off64_t n)
+{
+    static int (*real)(int, off64_t);
+    int number = failing();
+    if (!real)
+        real = (int (*)(int, off64_t))dlsym(RTLD_NEXT, "ftruncate64");
+    return number ? (int)refused(number) : real(fd, n);
+}
+
+int open64(const char *path, int flags, ...)
+{
+    static int (*real)(const char *, int, ...);
+    va_list rest;
+    va_start(rest, flags);
+    int mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, int) : 0;
+    va_end(rest);
+    if (!real)
+        real = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open64");
+    if ((flags & (O_WRONLY | O_RDWR | O_CREAT)) && failing() == EROFS)
+        return (int)refused(EROFS);
+    return real(path, flags, mode);
 }
