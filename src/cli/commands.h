@@ -19,5 +19,7 @@ int cli_quota(int argc, char **argv);
 int cli_top(int argc, char **argv);
 int cli_backup(int argc, char **argv);
 int cli_restore(int argc, char **argv);
+int cli_kv(int argc, char **argv);
+int cli_sqlite(int argc, char **argv);
 int cli_serve(int argc, char **argv);
 int cli_inspect(int argc, char **argv);

@@ -33,6 +33,8 @@ static const command commands[] = {
     {"delete", cli_delete, "remove an app with its state and logs"},
     {"hosts", cli_hosts, "give an app hosts of its own"},
     {"variables", cli_variables, "set variables of an app"},
+    {"kv", cli_kv, "read and write a key-value store of an app"},
+    {"sqlite", cli_sqlite, "run a statement on a database of an app"},
     {"tenants", cli_tenants, "list, add and remove tenants"},
     {"tokens", cli_tokens, "list, add and revoke tokens"},
     {"quota", cli_quota, "show and change what a tenant may use"},

@@ -242,7 +242,7 @@ bool node_ask(node_client *c, const char *method, str path, const json_t *body, 
     return ok;
 }
 
-static bool put(node_client *c, str path, FILE *f, uint64_t bytes_n, err *e)
+static bool file_put(node_client *c, str path, FILE *f, uint64_t bytes_n, err *e)
 {
     method_set(c, "PUT");
     curl_easy_setopt(c->curl, CURLOPT_UPLOAD, 1L);
@@ -251,12 +251,22 @@ static bool put(node_client *c, str path, FILE *f, uint64_t bytes_n, err *e)
     return perform(c, path, e);
 }
 
+bool node_put(node_client *c, str path, bytes content, err *e)
+{
+    method_set(c, "PUT");
+    curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
+    curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, content.n ? (const char *)content.p : "");
+    curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)content.n);
+    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, "PUT");
+    return perform(c, path, e);
+}
+
 bool node_send(node_client *c, str path, const char *file, uint64_t bytes_n, err *e)
 {
     FILE *f = fopen(file, "re");
     if (!f)
         return err_set_errno(e, "%s", file);
-    bool ok = put(c, path, f, bytes_n, e);
+    bool ok = file_put(c, path, f, bytes_n, e);
     fclose(f);
     return ok || err_wrap(e, "%s", file);
 }

@@ -37,6 +37,7 @@ void node_client_free(node_client *c);
 bool node_ask(node_client *c, const char *method, str path, const json_t *body, json_t **ret,
               err *e);
 /* Sends a file's content as the body of a PUT. */
+bool node_put(node_client *c, str path, bytes content, err *e);
 bool node_send(node_client *c, str path, const char *file, uint64_t bytes_n, err *e);
 /* Calls f with every piece of the answer as it comes; f returns false to stop. */
 bool node_follow(node_client *c, str path, bool (*f)(void *user, str piece), void *user, err *e);

@@ -122,8 +122,13 @@ void api_variables(api_call *c);
 void api_variables_set(api_call *c);
 void api_deploy(api_call *c); /* keeper_deploy.c */
 void api_bulk(api_call *c);
-void api_logs(api_call *c); /* keeper_logs.c */
-void api_top(api_call *c);  /* keeper_node.c */
+void api_logs(api_call *c);    /* keeper_logs.c */
+void api_kv_keys(api_call *c); /* keeper_store.c */
+void api_kv_get(api_call *c);
+void api_kv_set(api_call *c);
+void api_kv_delete(api_call *c);
+void api_sqlite(api_call *c);
+void api_top(api_call *c); /* keeper_node.c */
 void api_openapi(api_call *c);
 void api_question(api_call *c);
 void api_health(api_call *c);

@@ -45,6 +45,7 @@ struct keeper {
     keeper_directory *directory;
     struct builder *builder; /* NULL: nothing is deployed here */
     http_server *admin_tcp;
+    struct store_client *store; /* NULL: it can't be asked */
     int64_t collected_s;
 };
 

@@ -13,6 +13,7 @@
 #include "platform/keeper_api.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
+#include "store/client.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -207,6 +208,10 @@ static void on_note(void *user, bytes message, int fd)
     }
     memcpy(&n, message.p, sizeof n);
     n.role[sizeof n.role - 1] = 0;
+    if (n.kind == KEEPER_STORE && fd >= 0 && k->store) {
+        store_client_connect_take(k->store, fd);
+        return;
+    }
     if (n.kind == KEEPER_DIRECTORY && fd >= 0 && k->directory) {
         keeper_directory_add_take(k->directory, fd);
         return;

@@ -3,6 +3,7 @@
 #include "platform/keeper_api.h"
 
 #include "base/limits.h"
+#include "store/client.h"
 
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -96,12 +97,14 @@ bool serve_open(keeper *k, int local_fd, int tcp_fd, err *e)
     static api_door local, tcp;
     local = (api_door){k, true};
     tcp = (api_door){k, false};
-    return door_open(k, local_fd, &local, &k->admin, e) &&
+    return store_client_new(k->l, &k->store, e) && door_open(k, local_fd, &local, &k->admin, e) &&
            door_open(k, tcp_fd, &tcp, &k->admin_tcp, e);
 }
 
 void serve_close(keeper *k)
 {
+    store_client_free(k->store);
+    k->store = NULL;
     builder_free(k->builder);
     k->builder = NULL;
     catalogue_close(k->catalogue);

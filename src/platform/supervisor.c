@@ -117,6 +117,24 @@ static void channel_make(supervisor *s, const slot_process *server, const slot_p
     close(pair[1]);
 }
 
+/* The keeper of `ebb serve` asks the store process on behalf of people. */
+static void keeper_store_connect(supervisor *s)
+{
+    int pair[2];
+    err e;
+    const slot_process *keeper = &s->all[KEEPER], *store = &s->all[STORE];
+    if (!s->c->directory || !s->c->store_config.n || !keeper->pid || !store->pid)
+        return;
+    if (!channel_pair(pair, &e)) {
+        log_msg(LOG_ERROR, "the keeper gets no channel to the store: %s", e.text);
+        return;
+    }
+    control_send(store, "s", 1, pair[0]);
+    keeper_tell(s, KEEPER_STORE, store, 0, pair[1]);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 static void pair_connect(supervisor *s, const slot_process *server, const slot_process *worker)
 {
     bool is_store = server == &s->all[STORE];
@@ -147,6 +165,8 @@ static void process_connect(supervisor *s, slot_process *p)
         keeper_tell_all(s);
     if (p == &s->all[STORE])
         keeper_tell(s, KEEPER_PROCESS, p, 0, -1);
+    if (p == &s->all[KEEPER] || p == &s->all[STORE])
+        keeper_store_connect(s);
     for (unsigned server = STORE; server <= KEEPER; server++) {
         if (p->listener >= 0)
             pair_connect(s, &s->all[server], p);
@@ -337,8 +357,8 @@ static void stop_all(supervisor *s)
     for (unsigned i = WORKERS; i < s->count; i++)
         if (s->all[i].pid)
             wait_for(s->all[i].pid);
+    server_stop(&s->all[KEEPER]); /* first: it may be connected to the store */
     server_stop(&s->all[STORE]);
-    server_stop(&s->all[KEEPER]);
 }
 
 /* Certificates may be others now: workers get them, and keep those they had where these are bad. */

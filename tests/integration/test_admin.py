@@ -43,6 +43,8 @@ def test_the_description_is_the_table(admin):
 def filled(path, tenant):
     """A path with its parameters; everything but the tenant names nothing that there is."""
     return re.sub(r"\{(\w+)\}", lambda m: {"tenant": tenant, "token": "999999", "app": "none",
+                                           "store": "default", "key": "k",
+                                           "database": "default",
                                            "digest": "sha256:" + "a" * 64}[m[1]], path)
 
 

@@ -347,3 +347,53 @@ def test_https(tmp_path, workers):
         assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"in secret")
     (tmp_path / "data/ebb.toml").write_text('[tls]\nkey = "x"\n')
     assert "[tls] takes" in ebb("serve", "--data", tmp_path / "data", status=1)[1]
+
+
+def stores(folder, name, guest_name, grant):
+    return write_app(folder, f"""
+spin_manifest_version = 2
+[application]
+name = "{name}"
+[[trigger.http]]
+route = "/..."
+component = "c"
+[component.c]
+source = "{guest(guest_name)}"
+{grant} = ["default"]
+""")
+
+
+def test_stores_are_seen_from_outside(tmp_path, workers):
+    """`ebb kv` and `ebb sqlite`: what people write guests read, and the other way round; also from
+    a new store process and a new keeper."""
+    with node(tmp_path, workers=workers) as n:
+        keys = stores(tmp_path / "keys", "stored", "c-keyvalue", "key_value_stores")
+        n.run("deploy", "-f", keys)
+        n.run("deploy", "-f", stores(tmp_path / "tables", "tables", "c-sqlite", "sqlite_databases"))
+        assert n.get("stored", "/v2/set?default&theirs&one").status == 200
+        assert n.run("kv", "stored", "get", "theirs") == "one"
+        n.run("kv", "stored", "set", "a/b?c", "ours é")
+        assert n.run("kv", "stored").split("\n") == ["a/b?c", "theirs", ""]
+        assert n.run("kv", "stored", "get", "a/b?c") == "ours é"
+        n.run("kv", "stored", "set", "plain", "two")
+        assert n.get("stored", "/v2/get?default&plain").text == "two"
+        n.run("kv", "stored", "delete", "theirs")
+        assert "no such key" in n.run("kv", "stored", "get", "theirs", status=1)
+        assert "no component" in n.run("kv", "stored", "--store", "other", status=1)
+        n.run("sqlite", "tables", "create table t (id integer primary key, v)")
+        n.run("sqlite", "tables", "insert into t (v) values ('x'), (2.5), (null), (x'00ff')")
+        assert n.run("sqlite", "tables", "select * from t").splitlines() == \
+            ["id|v", "1|x", "2|2.5", "3|NULL", "4|x'00ff'"]
+        assert "syntax error" in n.run("sqlite", "tables", "selec 1", status=1)
+        answer = n.get("tables", "/v2/run?default", method="POST", body=b"select count(*) c from t")
+        assert answer.text.splitlines() == ["c", "i4"]
+        for role in ("store", "keeper"):
+            [pid] = n.children(role)
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: n.children(role) not in ([], [pid]), f"another {role}")
+            wait_for(lambda: api_is_up(n), "the admin API")
+            assert wait_for(lambda: n.api("GET", "/v1/tenants/default/apps/stored/kv/default/plain")
+                            == (200, b"two"), "the value")
+        n.run("delete", "stored")
+        n.run("deploy", "-f", keys)
+        assert n.run("kv", "stored") == ""
