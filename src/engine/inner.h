@@ -41,7 +41,7 @@ struct engine {
     int pagemap_fd; /* -1: none */
     bool pagemap_scans;
     bool restores;    /* instances are restored in place */
-    bool faults_tell; /* a page becomes private only by a page fault of this process */
+    bool faults_tell; /* a page becomes private only by a page fault of this thread */
     uint32_t scans_count;
     uint32_t kept_count;
     uint32_t twins_count, twins_max;       /* they have places of the pool beside those of calls */
@@ -175,7 +175,7 @@ struct engine_instance {
     start_record *recording;        /* its start function is recorded */
     bool playing;                   /* its start function gets recorded answers */
     const recorded_call *play_next; /* the next of them */
-    uint64_t faults;                /* of the process, before that scan */
+    uint64_t faults;                /* of the thread, before that scan */
     char *backtrace;                /* malloced */
     engine_trap trap_info;
     wasmtime_func_t func;
@@ -273,7 +273,7 @@ void pages_populate(engine_module *m, uint8_t *base, size_t size);
  * or f said false. */
 typedef bool (*page_run_fn)(void *user, size_t offset, size_t n);
 bool pages_private(engine *en, const uint8_t *base, size_t size, page_run_fn f, void *user);
-/* How many page faults this process had so far. As long as the number stays, no page became private
+/* How many page faults this thread had so far. As long as the number stays, no page became private
  * (engine.faults_tell). */
 uint64_t pages_faults(void);
 

@@ -16,7 +16,7 @@
  * ranges are cut to it. A gap of one page is filled: that costs about what another run would.
  *
  * Which pages are private is asked with ioctl PAGEMAP_SCAN (Linux 6.7) or, where that is missing,
- * read from pagemap: restore.c asks after every call during which this process had a page fault.
+ * read from pagemap: restore.c asks after every call during which this thread had a page fault.
  * Without one no page can have become private, but for transparent huge pages, which the kernel
  * makes of untouched pages behind our back: they are switched off for the process.
  */
@@ -125,12 +125,12 @@ void pages_init(engine *en)
 
 uint32_t engine_scans(const engine *en) { return en->scans_count; }
 
-/* Of all threads, those that have ended too: the kernel counts a fault that a system call meets for
- * the thread that made the call. */
+/* Of this thread, which alone writes to guests' memory (engine.h); the kernel counts a fault that a
+ * system call meets for the thread that made the call. RUSAGE_SELF would cost 0.3 us more. */
 uint64_t pages_faults(void)
 {
     struct rusage u;
-    must(!getrusage(RUSAGE_SELF, &u));
+    must(!getrusage(RUSAGE_THREAD, &u));
     return (uint64_t)u.ru_minflt + (uint64_t)u.ru_majflt;
 }
 
