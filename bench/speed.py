@@ -1,5 +1,7 @@
 """The group 'speed': what issues promise about five languages, workers, many apps and memory."""
+import json
 import statistics
+import subprocess
 import time
 
 import cold
@@ -8,7 +10,7 @@ import measure
 import report
 from common import GUESTS, say
 from hello import NEW, guest, peers
-from servers import Ebb, ebb_with
+from servers import ROOT, SERVER_CORE, Ebb, ebb_with
 
 RUN_S = 2  # 25 servers: the whole group is promised within 15 minutes
 GROUP_S_MAX = 780
@@ -101,6 +103,47 @@ def workers(scratch, steps):
     return rows, found
 
 
+# ---- above the bare loop
+
+def bare(scratch, steps):
+    """CPU of a request in ebb above that of the same guest called and restored in a bare loop over
+    the core API (bench/bare.c), in turns on one core."""
+    program = ROOT / "build" / "src" / "host" / "ebb-bare-bench"
+    subprocess.run(["ninja", "-C", ROOT / "build", program.relative_to(ROOT / "build")],
+                   check=True, stdout=subprocess.DEVNULL)
+    rows, found = [], []
+    for language, name, must, aim in (("JS", "js-hello", 0.60, 0.35),
+                                      ("Python", "python-hello", 0.25, 0.12)):
+        wasm = GUESTS / f"{name}.wasm"
+        if not wasm.exists():
+            continue
+        server, runs, loops = Ebb(f"ebb {language} bare", wasm, scratch), [], []
+
+        def loop_us():
+            text = subprocess.run(["taskset", "-c", str(SERVER_CORE), program, wasm], check=True,
+                                  capture_output=True, text=True).stdout
+            return json.loads(text)["restored_us"]
+
+        try:
+            server.start()
+            measure.wrk(server, 1)
+            for number in range(3):
+                server.pause()
+                loops.append(steps.do(f"bare {number} {language} loop", loop_us))
+                server.resume()
+                for part in range(2):
+                    runs.append(steps.do(f"bare {number} {part} {language}",
+                                         lambda: measure.wrk(server, RUN_S))["cpu_us"])
+        finally:
+            server.stop()
+        above = statistics.median(runs) / statistics.median(loops) - 1
+        rows.append({"name": language, "cpu_us": runs, "loop_us": loops})
+        print(f"  {language}: {statistics.median(runs):.1f} us of CPU a request, "
+              f"{statistics.median(loops):.1f} in the bare loop")
+        found.append((f"{language}: CPU of a request above the bare loop", above, must, aim))
+    return rows, found
+
+
 # ---- 1,000 apps
 
 def apps_script(path, count):
@@ -156,7 +199,7 @@ def apps(scratch, steps):
 def bench(facts, scratch, only, steps):
     facts["run_s"] = RUN_S
     rows = []
-    if only - {"workers", "apps"} or not only:
+    if only - {"workers", "apps", "bare"} or not only:
         rows = common.measured(common.chosen(all_servers(scratch), only), steps, RUN_S,
                                GROUP_S_MAX - 150)
         print(common.table(rows))
@@ -167,6 +210,9 @@ def bench(facts, scratch, only, steps):
         found += more
         for row in result["workers"]:
             print(f"  {row['name']:<24} {row['requests_per_cpu_s']:>9,.0f} requests a CPU-second")
+    if not only or "bare" in only:
+        result["bare"], more = bare(scratch, steps)
+        found += more
     if not only or "apps" in only:
         result["apps"], more = apps(scratch, steps)
         found += more
