@@ -21,6 +21,8 @@ typedef enum {
 enum { CALL_ARENA_BYTES_MAX = 1 << 20, CALLS_KEPT_MAX = 256 };
 /* Kept instances that nobody needed for so long go. */
 #define KEPT_IDLE_NS (5 * NS_PER_S)
+/* What calls that yielded may have of one turn, whatever others had. */
+#define OTHERS_NS_MAX (8 * NS_PER_MS)
 
 struct call {
     calls *all;
@@ -693,7 +695,7 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
 
 /* --- fair turns ------------------------------------------------------------------------------- */
 
-/* While others have something to do, a slice of the ready list is followed by as much time for
+/* While others have something to do, what the ready list had is followed by as much time for
  * them, however short each of their calls is. A turn in which nobody ran says that they have not.
  */
 static bool is_turn_of_others(calls *cs)
@@ -703,27 +705,39 @@ static bool is_turn_of_others(calls *cs)
     return owed;
 }
 
-static void slice_run(calls *cs)
+/* A slice for each call in the list, until they had as much time as others before them: with only
+ * one slice a turn, under load, a call that yielded once would wait behind fifty fresh ones. A call
+ * that is alone there gets one. */
+static void slices_run(calls *cs)
 {
-    meter_slice_begins(cs->meter);
-    ns begun = clock_mono();
-    call *c = list_pop(&cs->ready_head, &cs->ready_tail);
-    c->in_ready = false;
-    call_run(c);
-    cs->slice_end = clock_mono();
+    ns begun = clock_mono(), others = begun - cs->slice_end;
+    const call *last = cs->ready_tail; /* only compared: it may end before its turn */
+    call *c;
+    if (others > OTHERS_NS_MAX)
+        others = OTHERS_NS_MAX;
+    do {
+        meter_slice_begins(cs->meter);
+        c = list_pop(&cs->ready_head, &cs->ready_tail);
+        c->in_ready = false;
+        bool is_last = c == last;
+        call_run(c);
+        cs->slice_end = clock_mono();
+        if (is_last)
+            break;
+    } while (cs->ready_head && cs->slice_end - begun < others);
     cs->slice_ns = cs->slice_end - begun;
     cs->others_ran = false;
 }
 
-/* One time slice of one guest, and one call that waited for a place, per turn of the loop: events
- * of others come in between. What they answer is written in the next turn, which follows at once.
- */
+/* Time slices of guests that yielded, and one call that waited for a place, per turn of the loop:
+ * events of others come in between. What they answer is written in the next turn, which follows at
+ * once. */
 static bool ready_turn(void *user)
 {
     calls *cs = user;
     bool runs = cs->ready_head && !is_turn_of_others(cs);
     if (runs)
-        slice_run(cs);
+        slices_run(cs);
     waiter *w = places_next(&cs->places);
     if (w)
         call_start((call *)(void *)((char *)w - offsetof(call, place)));
