@@ -10,6 +10,7 @@ enum { MINUTE_S = 60 };
 typedef struct {
     const bill_records *b;
     int64_t from_s, to_s;
+    const str *shown;
     buf *out;
     bool comma;
 } view;
@@ -59,7 +60,7 @@ static void windows_of_day(view *v, size_t row, size_t *at, int64_t day, double 
 static void app_put(view *v, size_t app, const power_model *power)
 {
     buf_put_str(v->out, S("{\"app\":\""));
-    put_json_text(v->out, v->b->apps[app]);
+    put_json_text(v->out, v->shown[app]);
     buf_put_str(v->out, S("\",\"windows\":["));
     size_t at = 0;
     v->comma = false;
@@ -78,7 +79,7 @@ static void day_put(view *v, int64_t day, const carbon_report *r, size_t app)
     v->comma = true;
     time_put(v->out, "day", day);
     buf_put_str(v->out, S("\"app\":\""));
-    put_json_text(v->out, r->rows[app].app);
+    put_json_text(v->out, v->shown[app]);
     buf_printf(v->out,
                "\",\"calls\":%llu,\"cpu_s\":%.10g,\"energy_j\":%.10g,\"idle_share_j\":%.10g,"
                "\"operational_g\":%.10g,\"embodied_g\":%.10g}",
@@ -87,7 +88,7 @@ static void day_put(view *v, int64_t day, const carbon_report *r, size_t app)
                visible_round(sum->embodied_g, 3));
 }
 
-static bool days_put(view *v, arena *a, const bool *mine, const carbon_report *node, err *e)
+static bool days_put(view *v, arena *a, const carbon_report *node, err *e)
 {
     int64_t first = v->from_s - v->from_s % WHEN_DAY_S;
     v->comma = false;
@@ -100,16 +101,16 @@ static bool days_put(view *v, arena *a, const bool *mine, const carbon_report *n
         if (!bill_make(a, v->b, &r, e))
             return false;
         for (size_t i = 0; i < r.rows_count; i++)
-            if (mine[i] && r.rows[i].sum.used.calls + r.rows[i].sum.used.cpu_ns)
+            if (v->shown[i].p && r.rows[i].sum.used.calls + r.rows[i].sum.used.cpu_ns)
                 day_put(v, day, &r, i);
     }
     return true;
 }
 
-bool tenant_json(arena *a, const bill_records *b, const bool *mine, const carbon_report *node,
+bool tenant_json(arena *a, const bill_records *b, const str *shown, const carbon_report *node,
                  int64_t from_s, int64_t to_s, buf *out, err *e)
 {
-    view v = {.b = b, .from_s = from_s, .to_s = to_s, .out = out};
+    view v = {.b = b, .shown = shown, .from_s = from_s, .to_s = to_s, .out = out};
     if (to_s <= from_s)
         return err_set(e, ERR_INVALID, "the span is empty: it must end after it begins");
     if (to_s - from_s > (int64_t)TENANT_DAYS_MAX * WHEN_DAY_S)
@@ -121,10 +122,10 @@ bool tenant_json(arena *a, const bill_records *b, const bool *mine, const carbon
                "\"j_per_cpu_s\":%.10g,\"window_s_min\":%d,\"window_calls_min\":%d,\n\"apps\":[",
                coefficient(b, &node->power, to_s - 1), VISIBLE_WINDOW_S, VISIBLE_CALLS_MIN);
     for (size_t i = 0, n = 0; i < b->apps_count; i++)
-        if (mine[i]) {
+        if (shown[i].p) {
             buf_put_str(out, n++ ? S(",\n") : S("\n"));
             app_put(&v, i, &node->power);
         }
     buf_put_str(out, S("],\n\"days\":["));
-    return days_put(&v, a, mine, node, e) && buf_put_str(out, S("]}\n"));
+    return days_put(&v, a, node, e) && buf_put_str(out, S("]}\n"));
 }

@@ -14,8 +14,9 @@
 
 enum { TENANT_DAYS_MAX = 62 };
 
-/* JSON of [from_s, to_s). b: the records of all apps from the midnight before from_s to to_s; mine:
- * by index of an app in b, whose it is; node: what bill_make wants set (its span is not looked at).
- * ERR_LIMIT: more than TENANT_DAYS_MAX days; ERR_INVALID: the span is empty. */
-bool tenant_json(arena *a, const bill_records *b, const bool *mine, const carbon_report *node,
+/* JSON of [from_s, to_s). b: the records of all apps from the midnight before from_s to to_s;
+ * shown: by index of an app in b, what the tenant calls it, p NULL if it is not his; node: what
+ * bill_make wants set (its span is not looked at). ERR_LIMIT: more than TENANT_DAYS_MAX days;
+ * ERR_INVALID: the span is empty. */
+bool tenant_json(arena *a, const bill_records *b, const str *shown, const carbon_report *node,
                  int64_t from_s, int64_t to_s, buf *out, err *e);

@@ -35,6 +35,8 @@ struct question {
     buf body;
     size_t written;
     bool answering;
+    keeper_app *apps; /* keeper_ask_tenant; else NULL */
+    size_t apps_count;
 };
 
 /* --- parameters ------------------------------------------------------------------------------- */
@@ -211,43 +213,57 @@ static bool report_make(keeper *k, arena *a, int64_t from, int64_t to, carbon_re
            remotes_add(k, a, r, e);
 }
 
-bool keeper_tenant_put(keeper *k, arena *a, const str *apps, size_t apps_count, int64_t from_s,
-                       int64_t to_s, buf *out, err *e)
+/* What the tenant calls it; p NULL: it is not his. */
+static str shown_as(arena *a, str recorded, const keeper_app *apps, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        str name = apps[i].recorded;
+        bool all = name.n && name.p[name.n - 1] == '/';
+        if (str_eq(recorded, name))
+            return apps[i].shown;
+        if (all && str_starts(recorded, name))
+            return arena_printf(a, "%.*s/%.*s", STR(apps[i].shown),
+                                STR(str_skip(recorded, name.n)));
+    }
+    return (str){0};
+}
+
+static bool tenant_put(question *q, const keeper_app *apps, size_t n, int64_t from_s, int64_t to_s,
+                       err *e)
 {
     bill_records records = {0};
     carbon_report node;
     int64_t now = keeper_now_s(); /* what is not over would look different when it is */
     to_s = to_s < now ? to_s : now;
-    if (!records_make(k, a, from_s - from_s % WHEN_DAY_S, to_s, &records, &node, e))
+    if (!records_make(q->k, &q->a, from_s - from_s % WHEN_DAY_S, to_s, &records, &node, e))
         return false;
-    bool *mine = ARENA_ARRAY(a, bool, records.apps_count + 1);
-    if (!mine)
+    str *shown = ARENA_ARRAY(&q->a, str, records.apps_count + 1);
+    if (!shown)
         return err_no_memory(e);
     for (size_t i = 0; i < records.apps_count; i++)
-        for (size_t n = 0; n < apps_count && !mine[i]; n++)
-            mine[i] = str_eq(records.apps[i], apps[n]);
-    return tenant_json(a, &records, mine, &node, from_s, to_s, out, e);
+        shown[i] = shown_as(&q->a, records.apps[i], apps, n);
+    return tenant_json(&q->a, &records, shown, &node, from_s, to_s, &q->body, e);
 }
 
 static bool carbon_tenant(question *q, str target, err *e)
 {
     int64_t from, to;
     str list = parameter(&q->a, target, "apps");
-    str *apps = NULL;
-    size_t n = 0;
-    if (!list.n)
+    keeper_app *apps = q->apps;
+    size_t n = q->apps_count;
+    if (!apps && !list.n)
         return err_set(e, ERR_INVALID, "apps: the names of the tenant's apps, with commas");
     if (!span_read(q, target, &from, &to, e))
         return false;
-    for (; list.n; n++) {
+    for (; !q->apps && list.n; n++) {
         apps = arena_grow(&q->a, apps, n, n + 1, sizeof *apps);
         if (!apps)
             return err_no_memory(e);
-        apps[n] = str_cut(&list, ',');
+        apps[n].recorded = apps[n].shown = str_cut(&list, ',');
     }
     if (!parameter(&q->a, target, "from").n)
         from -= from % WHEN_DAY_S;
-    return keeper_tenant_put(q->k, &q->a, apps, n, from, to, &q->body, e);
+    return tenant_put(q, apps, n, from, to, e);
 }
 
 static bool carbon_report_put(question *q, str target, err *e)
@@ -397,6 +413,8 @@ static void answer(question *q)
     const http_request *r = exchange_request(q->x);
     str path = str_head(r->target, str_find(r->target, '?'));
     err e;
+    if (q->apps)
+        path = S("/v1/carbon/tenant");
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         if (!str_eq(path, routes[i].path))
             continue;
@@ -435,28 +453,57 @@ static void out_of_patience(void *user)
     keeper_answer_all(k);
 }
 
-void keeper_on_request(void *user, http_exchange *x)
+static question *question_new(keeper *k, http_exchange *x)
 {
     static const exchange_callbacks callbacks = {.on_writable = on_writable,
                                                  .on_closed = on_closed};
-    keeper *k = user;
-    str method = exchange_request(x)->method;
     question *q = calloc(1, sizeof *q);
     if (!q) {
         exchange_abort(x, 503, NULL, 0);
-        return;
+        return NULL;
     }
-    *q = (question){.next = k->questions, .k = k, .x = x};
+    *q = (question){.k = k, .x = x};
     arena_init(&q->a, ARENA_BYTES_MAX);
     buf_init(&q->body, ANSWER_BYTES_MAX);
     exchange_bind(x, &callbacks, q);
-    if (!str_eq(method, S("GET")) && !str_eq(method, S("HEAD"))) {
-        fail(q, 405, "only GET: the keeper answers questions");
-        return;
-    }
+    return q;
+}
+
+static void question_ask(question *q)
+{
+    keeper *k = q->k;
+    q->next = k->questions;
     k->questions = q;
     if (keeper_ask_all(k))
         keeper_answer_all(k);
     else if (!loop_timer_active(&k->patience))
         loop_timer_start(k->l, &k->patience, PATIENCE_NS, out_of_patience, k);
+}
+
+void keeper_on_request(void *user, http_exchange *x)
+{
+    str method = exchange_request(x)->method;
+    question *q = question_new(user, x);
+    if (!q)
+        return;
+    if (str_eq(method, S("GET")) || str_eq(method, S("HEAD")))
+        question_ask(q);
+    else
+        fail(q, 405, "only GET: the keeper answers questions");
+}
+
+void keeper_ask_tenant(keeper *k, http_exchange *x, const keeper_app *apps, size_t n)
+{
+    question *q = question_new(k, x);
+    if (!q)
+        return;
+    q->apps = ARENA_ARRAY(&q->a, keeper_app, n + 1);
+    for (size_t i = 0; q->apps && i < n; i++)
+        q->apps[i] =
+            (keeper_app){arena_str(&q->a, apps[i].recorded), arena_str(&q->a, apps[i].shown)};
+    q->apps_count = n;
+    if (q->apps)
+        question_ask(q);
+    else
+        fail(q, 500, "out of memory");
 }

@@ -116,6 +116,7 @@ void api_blob_put(api_call *c);
 void api_apps(api_call *c); /* keeper_apps.c */
 void api_app_show(api_call *c);
 void api_app_delete(api_call *c);
+void api_carbon(api_call *c);
 void api_rollback(api_call *c);
 void api_hosts_set(api_call *c);
 void api_variables(api_call *c);

@@ -41,6 +41,45 @@ void api_apps(api_call *c)
     api_json_take(c, 200, json_pack("{s:o}", "apps", list));
 }
 
+/* All of the tenant's apps, page by page. */
+static bool apps_all(api_call *c, keeper_app **ret, size_t *ret_n, err *e)
+{
+    catalogue_app *page;
+    size_t n = 0, got = 0;
+    keeper_app *all = NULL;
+    str after = {0};
+    do {
+        if (!catalogue_apps(catalogue_reading(c->k->catalogue), &c->a, c->tenant.id, after, &page,
+                            &got, e))
+            return false;
+        all = arena_grow(&c->a, all, n, n + got + 1, sizeof *all);
+        if (!all)
+            return err_no_memory(e);
+        for (size_t i = 0; i < got; i++)
+            all[n++] = (keeper_app){arena_printf(&c->a, "%llu/", (unsigned long long)page[i].id),
+                                    page[i].name};
+        after = got ? page[got - 1].name : after;
+    } while (got);
+    *ret = all;
+    *ret_n = n;
+    return true;
+}
+
+void api_carbon(api_call *c)
+{
+    keeper_app *apps;
+    size_t n;
+    err e;
+    if (!apps_all(c, &apps, &n, &e)) {
+        api_fail(c, &e);
+        return;
+    }
+    http_exchange *x = c->x;
+    c->x = NULL;
+    keeper_ask_tenant(c->k, x, apps, n);
+    api_is_over(c);
+}
+
 /* --- one app ---------------------------------------------------------------------------------- */
 
 static json_t *components_json(const app_config *config)

@@ -54,10 +54,15 @@ void keeper_on_request(void *user, http_exchange *x);
 /* All workers have answered, or have had their time. */
 void keeper_answer_all(keeper *k);
 
-/* What the tenant whose apps these are may see of [from_s, to_s) (carbon/tenant.h), as JSON. An app
- * without records is passed over; the apps of others are not named. Everything is in the arena. */
-bool keeper_tenant_put(keeper *k, arena *a, const str *apps, size_t apps_count, int64_t from_s,
-                       int64_t to_s, buf *out, err *e);
+/* An app as the records call it ("7/": every component of the app with that number), and as its
+ * tenant does. */
+typedef struct {
+    str recorded, shown;
+} keeper_app;
+/* Answers the request with what the tenant whose apps these are may see (carbon/tenant.h), as JSON:
+ * from and to in its query, today by default. Apps without records are passed over, those of others
+ * are not named. The list is copied. */
+void keeper_ask_tenant(keeper *k, http_exchange *x, const keeper_app *apps, size_t n);
 
 /* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
 bool keeper_ask_all(keeper *k);

@@ -49,6 +49,9 @@ const api_route api_routes[] = {
 
     {"GET", T "/apps", API_TENANT, READER, api_apps, 0, false, "Apps by name; after=NAME continues",
      NULL, "apps"},
+    {"GET", T "/carbon", API_TENANT, READER, api_carbon, 0, false,
+     "Energy and carbon of its apps as a tenant may see them, from=T to=T (docs/carbon.md)", NULL,
+     "from, to, j_per_cpu_s, apps, days"},
     {"GET", A, API_TENANT, READER, api_app_show, 0, false, "An app", NULL,
      "name, url, hosts, revision, revisions, components"},
     {"PUT", A, API_TENANT, DEPLOYER, api_deploy, BODY, false,

@@ -265,6 +265,24 @@ def test_quotas(tmp_path):
         assert n.run("quota", "cpus=3", tenant="small", status=1).count("there is no quota 'cpus'")
 
 
+def test_a_tenant_sees_what_its_own_apps_used(tmp_path, workers):
+    """Not what others' did, and under the names that it gave them."""
+    with node(tmp_path, workers=workers) as n:
+        reader = {}
+        for tenant in ("small", "large"):
+            token = n.tenant(tenant, "deployer")
+            n.run("deploy", "-f", static(tmp_path / tenant, "x", f"{tenant}-page"), token=token,
+                  tenant=tenant)
+            assert n.get(f"{tenant}-page", "/hello", tenant=tenant).status == 200
+            reader[tenant] = n.token_of(tenant, "reader")
+        status, seen = n.api("GET", "/v1/tenants/small/carbon", token=reader["small"])
+        assert status == 200 and seen["j_per_cpu_s"] == 2.5
+        assert [a["app"] for a in seen["apps"]] == ["small-page/0"]
+        assert n.api("GET", "/v1/tenants/small/carbon", token=reader["large"])[0] in (403, 404)
+        status, seen = n.api("GET", "/v1/tenants/small/carbon?from=noon", token=reader["small"])
+        assert status == 400 and "noon" in seen["error"]
+
+
 def test_logs(tmp_path, workers):
     app = write_app(tmp_path / "app", KITCHEN, FILES)
     with node(tmp_path, workers=workers) as n:

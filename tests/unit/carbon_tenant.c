@@ -22,7 +22,7 @@ static bill_energy energies[2000];
 static size_t energies_count;
 static bill_power power;
 static const str names[] = {{"mine", 4}, {"other", 5}};
-static const bool mine[] = {true, false};
+static const str shown[] = {{"my \"app\"", 8}, {0}};
 static double g[72];
 
 static int make(void **state)
@@ -68,7 +68,7 @@ static const char *view(int64_t from, int64_t to)
         node.power.source = POWER_RAPL;
     buf_fini(&out);
     buf_init(&out, 1 << 24);
-    assert_true(tenant_json(&a, &b, mine, &node, from, to, &out, &e));
+    assert_true(tenant_json(&a, &b, shown, &node, from, to, &out, &e));
     buf_put_u8(&out, 0);
     return (const char *)out.p;
 }
@@ -97,6 +97,7 @@ static void neighbours_change_no_byte(void **state)
         assert_string_equal(said, alone);
     }
     assert_non_null(strstr(alone, "\"calls\":180,"));
+    assert_non_null(strstr(alone, "{\"app\":\"my \\\"app\\\"\",\"windows\""));
     assert_null(strstr(alone, "other"));
     free(alone);
 }
@@ -213,9 +214,9 @@ static void spans(void **state)
     carbon_report node = {0};
     buf out;
     buf_init(&out, 1000);
-    assert_false(tenant_json(&a, &b, mine, &node, 5, 5, &out, &e));
+    assert_false(tenant_json(&a, &b, shown, &node, 5, 5, &out, &e));
     assert_int_equal(e.code, ERR_INVALID);
-    assert_false(tenant_json(&a, &b, mine, &node, 0, 63 * 86400, &out, &e));
+    assert_false(tenant_json(&a, &b, shown, &node, 0, 63 * 86400, &out, &e));
     assert_int_equal(e.code, ERR_LIMIT);
     buf_fini(&out);
 }
