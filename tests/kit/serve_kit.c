@@ -222,7 +222,7 @@ static bool serve(kit *k, const options *o, int *ret_status)
                             .grid = grid_config_default(),
                             .data_dir = k->data,
                             .domain = S("localhost")};
-    buf worker, store, keeper_text;
+    _cleanup_(buf_fini) buf worker, store, keeper_text;
     buf_init(&worker, MIB);
     buf_init(&store, MIB);
     buf_init(&keeper_text, MIB);
@@ -274,7 +274,7 @@ int cli_serve_kit(int argc, char **argv)
                  .summary = "serves a catalogue made of folders"};
     err e;
     int status = 1;
-    arena a;
+    _cleanup_(arena_fini) arena a;
     arena_init(&a, 8 * GIB);
     kit k = {.a = &a, .e = &e};
     if (!options_parse(&a, &o, argc, argv, &e))
