@@ -262,14 +262,22 @@ static bool http_read(reader *r, const toml_table *t, runtime_config *c)
                                         "max_concurrent_requests", NULL};
     const toml_entry *old = toml_get(t, S("max_concurrent_requests"));
     c->http_connection_pooling = false;
+    if (old && toml_get(t, S("max_connections")))
+        return read_fail(r, old->pos,
+                         "max_concurrent_requests and max_connections exclude each other; keep "
+                         "max_connections");
     if (old && !read_warn(r, old->pos,
-                          "max_concurrent_requests is deprecated; use "
-                          "max_connections"))
+                          "max_concurrent_requests is deprecated; use max_connections (which is "
+                          "one more: here 0 allows one connection)"))
         return false;
-    return read_known(r, t, "[outbound_http]", known) &&
-           read_bool(r, t, "connection_pooling", &c->http_connection_pooling) &&
-           read_u64(r, t, "max_concurrent_requests", &c->http_connections_max) &&
-           read_u64(r, t, "max_connections", &c->http_connections_max);
+    if (!read_known(r, t, "[outbound_http]", known) ||
+        !read_bool(r, t, "connection_pooling", &c->http_connection_pooling) ||
+        !read_u64(r, t, "max_concurrent_requests", &c->http_connections_max) ||
+        !read_u64(r, t, "max_connections", &c->http_connections_max))
+        return false;
+    if (old && c->http_connections_max < UINT64_MAX)
+        c->http_connections_max++; /* as in Spin */
+    return true;
 }
 
 static bool mqtt_read(reader *r, const toml_table *t, runtime_config *c)

@@ -189,13 +189,14 @@ static bool listeners_open(const options *o, up *u, int *fds, err *e)
     return true;
 }
 
-static bool network_of(arena *a, const options *o, network_config *ret, err *e)
+static bool network_of(arena *a, const options *o, unsigned workers, network_config *ret, err *e)
 {
     const option *limits = options_get(o, "limit"), *servers = options_get(o, "name-server");
     network_options n = {.limits = limits->all,
                          .limits_count = limits->count,
                          .name_servers = servers->all,
                          .name_servers_count = servers->count,
+                         .workers = workers,
                          .stall_ms = options_get(o, "stall-warning")->got,
                          .runtime_config_path = options_get(o, "runtime-config-file")->got};
     return network_read(a, &n, ret, e);
@@ -379,7 +380,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     uint32_t instances;
     if (!flags_check(o, e) || !workers_of(options_get(o, "workers"), &u.workers, e) ||
         !instances_of(options_get(o, "instances"), &instances, e) ||
-        !network_of(a, o, &network, e) || !options_to_app(o, &u, &lo, e))
+        !network_of(a, o, u.workers, &network, e) || !options_to_app(o, &u, &lo, e))
         return false;
     str restoring;
     if (!restoring_of(options_get(o, "restore"), &restoring, e))

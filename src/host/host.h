@@ -151,6 +151,12 @@ typedef struct {
 struct loop;
 bool guest_new(const host_component *c, struct loop *l, const guest_callbacks *cb, void *user,
                guest **ret, err *e);
+/* Limits for all guests of this process; without a call there are none. UINT64_MAX: no limit. */
+typedef struct {
+    uint64_t http_max, sockets_max, total_max;
+    bool no_pooling; /* every outgoing request has a connection of its own */
+} host_connections;
+void host_connections_limit(const host_connections *max);
 /* Takes the 10 ms that the first outgoing request would take of the loop. Optional. */
 void host_outbound_prepare(void);
 /* Closes pooled outgoing connections; before loop_free, after the last guest went. */

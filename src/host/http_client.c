@@ -12,6 +12,7 @@
  *   NEW --name?--> LOOKUP --> RUNNING --> OVER       connect timeout: LOOKUP and connecting
  *    +------------------------^                      first byte, between bytes: afterwards */
 #include "host/http_transfer.h"
+#include "host/permits.h"
 
 #include "host/chain.h"
 #include "host/sockets.h"
@@ -155,10 +156,68 @@ static void transfer_detach(transfer *t)
     g->files--;
 }
 
+/* --- permits -------------------------------------------------------------------------------- */
+
+static transfer *line_first, *line_last; /* of this process, one loop */
+
+static void permits_grant(void)
+{
+    while (line_first && permit_take(PERMIT_HTTP)) {
+        transfer *t = line_first;
+        line_first = t->line_next;
+        if (!line_first)
+            line_last = NULL;
+        t->waits = false;
+        t->permitted = true;
+        client_kick(t->c);
+    }
+}
+
+/* True: it may begin. Else it is kicked when its turn has come. */
+static bool permit_ask(transfer *t)
+{
+    if (t->permitted || t->waits)
+        return t->permitted;
+    if (!line_first && permit_take(PERMIT_HTTP)) {
+        t->permitted = true;
+        return true;
+    }
+    permit_on_free(permits_grant);
+    t->waits = true;
+    t->line_next = NULL;
+    if (line_last)
+        line_last->line_next = t;
+    else
+        line_first = t;
+    line_last = t;
+    return false;
+}
+
+/* Its request is over, or it no longer wants to begin. */
+void transfer_permit_return(transfer *t)
+{
+    if (t->waits) {
+        transfer **at = &line_first, *before = NULL;
+        while (*at != t) {
+            before = *at;
+            at = &before->line_next;
+        }
+        *at = t->line_next;
+        if (line_last == t)
+            line_last = before;
+        t->waits = false;
+    }
+    if (t->permitted) {
+        t->permitted = false;
+        permit_give(PERMIT_HTTP);
+    }
+}
+
 /* Not inside libcurl. */
 static void transfer_free(transfer *t)
 {
     http_client *c = t->c;
+    transfer_permit_return(t);
     names_cancel(t->query);
     curl_stop(t);
     if (t->easy)
@@ -325,6 +384,8 @@ void http_client_kicked(http_client *c)
         } else if (t->state == TRANSFER_NEW && begun == BEGUN_PER_TURN_MAX) {
             client_kick(c);
         } else if (t->state == TRANSFER_NEW) {
+            if (!permit_ask(t))
+                continue;
             begun++;
             transfer_begin(t);
         } else if (t->resume && t->state == TRANSFER_RUNNING) {
@@ -621,7 +682,7 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
         future_fail(g, q, f, HTTP_REQUEST_DENIED);
         return;
     }
-    if (g->files >= HOST_FILES_MAX) {
+    if (g->files >= HOST_FILES_MAX || !permit_possible(PERMIT_HTTP)) {
         future_fail(g, q, f, HTTP_CONNECTION_LIMIT_REACHED);
         return;
     }

@@ -12,6 +12,7 @@
  *   process, by trust (http_tls.c). A pool in which nothing ran for IDLE_NS is closed: nothing
  *   stays open for somebody who does not call. */
 #include "host/http_transfer.h"
+#include "host/permits.h"
 
 #include "base/limits.h"
 #include "http/field.h"
@@ -372,6 +373,10 @@ static void transfer_options(transfer *t)
     curl_easy_setopt(h, CURLOPT_SSL_CTX_FUNCTION, on_tls);
     curl_easy_setopt(h, CURLOPT_SSL_CTX_DATA, t);
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    if (!permit_pooling()) {
+        curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L);
+        curl_easy_setopt(h, CURLOPT_FORBID_REUSE, 1L);
+    }
     curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 16384L);
     curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(h, CURLOPT_HEADERDATA, t);
@@ -412,6 +417,7 @@ void curl_stop(transfer *t)
     if (t->state == TRANSFER_RUNNING)
         curl_multi_remove_handle(t->c->multi, t->easy);
     t->state = TRANSFER_OVER;
+    transfer_permit_return(t);
 }
 
 void curl_resume(transfer *t)

@@ -42,6 +42,9 @@ struct http_transfer {
     char host[256]; /* as libcurl knows it: in lower case, without brackets */
     uint16_t port;
     bool tls, cancelled, changed;
+    bool permitted; /* it holds a permit (permits.h) */
+    bool waits;     /* it is in the line for one */
+    transfer *line_next;
     bool resume;        /* libcurl is paused and should look again */
     names_query *query; /* LOOKUP */
     /* request body */
@@ -76,6 +79,8 @@ enum { HTTP_HEAD_IN_BYTES_MAX = 128 << 10 };
 void transfer_fail(transfer *t, uint32_t code, str text);
 /* Fails with this code unless it is started again or stopped before. */
 void transfer_deadline(transfer *t, ns after, uint32_t code);
+/* Its connection is free for another one. */
+void transfer_permit_return(transfer *t);
 /* After libcurl has returned: tells guests what has changed. */
 void client_settle(http_client *c);
 /* Those that no guest has any more, at the end of the loop. */

@@ -1,5 +1,6 @@
 /* wasi:sockets@0.2: the network, addresses and errors, and what TCP and UDP share (sockets.h).
  * TCP is in sockets_tcp.c, UDP in sockets_udp.c, look-ups are in sockets_names.c. */
+#include "host/permits.h"
 #include "host/sockets.h"
 
 #include "base/limits.h"
@@ -67,17 +68,20 @@ net_code net_code_of(int n)
 
 net_socket *net_socket_new(guest *g, int family, int kind, net_code *ret_code)
 {
-    if (g->files >= HOST_FILES_MAX)
+    if (g->files >= HOST_FILES_MAX || !permit_take(PERMIT_SOCKET))
         return *ret_code = NET_NEW_SOCKET_LIMIT, NULL;
     int fd = socket(family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return *ret_code = net_code_of(errno), NULL;
+    if (fd < 0) {
+        *ret_code = net_code_of(errno);
+        return permit_give(PERMIT_SOCKET), NULL;
+    }
     int yes = 1;
     net_socket *s = pool_take(&g->pool, sizeof *s);
     if (!s ||
         (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) < 0)) {
         close(fd);
         pool_give(&g->pool, s, sizeof *s);
+        permit_give(PERMIT_SOCKET);
         return *ret_code = NET_OUT_OF_MEMORY, NULL;
     }
     *s = (net_socket){.refs = 1, .fd = fd, .family = family, .g = g};
@@ -93,6 +97,7 @@ void net_socket_unref(guest *g, net_socket *s)
         loop_watch_close(s->watch);
     close(s->fd);
     g->files--;
+    permit_give(PERMIT_SOCKET);
     pool_give(&g->pool, s, sizeof *s);
 }
 

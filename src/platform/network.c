@@ -130,13 +130,23 @@ static bool file_text(arena *a, const char *path, str *ret, err *e)
                              TOML_BYTES_MAX);
 }
 
-static bool runtime_read(arena *a, const char *path, network_config *ret, err *e)
+/* A limit of the machine, by worker: rounded up, so that none has nothing. */
+static uint64_t share(uint64_t max, unsigned workers)
+{
+    return max == UINT64_MAX ? max : max / workers + (max % workers != 0);
+}
+
+static bool runtime_read(arena *a, const char *path, unsigned workers, network_config *ret, err *e)
 {
     runtime_config rc;
     str text;
     if (!file_text(a, path, &text, e) || !runtime_config_read(a, str_from(path), text, &rc, e))
         return false;
     ret->blocks = rc.blocks;
+    ret->connections = (host_connections){.http_max = share(rc.http_connections_max, workers),
+                                          .sockets_max = share(rc.socket_connections_max, workers),
+                                          .total_max = share(rc.total_connections_max, workers),
+                                          .no_pooling = !rc.http_connection_pooling};
     ret->tls = ARENA_ARRAY(a, network_tls, rc.client_tls_count + 1);
     if (!ret->tls)
         return err_no_memory(e);
@@ -150,7 +160,7 @@ static bool runtime_read(arena *a, const char *path, network_config *ret, err *e
 bool network_read(arena *a, const network_options *o, network_config *ret, err *e)
 {
     uint64_t ms = 0;
-    *ret = (network_config){0};
+    *ret = (network_config){.connections = {UINT64_MAX, UINT64_MAX, UINT64_MAX, false}};
     for (size_t i = 0; i < o->limits_count; i++)
         if (!limit_parse(o->limits[i], &ret->limits, e))
             return false;
@@ -162,7 +172,8 @@ bool network_read(arena *a, const network_options *o, network_config *ret, err *
         return err_set(e, ERR_INVALID, "--stall-warning '%s': give milliseconds, at most 60000",
                        o->stall_ms);
     ret->stall = ms * NS_PER_MS;
-    return !o->runtime_config_path || runtime_read(a, o->runtime_config_path, ret, e);
+    return !o->runtime_config_path ||
+           runtime_read(a, o->runtime_config_path, o->workers ? o->workers : 1, ret, e);
 }
 
 /* --- a worker's settings --- */
@@ -205,9 +216,12 @@ json_t *network_json(const network_config *c)
         json_array_append_new(numbers, json_integer((json_int_t)limit_get(&c->limits, i)));
     for (size_t i = 0; i < c->tls_count; i++)
         json_array_append_new(tls, tls_json(&c->tls[i]));
-    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:b}", "limits", numbers, "tls", tls, "blocks",
-                     blocks_json(&c->blocks), "name_servers", json_of(c->name_servers), "stall",
-                     (json_int_t)c->stall, "secure", (int)c->secure);
+    const host_connections *n = &c->connections;
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:b, s:[I,I,I,b]}", "limits", numbers, "tls", tls,
+                     "blocks", blocks_json(&c->blocks), "name_servers", json_of(c->name_servers),
+                     "stall", (json_int_t)c->stall, "secure", (int)c->secure, "connections",
+                     (json_int_t)n->http_max, (json_int_t)n->sockets_max, (json_int_t)n->total_max,
+                     (int)n->no_pooling);
 }
 
 static str str_of(arena *a, const json_t *j)
@@ -263,6 +277,11 @@ bool network_from_json(arena *a, const json_t *j, network_config *ret)
         .tls_count = json_array_size(tls),
         .tls = ARENA_ARRAY(a, network_tls, json_array_size(tls) + 1),
     };
+    const json_t *n = json_object_get(j, "connections");
+    ret->connections = (host_connections){(uint64_t)json_integer_value(json_array_get(n, 0)),
+                                          (uint64_t)json_integer_value(json_array_get(n, 1)),
+                                          (uint64_t)json_integer_value(json_array_get(n, 2)),
+                                          json_is_true(json_array_get(n, 3))};
     for (size_t i = 0; i < LIMITS; i++)
         limit_set(&ret->limits, i, (uint64_t)json_integer_value(json_array_get(numbers, i)));
     for (size_t i = 0; i < ret->tls_count && ret->tls; i++)

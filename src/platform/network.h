@@ -22,6 +22,7 @@ typedef struct {
     network_tls *tls;
     size_t tls_count;
     outbound_blocks blocks;
+    host_connections connections; /* a worker's share */
 } network_config;
 
 /* As given on a command line. Counts 0: none. */
@@ -31,6 +32,7 @@ typedef struct {
     const char *const *name_servers;
     size_t name_servers_count;
     const char *stall_ms;            /* NULL: no warnings */
+    unsigned workers;                /* that share the connections of guests; 0: one */
     const char *runtime_config_path; /* NULL: none; relative paths in it are relative to it */
 } network_options;
 

@@ -327,6 +327,45 @@ def test_redirects_are_the_guests_business(served):
         assert r.status == 302 and r.get("location") == "http://example.com/"
 
 
+@pytest.mark.parametrize("config, connections", [
+    ("", 1), ("[outbound_http]\nconnection_pooling = true", 1), ("[outbound_http]", 5)],
+    ids=["none", "on", "off"])
+def test_connections_are_used_again(config, connections, tmp_path):
+    (tmp_path / "runtime.toml").write_text(config)
+    with Backend(simple) as b, serving(app(tmp_path / "app"), tmp_path, "--runtime-config-file",
+                                       str(tmp_path / "runtime.toml")) as server:
+        for _ in range(5):
+            assert proxy(server, f"http://127.0.0.1:{b.port}/").status == 200
+        assert b.connections == connections
+
+
+def test_as_many_connections_as_configured(tmp_path):
+    """Ten at once, three connections: never more are open, and all are answered."""
+    now, most, changed = 0, 0, threading.Condition()
+
+    def serve(peer):
+        nonlocal now, most
+        peer.head()
+        with changed:
+            now += 1
+            most = max(most, now)
+            changed.notify_all()
+            changed.wait_for(lambda: most >= 3, PATIENCE_S)
+            now -= 1
+        peer.answer(b"done", fields=[("Connection", "close")])
+
+    (tmp_path / "runtime.toml").write_text("[outbound_http]\nmax_connections = 3\n")
+    with Backend(serve) as b, serving(app(tmp_path / "app"), tmp_path, "--runtime-config-file",
+                                      str(tmp_path / "runtime.toml")) as server:
+        peers = [Connection(server) for _ in range(10)]
+        for c in peers:
+            c.send(f"GET /proxy?http://127.0.0.1:{b.port}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        for c in peers:
+            assert c.response().body == b"done"
+            c.close()
+    assert most == 3
+
+
 def test_blocked_networks(workers, backend, names, tmp_path):
     config = tmp_path / "runtime.toml"
     config.write_text('[outbound_networking]\nblock_networks = ["127.0.0.0/8"]\n')

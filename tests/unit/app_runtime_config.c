@@ -91,7 +91,10 @@ static void whole(void **state)
     ok(f, "[[config_provider]]\ntype = 'env'\nprefix = 'X'\n[outbound_http]\n"
           "max_concurrent_requests = 3\nconnection_pooling = true");
     assert_str(f->c.providers[0].prefix, "X");
-    assert_true(f->c.http_connections_max == 3 && f->c.http_connection_pooling);
+    assert_true(f->c.http_connections_max == 4 && f->c.http_connection_pooling);
+    refused(f, "[outbound_http]\nmax_concurrent_requests = 1\nmax_connections = 2",
+            "rc.toml:2:1: max_concurrent_requests and max_connections exclude each other; "
+            "keep max_connections");
     assert_int_equal(f->c.warnings.n, 1);
 }
 

@@ -14,13 +14,17 @@
 
 static http_server *server;
 static uint16_t port;
-static int requests, closed;
+static int requests;
+/* Of those that are never answered and that `letting_go` asks: what other cases left open may be
+ * closed at any time. */
+static int asked, closed;
 
 /* One answer being made: by path. */
 typedef struct {
     http_exchange *x;
     buf body;
     size_t big;
+    bool is_counted;
 } answer;
 
 static void answer_end(answer *a, const http_field *trailers, size_t n)
@@ -70,7 +74,7 @@ static void big_pump(void *user)
 static void on_closed(void *user)
 {
     answer *a = user;
-    closed++;
+    closed += a->is_counted;
     exchange_free(a->x);
     buf_fini(&a->body);
     free(a);
@@ -90,6 +94,8 @@ static void on_request(void *user, http_exchange *x)
         assert_true(exchange_start(x, 200, NULL, 0, -1, &e));
         big_pump(a);
     } else if (str_starts(target, S("/never"))) {
+        a->is_counted = str_eq(target, S("/never/counted"));
+        asked += a->is_counted;
         exchange_bind(x, &(exchange_callbacks){.on_closed = on_closed}, a);
     } else {
         exchange_bind(x, &(exchange_callbacks){.on_readable = echo_pump, .on_closed = on_closed},
@@ -107,7 +113,7 @@ static void begin(void)
 {
     hk.component = (host_component){.handles_max = 1000, .outbound_allowed = allowed};
     hk_open();
-    requests = closed = 0;
+    requests = asked = closed = 0;
 }
 
 /* Turns the loop until the guest is woken, then runs it on. */
@@ -265,6 +271,14 @@ static void back_pressure(void **state)
     hk_close();
 }
 
+static void turn_until(const int *count, int is)
+{
+    ns end = clock_mono() + 20 * NS_PER_S;
+    while (*count != is && clock_mono() < end)
+        loop_turn(hk.l, 10);
+    assert_int_equal(*count, is);
+}
+
 static void errors(void **state)
 {
     begin();
@@ -283,8 +297,7 @@ static void errors(void **state)
     hk_call(T, "[method]request-options.set-first-byte-timeout", o, 1, 50 * NS_PER_MS);
     assert_int_equal(get(send_with(request(0, "/never", port), o)),
                      1000 + HTTP_CONNECTION_READ_TIMEOUT);
-    for (int i = 0; i < 200 && requests == 0; i++)
-        loop_turn(hk.l, 10); /* it did come */
+    turn_until(&requests, 1); /* it did come */
     /* As many connections as files and sockets: no more. */
     uint32_t files = hk.g->files;
     hk.g->files = HOST_FILES_MAX;
@@ -308,21 +321,47 @@ static void errors(void **state)
 static void letting_go(void **state)
 {
     begin();
-    uint32_t future = send_with(request(0, "/never", port), 0);
-    for (int i = 0; i < 200 && requests == 0; i++)
-        loop_turn(hk.l, 10);
-    assert_int_equal(requests, 1);
+    uint32_t future = send_with(request(0, "/never/counted", port), 0);
+    turn_until(&asked, 1);
     hk_call(T, "future-incoming-response", future);
-    for (int i = 0; i < 200 && closed == 0; i++)
-        loop_turn(hk.l, 10);
-    assert_int_equal(closed, 1);
-    send_with(request(0, "/never", port), 0);
-    for (int i = 0; i < 200 && requests == 1; i++)
-        loop_turn(hk.l, 10);
+    turn_until(&closed, 1);
+    send_with(request(0, "/never/counted", port), 0);
+    turn_until(&asked, 2);
     hk_close();
-    for (int i = 0; i < 200 && closed == 1; i++)
+    turn_until(&closed, 2);
+}
+
+/* Requests wait in line for a connection; none at all are refused at once. */
+static void limits(void **state)
+{
+    begin();
+    host_connections_limit(&(host_connections){.http_max = 1, .sockets_max = 1, .total_max = 9});
+    uint32_t first = send_with(request(0, "/never/counted", port), 0);
+    turn_until(&asked, 1);
+    uint32_t second = send_with(request(0, "/never/counted", port), 0);
+    uint32_t third = send_with(request(0, "/", port), 0);
+    for (int i = 0; i < 5; i++)
         loop_turn(hk.l, 10);
-    assert_int_equal(closed, 2);
+    assert_int_equal(asked, 1);
+    hk_call(T, "future-incoming-response", second); /* leaves the line */
+    for (int i = 0; i < 5; i++)
+        loop_turn(hk.l, 10);
+    assert_int_equal(asked, 1);
+    hk_call(T, "future-incoming-response", first);
+    turn_until(&closed, 1);
+    assert_true(get(third) < 1000);
+    assert_int_equal(asked, 1);
+    static const host_connections none[] = {{0, 5, 5, false}, {5, 5, 0, false}};
+    for (int i = 0; i < 2; i++) {
+        host_connections_limit(&none[i]);
+        assert_int_equal(get(send_with(request(0, "/", port), 0)),
+                         1000 + HTTP_CONNECTION_LIMIT_REACHED);
+    }
+    host_connections_limit(&(host_connections){UINT64_MAX, UINT64_MAX, UINT64_MAX, true});
+    for (int i = 0; i < 2; i++)
+        assert_true(get(send_with(request(0, "/", port), 0)) < 1000);
+    host_connections_limit(&(host_connections){UINT64_MAX, UINT64_MAX, UINT64_MAX, false});
+    hk_close();
 }
 
 static int begin_all(void **state)
@@ -353,7 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_get),  cmocka_unit_test(a_post),     cmocka_unit_test(back_pressure),
-        cmocka_unit_test(errors), cmocka_unit_test(letting_go),
+        cmocka_unit_test(errors), cmocka_unit_test(letting_go), cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);
 }

@@ -255,6 +255,23 @@ static void options(void **state)
     hk_close();
 }
 
+/* [outbound_networking] max_socket_connections, max_total_connections. */
+static void as_many_as_may_be(void **state)
+{
+    static const host_connections limits[] = {{9, 1, 9, false}, {9, 9, 1, false}};
+    for (int i = 0; i < 2; i++) {
+        begin(1);
+        host_connections_limit(&limits[i]);
+        uint32_t s = tcp();
+        hk_call("wasi:sockets/udp-create-socket", "create-udp-socket", 0, 1000);
+        assert_true(hk_u8(1000) == 1 && hk_u8(1004) == NET_NEW_SOCKET_LIMIT);
+        hk_call(TCP, "tcp-socket", s);
+        tcp();
+        hk_close();
+    }
+    host_connections_limit(&(host_connections){UINT64_MAX, UINT64_MAX, UINT64_MAX, false});
+}
+
 /* What the kernel refuses is told; and sockets are bounded. */
 static void the_kernel_refuses(void **state)
 {
@@ -483,6 +500,7 @@ int main(void)
         cmocka_unit_test(tcp_echo),
         cmocka_unit_test(tcp_denied),
         cmocka_unit_test(options),
+        cmocka_unit_test(as_many_as_may_be),
         cmocka_unit_test(the_kernel_refuses),
         cmocka_unit_test(udp_errors),
         cmocka_unit_test(udp_both_ways),
