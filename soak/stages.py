@@ -4,6 +4,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import density
 import differential
 import fair
 import durability
@@ -159,4 +160,5 @@ def hostile_kinds(state, work, arguments):
 STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds,
           "flatten": differential.flatten, "values": differential.values,
           "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
+          "density": density.density,
           "kill": durability.kill, "powercut": durability.power_cut}

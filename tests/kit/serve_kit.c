@@ -41,6 +41,7 @@ typedef struct {
     char address[LISTEN_ADDRESS_MAX];
     unsigned workers;
     str quota;
+    unsigned artifacts; /* of clones: the i-th has that of i modulo this */
 } kit;
 
 static str path_of(kit *k, const char *name)
@@ -127,9 +128,9 @@ static bool clones_put(kit *k, uint64_t tenant, str name, app_config *c, str dir
         arena a;
         arena_init(&a, 64 * MIB);
         k->a = &a;
-        own->artifact = digest_of(k, base, i);
+        own->artifact = digest_of(k, base, i % k->artifacts);
         bool ok = (i % BATCH || db_run(k->db, k->e, "BEGIN", "")) &&
-                  artifact_clone(k, dir, own->artifact, tail) &&
+                  (i >= k->artifacts || artifact_clone(k, dir, own->artifact, tail)) &&
                   app_put(k, tenant, arena_printf(&a, "%.*s-%u", STR(name), i), c, (str){0}) &&
                   (((i + 1) % BATCH && i + 1 < clones) || db_run(k->db, k->e, "COMMIT", ""));
         k->a = all;
@@ -257,6 +258,7 @@ int cli_serve_kit(int argc, char **argv)
         {"data", 0, OPTION_VALUE, "DIR", "the data directory"},
         {"workers", 0, OPTION_VALUE, "N", "worker processes"},
         {"clones", 0, OPTION_VALUE, "N", "of the first app"},
+        {"artifacts", 0, OPTION_VALUE, "N", "of them, distinct [as many as clones]"},
         {"only-fill", 0, OPTION_FLAG, NULL, "serve nothing"},
         {"apps-max", 0, OPTION_VALUE, "N", "of a worker"},
         {"modules-max", 0, OPTION_VALUE, "N", "of a worker"},
@@ -283,6 +285,7 @@ int cli_serve_kit(int argc, char **argv)
     k.data = arena_str(&a, str_from(options_get(&o, "data")->got));
     const option *quota_given = options_get(&o, "quota");
     k.quota = str_from(quota_given->given ? quota_given->got : "{}");
+    k.artifacts = (unsigned)number(&o, "artifacts", UINT32_MAX);
     k.workers = (unsigned)number(&o, "workers", 1);
     mkdir(k.data.p, 0755);
     bool ok = folder(&k, "artifacts") && folder(&k, "files") && folder(&k, "logs") &&
