@@ -13,3 +13,6 @@ bool locked_write(const app *a, str base, buf *out, err *e);
 /* The app borrows nothing from json. Unknown members are ignored, except must_understand and
  * host_requirements, where an unknown one is an ERR_UNSUPPORTED that names it. */
 bool locked_read(arena *a, bytes json, app **ret, err *e);
+/* The same from jansson's value, where it is a part of something larger. */
+struct json_t;
+bool locked_read_value(arena *a, const struct json_t *root, app **ret, err *e);

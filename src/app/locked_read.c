@@ -627,6 +627,15 @@ static bool app_read(reader *r, const json_t *root)
     return true;
 }
 
+bool locked_read_value(arena *a, const json_t *root, app **ret, err *e)
+{
+    reader r = {.a = a, .out = ARENA_NEW(a, app), .e = e};
+    bool ok = r.out ? app_read(&r, root) : err_no_memory(e);
+    if (ok)
+        *ret = r.out;
+    return ok;
+}
+
 bool locked_read(arena *a, bytes json, app **ret, err *e)
 {
     json_error_t je;
@@ -637,10 +646,7 @@ bool locked_read(arena *a, bytes json, app **ret, err *e)
                               JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!root)
         return err_set(e, ERR_INVALID, "locked app:%d:%d: %s", je.line, je.column, je.text);
-    reader r = {.a = a, .out = ARENA_NEW(a, app), .e = e};
-    bool ok = r.out ? app_read(&r, root) : err_no_memory(e);
+    bool ok = locked_read_value(a, root, ret, e);
     json_decref(root);
-    if (ok)
-        *ret = r.out;
     return ok;
 }

@@ -34,6 +34,11 @@ bool alloc_may(void) { return ++count != fail_at; }
 
 void arena_init(arena *a, size_t bytes_max) { *a = (arena){.used_bytes_max = bytes_max}; }
 
+void arena_init_level(arena *a, size_t bytes_max)
+{
+    *a = (arena){.used_bytes_max = bytes_max, .level = true};
+}
+
 static void free_chain(arena_block *b)
 {
     while (b) {
@@ -48,7 +53,7 @@ void arena_fini(arena *a)
     if (!a)
         return;
     free_chain(a->blocks);
-    arena_init(a, a->used_bytes_max);
+    *a = (arena){.used_bytes_max = a->used_bytes_max, .level = a->level};
 }
 
 void arena_reset(arena *a)
@@ -65,7 +70,7 @@ void arena_reset(arena *a)
 
 static bool block_add(arena *a, size_t size)
 {
-    size_t want = a->blocks ? a->blocks->bytes * 2 : BLOCK_BYTES_MIN;
+    size_t want = a->blocks && !a->level ? a->blocks->bytes * 2 : BLOCK_BYTES_MIN;
     if (want > BLOCK_BYTES_MAX)
         want = BLOCK_BYTES_MAX;
     if (size > SIZE_MAX / 2)

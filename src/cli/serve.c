@@ -329,6 +329,11 @@ static bool worker_settings(serve *s, buf *out, err *e)
                      .instances_max = (uint32_t)s->settings.instances,
                      .no_landlock = !sandbox_has_files(),
                      .data_dir = s->data,
+                     .active = {.apps_max = (uint32_t)s->settings.apps_held,
+                                .modules_max = (uint32_t)s->settings.modules_held,
+                                .bytes_max = s->settings.bytes_held,
+                                .idle = s->settings.idle_s * NS_PER_S},
+                     .egress_allow = s->settings.egress_allow,
                      .workers = s->workers};
     if (c.no_landlock)
         log_msg(LOG_WARN, "no landlock on this kernel: what files workers reach is left to "

@@ -188,11 +188,8 @@ static bool components_read(arena *a, const json_t *list, size_t count,
 
 static bool locked_part_read(arena *a, const json_t *j, const app **ret, err *e)
 {
-    char *locked = json_dumps(j, JSON_COMPACT);
     app *got = NULL;
-    bool ok = locked ? locked_read(a, (bytes){(uint8_t *)locked, strlen(locked)}, &got, e)
-                     : err_no_memory(e);
-    free(locked);
+    bool ok = locked_read_value(a, j, &got, e);
     *ret = got;
     return ok;
 }

@@ -332,7 +332,7 @@ static served *app_make(directory *d, const directory_message *m, err *e)
     arena a;
     app_config c;
     served *s;
-    arena_init(&a, APP_ARENA_BYTES_MAX);
+    arena_init_level(&a, APP_ARENA_BYTES_MAX);
     if (!app_config_read(&a, (bytes){(const uint8_t *)m->settings.p, m->settings.n}, &c, e)) {
         arena_fini(&a);
         return NULL;

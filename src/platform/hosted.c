@@ -25,7 +25,7 @@ void hosted_init(hosted *h, served *of, size_t index)
                   .log = {.out = -1, .err = -1},
                   .place = {.running_max = component->settings.concurrency_max,
                             .queued_max = component->settings.queue_max}};
-    arena_init(&h->a, 256 * MIB);
+    arena_init_level(&h->a, 256 * MIB);
 }
 
 static bool outbound_allowed(void *user, str scheme, str host, uint16_t port)

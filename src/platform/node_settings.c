@@ -52,6 +52,18 @@ static const row rows[] = {
      "Revisions of an app that are kept for a rollback, the live one included."},
     {"apps", "log_bytes", NUMBER, AT(log_bytes), "10485760", 65536, ANY,
      "When an app's log has grown to this it is turned; one old file is kept."},
+    {"apps", "held", NUMBER, AT(apps_held), "10000", 1, 1000000,
+     "Apps that a worker holds at once; the least recently used ones go."},
+    {"apps", "modules_held", NUMBER, AT(modules_held), "10000", 1, 1000000,
+     "Mapped modules of a worker, one a component: some five mappings and a descriptor each, and\n"
+     "# never more than this machine allows (vm.max_map_count, ulimit -n)."},
+    {"apps", "bytes_held", NUMBER, AT(bytes_held), "536870912", 1048576, ANY,
+     "Memory of a worker for settings and linked code of the apps that it holds."},
+    {"apps", "idle_s", NUMBER, AT(idle_s), "300", 1, 86400,
+     "Seconds without a request, then a worker lets go of an app though there is room."},
+    {"egress", "allow", TEXT, AT(egress_allow), "", 0, 0,
+     "Networks that apps may reach though they are not on the Internet, as \"10.1.0.0/16, ...\".\n"
+     "# Loopback, private networks and this machine's own addresses are closed otherwise."},
     {"quota", "apps", NUMBER, AT(quota_apps), "100", 0, ANY,
      "Quotas of a new tenant; 0: no limit. Apps:"},
     {"quota", "memory_bytes", NUMBER, AT(quota_memory_bytes), "2147483648", 0, ANY,
