@@ -37,6 +37,7 @@ PARSERS = {
     "component_flatten": ["core_code", "core_link", "core_module", "flatten"],
     "component_abi_copy": ["abi.c", "abi_copy"],
     "app_manifest": ["manifest", "names.c", "toml"],
+    "app_oci": ["oci", "archive", "semver"],
     "app_outbound": ["outbound"],
     "app_route": ["route.c"],
     "app_template": ["template.c"],
