@@ -124,14 +124,20 @@ def run(command, seconds):
 
 
 def set_up(deps):
-    """A copy of the tree, built once."""
-    shutil.rmtree(TREE, ignore_errors=True)
+    """A copy of the tree, built. Only what differs is written, and is then newer than what was
+    compiled from it: a run that was killed leaves a mutant behind."""
     names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True,
                            check=True).stdout.split("\n")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, TREE / name)
+    kept = {name for name in names if name and (ROOT / name).is_file()}
+    for path in TREE.rglob("*"):
+        if path.is_file() and str(path.relative_to(TREE)) not in kept:
+            path.unlink()
+    for name in kept:
+        content, target = (ROOT / name).read_bytes(), TREE / name
+        if target.is_file() and target.read_bytes() == content:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
     if not (BUILD / "build.ninja").exists():
         subprocess.run(["meson", "setup", BUILD, TREE, f"-Ddeps={deps}",
                         "-Dbuildtype=debugoptimized"], check=True, stdout=subprocess.DEVNULL)
@@ -146,26 +152,36 @@ def tests_of(room):
         [t for t in tests if t == "test_host_hostile"]
 
 
+def killer(room, pytest):
+    """What of the room's tests fails; None: they pass."""
+    for test in tests_of(room):
+        good = run([BUILD / test], TEST_S)
+        if not good:
+            return test + (" (time)" if good is None else "")
+    if room in INTEGRATION:
+        files = [f"tests/integration/{t}" for t in INTEGRATION[room]]
+        good = run([pytest, "-q", "-x", "-p", "no:cacheprovider", "-k", "not workers2", *files],
+                   300)
+        if not good:
+            return "integration tests" + (" (time)" if good is None else "")
+    return None
+
+
+def compile_room(room):
+    more = ["ebb"] if room in INTEGRATION else []
+    return run(["ninja", "-C", BUILD, *tests_of(room), *more], 300)
+
+
 def verdict(room, mutant, pytest):
     path, start, end, replacement, _ = mutant
     original = (ROOT / path).read_text()
     target = TREE / path
     target.write_text(original[:start] + replacement + original[end:])
     try:
-        tests = tests_of(room)
-        if not run(["ninja", "-C", BUILD, *tests, *(["ebb"] if room in INTEGRATION else [])], 300):
+        if not compile_room(room):
             return "does not compile"
-        for test in tests:
-            good = run([BUILD / test], TEST_S)
-            if not good:
-                return f"killed by {test}" + (" (time)" if good is None else "")
-        if room in INTEGRATION:
-            files = [f"tests/integration/{t}" for t in INTEGRATION[room]]
-            good = run([pytest, "-q", "-x", "-p", "no:cacheprovider", "-k", "not workers2", *files],
-                       300)
-            if not good:
-                return "killed by integration tests" + (" (time)" if good is None else "")
-        return "lives"
+        found = killer(room, pytest)
+        return f"killed by {found}" if found else "lives"
     finally:
         target.write_text(original)
 
@@ -191,6 +207,10 @@ def mutate(room, arguments, deadline):
     drawn = places(room)
     random.Random(f"{arguments.seed} {room}").shuffle(drawn)
     pytest = Path(sys.prefix) / "bin" / "pytest"
+    if not arguments.report:
+        fails = killer(room, pytest) if compile_room(room) else "the compiler"
+        if fails:
+            sys.exit(f"{room}: {fails} fails without any mutant")
     verdicts = []
     for mutant in drawn:
         if len(verdicts) == arguments.count:

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -483,6 +484,24 @@ static void channels(void **state)
     channel_close(b);
 }
 
+/* A socket whose process has gone makes room; one that is listened on does not. */
+static void a_path_that_was_left(void **state)
+{
+    char folder[] = "/tmp/ebb-listen-XXXXXX", path[64];
+    int first, second;
+    err e;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/s", folder);
+    assert_true(listen_local(path, &first, &e));
+    assert_false(listen_local(path, &second, &e));
+    assert_int_equal(e.code, ERR_CONFLICT);
+    close(first);
+    assert_true(listen_local(path, &second, &e));
+    close(second);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_loop, close_loop)
@@ -490,7 +509,7 @@ int main(void)
         T(listening),      T(both_families),          T(slots),
         T(no_descriptors), T(closed_by_its_callback), T(reading),
         T(writing),        T(writing_through),        T(writing_to_nobody),
-        T(channels),
+        T(channels),       T(a_path_that_was_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

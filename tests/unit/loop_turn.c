@@ -292,6 +292,23 @@ static void block(void *user)
         ;
 }
 
+/* Waiting is not being awake; working is. */
+static void waiting_is_not_being_awake(void **state)
+{
+    loop_timer t = {0};
+    ns before = loop_awake(l), wall = clock_mono();
+    for (ns end = clock_mono() + 60 * NS_PER_MS; clock_mono() < end;)
+        loop_turn(l, 20);
+    wall = clock_mono() - wall;
+    ns waited = loop_awake(l) - before;
+    assert_true(wall >= 60 * NS_PER_MS && waited < wall / 2);
+    assert_true(loop_timer_start(l, &t, 0, block, NULL));
+    before = loop_awake(l);
+    while (loop_timer_active(&t))
+        loop_turn(l, 10);
+    assert_true(loop_awake(l) - before >= 60 * NS_PER_MS);
+}
+
 /* A turn that blocks is told, one that only waits is not. */
 static void long_turns_are_told(void **state)
 {
@@ -324,6 +341,7 @@ int main(void)
         T(signals),
         T(watches),
         T(idle_sleeps),
+        T(waiting_is_not_being_awake),
         T(long_turns_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
