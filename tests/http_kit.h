@@ -155,7 +155,10 @@ static void client_send_n(client *c, const char *p, size_t n)
     }
 }
 
-static void client_send(client *c, const char *text) { client_send_n(c, text, strlen(text)); }
+static inline void client_send(client *c, const char *text)
+{
+    client_send_n(c, text, strlen(text));
+}
 
 /* Takes what has come. */
 static void client_take(client *c)
@@ -178,7 +181,7 @@ static void client_take(client *c)
     }
 }
 
-static bool client_has(client *c, const char *text)
+static inline bool client_has(client *c, const char *text)
 {
     client_take(c);
     return c->got && strstr(c->got, text);

@@ -324,7 +324,11 @@ static bool keeper_settings(serve *s, buf *out, err *e)
 static bool worker_settings(serve *s, buf *out, err *e)
 {
     const option *limits = options_get(s->o, "limit");
-    network_options n = {.limits = limits->all, .limits_count = limits->count};
+    const char *trusted = arena_cstr(&s->a, s->settings.trusted_proxies);
+    network_options n = {.limits = limits->all,
+                         .limits_count = limits->count,
+                         .trusted = &trusted,
+                         .trusted_count = trusted ? 1 : 0};
     node_config c = {.log_format = s->settings.log_json ? LOG_JSON : LOG_TEXT,
                      .instances_max = (uint32_t)s->settings.instances,
                      .no_landlock = !sandbox_has_files(),

@@ -191,12 +191,15 @@ static bool listeners_open(const options *o, up *u, int *fds, err *e)
 
 static bool network_of(arena *a, const options *o, unsigned workers, network_config *ret, err *e)
 {
-    const option *limits = options_get(o, "limit"), *servers = options_get(o, "name-server");
+    const option *limits = options_get(o, "limit"), *servers = options_get(o, "name-server"),
+                 *trusted = options_get(o, "trusted-proxy");
     network_options n = {.limits = limits->all,
                          .limits_count = limits->count,
                          .name_servers = servers->all,
                          .name_servers_count = servers->count,
                          .workers = workers,
+                         .trusted = trusted->all,
+                         .trusted_count = trusted->count,
                          .stall_ms = options_get(o, "stall-warning")->got,
                          .runtime_config_path = options_get(o, "runtime-config-file")->got};
     return network_read(a, &n, ret, e);
@@ -490,6 +493,8 @@ int cli_up(int argc, char **argv)
          "instances between requests: auto, pagemap, never; check=N [auto,check=10000]",
          "EBB_RESTORE"},
         {"limit", 0, OPTION_REPEAT, "NAME=N", "of the HTTP server, see docs/http.md"},
+        {"trusted-proxy", 0, OPTION_REPEAT, "NET",
+         "believe x-forwarded-for and x-forwarded-proto of these addresses or networks"},
         {"name-server", 0, OPTION_REPEAT, "ADDR", "asked for names [those of /etc/resolv.conf]"},
         {"stall-warning", 0, OPTION_VALUE, "MS", "log turns of a worker's loop that take longer"},
         {"state-dir", 0, OPTION_VALUE, "DIR",

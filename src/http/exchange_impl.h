@@ -3,6 +3,7 @@
 #pragma once
 
 #include "http/exchange.h"
+#include "http/proxies.h"
 
 typedef struct {
     size_t (*read)(http_exchange *x, void *p, size_t n, body_state *ret_state);
@@ -31,6 +32,7 @@ struct http_exchange {
     bool bodiless;  /* HEAD, 204, 304: what is written is counted and dropped */
     bool gone;      /* the connection is; calls do nothing */
     int64_t length; /* -1: unknown */
+    char client[PROXIES_CLIENT_BYTES_MAX]; /* request.peer, where a trusted proxy named it */
 };
 
 /* The reason phrase of RFC 9110 15 or "". */

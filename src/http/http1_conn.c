@@ -150,6 +150,7 @@ static void head_take(http1_conn *c)
         .peer = {c->base.peer, c->base.peer_n},
         .begun_mono = clock_mono(),
     };
+    server_origin(c->base.server, &x->x);
     x->c = c;
     x->expect = h->expect_continue;
     x->in_state = h->has_body ? BODY_OPEN : BODY_END;

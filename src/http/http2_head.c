@@ -218,6 +218,7 @@ void http2_head_check(http2_exchange *x)
         .peer = {x->c->base.peer, x->c->base.peer_n},
         .begun_mono = clock_mono(),
     };
+    server_origin(x->server, &x->x);
 }
 
 void http2_trailers_done(http2_exchange *x)

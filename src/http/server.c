@@ -278,6 +278,17 @@ size_t http_server_active(const http_server *s) { return s->active; }
 
 /* --- spares --- */
 
+void server_origin(const http_server *s, http_exchange *x)
+{
+    http_request *r = &x->request;
+    if (!s->config.trusted || (!s->config.trusted->n && !s->config.trusted->has_private))
+        return;
+    proxies_origin o =
+        proxies_find(s->config.trusted, r->peer, r->scheme, r->fields, r->fields_count, x->client);
+    r->peer = o.client;
+    r->scheme = o.scheme;
+}
+
 void server_ref(http_server *s) { s->refs++; }
 
 void server_unref(http_server *s)

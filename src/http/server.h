@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "app/outbound.h"
 #include "base/limits.h"
 #include "http/exchange.h"
 #include "loop/loop.h"
@@ -35,6 +36,9 @@ typedef struct {
     ns write_wait;      /* [600 s] without the client taking a byte: reset */
     ns half_close_wait; /* [5 s] the client has closed its side: the handler is stopped */
     ns linger_wait;     /* [2 s] unread input is thrown away before a refused one is closed */
+    /* Proxies that are believed what they say of a request's client (http/proxies.h). NULL: none;
+     * must outlive the server. */
+    const outbound_blocks *trusted;
     /* Told of each request that was answered without a handler (status 400 ... 505) or closed
      * without an answer (status 0): for the log. May be NULL. */
     void (*on_refused)(void *user, str peer, unsigned status, const char *reason);

@@ -110,6 +110,8 @@ void server_refused(conn *c, unsigned status, const char *reason);
 void server_conn_begin(http_server *s, conn *c, const conn_ops *ops, stream *opened, str peer);
 /* Out of all lists, and counted no more unless another takes its place. */
 void server_conn_leave(conn *c);
+/* The head of x is complete: who sent it, as far as trusted proxies are believed. */
+void server_origin(const http_server *s, http_exchange *x);
 /* Each exchange that a handler knows holds a reference. */
 void server_ref(http_server *s);
 void server_unref(http_server *s);

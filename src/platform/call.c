@@ -45,7 +45,7 @@ struct call {
     uint64_t log_bytes;           /* that the guest wrote */
     uint64_t bytes_in, bytes_out; /* of the bodies */
     http_request head;            /* what the guest sees */
-    str method, path;             /* for the log; in the arena */
+    str method, path, client;     /* for the log; in the arena */
     slot slots[2];
     char id[CALL_ID_BYTES];
     arena a;
@@ -67,8 +67,8 @@ void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES])
 
 static str call_id(const call *c) { return (str){c->id, CALL_ID_BYTES}; }
 
-static void log_request(str id, str component, str method, str path, unsigned status, ns wall,
-                        ns cpu, size_t memory, const char *start)
+static void log_request(str id, str component, str client, str method, str path, unsigned status,
+                        ns wall, ns cpu, size_t memory, const char *start)
 {
     log_line(LOG_INFO, "request");
     log_str("id", id);
@@ -80,6 +80,7 @@ static void log_request(str id, str component, str method, str path, unsigned st
     log_us("cpu_us", cpu);
     log_u64("memory", memory);
     log_str("start", str_from(start));
+    log_str("client", client);
     log_end();
 }
 
@@ -90,7 +91,7 @@ void call_log_without(http_exchange *x, calls *cs, str component, unsigned statu
     char id[CALL_ID_BYTES];
     const http_request *r = exchange_request(x);
     call_id_next(cs, id);
-    log_request((str){id, CALL_ID_BYTES}, component, r->method, path_of(r->target), status,
+    log_request((str){id, CALL_ID_BYTES}, component, r->peer, r->method, path_of(r->target), status,
                 clock_mono() - r->begun_mono, 0, 0, "-");
 }
 
@@ -108,7 +109,7 @@ void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned 
         log_str("reason", str_from(reason));
         log_end();
     }
-    log_request(id_text, S("-"), r->method, path_of(r->target), status,
+    log_request(id_text, S("-"), r->peer, r->method, path_of(r->target), status,
                 clock_mono() - r->begun_mono, 0, 0, "-");
     exchange_abort(x, status, fields, status == 503 || status == 429 ? 2 : 1);
 }
@@ -274,8 +275,8 @@ static bool log_turn(void *user)
     calls *cs = user;
     ns now = cs->done_head ? clock_mono() : 0;
     for (call *c; (c = list_pop(&cs->done_head, &cs->done_tail));) {
-        log_request(call_id(c), c->h->app->id, c->method, c->path, c->status, now - c->begun,
-                    c->cpu_ns, c->memory_bytes,
+        log_request(call_id(c), c->h->app->id, c->client, c->method, c->path, c->status,
+                    now - c->begun, c->cpu_ns, c->memory_bytes,
                     c->cold       ? "cold"
                     : c->restored ? "restored"
                                   : "warm");
@@ -625,7 +626,8 @@ static bool head_make(call *c, const route_match *m, err *e)
     http_field *fields = arena_alloc(&c->a, (n + r->fields_count) * sizeof *fields);
     c->method = arena_str(&c->a, r->method);
     c->path = arena_str(&c->a, path_of(r->target));
-    if (!fields || !c->method.p || !c->path.p)
+    c->client = arena_str(&c->a, r->peer);
+    if (!fields || !c->method.p || !c->path.p || !c->client.p)
         return err_no_memory(e);
     for (size_t i = 0; i < n; i++)
         fields[i] = (http_field){spin[i].key, spin[i].value};

@@ -157,6 +157,23 @@ static bool runtime_read(arena *a, const char *path, unsigned workers, network_c
     return true;
 }
 
+static bool trusted_read(arena *a, str list, outbound_blocks *ret, err *e)
+{
+    while (list.p) {
+        str one = str_trim(str_cut(&list, ','));
+        outbound_net *grown = arena_grow(a, ret->at, ret->n, ret->n + 1, sizeof *grown);
+        if (!grown)
+            return err_no_memory(e);
+        ret->at = grown;
+        if (one.n && !outbound_net_parse(one, &ret->at[ret->n++]))
+            return err_set(e, ERR_INVALID,
+                           "trusted proxy '%.*s': give an address or a network, such as 10.0.0.1, "
+                           "10.0.0.0/8 or 2001:db8::/32",
+                           STR(one));
+    }
+    return true;
+}
+
 bool network_read(arena *a, const network_options *o, network_config *ret, err *e)
 {
     uint64_t ms = 0;
@@ -168,6 +185,9 @@ bool network_read(arena *a, const network_options *o, network_config *ret, err *
         ret->name_servers =
             i ? arena_printf(a, "%.*s,%s", STR(ret->name_servers), o->name_servers[i])
               : arena_str(a, str_from(o->name_servers[i]));
+    for (size_t i = 0; i < o->trusted_count; i++)
+        if (!trusted_read(a, str_from(o->trusted[i]), &ret->trusted, e))
+            return false;
     if (o->stall_ms && (!str_to_u64(str_from(o->stall_ms), 60000, &ms) || ms == 0))
         return err_set(e, ERR_INVALID, "--stall-warning '%s': give milliseconds, at most 60000",
                        o->stall_ms);
@@ -217,11 +237,11 @@ json_t *network_json(const network_config *c)
     for (size_t i = 0; i < c->tls_count; i++)
         json_array_append_new(tls, tls_json(&c->tls[i]));
     const host_connections *n = &c->connections;
-    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:b, s:[I,I,I,b]}", "limits", numbers, "tls", tls,
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:b, s:[I,I,I,b], s:o}", "limits", numbers, "tls", tls,
                      "blocks", blocks_json(&c->blocks), "name_servers", json_of(c->name_servers),
                      "stall", (json_int_t)c->stall, "secure", (int)c->secure, "connections",
                      (json_int_t)n->http_max, (json_int_t)n->sockets_max, (json_int_t)n->total_max,
-                     (int)n->no_pooling);
+                     (int)n->no_pooling, "trusted", blocks_json(&c->trusted));
 }
 
 static str str_of(arena *a, const json_t *j)
@@ -287,7 +307,8 @@ bool network_from_json(arena *a, const json_t *j, network_config *ret)
     for (size_t i = 0; i < ret->tls_count && ret->tls; i++)
         if (!tls_from_json(a, json_array_get(tls, i), &ret->tls[i]))
             return false;
-    return ret->tls && blocks_from_json(a, json_object_get(j, "blocks"), &ret->blocks);
+    return ret->tls && blocks_from_json(a, json_object_get(j, "blocks"), &ret->blocks) &&
+           blocks_from_json(a, json_object_get(j, "trusted"), &ret->trusted);
 }
 
 /* --- for components --- */

@@ -23,6 +23,7 @@ typedef struct {
     size_t tls_count;
     outbound_blocks blocks;
     host_connections connections; /* a worker's share */
+    outbound_blocks trusted; /* proxies that are believed (http/proxies.h) */
 } network_config;
 
 /* As given on a command line. Counts 0: none. */
@@ -31,6 +32,8 @@ typedef struct {
     size_t limits_count;
     const char *const *name_servers;
     size_t name_servers_count;
+    const char *const *trusted; /* addresses or networks, or lists of them with commas */
+    size_t trusted_count;
     const char *stall_ms;            /* NULL: no warnings */
     unsigned workers;                /* that share the connections of guests; 0: one */
     const char *runtime_config_path; /* NULL: none; relative paths in it are relative to it */

@@ -30,6 +30,9 @@ static const row rows[] = {
      "# machine; for the world, point a wildcard record *.apps.example.com here."},
     {"http", "public_port", TEXT, AT(public_port), "", 0, 0,
      "The port in URLs that are shown, where something in front has another than listen."},
+    {"http", "trusted_proxies", TEXT, AT(trusted_proxies), "", 0, 0,
+     "Addresses or networks, with commas, that are believed in x-forwarded-for and\n"
+     "# x-forwarded-proto: \"10.0.0.0/8, 2001:db8::1\"."},
     {"tls", "folder", TEXT, AT(tls_folder), "", 0, 0,
      "Certificates by name: NAME.crt with NAME.key, or NAME/fullchain.pem with NAME/privkey.pem.\n"
      "# With one of these, [http] listen speaks HTTPS. Files that change are read again."},

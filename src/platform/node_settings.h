@@ -7,9 +7,10 @@
 
 typedef struct {
     /* [http] */
-    str listen;      /* address of the apps */
-    str domain;      /* default hosts are <app>-<tenant>.<domain> */
-    str public_port; /* of URLs that are shown; empty: that of `listen` */
+    str listen;          /* address of the apps */
+    str domain;          /* default hosts are <app>-<tenant>.<domain> */
+    str public_port;     /* of URLs that are shown; empty: that of `listen` */
+    str trusted_proxies; /* networks with commas (http/proxies.h) */
     /* [tls]; relative to ebb.toml */
     str tls_folder, tls_certificate, tls_key;
     /* [admin] */

@@ -273,6 +273,7 @@ static bool set_up(worker *w, err *e)
     if (!engine_restoring_usual(w->en))
         log_msg(LOG_INFO, "%s", engine_restoring_says(w->en));
     http_server_config hc = w->node.network.limits;
+    hc.trusted = &w->node.network.trusted;
     hc.on_refused = on_refused;
     w->server = http_server_new(w->l, &hc, on_request, w);
     if (!w->server)

@@ -96,6 +96,28 @@ def test_http1_over_each_version(server, authority, version):
         assert not s.session_reused and s.version() == version.name.replace("v1_", "v1.")
 
 
+def test_trusted_proxies(authority, pair, tmp_path):
+    """Their word about the client counts, in what a guest sees and in the log; that of others does
+    not."""
+    fields = ("-H", "x-forwarded-for: 6.6.6.6, 203.0.113.7", "-H", "x-forwarded-proto: http")
+    for net, client, scheme in (("127.0.0.0/8,10.0.0.0/8", "203.0.113.7:0", "http"),
+                                ("10.0.0.0/8", "127.0.0.1:", "https")):
+        folder = tmp_path / net[:2]
+        folder.mkdir()
+        with secure(folder, pair, "--trusted-proxy", net) as server:
+            for version in ("--http1.1", "--http2"):
+                seen = json.loads(curl(authority, version, *fields, f"{server.url}/request"))
+                headers = dict(seen["headers"])
+                assert headers["spin-client-addr"].startswith(client)
+                assert seen["scheme"].lower() == scheme
+                assert headers["spin-full-url"].startswith(f"{scheme}://")
+            lines = server.wait_log("request", 2)
+            assert all(x["client"].startswith(client) for x in lines)
+    r = subprocess.run([EBB, "up", "--trusted-proxy", "10.0.0.0/99"], capture_output=True,
+                       text=True, env=environment(), timeout=PATIENCE_S)
+    assert r.returncode == 1 and "trusted proxy '10.0.0.0/99'" in r.stderr
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_old_versions_and_other_protocols_are_refused(server, authority):
     old = context(authority, minimum_version=ssl.TLSVersion.TLSv1,
