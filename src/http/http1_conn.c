@@ -15,6 +15,9 @@
  * A client that closed its side may still read (half-close): the response goes on for
  * half_close_wait, then the handler is stopped, because such a client usually is gone.
  *
+ * Draining: what is idle is closed, but a connection that was in use a moment ago has linger_wait
+ * for one more request, which is answered with `connection: close`: under load no request is lost.
+ *
  * Closing with unread input makes the kernel send RST, which can overtake the response; so after a
  * refusal the connection lingers: FIN, then input is thrown away until the client's FIN.
  */
@@ -33,6 +36,9 @@ enum {
     LINGER_BYTES_MAX = 1024 * 1024,
     OUT_BYTES_MAX = 2 * HTTP_BUFFER_BYTES + 512 * 1024, /* a head may have 128 kB of fields */
 };
+
+/* A connection that was idle for less than this is in use. */
+#define BUSY_NS (1 * NS_PER_S)
 
 buf *http1_out(http1_conn *c)
 {
@@ -273,7 +279,9 @@ static void settle(http1_conn *c)
     case HTTP1_IDLE:
     case HTTP1_HEADING:
         read_max = c->pending.n && !c->fresh ? 0 : STREAM_READ_BYTES_MAX;
-        wait = c->state == HTTP1_HEADING || (c->fresh && c->pending.n) ? WAIT_HEAD : WAIT_IDLE;
+        wait = c->state == HTTP1_HEADING || (c->fresh && c->pending.n) ? WAIT_HEAD
+               : c->lame                                               ? WAIT_LINGER
+                                                                       : WAIT_IDLE;
         progress = c->state == HTTP1_IDLE ? progress : c->head_new; /* a head has its time in all */
         break;
     case HTTP1_ANSWER:
@@ -393,7 +401,7 @@ static bool over(const http1_conn *c)
     if (http1_out_waiting(c))
         return false;
     if (!c->eof)
-        return c->base.server->draining && c->state == HTTP1_IDLE && c->pending.n == 0;
+        return c->base.server->draining && c->state == HTTP1_IDLE && c->pending.n == 0 && !c->lame;
     if (c->state == HTTP1_IDLE || c->state == HTTP1_HEADING)
         return c->pending.n == 0 || (c->state == HTTP1_HEADING && !may_parse(c));
     return c->state == HTTP1_DISCARD || c->state == HTTP1_LINGER;
@@ -547,6 +555,14 @@ static void http1_conn_drain(conn *base)
 {
     http1_conn *c = of(base);
     bool idle = c->state == HTTP1_IDLE || c->state == HTTP1_SHAKING;
+    if (c->lame)
+        return;
+    /* A client that has just had its answer may have sent its next request, which would be lost. */
+    if (c->state == HTTP1_IDLE && loop_now(base->server->l) - base->since < BUSY_NS) {
+        c->lame = true;
+        server_dirty(base);
+        return;
+    }
     if (idle && c->pending.n == 0 && http1_out_waiting(c) == 0)
         conn_gone(c);
     else

@@ -35,6 +35,7 @@ struct http1_conn {
     bool linger;   /* input may be unread: end gently */
     bool progress; /* the client has sent or taken bytes since settle */
     bool head_new; /* a head has begun since settle */
+    bool lame;     /* the server drains: one more request may come, and is the last */
     bool fresh;    /* HTTP/2 may begin: nothing came yet but, in `pending`, a part of its preface */
     http1_parser parser;
     http1_exchange *x;

@@ -1,6 +1,6 @@
-/* Who sent a request that came through proxies: see proxies.h for the rule. Several fields of a name
- * are one list, in their order (RFC 9110 5.3); it is read from its end, and nothing is copied but
- * the one address that is found. */
+/* Who sent a request that came through proxies: see proxies.h for the rule. Several fields of a
+ * name are one list, in their order (RFC 9110 5.3); it is read from its end, and nothing is copied
+ * but the one address that is found. */
 #include "http/proxies.h"
 
 #include <stdio.h>

@@ -54,7 +54,8 @@ void http_server_secure(http_server *s, tls_store *certificates);
 bool http_server_listen(http_server *s, int fd, err *e);
 /* Serves a connection that was accepted elsewhere. Takes fd. */
 void http_server_adopt_take(http_server *s, int fd, str peer);
-/* Stops accepting, closes idle connections, lets the others finish what they answer (with
+/* Stops accepting, closes idle connections (those in use a second ago have linger_wait for one more
+ * request; HTTP/2: after GOAWAY), lets the others finish what they answer (with
  * `connection: close`). on_empty is called from the loop, once, when none is left. */
 void http_server_drain(http_server *s, void (*on_empty)(void *user), void *user);
 /* Cuts what is left: handlers get on_closed before this returns, and must call exchange_free at

@@ -659,6 +659,30 @@ static void drains(void **state)
     kit_close();
 }
 
+/* A connection in use a moment ago may send one more request; nobody waits longer than linger_wait.
+ */
+static void drains_after_one_more(void **state)
+{
+    http_server_config config = {.linger_wait = 300 * NS_PER_MS};
+    kit_open(&config, hello);
+    client one = client_open(), silent = client_open();
+    client_send(&one, GET);
+    client_expect(&one, ANSWER_HEAD "content-length: 5\r\n\r\nhello");
+    until(http_server_connections(kit.server) == 2);
+    http_server_drain(kit.server, on_empty, NULL);
+    settle_down();
+    assert_false(client_over(&one));
+    client_send(&one, GET);
+    client_expect(&one, ANSWER_HEAD "connection: close\r\ncontent-length: 5\r\n\r\nhello");
+    until(client_over(&one));
+    assert_false(one.reset);
+    until(client_over(&silent));
+    until(kit.empty == 1);
+    client_close(&one);
+    client_close(&silent);
+    kit_close();
+}
+
 /* With nothing else on the loop, loop_run calls on_empty and comes back. */
 static void drains_nothing(void **state)
 {
@@ -718,6 +742,7 @@ int main(void)
         cmocka_unit_test(deadlines),
         cmocka_unit_test(too_many),
         cmocka_unit_test(drains),
+        cmocka_unit_test(drains_after_one_more),
         cmocka_unit_test(drains_nothing),
         cmocka_unit_test(freed_while_busy),
         cmocka_unit_test(busy_is_not_idle),
