@@ -237,11 +237,12 @@ json_t *network_json(const network_config *c)
     for (size_t i = 0; i < c->tls_count; i++)
         json_array_append_new(tls, tls_json(&c->tls[i]));
     const host_connections *n = &c->connections;
-    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:b, s:[I,I,I,b], s:o}", "limits", numbers, "tls", tls,
-                     "blocks", blocks_json(&c->blocks), "name_servers", json_of(c->name_servers),
-                     "stall", (json_int_t)c->stall, "secure", (int)c->secure, "connections",
-                     (json_int_t)n->http_max, (json_int_t)n->sockets_max, (json_int_t)n->total_max,
-                     (int)n->no_pooling, "trusted", blocks_json(&c->trusted));
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:b, s:[I,I,I,b], s:o}", "limits", numbers, "tls",
+                     tls, "blocks", blocks_json(&c->blocks), "name_servers",
+                     json_of(c->name_servers), "stall", (json_int_t)c->stall, "secure",
+                     (int)c->secure, "connections", (json_int_t)n->http_max,
+                     (json_int_t)n->sockets_max, (json_int_t)n->total_max, (int)n->no_pooling,
+                     "trusted", blocks_json(&c->trusted));
 }
 
 static str str_of(arena *a, const json_t *j)

@@ -23,7 +23,7 @@ typedef struct {
     size_t tls_count;
     outbound_blocks blocks;
     host_connections connections; /* a worker's share */
-    outbound_blocks trusted; /* proxies that are believed (http/proxies.h) */
+    outbound_blocks trusted;      /* proxies that are believed (http/proxies.h) */
 } network_config;
 
 /* As given on a command line. Counts 0: none. */
