@@ -79,6 +79,9 @@
 
 #define HOST_CHAIN_DEPTH_MAX 16 /* calls of the app around a call: a cycle ends */
 
+#define METRICS_APPS_MAX 500        /* rows of a scrape: 3,000 series, 250 kB */
+#define LOG_TURN_BYTES   (10 * MIB) /* of an app's log file under `ebb serve`; one older is kept */
+
 /* store/ */
 #define STORE_KEY_BYTES_MAX       (64 * KIB)  /* of a key-value key; SQLite indexes it whole */
 #define STORE_MESSAGE_BYTES_MAX   (128 * MIB) /* keys and values of one request or answer; Spin's */

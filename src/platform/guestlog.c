@@ -3,6 +3,7 @@
  */
 #include "platform/guestlog.h"
 
+#include "base/limits.h"
 #include "platform/spawn.h"
 
 #include <dirent.h>
@@ -14,6 +15,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+enum { LOG_LOOK_BYTES = 64 * 1024 };
 
 static bool make_dirs(char *path, err *e)
 {
@@ -150,8 +153,35 @@ static void ready(guestlog *l, int stream)
         guestlog_close(l->all->oldest);
 }
 
+/* A file that has grown to LOG_TURN_BYTES becomes "<name>.1", and the next line begins a new one.
+ * Another worker may have done so: then our descriptor is of the older file, and we open anew. Only
+ * whose descriptor still has the name renames it. */
+static void turn(guestlog *l, int stream)
+{
+    char path[PATH_MAX], older[PATH_MAX + 2];
+    struct stat ours, named;
+    int *fd = stream == 1 ? &l->out : &l->err;
+    l->written = 0;
+    int n = snprintf(path, sizeof path, "%.*s/%.*s_%s.txt", STR(l->dir), STR(l->component),
+                     stream == 1 ? "stdout" : "stderr");
+    if (*fd < 0 || n < 0 || (size_t)n >= sizeof path || fstat(*fd, &ours) < 0)
+        return;
+    bool same = stat(path, &named) == 0 && named.st_ino == ours.st_ino;
+    if (same && (uint64_t)ours.st_size < LOG_TURN_BYTES)
+        return;
+    snprintf(older, sizeof older, "%s.1", path);
+    if (same && renameat(AT_FDCWD, path, AT_FDCWD, older) < 0)
+        return;
+    guestlog_close(l);
+}
+
 void guestlog_write(guestlog *l, int stream, str line)
 {
+    l->written += line.n + 1;
+    if (l->all && l->written >= LOG_LOOK_BYTES) {
+        turn(l, 1);
+        turn(l, 2);
+    }
     if (l->all)
         ready(l, stream);
     int fd = stream == 1 ? l->out : l->err;

@@ -15,8 +15,9 @@ typedef struct {
 } guestlogs;
 
 struct guestlog {
-    int out, err;   /* -1: not open */
-    guestlogs *all; /* NULL: open from the start, or not written at all */
+    int out, err;     /* -1: not open */
+    uint64_t written; /* by us since a file's size was last looked at */
+    guestlogs *all;   /* NULL: open from the start, or not written at all */
     str dir, component;
     guestlog *newer, *older; /* while a file of it is open */
 };
@@ -25,7 +26,9 @@ struct guestlog {
 bool guestlog_dir_make(arena *a, str dir, bool truncate, str *ret, err *e);
 /* Opens (and makes) the files of a component; an empty dir opens none. */
 bool guestlog_open(str dir, str component, guestlog *ret, err *e);
-/* The first line makes the folder and opens the files. Names are borrowed; *ret stays in place. */
+/* The first line makes the folder and opens the files; a file that has grown to LOG_TURN_BYTES is
+ * turned, so an app's log takes at most four of these a component. Names are borrowed; *ret stays
+ * in place. */
 void guestlog_open_later(guestlogs *all, str dir, str component, guestlog *ret);
 void guestlog_close(guestlog *l);
 /* stream: 1 or 2; line without its end. Failures (a full disk) are not reported. */

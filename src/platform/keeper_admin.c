@@ -275,12 +275,51 @@ static bool carbon_report_put(question *q, str target, err *e)
            report_as(format.n ? format : S("json"), &r, &q->body, e);
 }
 
+static int by_cpu(const void *a, const void *b)
+{
+    uint64_t x = ((const report_row *)a)->sum.used.cpu_ns,
+             y = ((const report_row *)b)->sum.used.cpu_ns;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void row_sum(ledger_row *into, const ledger_row *r)
+{
+    into->used.calls += r->used.calls;
+    into->used.cpu_ns += r->used.cpu_ns;
+    into->dynamic_j += r->dynamic_j;
+    into->idle_j += r->idle_j;
+    into->operational_g += r->operational_g;
+    into->embodied_g += r->embodied_g;
+}
+
+/* However many apps there are, a scrape has METRICS_APPS_MAX of them: those that used most, and one
+ * row that sums the others. */
+static bool rows_bound(arena *a, carbon_report *r, err *e)
+{
+    size_t n = r->rows_count;
+    if (n <= METRICS_APPS_MAX)
+        return true;
+    report_row *rows = ARENA_ARRAY(a, report_row, n);
+    if (!rows)
+        return err_no_memory(e);
+    memcpy(rows, r->rows, n * sizeof *rows);
+    qsort(rows, n, sizeof *rows, by_cpu);
+    report_row *others = &rows[METRICS_APPS_MAX - 1];
+    others->app = S("(others)");
+    for (size_t i = METRICS_APPS_MAX; i < n; i++)
+        row_sum(&others->sum, &rows[i].sum);
+    r->rows = rows;
+    r->rows_count = METRICS_APPS_MAX;
+    return true;
+}
+
 static bool metrics_put(question *q, str target, err *e)
 {
     carbon_report r;
     int64_t from, to;
     day_so_far(q->k, &from, &to);
-    return report_make(q->k, &q->a, from, to, &r, e) && report_prometheus(&r, &q->body);
+    return report_make(q->k, &q->a, from, to, &r, e) && rows_bound(&q->a, &r, e) &&
+           report_prometheus(&r, &q->body);
 }
 
 static bool usage_put(question *q, str target, err *e)

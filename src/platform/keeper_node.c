@@ -52,7 +52,7 @@ static json_t *processes_json(const book *b)
 }
 
 typedef struct {
-    str name;
+    uint64_t app;
     ledger_usage sum;
 } app_use;
 
@@ -62,6 +62,38 @@ static int by_cpu(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
+static int by_app(const void *a, const void *b)
+{
+    uint64_t x = ((const app_use *)a)->app, y = ((const app_use *)b)->app;
+    return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/* Records are named "<app>/<component>": one for each use, then one for each app. */
+static size_t uses_sum(const bill_records *r, app_use *all)
+{
+    size_t n = 0, kept = 0;
+    for (size_t i = 0; i < r->uses_count; i++) {
+        const bill_use *u = &r->uses[i];
+        str name = u->row < LEDGER_APPS ? (str){0} : r->apps[u->row - LEDGER_APPS];
+        if (str_to_u64(str_head(name, str_find(name, '/')), UINT64_MAX, &all[n].app))
+            all[n++].sum = u->u;
+    }
+    if (n)
+        qsort(all, n, sizeof *all, by_app);
+    for (size_t i = 0; i < n; i++) {
+        if (!kept || all[kept - 1].app != all[i].app) {
+            all[kept++] = all[i];
+            continue;
+        }
+        ledger_usage *sum = &all[kept - 1].sum;
+        sum->calls += all[i].sum.calls;
+        sum->cpu_ns += all[i].sum.cpu_ns;
+        if (all[i].sum.memory_peak_bytes > sum->memory_peak_bytes)
+            sum->memory_peak_bytes = all[i].sum.memory_peak_bytes;
+    }
+    return kept;
+}
+
 /* What was reported for the last minute, the busiest first. */
 static json_t *apps_json(api_call *c, err *e)
 {
@@ -69,25 +101,23 @@ static json_t *apps_json(api_call *c, err *e)
     int64_t now = keeper_now_s();
     if (!usage_file_records(c->k->file, &c->a, now - TOP_S, now + 1, &r, e))
         return NULL;
-    app_use *all = ARENA_ARRAY(&c->a, app_use, r.apps_count + 1);
-    for (size_t i = 0; all && i < r.uses_count; i++) {
-        if (r.uses[i].row < LEDGER_APPS)
-            continue;
-        app_use *u = &all[r.uses[i].row - LEDGER_APPS];
-        u->name = r.apps[r.uses[i].row - LEDGER_APPS];
-        u->sum.calls += r.uses[i].u.calls;
-        u->sum.cpu_ns += r.uses[i].u.cpu_ns;
-        if (r.uses[i].u.memory_peak_bytes > u->sum.memory_peak_bytes)
-            u->sum.memory_peak_bytes = r.uses[i].u.memory_peak_bytes;
-    }
+    app_use *all = ARENA_ARRAY(&c->a, app_use, r.uses_count + 1);
+    if (!all)
+        return err_no_memory(e), NULL;
+    size_t n = uses_sum(&r, all);
     json_t *list = json_array();
-    if (all)
-        qsort(all, r.apps_count, sizeof *all, by_cpu);
-    for (size_t i = 0; all && i < r.apps_count && i < TOP_APPS; i++)
-        json_array_append_new(list, json_pack("{s:o,s:I,s:f,s:I}", "app", api_str(all[i].name),
-                                              "calls", (json_int_t)all[i].sum.calls, "cpu_s",
-                                              (double)all[i].sum.cpu_ns / 1e9, "memory_peak_bytes",
-                                              (json_int_t)all[i].sum.memory_peak_bytes));
+    if (n)
+        qsort(all, n, sizeof *all, by_cpu);
+    for (size_t i = 0; i < n && i < TOP_APPS; i++) {
+        str name;
+        if (!catalogue_app_name(catalogue_reading(c->k->catalogue), &c->a, all[i].app, &name, e))
+            return json_decref(list), NULL;
+        json_array_append_new(
+            list, json_pack("{s:o,s:I,s:I,s:f,s:I}", "app", api_str(name.n ? name : S("(deleted)")),
+                            "id", (json_int_t)all[i].app, "calls", (json_int_t)all[i].sum.calls,
+                            "cpu_s", (double)all[i].sum.cpu_ns / 1e9, "memory_peak_bytes",
+                            (json_int_t)all[i].sum.memory_peak_bytes));
+    }
     return list;
 }
 

@@ -101,6 +101,8 @@ const api_route api_routes[] = {
      NULL, "JSON"},
     {"GET", "/v1/carbon/report", API_NODE, OPERATOR, api_question, 0, false, "docs/carbon.md", NULL,
      "JSON, Prometheus, manifest or HTML"},
+    {"GET", "/v1/carbon/tenant", API_NODE, OPERATOR, api_question, 0, false, "docs/carbon.md", NULL,
+     "JSON"},
     {"GET", "/v1/usage", API_NODE, OPERATOR, api_question, 0, false, "docs/carbon.md", NULL, "CSV"},
     {"GET", "/v1/usage/check", API_NODE, OPERATOR, api_question, 0, false, "docs/carbon.md", NULL,
      "JSON"},

@@ -53,8 +53,6 @@ static const row rows[] = {
      "A file about the grid and the power of this machine (docs/carbon.md)."},
     {"apps", "revisions_kept", NUMBER, AT(revisions_kept), "5", 1, 1000,
      "Revisions of an app that are kept for a rollback, the live one included."},
-    {"apps", "log_bytes", NUMBER, AT(log_bytes), "10485760", 65536, ANY,
-     "When an app's log has grown to this it is turned; one old file is kept."},
     {"apps", "held", NUMBER, AT(apps_held), "10000", 1, 1000000,
      "Apps that a worker holds at once; the least recently used ones go."},
     {"apps", "modules_held", NUMBER, AT(modules_held), "10000", 1, 1000000,

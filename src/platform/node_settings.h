@@ -24,7 +24,6 @@ typedef struct {
     str carbon; /* a file as for `ebb up --carbon`; empty: none; relative to ebb.toml */
     /* [apps] */
     uint64_t revisions_kept;
-    uint64_t log_bytes;                                   /* of an app, then the file is turned */
     uint64_t apps_held, modules_held, bytes_held, idle_s; /* of a worker: active_limits */
     /* [egress] */
     str egress_allow; /* networks that apps may reach: egress.h */

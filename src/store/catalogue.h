@@ -140,6 +140,8 @@ typedef struct {
 bool catalogue_app_label(arena *a, str name, str *ret, err *e);
 bool catalogue_app_find(catalogue_db *db, arena *a, uint64_t tenant, str name, catalogue_app *ret,
                         err *e);
+/* "<tenant>/<app>"; empty: it has gone. */
+bool catalogue_app_name(catalogue_db *db, arena *a, uint64_t id, str *ret, err *e);
 bool catalogue_apps(catalogue_db *db, arena *a, uint64_t tenant, str after, catalogue_app **ret,
                     size_t *ret_n, err *e);
 /* Of a tenant; 0: of all. */

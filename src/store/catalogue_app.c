@@ -66,6 +66,19 @@ bool catalogue_app_find(catalogue_db *db, arena *a, uint64_t tenant, str name, c
     return ok;
 }
 
+bool catalogue_app_name(catalogue_db *db, arena *a, uint64_t id, str *ret, err *e)
+{
+    sqlite3_stmt *s = db_query(db, e,
+                               "SELECT t.name || '/' || a.name FROM apps a JOIN tenants t ON t.id "
+                               "= a.tenant WHERE a.id = ?1",
+                               "i", (int64_t)id);
+    int more = s ? db_next(db, s, e) : -1;
+    *ret = more > 0 ? db_text(a, s, 0) : (str){0};
+    if (more > 0)
+        db_end(s);
+    return more >= 0;
+}
+
 bool catalogue_apps(catalogue_db *db, arena *a, uint64_t tenant, str after, catalogue_app **ret,
                     size_t *ret_n, err *e)
 {

@@ -415,3 +415,33 @@ def test_stores_are_seen_from_outside(tmp_path, workers):
         n.run("delete", "stored")
         n.run("deploy", "-f", keys)
         assert n.run("kv", "stored") == ""
+
+
+def test_log_files_are_turned(tmp_path, workers):
+    """A chatty app has files of bounded size, and what is read last is what was printed last."""
+    app = write_app(tmp_path / "app", KITCHEN, FILES)
+    with node(tmp_path, workers=workers) as n:
+        n.run("deploy", "-f", app, "--variable", "password=x")
+        logs = n.data / "logs" / "1"
+        line = "x" * 15000
+        older = logs / "c_stdout.txt.1"
+        for i in range(1400):
+            assert n.get("kitchen-one", f"/log?{i}-{line}").status == 200
+            if i % 100 == 99 and older.exists():
+                break
+        assert older.exists()
+        sizes = {p.name: p.stat().st_size for p in logs.iterdir()}
+        assert all(size < 12 << 20 for size in sizes.values()), sizes
+        n.get("kitchen-one", "/log?the-last")
+        assert "the-last" in n.run("logs", "kitchen-one", "-n", "3")
+
+
+def test_top_names_apps(tmp_path):
+    with node(tmp_path) as n:
+        n.run("deploy", "-f", static(tmp_path / "app", "busy"))
+        for _ in range(5):
+            assert n.get("page", "/hello").status == 200
+        wait_for(lambda: b'app="1/0"' in n.api("GET", "/metrics")[1], "the meter")
+        [app] = n.api("GET", "/v1/top")[1]["apps"]
+        assert app["app"] == "default/page" and app["calls"] == 5
+        assert "default/page" in n.run("top", "--once")
