@@ -42,6 +42,7 @@ PARSERS = {
     "app_route": ["route.c"],
     "app_template": ["template.c"],
     "app_toml": ["toml"],
+    "http_http2": ["http2", "http1_conn", "http1_exchange", "exchange.c", "server.c"],
     "http_parser": ["field.c", "http1_head", "http1_parser"],
 }
 
