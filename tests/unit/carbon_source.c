@@ -124,6 +124,14 @@ static void uk(void **state)
               INT64_MAX);
     assert_int_equal(r.points_count, 1);
     assert_str(r.zone, "North West England");
+    r = parse(SOURCE_UK,
+              "{\"data\":[{\"from\":\"2018-01-20T12:00Z\",\"to\":\"2018-01-20T14:00Z\","
+              "\"intensity\":{\"actual\":1}},{\"from\":\"2018-01-20T14:00Z\",\"to\":\"2018-01-"
+              "20T16:01Z\","
+              "\"intensity\":{\"actual\":1}}]}",
+              INT64_MAX);
+    assert_int_equal(r.points[0].span_s, INTENSITY_SPAN_S_MAX); /* no further than that */
+    assert_int_equal(r.points[1].span_s, 0);
     /* A measurement a day ahead of our clock: one of the two clocks is wrong; it is left out. */
     refuse(SOURCE_UK, "{\"error\":{\"code\":\"400 Bad Request\"}}", ERR_INVALID);
     intensity_reading future;
@@ -224,6 +232,9 @@ static void csv(void **state)
     assert_int_equal(r.basis, INTENSITY_LIFECYCLE);
     assert_str(r.zone, "ES");
     assert_true(r.points[0].estimated);
+    r = parse(SOURCE_CSV, "zone,time,g_per_kwh\nES,2021-01-01T00:00:00Z,7\n", INT64_MAX);
+    assert_near(r.points[0].g_per_kwh, 7, 0);
+    assert_str(r.zone, "ES");
     r = parse(SOURCE_CSV, "2021-01-01T00:00:00Z,1\n", INT64_MAX); /* no header */
     assert_int_equal(r.points_count, 1);
     refuse(SOURCE_CSV, "a,b\n1,2\n", ERR_INVALID);

@@ -22,7 +22,7 @@ static bill_energy energies[2000];
 static size_t energies_count;
 static bill_power power;
 static const str names[] = {{"mine", 4}, {"other", 5}};
-static const str shown[] = {{"my \"app\"", 8}, {0}};
+static const str shown[] = {{"my \"app\"", 8}, {0}}; /* a blank stays as it is */
 static double g[72];
 
 static int make(void **state)
