@@ -1,9 +1,10 @@
 /* `ebb backup TO` and `ebb restore FROM`: all that a node knows, in a folder, and back.
  *
  * A backup is made beside a running node: SQLite files by their backup API, so each is as it was at
- * one moment; blobs never change, so they are copied as they are. The catalogue goes first: what it
- * names and the collector took meanwhile makes the backup begin again. Compiled code is not in it:
- * another machine makes its own. A restore checks everything before it puts anything into place. */
+ * one moment; blobs never change, so they are copied as they are. The catalogue goes first; a blob
+ * that the collector takes between the two is missing (it belongs to revisions that are no longer
+ * kept). Compiled code is not in it: another machine makes its own. A restore checks everything
+ * before it puts anything into place. */
 #include "cli/commands.h"
 #include "cli/options.h"
 

@@ -2,9 +2,9 @@
  *
  * A body is written to a temporary file as it comes; on a work thread it is fsynced and renamed,
  * and its folder fsynced; then it is the tenant's, in the catalogue. So a file without a row may be
- * left over by a crash (the collector of a later day takes it: it is in no tenant's list), a row
- * without a file never. The collector runs as a job of the catalogue: no blob can be taken into use
- * between its look and its unlink. */
+ * left over by a crash (nothing takes it yet: the collector goes by rows), a row without a file
+ * never. The collector runs as a job of the catalogue: no blob can be taken into use between its
+ * look and its unlink. */
 #include "platform/keeper_api.h"
 
 #include "base/limits.h"
