@@ -347,6 +347,7 @@ def test_times(limited):
             Raw(limited) as half_head, Raw(limited) as half_body, \
             Raw(limited, settings=[(4, 10)]) as stalled, Raw(limited, greet=False) as no_settings:
         no_settings.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert half_head.alive()  # settings are agreed: no frame comes into the open head
         half_head.send(frame(HEADERS, END_STREAM, 1, head(path=HELLO)))
         half_body.request(path="/kitchen/drain", method="POST", body=b"ab", end=False)
         stalled.request(path=HELLO)
