@@ -6,6 +6,7 @@
 #include "app/locked.h"
 #include "app/names.h"
 #include "base/base64.h"
+#include "base/hex.h"
 #include "base/limits.h"
 
 #include <jansson.h>
@@ -130,14 +131,6 @@ static bool dump(reader *r, const json_t *v, str *ret)
 
 /* ---- sources ---- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* A file:// URL becomes its path; anything else stays. */
 static bool path_decode(reader *r, str *s)
 {
@@ -145,15 +138,10 @@ static bool path_decode(reader *r, str *s)
         return true;
     str in = str_skip(*s, 7);
     char *out = arena_alloc(r->a, in.n + 1);
-    size_t n = 0;
+    size_t n;
     if (!out)
         return err_no_memory(r->e);
-    for (size_t i = 0; i < in.n; i++) {
-        int high = in.p[i] == '%' && i + 2 < in.n ? hex_digit(in.p[i + 1]) : -1;
-        int low = high >= 0 ? hex_digit(in.p[i + 2]) : -1;
-        out[n++] = (char)(low >= 0 ? high << 4 | low : in.p[i]);
-        i += low >= 0 ? 2 : 0;
-    }
+    percent_decode(in, out, &n);
     if (memchr(out, 0, n) || !n || out[0] != '/')
         return fail(r, "a file:// URL must hold an absolute path, without a NUL byte");
     out[n] = 0;

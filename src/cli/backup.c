@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 
+#include "base/hex.h"
 #include "base/limits.h"
 #include "platform/spawn.h"
 #include "store/sqlite_copy.h"
@@ -38,8 +39,7 @@ static bool digest_matches(EVP_MD_CTX *md, const char *name, const char *path, e
     char hex[65];
     unsigned n;
     EVP_DigestFinal_ex(md, got, &n);
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", got[i]);
+    hex_write((bytes){got, n}, hex);
     return strcmp(hex, name) == 0 ||
            err_set(e, ERR_INVALID, "%s is damaged: its content no longer has this digest", path);
 }

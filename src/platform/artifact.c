@@ -8,6 +8,7 @@
  * answers with one result record per item through a pipe. */
 #include "platform/artifact.h"
 
+#include "base/hex.h"
 #include "base/limits.h"
 #include "base/must.h"
 #include "platform/sandbox.h"
@@ -139,14 +140,13 @@ bool artifact_cache_dir(arena *a, const char *override, str *ret, err *e)
     return ret->p ? true : err_no_memory(e);
 }
 
-static bool digest_of(const void *p, size_t n, char hex[65], err *e)
+bool sha256_hex(bytes b, char ret[65], err *e)
 {
     unsigned char md[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    if (!EVP_Digest(p, n, md, &len, EVP_sha256(), NULL))
+    unsigned n = 0;
+    if (!EVP_Digest(b.p, b.n, md, &n, EVP_sha256(), NULL))
         return err_set(e, ERR_INTERNAL, "SHA-256 failed");
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", md[i]);
+    hex_write((bytes){md, n}, ret);
     return true;
 }
 
@@ -333,7 +333,7 @@ static bool artifact_locate(arena *a, str cache_dir, str fingerprint, artifact *
 {
     __attribute__((cleanup(source_unmap))) source_map map = {.fd = -1};
     char hex[65];
-    if (!source_open(item->source.p, &map, e) || !digest_of(map.p, map.n, hex, e))
+    if (!source_open(item->source.p, &map, e) || !sha256_hex((bytes){map.p, map.n}, hex, e))
         return false;
     item->source_bytes = map.n;
     item->digest = arena_str(a, str_from(hex));

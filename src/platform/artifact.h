@@ -50,5 +50,7 @@ str artifact_module_path(arena *a, str dir, uint32_t unit);
 /* Frames between decode, supervisor and compile: see artifact.c. */
 bool frames_write(int fd, const plan *p, const buf *modules, err *e);
 
+/* SHA-256 (FIPS 180-4) as 64 small digits and a NUL. */
+bool sha256_hex(bytes b, char ret[65], err *e);
 /* Reads a whole file; ERR_LIMIT beyond max bytes. */
 bool file_load(arena *a, const char *path, size_t bytes_max, bytes *ret, err *e);

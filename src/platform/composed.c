@@ -10,21 +10,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool sha256_hex(const void *p, size_t n, char hex[65], err *e)
-{
-    unsigned char md[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    if (!EVP_Digest(p, n, md, &len, EVP_sha256(), NULL))
-        return err_set(e, ERR_INTERNAL, "SHA-256 failed");
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", md[i]);
-    return true;
-}
 
 /* Reads a part and adds what it is to the recipe. */
 static bool part_load(arena *a, const composed_part *p, composition_part *ret, buf *recipe, err *e)
@@ -40,7 +28,7 @@ static bool part_load(arena *a, const composed_part *p, composition_part *ret, b
         return err_set(e, ERR_NOT_FOUND, "%.*s does not exist; build it first ('ebb build')",
                        STR(p->path));
     if (!file_load(a, p->path.p, COMPONENT_BYTES_MAX, &ret->component, e) ||
-        !sha256_hex(ret->component.p, ret->component.n, hex, e))
+        !sha256_hex(ret->component, hex, e))
         return false;
     if (p->digest.n && !str_eq(str_skip(p->digest, 7), str_from(hex)))
         return err_set(e, ERR_INVALID, "%.*s is damaged: it no longer has its digest; delete it",
@@ -82,7 +70,7 @@ bool composed_make(arena *a, str cache_dir, const composed_part *parts, size_t n
             const app_dependency *d = parts[i].dependency;
             return d ? err_wrap(e, "dependency '%.*s'", STR(d->name)) : false;
         }
-    if (!sha256_hex(recipe.p, recipe.n, hex, e))
+    if (!sha256_hex(buf_bytes(&recipe), hex, e))
         return false;
     str dir = arena_printf(a, "%.*s/composed", STR(cache_dir));
     str path = arena_printf(a, "%.*s/composed/%s", STR(cache_dir), hex);

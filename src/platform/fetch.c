@@ -3,6 +3,7 @@
  * believed from the process that fetched them. */
 #include "platform/fetch.h"
 
+#include "base/hex.h"
 #include "base/limits.h"
 #include "platform/artifact.h"
 #include "platform/spawn.h"
@@ -45,8 +46,8 @@ static bool digest_of_fd(int fd, char hex[65], err *e)
         ok = n > 0 && EVP_DigestUpdate(c, block, (size_t)n);
     ok = ok && EVP_DigestFinal_ex(c, md, &len);
     EVP_MD_CTX_free(c);
-    for (unsigned i = 0; ok && i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", md[i]);
+    if (ok)
+        hex_write((bytes){md, len}, hex);
     return ok || err_set(e, ERR_IO, "a downloaded file cannot be read back");
 }
 
@@ -76,29 +77,44 @@ static bool is_there(str path)
     return stat(path.p, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* A new file of the cache, under a name of its own until it is kept. */
+static bool temp_open(arena *a, str cache_dir, str *ret, int *ret_fd, err *e)
+{
+    *ret = arena_printf(a, "%.*s/sources/.new-%d", STR(cache_dir), (int)getpid());
+    if (!ret->p)
+        return err_no_memory(e);
+    if (!dirs_make(*ret, e))
+        return false;
+    *ret_fd = open(ret->p, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return *ret_fd >= 0 || err_set_errno(e, "%s", ret->p);
+}
+
+/* Puts it where its digest says. */
+static bool temp_keep(arena *a, str cache_dir, str temp, int fd, str digest, const char *what,
+                      str *ret, err *e)
+{
+    *ret = source_path(a, cache_dir, digest);
+    return (ret->p && fsync(fd) == 0 && rename(temp.p, ret->p) == 0) ||
+           err_set_errno(e, "cannot keep %s in %.*s", what, STR(*ret));
+}
+
 /* Fetches into the cache. want: the digest it must have, or empty. */
 static bool download(arena *a, str cache_dir, const char *const *words, str want, str *ret,
                      str *ret_digest, err *e)
 {
     char hex[65];
-    str temp = arena_printf(a, "%.*s/sources/.new-%d", STR(cache_dir), (int)getpid());
-    if (!temp.p)
-        return err_no_memory(e);
-    if (!dirs_make(temp, e))
+    str temp;
+    _cleanup_fd_ int fd = -1;
+    if (!temp_open(a, cache_dir, &temp, &fd, e))
         return false;
-    _cleanup_fd_ int fd = open(temp.p, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_set_errno(e, "%s", temp.p);
     bool ok = run(words, fd, e) && digest_of_fd(fd, hex, e);
-    str digest = ok ? arena_printf(a, "sha256:%s", hex) : (str){0};
+    str digest = ok ? arena_printf(a, "sha256:%s", hex) : (str){0}, path = {0};
     if (ok && want.n && !str_eq_nocase(digest, want))
         ok = err_set(e, ERR_INVALID,
                      "its digest is %.*s, and the manifest wants %.*s; if the new content is what "
                      "you mean, write its digest",
                      STR(digest), STR(want));
-    str path = ok ? source_path(a, cache_dir, digest) : (str){0};
-    if (ok && (!path.p || fsync(fd) < 0 || rename(temp.p, path.p) < 0))
-        ok = err_set_errno(e, "cannot keep the download in %.*s", STR(path));
+    ok = ok && temp_keep(a, cache_dir, temp, fd, digest, "the download", &path, e);
     if (!ok)
         unlink(temp.p);
     *ret = path;
@@ -260,19 +276,13 @@ bool fetch_blob(arena *a, str cache_dir, const oci_reference *from, str digest, 
 bool fetch_keep(arena *a, str cache_dir, bytes content, str *ret_path, err *e)
 {
     char hex[65];
-    str temp = arena_printf(a, "%.*s/sources/.new-%d", STR(cache_dir), (int)getpid());
-    if (!temp.p)
-        return err_no_memory(e);
-    if (!dirs_make(temp, e))
+    str temp, path = {0};
+    _cleanup_fd_ int fd = -1;
+    if (!temp_open(a, cache_dir, &temp, &fd, e))
         return false;
-    _cleanup_fd_ int fd = open(temp.p, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_set_errno(e, "%s", temp.p);
-    bool ok = fd_write_all(fd, content.p, content.n, e) && digest_of_fd(fd, hex, e);
-    str digest = ok ? arena_printf(a, "sha256:%s", hex) : (str){0};
-    str path = digest.p ? source_path(a, cache_dir, digest) : (str){0};
-    if (ok && (!path.p || fsync(fd) < 0 || rename(temp.p, path.p) < 0))
-        ok = err_set_errno(e, "cannot keep a file in %.*s", STR(path));
+    bool ok =
+        fd_write_all(fd, content.p, content.n, e) && digest_of_fd(fd, hex, e) &&
+        temp_keep(a, cache_dir, temp, fd, arena_printf(a, "sha256:%s", hex), "a file", &path, e);
     if (!ok)
         unlink(temp.p);
     *ret_path = path;

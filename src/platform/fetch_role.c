@@ -21,6 +21,7 @@
 #include "app/semver.h"
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/hex.h"
 #include "base/limits.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
@@ -281,8 +282,7 @@ static bool blob_check(fetcher *f, str digest, err *e)
     unsigned len;
     char hex[65];
     EVP_DigestFinal_ex(f->digest, md, &len);
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", md[i]);
+    hex_write((bytes){md, len}, hex);
     return str_eq(str_skip(digest, 7), str_from(hex)) ||
            err_set(e, ERR_INVALID,
                    "the registry sent content with the digest sha256:%s where it "

@@ -12,6 +12,7 @@
  * T is RFC 3339. Whoever may open the socket may ask: it belongs to the operator. */
 #include "platform/keeper_impl.h"
 
+#include "base/hex.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "carbon/outlook.h"
@@ -41,14 +42,6 @@ struct question {
 
 /* --- parameters ------------------------------------------------------------------------------- */
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                  : -1;
-}
-
 /* The value of `name` in a query, percent-decoded. */
 static str parameter(arena *a, str target, const char *name)
 {
@@ -60,13 +53,9 @@ static str parameter(arena *a, str target, const char *name)
             continue;
         char *out = arena_alloc(a, value.n + 1);
         size_t n = 0;
-        for (size_t i = 0; out && i < value.n; i++) {
-            bool code = value.p[i] == '%' && i + 2 < value.n && hex(value.p[i + 1]) >= 0 &&
-                        hex(value.p[i + 2]) >= 0;
-            out[n++] = code ? (char)(hex(value.p[i + 1]) << 4 | hex(value.p[i + 2])) : value.p[i];
-            i += code ? 2 : 0;
-        }
-        return (str){out, out ? n : 0};
+        if (out)
+            percent_decode(value, out, &n);
+        return (str){out, n};
     }
     return (str){0};
 }

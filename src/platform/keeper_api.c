@@ -6,6 +6,7 @@
  * address: from the ATTEMPTS_MAX-th in a minute on they are answered 429 without a look. */
 #include "platform/keeper_api.h"
 
+#include "base/hex.h"
 #include "base/limits.h"
 #include "http/field.h"
 
@@ -250,30 +251,15 @@ bool api_number(api_call *c, const char *name, int64_t min, int64_t max, int64_t
     return true;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* Percent-encoding taken back; n 0 where it is broken. */
 static str decoded(arena *a, str s)
 {
     char *out = arena_alloc(a, s.n + 1);
-    size_t n = 0;
-    for (size_t i = 0; out && i < s.n; i++) {
-        int high = s.p[i] == '%' && i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1,
-            low = high >= 0 ? hex_digit(s.p[i + 2]) : -1;
-        if (s.p[i] == '%' && low < 0)
-            return (str){0};
-        out[n++] = s.p[i] == '%' ? (char)(high << 4 | low) : s.p[i];
-        i += s.p[i] == '%' ? 2 : 0;
-    }
-    if (out)
-        out[n] = 0;
-    return (str){out, out ? n : 0};
+    size_t n;
+    if (!out || !percent_decode(s, out, &n))
+        return (str){0};
+    out[n] = 0;
+    return (str){out, n};
 }
 
 str api_query(api_call *c, const char *name)

@@ -7,6 +7,7 @@
  * look and its unlink. */
 #include "platform/keeper_api.h"
 
+#include "base/hex.h"
 #include "base/limits.h"
 #include "loop/work.h"
 #include "platform/spawn.h"
@@ -44,8 +45,7 @@ bool digest_parse(str hex, uint8_t ret[CATALOGUE_DIGEST_BYTES])
 
 void digest_hex(const uint8_t digest[CATALOGUE_DIGEST_BYTES], char ret[65])
 {
-    for (size_t i = 0; i < CATALOGUE_DIGEST_BYTES; i++)
-        snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+    hex_write((bytes){digest, CATALOGUE_DIGEST_BYTES}, ret);
 }
 
 static bool digest_param(api_call *c, uint8_t ret[CATALOGUE_DIGEST_BYTES])

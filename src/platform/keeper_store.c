@@ -5,6 +5,7 @@
  * session of one step, closed when it was answered. */
 #include "platform/keeper_api.h"
 
+#include "base/hex.h"
 #include "base/limits.h"
 #include "platform/app_config.h"
 #include "store/client.h"
@@ -193,8 +194,8 @@ void api_kv_delete(api_call *c)
 static json_t *hex_json(bytes b)
 {
     char *text = malloc(2 * b.n + 1);
-    for (size_t i = 0; text && i < b.n; i++)
-        snprintf(text + 2 * i, 3, "%02x", b.p[i]);
+    if (text)
+        hex_write(b, text);
     json_t *j = text ? json_pack("{s:s%}", "hex", text, 2 * b.n) : NULL;
     free(text);
     return j;

@@ -9,6 +9,7 @@
 #include "store/kv_redis.h"
 
 #include "base/arena.h"
+#include "base/hex.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
@@ -105,27 +106,15 @@ bool kv_redis_url_check(str url, err *e)
     return url_split(url, &parts, e);
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* Percent-decoded copy. */
 static str decoded(arena *a, str s)
 {
     char *to = arena_alloc(a, s.n + 1);
     size_t n = 0;
-    for (size_t i = 0; to && i < s.n; i++) {
-        bool coded = s.p[i] == '%' && i + 2 < s.n && hex_digit(s.p[i + 1]) >= 0 &&
-                     hex_digit(s.p[i + 2]) >= 0;
-        to[n++] = coded ? (char)(hex_digit(s.p[i + 1]) * 16 + hex_digit(s.p[i + 2])) : s.p[i];
-        i += coded ? 2 : 0;
-    }
-    if (to)
+    if (to) {
+        percent_decode(s, to, &n);
         to[n] = '\0';
+    }
     return (str){to, n};
 }
 

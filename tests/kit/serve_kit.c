@@ -26,7 +26,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -72,12 +71,10 @@ static bool file_copy(const char *from, const char *to, err *e)
 /* The n-th clone's digest. */
 static str digest_of(kit *k, str base, unsigned n)
 {
-    uint8_t hash[32];
     char hex[65];
     str text = arena_printf(k->a, "%.*s %u", STR(base), n);
-    EVP_Digest(text.p, text.n, hash, NULL, EVP_sha256(), NULL);
-    for (int i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", hash[i]);
+    if (!sha256_hex((bytes){(const uint8_t *)text.p, text.n}, hex, k->e))
+        return (str){0};
     return arena_str(k->a, str_from(hex));
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/hex.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -25,6 +26,27 @@ static void strings(void **state)
     assert_false(str_ends(S("c"), S("bc")));
     assert_int_equal(str_rfind(S("a.b.c"), '.'), 3);
     assert_str(str_trim(S("\t x y\r\n")), "x y");
+}
+
+static void hexadecimal(void **state)
+{
+    char out[32];
+    size_t n;
+    assert_int_equal(hex_digit('9'), 9);
+    assert_int_equal(hex_digit('f'), 15);
+    assert_int_equal(hex_digit('A'), 10);
+    assert_int_equal(hex_digit('g'), -1);
+    assert_int_equal(hex_digit('\0'), -1);
+    hex_write((bytes){(const uint8_t *)"\x00\x7f\xf0", 3}, out);
+    assert_string_equal(out, "007ff0");
+    assert_true(percent_decode(S("a%2Fb%3a+"), out, &n));
+    assert_str(((str){out, n}), "a/b:+");
+    assert_true(percent_decode(S(""), out, &n));
+    assert_int_equal(n, 0);
+    assert_false(percent_decode(S("%%41%4"), out, &n));
+    assert_str(((str){out, n}), "%A%4");
+    assert_false(percent_decode(S("%g1%1g"), out, &n));
+    assert_str(((str){out, n}), "%g1%1g");
 }
 
 static void numbers(void **state)
@@ -135,9 +157,9 @@ static void log_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings),   cmocka_unit_test(numbers), cmocka_unit_test(utf8),
-        cmocka_unit_test(buffers),   cmocka_unit_test(arenas),  cmocka_unit_test(errors),
-        cmocka_unit_test(log_lines),
+        cmocka_unit_test(strings), cmocka_unit_test(hexadecimal), cmocka_unit_test(numbers),
+        cmocka_unit_test(utf8),    cmocka_unit_test(buffers),     cmocka_unit_test(arenas),
+        cmocka_unit_test(errors),  cmocka_unit_test(log_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
