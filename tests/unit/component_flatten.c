@@ -1,7 +1,7 @@
 /* Flattening of core modules in groups (tests/component/flatten.wast, as flatten.txt) and of
  * components, judged by the structure of what comes out. That it also behaves the same is judged
  * by comparison with the engine (tests/diff). */
-#include "unit.h"
+#include "component_kit.h"
 
 #include "component/core_link.h"
 #include "component/core_module.h"
@@ -13,26 +13,9 @@
 
 enum { GROUP_MAX = 8 };
 
-static arena a;
-static err e;
 static buf out;
 static plan_unit unit;
 static core_module flat;
-
-static bytes file(const char *name)
-{
-    char path[200];
-    snprintf(path, sizeof path, "tests/component/%s", name);
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    size_t n = (size_t)ftell(f);
-    rewind(f);
-    uint8_t *p = arena_alloc(&a, n);
-    assert_int_equal(fread(p, 1, n, f), n);
-    fclose(f);
-    return (bytes){p, n};
-}
 
 static unsigned digit(char c) { return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10); }
 

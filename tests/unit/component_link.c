@@ -1,6 +1,6 @@
 /* component_link: the plans of small components (tests/component/<name>.wat), our own list of what
  * is valid and what is refused (rules.wast), memory failures, hostile sizes. */
-#include "unit.h"
+#include "component_kit.h"
 
 #include "component/link.h"
 #include "component/names.h"
@@ -9,24 +9,6 @@
 #include "base/limits.h"
 
 #include <stdio.h>
-
-static arena a;
-static err e;
-
-static bytes file(const char *name)
-{
-    char path[200];
-    snprintf(path, sizeof path, "tests/component/%s", name);
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    size_t n = (size_t)ftell(f);
-    rewind(f);
-    uint8_t *p = arena_alloc(&a, n);
-    assert_int_equal(fread(p, 1, n, f), n);
-    fclose(f);
-    return (bytes){p, n};
-}
 
 static link_plan link_file(const char *name)
 {

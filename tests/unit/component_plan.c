@@ -1,15 +1,11 @@
 /* Plans written and read again: equal, byte for byte the second time; damaged ones are refused and
  * never lead outside. */
-#include "unit.h"
+#include "component_kit.h"
 
 #include "component/flatten.h"
 
 #include "base/limits.h"
 
-#include <stdio.h>
-
-static arena a;
-static err e;
 static buf encoded;
 
 static int setup(void **state)
@@ -20,21 +16,6 @@ static int setup(void **state)
     buf_init(&encoded, 64 * MIB);
     e = (err){0};
     return 0;
-}
-
-static bytes file(const char *name)
-{
-    char path[200];
-    snprintf(path, sizeof path, "tests/component/%s", name);
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    size_t n = (size_t)ftell(f);
-    rewind(f);
-    uint8_t *p = arena_alloc(&a, n);
-    assert_int_equal(fread(p, 1, n, f), n);
-    fclose(f);
-    return (bytes){p, n};
 }
 
 static plan plan_of(const char *name)

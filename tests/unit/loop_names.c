@@ -1,5 +1,6 @@
 /* Names: what the hosts file says, what a name server of ours says, and what it does not say. */
-#include "unit.h"
+#define PATIENCE_S 30
+#include "loop_kit.h"
 
 #include "base/limits.h"
 #include "loop/names.h"
@@ -9,21 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static loop *l;
 static int server;       /* a UDP socket: the name server */
 static unsigned asked;   /* datagrams that came in */
 static bool answering;   /* else they are swallowed */
 static uint32_t ttl = 1; /* of its answers */
 static loop_watch *watch;
-
-#define until(cond)                                                                                \
-    do {                                                                                           \
-        for (ns end_ = clock_mono() + 30 * NS_PER_S; !(cond);) {                                   \
-            if (clock_mono() > end_)                                                               \
-                fail_msg("waited in vain for: %s", #cond);                                         \
-            loop_turn(l, 2);                                                                       \
-        }                                                                                          \
-    } while (0)
 
 /* Answers A questions with 192.0.2.9, others with nothing; "none..." does not exist. */
 static void on_question(void *user, unsigned events)

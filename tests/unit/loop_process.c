@@ -1,5 +1,5 @@
 /* Child processes. The child is this program with an argument. */
-#include "unit.h"
+#include "loop_kit.h"
 
 #include "loop/process.h"
 
@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static loop *l;
 static int exits, status_was, signo_was;
 
 static void on_exit_of_child(void *user, int status, int signo)
@@ -18,15 +17,6 @@ static void on_exit_of_child(void *user, int status, int signo)
     status_was = status;
     signo_was = signo;
 }
-
-#define until(cond)                                                                                \
-    do {                                                                                           \
-        for (ns end_ = clock_mono() + 10 * NS_PER_S; !(cond);) {                                   \
-            if (clock_mono() > end_)                                                               \
-                fail_msg("waited in vain for: %s", #cond);                                         \
-            loop_turn(l, 2);                                                                       \
-        }                                                                                          \
-    } while (0)
 
 static char self[4096];
 

@@ -1,5 +1,5 @@
 /* Listening, streams, channels. */
-#include "unit.h"
+#include "loop_kit.h"
 
 #include "base/limits.h"
 #include "loop/channel.h"
@@ -16,29 +16,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static loop *l;
-
-static int open_loop(void **state)
-{
-    err e;
-    return loop_new(&l, &e) ? 0 : -1;
-}
-
-static int close_loop(void **state)
-{
-    loop_free(l);
-    return 0;
-}
-
-#define until(cond)                                                                                \
-    do {                                                                                           \
-        for (ns end_ = clock_mono() + 10 * NS_PER_S; !(cond);) {                                   \
-            if (clock_mono() > end_)                                                               \
-                fail_msg("waited in vain for: %s", #cond);                                         \
-            loop_turn(l, 2);                                                                       \
-        }                                                                                          \
-    } while (0)
 
 /* --- listening --- */
 

@@ -1,5 +1,5 @@
 /* Certificates by name, and streams with TLS against OpenSSL's client. */
-#include "unit.h"
+#include "loop_kit.h"
 
 #include "loop/stream.h"
 #include "loop/tls_impl.h"
@@ -12,29 +12,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static loop *l;
-
-static int open_loop(void **state)
-{
-    err e;
-    return loop_new(&l, &e) ? 0 : -1;
-}
-
-static int close_loop(void **state)
-{
-    loop_free(l);
-    return 0;
-}
-
-#define until(cond)                                                                                \
-    do {                                                                                           \
-        for (ns end_ = clock_mono() + 10 * NS_PER_S; !(cond);) {                                   \
-            if (clock_mono() > end_)                                                               \
-                fail_msg("waited in vain for: %s", #cond);                                         \
-            loop_turn(l, 1);                                                                       \
-        }                                                                                          \
-    } while (0)
 
 /* --- certificates made here --- */
 

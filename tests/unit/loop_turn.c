@@ -1,8 +1,7 @@
 /* Turns, hooks, timers, signals, watches; and that an idle loop sleeps. */
-#include "unit.h"
+#include "loop_kit.h"
 
 #include "loop/listen.h"
-#include "loop/loop.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -10,20 +9,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-static loop *l;
-
-static int open_loop(void **state)
-{
-    err e;
-    return loop_new(&l, &e) ? 0 : -1;
-}
-
-static int close_loop(void **state)
-{
-    loop_free(l);
-    return 0;
-}
 
 /* --- now --- */
 
