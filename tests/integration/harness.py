@@ -62,7 +62,8 @@ class Server:
         self.log_path = Path(log_path)
         self.ready = None
 
-    def await_ready(self):
+    def read_ready(self):
+        """The line that says where it listens."""
         lines = []
         reader = threading.Thread(target=lambda: lines.append(self.process.stdout.readline()))
         reader.start()
@@ -70,6 +71,9 @@ class Server:
         line = lines[0] if lines else ""
         assert line, f"ebb did not become ready:\n{self.log()}"
         self.ready = json.loads(line)
+
+    def await_ready(self):
+        self.read_ready()
         self.host, port = self.ready["addresses"][0].rsplit(":", 1)
         self.port = int(port)
         self.url = self.ready["base_url"]

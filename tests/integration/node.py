@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 from pathlib import Path
 
 from harness import EBB, PATIENCE_S, Server, ebb, environment, fetch
@@ -15,13 +14,7 @@ class Node(Server):
     """A running `ebb serve` with a home for its clients."""
 
     def await_ready(self):
-        lines = []
-        reader = threading.Thread(target=lambda: lines.append(self.process.stdout.readline()))
-        reader.start()
-        reader.join(PATIENCE_S * 4)
-        line = lines[0] if lines else ""
-        assert line, f"ebb serve did not become ready:\n{self.log()}"
-        self.ready = json.loads(line)
+        self.read_ready()
         self.host, port = self.ready["address"].rsplit(":", 1)
         self.port = int(port)
         self.admin = self.ready["admin"]
