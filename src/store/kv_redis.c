@@ -294,17 +294,9 @@ static bool answer_put(buf *out, const redisReply *reply, const store_message *m
     }
 }
 
-static store_message message_whole(const pending *p)
-{
-    store_message m = pending_message(p);
-    if (p->items)
-        m.items = (bytes){p->items, (size_t)m.items_bytes};
-    return m;
-}
-
 static void answer(pending *p, const redisReply *reply)
 {
-    store_message m = message_whole(p);
+    store_message m = pending_message(p);
     buf_clear(&p->answer);
     store_message_begin(&p->answer, m.id, STORE_OK, m.store);
     if (reply->type == REDIS_REPLY_ERROR)
@@ -391,7 +383,7 @@ static void words_of(words *w, store_message m, char number[24])
 
 static void send_one(kv_redis *r, pending *p)
 {
-    store_message m = message_whole(p);
+    store_message m = pending_message(p);
     words w = {0};
     char number[24];
     size_t most = 8 + 2 * (size_t)m.count;
@@ -525,7 +517,7 @@ static bool is_empty(const store_message *m)
 
 void kv_redis_take(kv_redis *r, pending *p)
 {
-    store_message m = message_whole(p);
+    store_message m = pending_message(p);
     store_item first[2] = {0};
     const char *problem = kv_request_problem(m, first);
     if (problem || is_empty(&m)) {

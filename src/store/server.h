@@ -1,5 +1,5 @@
-/* The store process's side: connections of workers, groups of key-value requests, files. SQL is
- * in sql_server.c.
+/* The store process's side: connections of workers, and what carries out their requests
+ * (server_impl.h): key-value files in groups, Redis, SQL.
  *
  * Invariants
  * - One connection (kv_file) per file, however many stores or workers use it.
