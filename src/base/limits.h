@@ -107,7 +107,16 @@
 #define STORE_SQL_TIME_MAX_NS       (10 * UINT64_C(1000000000)) /* of one statement */
 #define STORE_SQL_SHORT_NS          (1 * UINT64_C(1000000))     /* then it moves to a thread */
 #define STORE_SQL_LOCK_NS           (5 * UINT64_C(1000000000))  /* wait for a writer; Spin's */
-#define STORE_SQL_RUNNING_MAX       4    /* statements of one database on threads, of 8 */
-#define STORE_SQL_LOG_PAGES         1000 /* then the log is written back; SQLite's default */
-#define STORE_SQL_SPARE_MAX         64   /* connections of a database kept open for reuse */
-#define CATALOGUE_AUDIT_MAX 1000000      /* events that are kept: 100 MB; a year of 2,700 a day */
+#define STORE_SQL_RUNNING_MAX       4          /* statements of one database on threads, of 8 */
+#define STORE_SQL_LOG_PAGES         1000       /* then the log is written back; SQLite's default */
+#define STORE_SQL_SPARE_MAX         64         /* connections of a database kept open for reuse */
+#define QUEUE_KEY_BYTES_MAX         255        /* of an idempotency key */
+#define QUEUE_ABOUT_BYTES_MAX       (16 * KIB) /* of what lists show of a deferred call */
+#define QUEUE_REQUEST_BYTES_MAX     (16 * MIB) /* of a deferred call, its body included */
+#define QUEUE_RESULT_BYTES_MAX      (16 * MIB)
+#define QUEUE_NOTE_BYTES_MAX        (4 * KIB) /* why it ended */
+#define QUEUE_PAGE_MAX              1000      /* calls of one lease, list or extension */
+#define QUEUE_LEASE_BYTES           (4 * MIB) /* of the requests of one lease, about */
+#define QUEUE_CRITICALITY_MAX       2
+#define QUEUE_CPU_NS_MAX            (UINT64_C(1) << 50) /* 13 days: sums of a million fit u64 */
+#define CATALOGUE_AUDIT_MAX 1000000 /* events that are kept: 100 MB; a year of 2,700 a day */

@@ -416,6 +416,12 @@ void store_call_item(store_call *k, str key, const bytes *value)
     store_message_item(&k->message, key, value);
 }
 
+buf *store_call_message(store_call *k)
+{
+    must(k->state == FILLING);
+    return &k->message;
+}
+
 bool store_call_send(store_call *k, void (*on_done)(void *user), void *user, err *e)
 {
     must(k->state == FILLING);

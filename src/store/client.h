@@ -38,6 +38,8 @@ void store_client_unname(store_client *c, uint16_t number);
 /* NULL: no memory. */
 store_call *store_call_new(store_client *c, store_kind kind, uint16_t store);
 void store_call_item(store_call *k, str key, const bytes *value);
+/* The message that it becomes, for who writes items themselves (queue_client.h). */
+buf *store_call_message(store_call *k);
 /* ERR_LIMIT: more than STORE_MESSAGE_BYTES_MAX. */
 bool store_call_send(store_call *k, void (*on_done)(void *user), void *user, err *e);
 bool store_call_is_done(const store_call *k);

@@ -34,12 +34,32 @@ typedef enum {
      * the parameters, each (its kind's letter, value). Answer: see sql_result. */
     SQL_EXECUTE,
     SQL_CLOSE, /* one item ("", sql_ask): forgets the session, stops what it runs. No answer. */
+    /* The queue of deferred calls: what each says and is answered is in queue.h and
+     * queue_message.h. `store` is 0. */
+    QUEUE_PUT,
+    QUEUE_LEASE,
+    QUEUE_EXTEND,
+    QUEUE_END,
+    QUEUE_RETRY,
+    QUEUE_GIVE_BACK,
+    QUEUE_CANCEL,
+    QUEUE_REVIVE,
+    QUEUE_GET,
+    QUEUE_LIST,
+    QUEUE_BACKLOG,
+    QUEUE_COUNT,
+    QUEUE_APP_GONE,
+    QUEUE_PURGE,
     STORE_REQUESTS_END,
     /* Answers. */
     STORE_OK = 100,
     KV_CHANGED,   /* of KV_SWAP: the value was another one; one item: what it is now */
     STORE_FAILED, /* one item, whose key is the reason as text */
     STORE_FULL,   /* of SQL_EXECUTE: the database or its disk is full */
+    /* Of QUEUE_...: one item, whose key is the reason as text. */
+    QUEUE_ABSENT,
+    QUEUE_CONFLICT,
+    QUEUE_QUOTA,
     STORE_ANSWERS_END,
 } store_kind;
 

@@ -117,7 +117,10 @@ static bool request_take(store_connection *c, bytes message, int fd)
     store *x = store_of(c, m.store);
     if (x)
         store_folder_make(x);
-    if (m.kind >= SQL_EXECUTE) {
+    if (m.kind >= QUEUE_PUT) {
+        pending_refuse(p, STORE_FAILED, "there is no queue");
+        pending_answer(p);
+    } else if (m.kind >= SQL_EXECUTE) {
         p->db = s->state_dir.n ? (x ? x->db : NULL) : sql_server_at(s->sql, m.store);
         sql_server_take(s->sql, p);
     } else if (x && x->kv) {
