@@ -125,6 +125,29 @@ variable_status variable_get(const app *of, const app_component *c, variable_pro
     return variable_expand(of, providers, *text, a, ret_value, e);
 }
 
+bool outbound_expand(const app *of, const app_component *c, variable_providers providers, arena *a,
+                     str_list *ret, err *e)
+{
+    for (size_t i = 0; i < c->allowed_outbound_hosts.n; i++) {
+        str host;
+        if (variable_expand(of, providers, c->allowed_outbound_hosts.at[i], a, &host, e) !=
+            VARIABLE_OK)
+            return false;
+        bool nothing = !host.n || str_eq(host, S("http://")) || str_eq(host, S("https://"));
+        if (!nothing && !str_list_add(a, ret, host))
+            return err_no_memory(e);
+    }
+    return true;
+}
+
+bool outbound_has_variables(const app_component *c)
+{
+    for (size_t i = 0; i < c->allowed_outbound_hosts.n; i++)
+        if (memmem(c->allowed_outbound_hosts.at[i].p, c->allowed_outbound_hosts.at[i].n, "{{", 2))
+            return true;
+    return false;
+}
+
 bool variables_check(const app *of, variable_providers providers, arena *scratch, err *e)
 {
     str missing = {0};

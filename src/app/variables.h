@@ -35,6 +35,11 @@ variable_status variable_get(const app *of, const app_component *c, variable_pro
 /* Expands any template over the app's variables (allowed_outbound_hosts, redis addresses). */
 variable_status variable_expand(const app *of, variable_providers providers, str text, arena *a,
                                 str *ret_value, err *e);
+/* allowed_outbound_hosts with the values of now, appended to *ret: what became "", "http://" or
+ * "https://" is left out, so that a host can be optional. */
+bool outbound_expand(const app *of, const app_component *c, variable_providers providers, arena *a,
+                     str_list *ret, err *e);
+bool outbound_has_variables(const app_component *c);
 /* True if every required variable that a used component needs has a value; the error names all
  * that are missing and how to give them. */
 bool variables_check(const app *of, variable_providers providers, arena *scratch, err *e);

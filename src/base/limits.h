@@ -37,6 +37,7 @@
 #define APP_LOCKED_BYTES_MAX        (64 * MIB)
 #define ARCHIVE_BYTES_MAX           (1 * GIB) /* of an archive layer of an app, unpacked */
 #define VARIABLE_VALUE_BYTES_MAX    (1 * MIB) /* after templates are expanded */
+#define OUTBOUND_RULES_BYTES_MAX    (4 * MIB) /* an instance's own, where their variables change */
 #define APP_CPU_TIME_MAX_NS         (30 * UINT64_C(1000000000))  /* default CPU time of a call */
 #define APP_IDLE_TIME_MAX_NS        (600 * UINT64_C(1000000000)) /* as Spin's outbound timeouts */
 #define APP_MEMORY_BYTES_MAX        (1 * GIB) /* default; Python needs 40 MiB, big models more */

@@ -91,6 +91,7 @@ void guest_free(guest *g)
     net_lookups_free(g);
     chain_free_all(g);
     guest_variable_free(g);
+    guest_reach_free(g);
     guest_sql_free(g);
     guest_ask_free(g);
     http_side_free(g);
@@ -120,7 +121,7 @@ bool guest_is_new(const guest *g)
 bool guest_is_new_but_handles(const guest *g)
 {
     return !g->waiting && !g->in_realloc && !g->progress && !g->moved && !g->store_call &&
-           !g->kv_v1 && !g->kv_open && !g->sql_v1 && !g->sql_open && !g->lookups &&
+           !g->reach && !g->kv_v1 && !g->kv_open && !g->sql_v1 && !g->sql_open && !g->lookups &&
            !g->lookups_count && g->wake_at == UINT64_MAX && !loop_timer_active(&g->timer) &&
            !g->http && !g->transfers && !queue_bytes(&g->output[0].partial) &&
            !queue_bytes(&g->output[1].partial) && !g->entry.context[0] && !g->entry.context[1] &&

@@ -65,6 +65,7 @@ struct guest {
     struct sql_v1 *sql_v1;           /* databases open through Spin's first interface */
     uint32_t sql_open;               /* all open databases, at most STORE_OPEN_MAX */
     struct variable_job *variable;   /* values that a thread looks up for it */
+    struct reach *reach;             /* what it may reach, where that may change; NULL: not asked */
     struct http_transfer *transfers; /* outgoing requests that are not over */
     lookup *lookups;                 /* names that were asked for and have no answer */
     uint32_t lookups_count;
@@ -83,6 +84,8 @@ void net_lookups_free(guest *g);
 void guest_ask_free(guest *g);
 /* spin_variables.c: lets go of what a thread looks up. */
 void guest_variable_free(guest *g);
+/* reach.c: lets go of the rules that were made for it. */
+void guest_reach_free(guest *g);
 /* spin_sqlite.c: closes what is open through the first interface. */
 void guest_sql_free(guest *g);
 /* compose.c: drops the other component instances and their handles. */

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "app/outbound.h"
 #include "engine/engine.h"
 #include "http/exchange.h"
 
@@ -99,8 +100,13 @@ typedef struct host_component {
         bool writable;
     } *preopens;
     size_t preopens_count;
-    /* What it may reach: asked with scheme, host and port; NULL: nothing. */
-    bool (*outbound_allowed)(void *user, str scheme, str host, uint16_t port);
+    /* What it may reach: asked with scheme, host and port; NULL: nothing. own: what outbound_rules
+     * gave for that instance, else NULL. */
+    bool (*outbound_allowed)(void *user, const outbound_rules *own, str scheme, str host,
+                             uint16_t port);
+    /* Where its rules have variables whose values may change: all rules, with the values of now, in
+     * the arena. Asked once an instance, on another thread, may block. NULL: rules are fixed. */
+    bool (*outbound_rules)(const void *user, arena *a, outbound_rules *ret, err *e);
     /* A connection was refused for that reason: for the log. May be NULL. */
     void (*outbound_denied)(void *user, str scheme, str host, uint16_t port);
     /* Is that address (4 or 16 bytes) in a network that no rule opens? NULL: none is. */
@@ -110,7 +116,7 @@ typedef struct host_component {
      * said of, from the event loop; it is told the host that the guest asked for (chain_target
      * knows it), which the authority of x need not say: for `self` that is what a client wrote.
      * Both get outbound_user. */
-    host_chain (*chain_target)(void *user, str scheme, str host);
+    host_chain (*chain_target)(void *user, const outbound_rules *own, str scheme, str host);
     void (*chain_begin)(void *user, http_exchange *x, str host);
     void *outbound_user;
     uint64_t owner; /* outgoing connections are kept for components of the same owner only */

@@ -13,6 +13,7 @@
  *    +------------------------^                      first byte, between bytes: afterwards */
 #include "host/http_transfer.h"
 #include "host/permits.h"
+#include "host/reach.h"
 
 #include "host/chain.h"
 #include "host/sockets.h"
@@ -651,22 +652,19 @@ static void future_fail(guest *g, outgoing_request *q, future_incoming_response 
 void http_client_send(guest *g, outgoing_request *q, const request_options *options,
                       future_incoming_response *f)
 {
-    const host_component *h = g->component;
     bool tls = !q->scheme.p || str_eq_nocase(q->scheme, S("https"));
     str host;
     uint16_t port;
     uint32_t code;
     err e;
     authority_split(q->authority, tls, &host, &port);
-    switch (h->chain_target ? h->chain_target(h->outbound_user, tls ? S("https") : S("http"), host)
-                            : CHAIN_OUTSIDE) {
+    str scheme = tls ? S("https") : S("http");
+    switch (reach_chain(g, scheme, host)) {
     case CHAIN_INSIDE:
         chain_send(g, q, options, f);
         return;
     case CHAIN_DENIED:
-        if (h->outbound_denied)
-            h->outbound_denied(h->outbound_user, tls ? S("https") : S("http"),
-                               host.n ? host : S("self"), port);
+        reach_denied(g, scheme, host.n ? host : S("self"), port);
         future_fail(g, q, f, HTTP_REQUEST_DENIED);
         return;
     case CHAIN_NOWHERE:
@@ -675,10 +673,8 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
     case CHAIN_OUTSIDE:
         break;
     }
-    if (!h->outbound_allowed ||
-        !h->outbound_allowed(h->outbound_user, tls ? S("https") : S("http"), host, port)) {
-        if (h->outbound_denied)
-            h->outbound_denied(h->outbound_user, tls ? S("https") : S("http"), host, port);
+    if (!reach_allowed(g, scheme, host, port)) {
+        reach_denied(g, scheme, host, port);
         future_fail(g, q, f, HTTP_REQUEST_DENIED);
         return;
     }

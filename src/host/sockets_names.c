@@ -3,6 +3,7 @@
  * A name is looked up only if the component may reach something by that name; addresses written as
  * text need no look-up and are answered at once. A guest has at most LOOKUPS_MAX open: a stream
  * that is dropped before its answer counts until then, or a guest could ask for any number. */
+#include "host/reach.h"
 #include "host/sockets.h"
 
 #include <arpa/inet.h>
@@ -165,9 +166,8 @@ static bool name_allowed(const guest *g, str name)
         const char *scheme;
         uint16_t port;
     } ways[] = {{"tcp", 0}, {"udp", 0}, {"tcp", 80}, {"tcp", 443}, {"http", 80}, {"https", 443}};
-    const host_component *h = g->component;
-    for (size_t i = 0; h->outbound_allowed && i < sizeof ways / sizeof *ways; i++)
-        if (h->outbound_allowed(h->outbound_user, str_from(ways[i].scheme), name, ways[i].port))
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        if (reach_allowed(g, str_from(ways[i].scheme), name, ways[i].port))
             return true;
     return false;
 }
@@ -179,6 +179,9 @@ static host_status resolve_addresses(host_call *c)
     net_address a;
     char text[64];
     place r;
+    host_status known = reach_known(c);
+    if (known != HOST_DONE)
+        return known;
     if (!ARG_BORROW(c, 0, network_resource, &network) || !arg_string(c, 1, &name) ||
         !result_place(c, &r))
         return HOST_TRAP;
@@ -247,7 +250,7 @@ static host_status resolve_subscribe(host_call *c)
 static const host_func lookup_funcs[] = {
     {"resolve-addresses",
      "func(network: borrow<network>, name: string) -> result<resolve-address-stream, error-code>",
-     resolve_addresses},
+     resolve_addresses, true},
     {"[method]resolve-address-stream.resolve-next-address",
      "func(self: borrow<resolve-address-stream>) -> result<option<ip-address>, error-code>",
      resolve_next_address},

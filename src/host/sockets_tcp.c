@@ -7,6 +7,7 @@
  *
  * What a stream has written and the kernel did not take waits in a queue; it is sent when the
  * guest next looks (check-write, flush, a blocking write); the stream takes nothing until then. */
+#include "host/reach.h"
 #include "host/sockets.h"
 
 #include "base/limits.h"
@@ -270,6 +271,9 @@ static host_status start_connect(host_call *c)
     object *network;
     net_address a;
     place r;
+    host_status known = reach_known(c);
+    if (known != HOST_DONE)
+        return known;
     if (!begin(c, &t, &r) || !ARG_BORROW(c, 1, network_resource, &network) ||
         !arg_address(c, 2, &a))
         return HOST_TRAP;
@@ -470,7 +474,7 @@ static const host_func tcp_funcs[] = {
      SELF ", network: borrow<network>, local-address: " ADDRESS DONE, start_bind},
     {"[method]tcp-socket.finish-bind", SELF DONE, finish_nothing},
     {"[method]tcp-socket.start-connect",
-     SELF ", network: borrow<network>, remote-address: " ADDRESS DONE, start_connect},
+     SELF ", network: borrow<network>, remote-address: " ADDRESS DONE, start_connect, true},
     {"[method]tcp-socket.finish-connect",
      SELF ") -> result<tuple<input-stream, output-stream>, error-code>", finish_connect},
     {"[method]tcp-socket.start-listen", SELF DONE, not_bound},

@@ -4,6 +4,7 @@
  *   UNBOUND --start-bind--> BINDING --finish-bind--> BOUND --stream(option<address>)--> streams
  *
  * Only the streams of the last call of stream work, and it traps while earlier ones are alive. */
+#include "host/reach.h"
 #include "host/sockets.h"
 
 #include "base/limits.h"
@@ -74,6 +75,9 @@ static host_status start_bind(host_call *c)
     object *network;
     net_address a;
     place r;
+    host_status known = reach_known(c);
+    if (known != HOST_DONE)
+        return known;
     if (!begin(c, &u, &r) || !ARG_BORROW(c, 1, network_resource, &network) ||
         !arg_address(c, 2, &a))
         return HOST_TRAP;
@@ -402,7 +406,7 @@ WITH_SOCKET(set_send_buffer, net_set_buffer(c, u->s, SO_SNDBUF))
 
 static const host_func udp_funcs[] = {
     {"[method]udp-socket.start-bind",
-     SELF ", network: borrow<network>, local-address: " ADDRESS DONE, start_bind},
+     SELF ", network: borrow<network>, local-address: " ADDRESS DONE, start_bind, true},
     {"[method]udp-socket.finish-bind", SELF DONE, finish_bind},
     {"[method]udp-socket.stream",
      SELF ", remote-address: option<" ADDRESS ">) -> "

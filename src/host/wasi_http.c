@@ -2,6 +2,7 @@
  * and wasi:http/outgoing-handler. */
 #include "host/chain.h"
 #include "host/http_side.h"
+#include "host/reach.h"
 
 /* --- future-incoming-response -------------------------------------------------------------- */
 
@@ -77,6 +78,9 @@ static host_status outgoing_handle(host_call *c)
     request_options *options = NULL;
     uint32_t some, code;
     place r;
+    host_status known = reach_known(c);
+    if (known != HOST_DONE)
+        return known;
     if (!ARG_TAKE(c, 0, outgoing_request_resource, &q))
         return HOST_TRAP;
     if (!arg_case(c, 1, 2, &some) ||
@@ -105,7 +109,7 @@ static const host_func outgoing_handler_funcs[] = {
     {"handle",
      "func(request: outgoing-request, options: option<request-options>) -> "
      "result<future-incoming-response, error-code>",
-     outgoing_handle},
+     outgoing_handle, true},
     {0},
 };
 

@@ -1,6 +1,7 @@
 /* wasi:sockets@0.2: the network, addresses and errors, and what TCP and UDP share (sockets.h).
  * TCP is in sockets_tcp.c, UDP in sockets_udp.c, look-ups are in sockets_names.c. */
 #include "host/permits.h"
+#include "host/reach.h"
 #include "host/sockets.h"
 
 #include "base/limits.h"
@@ -209,16 +210,13 @@ bool net_blocked(const guest *g, const net_address *a)
 bool net_allowed(const guest *g, const char *scheme, const net_address *a)
 {
     char text[INET6_ADDRSTRLEN];
-    const host_component *h = g->component;
     const void *at = a->any.sa_family == AF_INET ? (const void *)&a->v4.sin_addr
                                                  : (const void *)&a->v6.sin6_addr;
-    if (!h->outbound_allowed || !inet_ntop(a->any.sa_family, at, text, sizeof text))
+    if (!inet_ntop(a->any.sa_family, at, text, sizeof text))
         return false;
-    str host = str_from(text);
-    if (h->outbound_allowed(h->outbound_user, str_from(scheme), host, net_address_port(a)))
+    if (reach_allowed(g, str_from(scheme), str_from(text), net_address_port(a)))
         return !net_blocked(g, a);
-    if (h->outbound_denied)
-        h->outbound_denied(h->outbound_user, str_from(scheme), host, net_address_port(a));
+    reach_denied(g, str_from(scheme), str_from(text), net_address_port(a));
     return false;
 }
 

@@ -28,10 +28,11 @@ void hosted_init(hosted *h, served *of, size_t index)
     arena_init_level(&h->a, 256 * MIB);
 }
 
-static bool outbound_allowed(void *user, str scheme, str host, uint16_t port)
+static bool outbound_allowed(void *user, const outbound_rules *own, str scheme, str host,
+                             uint16_t port)
 {
     const hosted *h = user;
-    return outbound_allows(&h->outbound, scheme, host, port);
+    return outbound_allows(own ? own : &h->outbound, scheme, host, port);
 }
 
 static void outbound_denied(void *user, str scheme, str host, uint16_t port)
@@ -65,16 +66,17 @@ static bool is_served(const app *of, str id)
     return false;
 }
 
-static host_chain chain_target(void *user, str scheme, str host)
+static host_chain chain_target(void *user, const outbound_rules *own, str scheme, str host)
 {
     const hosted *h = user;
+    const outbound_rules *rules = own ? own : &h->outbound;
     str id = outbound_chained_component(host);
     if (!host.n || str_eq(host, S("self.alt")))
-        return outbound_allows_self(&h->outbound, host.n ? scheme : S("http")) ? CHAIN_INSIDE
-                                                                               : CHAIN_DENIED;
+        return outbound_allows_self(rules, host.n ? scheme : S("http")) ? CHAIN_INSIDE
+                                                                        : CHAIN_DENIED;
     if (!id.p)
         return CHAIN_OUTSIDE;
-    if (!outbound_allows(&h->outbound, scheme, host, 0))
+    if (!outbound_allows(rules, scheme, host, 0))
         return CHAIN_DENIED;
     return is_served(h->of->config.app, id) ? CHAIN_INSIDE : CHAIN_NOWHERE;
 }
@@ -96,6 +98,17 @@ static bool variable_now(const void *user, str name, arena *a, str *ret_value, e
     if (s != VARIABLE_UNDEFINED && e->code == ERR_NOT_FOUND)
         e->code = ERR_IO;
     return false;
+}
+
+/* On another thread, as variable_now. */
+static bool outbound_now(const void *user, arena *a, outbound_rules *ret, err *e)
+{
+    const hosted *h = user;
+    str_list hosts = {0};
+    if (!outbound_expand(h->of->config.app, h->app, h->providers, a, &hosts, e) ||
+        !outbound_rules_parse(a, hosts.at, NULL, hosts.n, ret, e))
+        return err_wrap(e, "allowed_outbound_hosts");
+    return true;
 }
 
 static http_field *fields_of(arena *a, const app_pairs *pairs)
@@ -174,6 +187,8 @@ static bool host_component_make(hosted *h, err *e)
         .variables = fields_of(&h->a, &h->config->variables),
         .variables_count = h->config->variables.n,
         .outbound_allowed = outbound_allowed,
+        .outbound_rules =
+            h->of->config.providers.ask_again && outbound_has_variables(c) ? outbound_now : NULL,
         .outbound_denied = outbound_denied,
         .address_blocked = address_blocked,
         .outbound_user = h,

@@ -148,16 +148,9 @@ bool localapp_values(arena *a, const app *the_app, variable_providers providers,
         if (!app_pairs_add(a, &out->variables, c->variables.at[i].key, value))
             return err_no_memory(e);
     }
-    for (size_t i = 0; i < c->allowed_outbound_hosts.n; i++) {
-        str host;
-        if (variable_expand(the_app, providers, c->allowed_outbound_hosts.at[i], a, &host, e) !=
-            VARIABLE_OK)
-            return err_wrap(e, "component '%.*s', allowed_outbound_hosts", STR(c->id));
-        bool nothing = !host.n || str_eq(host, S("http://")) || str_eq(host, S("https://"));
-        if (!nothing && !str_list_add(a, &out->outbound, host))
-            return err_no_memory(e);
-    }
-    return true;
+    return (ask_again && outbound_has_variables(c)) || /* each instance asks for itself */
+           outbound_expand(the_app, c, providers, a, &out->outbound, e) ||
+           err_wrap(e, "component '%.*s', allowed_outbound_hosts", STR(c->id));
 }
 
 /* --component-id: only these, and their triggers. */

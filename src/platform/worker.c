@@ -191,7 +191,7 @@ static bool network_set_up(worker *w, err *e)
     const network_config *n = &w->node.network;
     bool reaches_out = w->directory != NULL;
     for (size_t i = 0; w->app.app && i < w->app.app->components_count; i++)
-        reaches_out |= w->app.components[i].outbound.n > 0;
+        reaches_out |= w->app.app->components[i].allowed_outbound_hosts.n > 0;
     host_connections_limit(&n->connections);
     if (reaches_out)
         host_outbound_prepare();

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backends import Backend
 from harness import ebb, fetch, guest, serving, write_app
 
 APP = f"""
@@ -28,9 +29,10 @@ TOKEN, SECRET = "token-that-nobody-sees", "secret-that-nobody-sees"
 class Vault(http.server.BaseHTTPRequestHandler):
     """Answers as Vault's KV version 2 does."""
 
-    values, broken = {}, False
+    values, broken, asked = {}, False, 0
 
     def do_GET(self):
+        Vault.asked += 1
         status, body = 404, {"errors": []}
         if self.broken:
             status = 500
@@ -118,6 +120,61 @@ def test_vault_is_asked_at_each_get(app, tmp_path, workers, vault):
         vault.server_close()
         assert get(server, "who", 404).startswith("provider")
         assert fetch(server, "/hello").status == 200
+
+
+def test_allowed_hosts_are_those_of_now(tmp_path, workers, vault):
+    """Each instance has the rules of its first question, and one that asks none asks nobody."""
+    app = write_app(tmp_path / "app", f"""
+spin_manifest_version = 2
+[application]
+name = "reaching"
+[variables]
+port = {{ required = true }}
+more = {{ default = "" }}
+[[trigger.http]]
+route = "/..."
+component = "c"
+[component.c]
+source = "{guest('c-client')}"
+allowed_outbound_hosts = ["*://127.0.0.1:{{{{ port }}}}", "{{{{ more }}}}", "http://self"]
+""")
+
+    def simple(peer):
+        while peer.head():
+            peer.answer(b"here")
+
+    with Backend(simple) as one, Backend(simple) as two:
+        Vault.values["/v1/kv/data/shop/port"] = str(one.port)
+        with serving(app, tmp_path, *vault_config(tmp_path, vault.server_port),
+                     workers=workers) as server:
+            def statuses():
+                return [fetch(server, f"/proxy?http://127.0.0.1:{b.port}/").status
+                        for b in (one, two)]
+            asked = Vault.asked
+            assert fetch(server, "/field?set&a&b").text == "ok"
+            assert Vault.asked == asked
+            assert statuses() == [200, 502]
+            assert Vault.asked == asked + 2 * 2, "two variables, two instances"
+            Vault.values["/v1/kv/data/shop/port"] = str(two.port)
+            assert statuses() == [502, 200]
+            assert fetch(server, f"/tcp?127.0.0.1&{one.port}&x").text == "tcp 1", "access-denied"
+            assert "tcp" not in fetch(server, f"/tcp?127.0.0.1&{two.port}&x").text
+            assert fetch(server, "/resolve?localhost").text == "names 1", "access-denied"
+            Vault.values["/v1/kv/data/shop/more"] = "http://localhost"
+            assert "names" not in fetch(server, "/resolve?localhost").text
+            Vault.values["/v1/kv/data/shop/more"] = f"http://127.0.0.1:{one.port}"
+            assert statuses() == [200, 200]
+            assert fetch(server, "/proxy?http://self.alt/field?set%26a%26b").text == "ok"
+            Vault.values["/v1/kv/data/shop/more"] = "no rule at all"
+            assert statuses() == [502, 502]
+            reason = server.wait_log("denied")[-1]["reason"]
+            assert "no rule at all" in reason and "allowed_outbound_hosts" in reason
+            del Vault.values["/v1/kv/data/shop/more"]
+            Vault.broken = True
+            assert statuses() == [502, 502]
+            assert "Vault" in server.wait_log("denied")[-1]["reason"]
+            Vault.broken = False
+            assert statuses() == [502, 200]
 
 
 def test_required_is_missed_at_start(app, tmp_path, vault):

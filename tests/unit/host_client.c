@@ -104,7 +104,7 @@ static void on_request(void *user, http_exchange *x)
     }
 }
 
-static bool allowed(void *user, str scheme, str host, uint16_t p)
+static bool allowed(void *user, const outbound_rules *own, str scheme, str host, uint16_t p)
 {
     return str_eq(host, S("127.0.0.1")) && str_eq(scheme, S("http"));
 }

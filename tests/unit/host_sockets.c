@@ -18,7 +18,7 @@
 static uint16_t allowed_port;
 static char asked[64]; /* the last question */
 
-static bool allowed(void *user, str scheme, str host, uint16_t port)
+static bool allowed(void *user, const outbound_rules *own, str scheme, str host, uint16_t port)
 {
     snprintf(asked, sizeof asked, "%.*s://%.*s:%u", STR(scheme), STR(host), port);
     return str_eq(host, S("localhost")) || (str_eq(host, S("127.0.0.1")) && port == allowed_port) ||
