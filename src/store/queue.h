@@ -139,8 +139,8 @@ typedef struct {
     int64_t deadline_max_ms; /* only those due by then; 0: no limit */
     uint32_t count;          /* at most; QUEUE_PAGE_MAX */
     uint32_t shortage;       /* 1: by criticality, then deadline */
-    uint64_t app;            /* only of this app; 0: of any */
-    queue_id id;             /* only this one; all 0: any. It may be early, never taken */
+    queue_id id; /* only this one, which may be before its time; all 0: any. QUEUE_ABSENT,
+                    QUEUE_CONFLICT: it does not wait */
 } queue_lease;
 
 /* A lease of a call. */
@@ -222,15 +222,17 @@ typedef struct {
     uint64_t bytes;               /* of those that wait or run */
 } queue_count;
 
-/* QUEUE_APP_GONE: what waits or runs of an app is dead, with that note. `forget` 1: everything of
- * the app is deleted instead. QUEUE_PURGE: deletes ended calls whose time is over, and idempotency
- * keys with them. Answer of both: queue_swept. A bounded number at a time: repeat while `more`. */
+/* QUEUE_APP_GONE: what waits or runs of an app is dead, with that note; forget 1: everything of it
+ * is deleted instead. A bounded number at a time: ask again with next as `from`, until it is 0. */
 typedef struct {
-    uint64_t app, tenant;
+    uint64_t tenant, app; /* app 0: all of the tenant's */
     uint64_t forget;
-} queue_app_gone; /* with a note */
+    uint64_t from; /* 0 at first */
+} queue_app_gone;  /* with a note */
 
+/* QUEUE_PURGE: deletes ended calls whose time is over, and their idempotency keys. Again while next
+ * is not 0. Answer of both: queue_swept. */
 typedef struct {
-    uint64_t calls;
-    uint64_t more; /* 1: there may be more */
+    uint64_t calls; /* that have died or were deleted */
+    uint64_t next;
 } queue_swept;

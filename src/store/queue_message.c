@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-_Static_assert(sizeof(queue_terms) == 72 && sizeof(queue_info) == 176 && sizeof(queue_lease) == 64,
+_Static_assert(sizeof(queue_terms) == 72 && sizeof(queue_info) == 176 && sizeof(queue_lease) == 56,
                "structures that travel have no padding");
 
 /* --- ids and states --------------------------------------------------------------------------- */
@@ -350,12 +350,6 @@ static const char *backlog_read(store_message *m, queue_request *r)
     return NULL;
 }
 
-/* A request that is one structure, whatever is in it. */
-static const char *plain_read(store_message *m, void *ret, size_t n, str *ret_key)
-{
-    return next_struct(m, ret, n, ret_key) ? NULL : "a damaged request";
-}
-
 static const char *any_read(store_message *m, queue_request *r)
 {
     switch (m->kind) {
@@ -379,9 +373,11 @@ static const char *any_read(store_message *m, queue_request *r)
         return backlog_read(m, r);
     case QUEUE_GIVE_BACK:
     case QUEUE_COUNT:
-        return plain_read(m, &r->number, sizeof r->number, NULL);
+        return next_struct(m, &r->number, sizeof r->number, NULL) ? NULL : "a damaged request";
     case QUEUE_APP_GONE:
-        return plain_read(m, &r->gone, sizeof r->gone, &r->note);
+        return !next_struct(m, &r->gone, sizeof r->gone, &r->note) ? "a damaged request"
+               : r->gone.tenant                                    ? NULL
+                                                                   : "calls of no tenant";
     case QUEUE_PURGE:
         return NULL;
     default:

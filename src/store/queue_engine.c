@@ -1,0 +1,294 @@
+/* See queue_engine.h. How a call moves from phase to phase is here and nowhere else: one function
+ * enters a phase, and books the call out of the sums of the phase that it leaves and into those of
+ * the one it enters. Sums are gathered in memory and added to the rows before the commit, so that a
+ * group of many calls of one tenant changes its sums once.
+ *
+ * Time: a lease is a span, not a moment. If the wall clock was set while this process lives, the
+ * leases of a file are moved with it. Where the rows are shared, the database's clock counts. */
+#include "base/limits.h"
+#include "base/must.h"
+#include "store/queue_engine_impl.h"
+
+#include <stdlib.h>
+
+enum { LOOK_MAX = 1000, CLOCK_STEP_MS = 1000, SCRATCH_KEPT = 256 * 1024 };
+
+bool queue_engine_new_take(queue_rows *rows, const seal_key *key, queue_engine **ret, err *e)
+{
+    queue_engine *q = calloc(1, sizeof *q);
+    if (!q || !queue_keys_new(key, &q->keys, e)) {
+        rows->ops->close(rows);
+        if (!q)
+            err_no_memory(e);
+        free(q);
+        return false;
+    }
+    q->rows = rows;
+    q->ops = rows->ops;
+    arena_init(&q->a, 512 * MIB);
+    buf_init(&q->first, QUEUE_REQUEST_BYTES_MAX + SEAL_OVERHEAD);
+    buf_init(&q->second, QUEUE_REQUEST_BYTES_MAX + SEAL_OVERHEAD);
+    *ret = q;
+    return true;
+}
+
+void queue_engine_free(queue_engine *q)
+{
+    if (!q)
+        return;
+    q->ops->close(q->rows);
+    queue_keys_free(q->keys);
+    arena_fini(&q->a);
+    buf_fini(&q->first);
+    buf_fini(&q->second);
+    free(q->sums);
+    free(q->quotas);
+    free(q);
+}
+
+bool queue_is_shared(const queue_engine *q) { return q->ops->shared; }
+
+queue_row *queue_rows_new(queue_engine *q, size_t n, err *e)
+{
+    queue_row *rows = arena_alloc(&q->a, n * sizeof *rows);
+    if (!rows)
+        err_no_memory(e);
+    return rows;
+}
+
+/* --- sums ------------------------------------------------------------------------------------- */
+
+static bool sum(queue_engine *q, unsigned kind, int64_t key, int64_t n, int64_t v, err *e)
+{
+    if (q->sums_n == q->sums_size) {
+        size_t size = q->sums_size ? 2 * q->sums_size : 64;
+        queue_tally *grown = realloc(q->sums, size * sizeof *grown);
+        if (!grown)
+            return err_no_memory(e);
+        q->sums = grown;
+        q->sums_size = size;
+    }
+    q->sums[q->sums_n++] = (queue_tally){kind, key, n, v};
+    return true;
+}
+
+static bool phase_waits(unsigned phase) { return phase <= PHASE_READY_LAST; }
+static bool phase_is_open(unsigned phase) { return phase <= PHASE_LEASED; }
+
+bool queue_sums_count(queue_engine *q, const queue_row *row, int64_t by, err *e)
+{
+    const queue_terms *t = &row->terms;
+    for (size_t i = 0; phase_is_open(row->phase) && i < q->quotas_n; i++)
+        if (q->quotas[i].tenant == t->tenant) {
+            q->quotas[i].calls += by;
+            q->quotas[i].bytes += by * (int64_t)row->bytes;
+        }
+    if (!sum(q, row->phase, (int64_t)t->tenant, by, by * (int64_t)row->bytes, e))
+        return false;
+    return !phase_waits(row->phase) ||
+           sum(q, row->phase == PHASE_LATER ? TALLY_LATER : TALLY_READY,
+               t->deadline_ms / QUEUE_GRAIN_MS, by, by * (int64_t)t->cpu_ns, e);
+}
+
+static int sum_cmp(const void *a, const void *b)
+{
+    const queue_tally *x = a, *y = b;
+    if (x->kind != y->kind)
+        return x->kind < y->kind ? -1 : 1;
+    return x->key < y->key ? -1 : x->key > y->key;
+}
+
+bool queue_sums_flush(queue_engine *q, err *e)
+{
+    size_t n = q->sums_n;
+    if (n)
+        qsort(q->sums, n, sizeof *q->sums, sum_cmp);
+    for (size_t i = 0, next; i < n; i = next) {
+        queue_tally t = q->sums[i];
+        for (next = i + 1; next < n && sum_cmp(&t, &q->sums[next]) == 0; next++) {
+            t.n += q->sums[next].n;
+            t.v += q->sums[next].v;
+        }
+        if ((t.n || t.v) && !q->ops->tally_add(q->rows, &t, e))
+            return false;
+    }
+    q->sums_n = 0;
+    return true;
+}
+
+static void quota_add(void *user, const queue_tally *t)
+{
+    queue_quota *to = user;
+    to->calls += t->n;
+    to->bytes += t->v;
+}
+
+queue_quota *queue_quota_of(queue_engine *q, uint64_t tenant, err *e)
+{
+    int64_t key = (int64_t)tenant;
+    for (size_t i = 0; i < q->quotas_n; i++)
+        if (q->quotas[i].tenant == tenant)
+            return &q->quotas[i];
+    if (q->quotas_n == q->quotas_size) {
+        size_t size = q->quotas_size ? 2 * q->quotas_size : 16;
+        queue_quota *grown = realloc(q->quotas, size * sizeof *grown);
+        if (!grown) {
+            err_no_memory(e);
+            return NULL;
+        }
+        q->quotas = grown;
+        q->quotas_size = size;
+    }
+    queue_quota *new = &q->quotas[q->quotas_n];
+    *new = (queue_quota){.tenant = tenant};
+    if (!queue_sums_flush(q, e) ||
+        !q->ops->tally_each(q->rows, PHASE_LATER, PHASE_LEASED, &key, quota_add, new, e))
+        return NULL;
+    q->quotas_n++;
+    return new;
+}
+
+/* --- how a call moves ------------------------------------------------------------------------- */
+
+bool queue_enter(queue_engine *q, queue_row *row, queue_phase phase, int64_t at_ms, err *e)
+{
+    if (!queue_sums_count(q, row, -1, e))
+        return false;
+    row->phase = phase;
+    row->at_ms = at_ms;
+    return queue_sums_count(q, row, 1, e);
+}
+
+bool queue_wait(queue_engine *q, queue_row *row, int64_t at_ms, err *e)
+{
+    bool ok = at_ms > q->now_ms ? queue_enter(q, row, PHASE_LATER, at_ms, e)
+                                : queue_enter(q, row, PHASE_READY + row->terms.criticality,
+                                              row->terms.deadline_ms, e);
+    return ok && q->ops->put(q->rows, row, e);
+}
+
+/* What is said of it from now on. */
+static bool outcome_set(queue_engine *q, queue_row *row, str note, bytes result, err *e)
+{
+    bytes text = {(const uint8_t *)note.p, note.n};
+    buf_clear(&q->first);
+    buf_clear(&q->second);
+    return queue_seal(q->keys, row, QUEUE_PART_NOTE, text, &q->first, e) &&
+           (!result.p || queue_seal(q->keys, row, QUEUE_PART_RESULT, result, &q->second, e)) &&
+           q->ops->outcome_set(q->rows, row->seq, buf_bytes(&q->first),
+                               result.p ? buf_bytes(&q->second) : (bytes){0}, e);
+}
+
+bool queue_finish(queue_engine *q, queue_row *row, queue_phase phase, str note, bytes result,
+                  err *e)
+{
+    must(!phase_is_open(phase));
+    row->ended_ms = q->now_ms;
+    return queue_enter(q, row, phase, q->now_ms + row->terms.keep_ms, e) &&
+           q->ops->put(q->rows, row, e) && outcome_set(q, row, note, result, e);
+}
+
+bool queue_again(queue_engine *q, queue_row *row, int64_t at_ms, str note, err *e)
+{
+    if (row->terms.attempts_max && row->attempts - row->excused >= row->terms.attempts_max)
+        return queue_finish(q, row, PHASE_DEAD, note, (bytes){0}, e);
+    return queue_wait(q, row, at_ms, e) && (!note.n || outcome_set(q, row, note, (bytes){0}, e));
+}
+
+bool queue_look(queue_engine *q, err *e)
+{
+    size_t n;
+    queue_row *rows = queue_rows_new(q, LOOK_MAX, e);
+    if (!rows || !q->ops->take(q->rows, PHASE_LEASED, q->now_ms, 0, LOOK_MAX, rows, &n, e))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!queue_again(q, &rows[i], q->now_ms,
+                         S("the lease expired: whoever ran it has not said how it ended"), e))
+            return false;
+    if (!q->ops->take(q->rows, PHASE_LATER, q->now_ms, 0, LOOK_MAX, rows, &n, e))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!queue_wait(q, &rows[i], q->now_ms, e))
+            return false;
+    return true;
+}
+
+/* --- transactions ----------------------------------------------------------------------------- */
+
+/* The wall clock was set: leases keep their length. */
+static bool clock_follow(queue_engine *q, err *e)
+{
+    int64_t ahead = (int64_t)(clock_wall() / NS_PER_MS) - (int64_t)(clock_mono() / NS_PER_MS);
+    int64_t step = q->clock_ms ? ahead - q->clock_ms : 0;
+    size_t n = 0;
+    if (q->clock_ms && step < CLOCK_STEP_MS && step > -CLOCK_STEP_MS)
+        return true;
+    q->clock_ms = ahead;
+    queue_row *rows = step ? queue_rows_new(q, LOOK_MAX, e) : NULL;
+    if (step &&
+        (!rows || !q->ops->take(q->rows, PHASE_LEASED, INT64_MAX, 0, LOOK_MAX, rows, &n, e)))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        rows[i].at_ms += step;
+        if (!q->ops->put(q->rows, &rows[i], e))
+            return false;
+    }
+    return true;
+}
+
+bool queue_begin(queue_engine *q, int64_t now_ms, err *e)
+{
+    q->now_ms = now_ms;
+    q->sums_n = q->quotas_n = 0;
+    q->tidy = false;
+    arena_reset(&q->a);
+    return q->ops->begin(q->rows, &q->now_ms, e) &&
+           (now_ms || q->ops->shared || clock_follow(q, e));
+}
+
+bool queue_commit(queue_engine *q, bool *ret_unsure, err *e)
+{
+    *ret_unsure = false;
+    if (!queue_sums_flush(q, e)) {
+        queue_rollback(q);
+        return false;
+    }
+    if (!q->ops->commit(q->rows, e)) {
+        *ret_unsure = true;
+        queue_rollback(q);
+        return false;
+    }
+    err ignored; /* it is only tidying */
+    if (q->tidy)
+        q->ops->tidy(q->rows, &ignored);
+    return true;
+}
+
+void queue_rollback(queue_engine *q) { q->ops->rollback(q->rows); }
+
+static void answer_failed(buf *out, const store_message *m, const char *why)
+{
+    buf_clear(out);
+    store_message_begin(out, m->id, STORE_FAILED, m->store);
+    store_message_item(out, str_from(why), NULL);
+}
+
+bool queue_apply(queue_engine *q, store_message m, buf *out, err *e)
+{
+    queue_request r;
+    const char *problem;
+    buf_clear(out);
+    store_message_begin(out, m.id, STORE_OK, m.store);
+    if (!queue_request_read(m, &r, &problem))
+        answer_failed(out, &m, problem);
+    else if (!queue_request_run(q, &m, &r, out, e))
+        return false;
+    if (q->a.used_bytes > SCRATCH_KEPT)
+        arena_fini(&q->a);
+    else
+        arena_reset(&q->a);
+    if (out->failed)
+        return err_no_memory(e);
+    store_message_end(out);
+    return true;
+}

@@ -1,0 +1,36 @@
+/* The queue of deferred calls, in the store process: carries out the requests of queue.h on rows
+ * (queue_rows.h), whatever keeps those.
+ *
+ *     queue_begin -> queue_apply... -> queue_commit        one fsync for all
+ *
+ * Invariants
+ * - A request is answered only after the commit that holds it; queue_apply writes what is said
+ * then.
+ * - What a request may not do (no such call, ended, quota) is its answer, and the transaction goes
+ *   on, without a trace of it. What the database can't do comes back as false: roll back; nothing
+ *   of the transaction has happened.
+ * - Sums (tallies) are changed in the transaction that changes what they count.
+ * One thread at a time. Calls block. */
+#pragma once
+
+#include "store/queue_message.h"
+#include "store/queue_rows.h"
+#include "store/seal.h"
+
+typedef struct queue_engine queue_engine;
+
+/* Takes the rows, also on failure. */
+bool queue_engine_new_take(queue_rows *rows, const seal_key *key, queue_engine **ret, err *e);
+/* NULL is allowed. */
+void queue_engine_free(queue_engine *q);
+
+/* now_ms: of all that happens in this transaction; 0: by the queue's clock. */
+bool queue_begin(queue_engine *q, int64_t now_ms, err *e);
+/* False: as after rollback, or (*ret_unsure) nobody knows whether it happened. */
+bool queue_commit(queue_engine *q, bool *ret_unsure, err *e);
+void queue_rollback(queue_engine *q);
+/* Carries out one request; its answer, a whole message with the request's id, goes to out (emptied
+ * first). */
+bool queue_apply(queue_engine *q, store_message request, buf *out, err *e);
+/* Its functions may take long (a network is between): not for the loop's thread. */
+bool queue_is_shared(const queue_engine *q);
