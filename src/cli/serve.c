@@ -395,7 +395,8 @@ static bool store_settings(serve *s, buf *out, err *e)
 {
     app_config none = {0};
     str dir = arena_printf(&s->a, "%.*s/state", STR(s->data));
-    return dir.p ? store_config_write(&none, dir, s->settings.log_json, out, e) : err_no_memory(e);
+    return dir.p ? store_config_write(&none, dir, NULL, s->settings.log_json, out, e)
+                 : err_no_memory(e);
 }
 
 static bool run(serve *s, int *ret_status, err *e)

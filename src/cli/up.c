@@ -430,7 +430,7 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
                         &keeper, &admin, &admin_path, e) &&
               listeners_open(o, &u, fds, e) && worker_config_write(&node, &l.config, &config, e) &&
               ((!l.config.stores_count && !l.config.databases_count) ||
-               store_config_write(&l.config, S(""), log_json, &store_settings, e));
+               store_config_write(&l.config, S(""), NULL, log_json, &store_settings, e));
     if (ok) {
         supervisor_config sc = {.config = buf_str(&config),
                                 .store_config = buf_str(&store_settings),

@@ -4,8 +4,11 @@
 #include "platform/app_config.h"
 
 #include "app/locked.h"
+#include "base/hex.h"
 #include "base/limits.h"
 #include "platform/config_json.h"
+
+#include <string.h>
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
@@ -91,7 +94,18 @@ bool app_config_write(const app_config *c, buf *out, err *e)
     return json_put(j, out, e);
 }
 
-bool store_config_write(const app_config *c, str state_dir, bool log_json, buf *out, err *e)
+/* The key is for the store process alone: the text goes to it in an anonymous file. */
+static json_t *queue_json(const store_queue *q)
+{
+    char key[2 * SEAL_KEY_BYTES + 1];
+    hex_write((bytes){q->key.bytes, SEAL_KEY_BYTES}, key);
+    json_t *j = json_pack("{s:o, s:s}", "path", json_of(q->path), "key", key);
+    explicit_bzero(key, sizeof key);
+    return j;
+}
+
+bool store_config_write(const app_config *c, str state_dir, const store_queue *queue, bool log_json,
+                        buf *out, err *e)
 {
     _cleanup_json_ json_t *j = json_object();
     if (!j)
@@ -100,6 +114,8 @@ bool store_config_write(const app_config *c, str state_dir, bool log_json, buf *
     json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_json", json_boolean(log_json));
     json_object_set_new(j, "state_dir", json_of(state_dir));
+    if (queue && queue->path.n)
+        json_object_set_new(j, "queue", queue_json(queue));
     return json_put(j, out, e);
 }
 
@@ -214,6 +230,24 @@ bool app_config_read(arena *a, bytes text, app_config *ret, err *e)
     return true;
 }
 
+static bool queue_read(arena *a, const json_t *j, store_queue *ret, err *e)
+{
+    str key = json_str(a, json_object_get(j, "key"));
+    *ret = (store_queue){.path = json_str(a, json_object_get(j, "path"))};
+    if (!key.p || !ret->path.p)
+        return err_no_memory(e);
+    if (!j)
+        return true;
+    for (size_t i = 0; i < SEAL_KEY_BYTES; i++) {
+        int high = key.n == 2 * SEAL_KEY_BYTES ? hex_digit(key.p[2 * i]) : -1;
+        int low = high < 0 ? -1 : hex_digit(key.p[2 * i + 1]);
+        if (low < 0)
+            return err_set(e, ERR_INVALID, "settings of the store process: the queue has no key");
+        ret->key.bytes[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
 bool store_config_read(arena *a, bytes text, store_config *ret, bool *ret_log_json, err *e)
 {
     store_config c;
@@ -226,6 +260,8 @@ bool store_config_read(arena *a, bytes text, store_config *ret, bool *ret_log_js
     c.state_dir = json_str(a, json_object_get(j, "state_dir"));
     if (!c.state_dir.p)
         return err_no_memory(e);
+    if (!queue_read(a, json_object_get(j, "queue"), &c.queue, e))
+        return false;
     *ret = c;
     *ret_log_json = json_is_true(json_object_get(j, "log_json"));
     return true;

@@ -39,7 +39,9 @@ bool app_config_write(const app_config *c, buf *out, err *e);
 /* Everything is in the arena. */
 bool app_config_read(arena *a, bytes json, app_config *ret, err *e);
 
-/* What the store process is told: stores, databases, how to log. No app. */
-/* state_dir: of `ebb serve`, instead of those of an app; empty: none. */
-bool store_config_write(const app_config *c, str state_dir, bool log_json, buf *out, err *e);
+/* What the store process is told: stores, databases, the queue of deferred calls with its key, how
+ * to log. No app. state_dir: of `ebb serve`, instead of those of an app; empty: none. queue: NULL
+ * or without a path: none. */
+bool store_config_write(const app_config *c, str state_dir, const store_queue *queue, bool log_json,
+                        buf *out, err *e);
 bool store_config_read(arena *a, bytes json, store_config *ret, bool *ret_log_json, err *e);

@@ -89,7 +89,7 @@ static bool files_restrict(store_process *s, const store_config *c, err *e)
     bool enforced;
     size_t count = 0;
     sandbox_path *paths =
-        ARENA_ARRAY(&s->a, sandbox_path, c->stores_count + c->databases_count + 4);
+        ARENA_ARRAY(&s->a, sandbox_path, c->stores_count + c->databases_count + 5);
     if (!paths)
         return err_no_memory(e);
     for (size_t i = 0; i < c->stores_count && !count; i++)
@@ -103,6 +103,8 @@ static bool files_restrict(store_process *s, const store_config *c, err *e)
     for (size_t i = 0; i < c->databases_count; i++)
         if (!folder_add(s, c->databases[i].path, paths, &count))
             return err_no_memory(e);
+    if (!folder_add(s, c->queue.path, paths, &count))
+        return err_no_memory(e);
     if (c->state_dir.n)
         paths[count++] = (sandbox_path){c->state_dir, true};
     return sandbox_files(paths, count, &enforced, e);

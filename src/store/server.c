@@ -39,6 +39,7 @@ static bool on_turn_end(void *user)
 {
     store_server *s = user;
     bool worked = kv_server_run(s->kv);
+    worked |= queue_server_run(s->queue);
     for (store_connection *c = s->connections; c; c = c->next)
         answers_flush(c, NULL); /* SQL's too: its hook runs before */
     if (worked)
@@ -59,6 +60,7 @@ static void connection_close(store_connection *c)
         if (s->stores[i].redis)
             kv_redis_forget(s->stores[i].redis, c);
     sql_server_forget(s->sql, c);
+    queue_server_forget(s->queue, c);
     store_names_free(c);
     channel_close(c->c);
     buf_fini(&c->out);
@@ -114,12 +116,11 @@ static bool request_take(store_connection *c, bytes message, int fd)
             close(fd);
         return false;
     }
-    store *x = store_of(c, m.store);
+    store *x = m.kind < QUEUE_PUT ? store_of(c, m.store) : NULL;
     if (x)
         store_folder_make(x);
     if (m.kind >= QUEUE_PUT) {
-        pending_refuse(p, STORE_FAILED, "there is no queue");
-        pending_answer(p);
+        queue_server_take(s->queue, p);
     } else if (m.kind >= SQL_EXECUTE) {
         p->db = s->state_dir.n ? (x ? x->db : NULL) : sql_server_at(s->sql, m.store);
         sql_server_take(s->sql, p);
@@ -188,7 +189,9 @@ bool store_server_new(loop *l, const store_config *config, store_server **ret, e
     arena_init(&s->a, 64 * MIB);
     if (!kv_server_new(l, &s->kv, e) || !stores_make(s, config, e) ||
         !sql_server_new(l, config->databases, config->databases_count, &s->sql, e) ||
+        (config->queue.path.n && !queue_server_new(l, &config->queue, &s->queue, e)) ||
         !loop_hook_add(l, on_turn_end, s, &s->hook, e)) {
+        queue_server_free(s->queue);
         sql_server_free(s->sql);
         stores_free(s);
         kv_server_free(s->kv);
@@ -210,7 +213,8 @@ void store_server_on_fewer(store_server *s, void (*on_fewer)(void *user), void *
 
 unsigned store_server_files_open(const store_server *s)
 {
-    unsigned n = kv_server_files_open(s->kv) + sql_server_files_open(s->sql);
+    unsigned n = kv_server_files_open(s->kv) + sql_server_files_open(s->sql) +
+                 queue_server_is_open(s->queue);
     for (size_t i = 0; i < s->stores_count; i++)
         n += s->stores[i].redis && kv_redis_is_open(s->stores[i].redis);
     return n;
@@ -226,6 +230,7 @@ void store_server_free(store_server *s)
     stores_free(s);
     kv_server_free(s->kv);
     sql_server_free(s->sql);
+    queue_server_free(s->queue);
     loop_hook_remove(s->hook);
     arena_fini(&s->a);
     free(s);

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "loop/loop.h"
+#include "store/seal.h"
 
 /* An application's SQL database. */
 typedef struct {
@@ -33,6 +34,12 @@ typedef struct {
     str url;
 } kv_store;
 
+/* The queue of deferred calls (queue.h): in a file. */
+typedef struct {
+    str path;     /* empty: there is none */
+    seal_key key; /* what calls say is sealed under it */
+} store_queue;
+
 /* Messages name stores and databases by their index here, or by numbers that workers gave. */
 typedef struct {
     const kv_store *stores;
@@ -43,6 +50,7 @@ typedef struct {
      * and
      * "<app>/sql_<label>.db". What a number means, each worker says (STORE_NAME). */
     str state_dir;
+    store_queue queue;
 } store_config;
 
 typedef struct store_server store_server;

@@ -2,7 +2,7 @@
  *
  *     server.c        connections of workers; a message becomes a request (pending.c)
  *     server_store.c  what the number in it means
- *     kv_server.c, kv_redis.c, sql_server.c: who carries it out and answers it */
+ *     kv_server.c, kv_redis.c, sql_server.c, queue_server.c: who carries it out and answers it */
 #pragma once
 
 #include "base/arena.h"
@@ -15,6 +15,7 @@ typedef struct store store;
 typedef struct pending pending;
 typedef struct kv_server kv_server;
 typedef struct kv_target kv_target; /* a key-value file */
+typedef struct queue_server queue_server;
 typedef struct sql_server sql_server;
 typedef struct sql_session sql_session;
 typedef struct sql_target sql_target; /* a database */
@@ -74,6 +75,7 @@ struct store_server {
     loop_hook *hook;
     kv_server *kv;
     sql_server *sql;
+    queue_server *queue; /* NULL: there is none */
     void (*on_fewer)(void *user);
     void *user;
 };
@@ -157,3 +159,17 @@ void sql_server_forget(sql_server *s, const store_connection *c);
 unsigned sql_server_files_open(const sql_server *s);
 /* Stops what runs and waits for its end. NULL is allowed. */
 void sql_server_free(sql_server *s);
+
+/* --- queue_server.c: deferred calls; a NULL server is none ------------------------------------ */
+
+/* The configuration is copied. */
+bool queue_server_new(loop *l, const store_queue *config, queue_server **ret, err *e);
+/* Takes a request of kind QUEUE_... */
+void queue_server_take(queue_server *s, pending *p);
+/* That worker has gone: nobody wants its answers. */
+void queue_server_forget(queue_server *s, const store_connection *c);
+/* Carries out what has arrived. True: there was something. */
+bool queue_server_run(queue_server *s);
+bool queue_server_is_open(const queue_server *s);
+/* Waits for what runs. */
+void queue_server_free(queue_server *s);

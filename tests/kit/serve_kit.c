@@ -235,7 +235,7 @@ static bool serve(kit *k, const options *o, int *ret_status)
     if (!network_read(k->a, &network, &node.network, k->e) ||
         !listen_local(path_of(k, "admin.sock").p, &admin, k->e) ||
         !worker_config_write(&node, NULL, &worker, k->e) ||
-        !store_config_write(&none, path_of(k, "state"), true, &store, k->e) ||
+        !store_config_write(&none, path_of(k, "state"), NULL, true, &store, k->e) ||
         !keeper_config_write(&keeper, &keeper_text, k->e))
         return false;
     supervisor_config sc = {.config = buf_str(&worker),

@@ -1,0 +1,269 @@
+/* The queue of deferred calls, in the store process. The way of a request:
+ *
+ *     waiting list -> end of the turn: a group: begin, apply..., commit -> answers
+ *
+ * as key-value's (kv_server.c): while a commit waits for the disk, the next group gathers in the
+ * sockets. Where the queue is shared over a network, groups run on a thread, one at a time, and the
+ * next one gathers in the waiting list. A request that the database refuses does not take its group
+ * along: the group is tried again one by one, unless nobody knows what became of its commit.
+ *
+ * The queue is opened by the first request and closed STORE_IDLE_NS after the last one. */
+#include "base/limits.h"
+#include "base/log.h"
+#include "loop/work.h"
+#include "store/queue_engine.h"
+#include "store/server_impl.h"
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+struct queue_server {
+    loop *l;
+    str path, url; /* one of them is empty */
+    seal_key key;
+    queue_engine *open; /* the thread's while working */
+    pending_list waiting;
+    pending *group; /* that is carried out */
+    pending *left;  /* of it: for the next one, because of what answers take */
+    bool working;   /* on a thread */
+    bool failed;    /* the group; why */
+    err why;
+    bool failing; /* said in the log */
+    ns used;
+    loop_timer idle;
+};
+
+/* --- a group: on the loop's thread, or another ------------------------------------------------ */
+
+static void engine_close(queue_server *s)
+{
+    queue_engine_free(s->open);
+    s->open = NULL;
+}
+
+static bool engine_ready(queue_server *s, err *e)
+{
+    queue_rows *rows;
+    if (s->open)
+        return true;
+    return queue_sqlite_open(s->path.p, &rows, e) &&
+           queue_engine_new_take(rows, &s->key, &s->open, e);
+}
+
+static bool request_apply(queue_server *s, pending *p, err *e)
+{
+    store_message m = pending_message(p);
+    uint8_t *items = NULL;
+    err mine;
+    if (p->fd >= 0 && !(items = pending_items_load(p, &m, &mine))) {
+        pending_refuse(p, STORE_FAILED, mine.text);
+        return true;
+    }
+    bool ok = queue_apply(s->open, m, &p->answer, e);
+    free(items);
+    return ok;
+}
+
+/* One transaction of the requests from p on: all, or as many as answers may be held; *ret_last is
+ * the last one. False: none of them happened, or *ret_unsure. What failed may be over when the
+ * queue is opened again. */
+static bool group_run(queue_server *s, pending *p, pending **ret_last, bool *ret_unsure, err *e)
+{
+    size_t held = 0;
+    *ret_unsure = false;
+    if (!engine_ready(s, e))
+        return false;
+    bool ok = queue_begin(s->open, 0, e);
+    for (; ok && p && held < STORE_HELD_BYTES_MAX; p = p->next) {
+        ok = request_apply(s, p, e);
+        held += p->answer.n;
+        *ret_last = p;
+    }
+    if (ok)
+        ok = queue_commit(s->open, ret_unsure, e);
+    else
+        queue_rollback(s->open);
+    if (!ok)
+        engine_close(s);
+    return ok;
+}
+
+static void group_refuse(pending *p, const char *why)
+{
+    for (; p; p = p->next)
+        pending_refuse(p, STORE_FAILED, why);
+}
+
+/* One by one: what the database refuses is refused, the rest is done. */
+static void group_singly(queue_server *s)
+{
+    bool unsure;
+    s->failed = false;
+    for (pending *p = s->group, *next, *last; p; p = p->next) {
+        next = p->next;
+        p->next = NULL;
+        if (!group_run(s, p, &last, &unsure, &s->why)) {
+            pending_refuse(p, STORE_FAILED, s->why.text);
+            s->failed = true;
+        }
+        p->next = next;
+    }
+}
+
+/* Every request of the group, but those that are left, gets its answer. */
+static void group_work(void *user)
+{
+    queue_server *s = user;
+    pending *last = NULL;
+    bool unsure;
+    s->failed = !group_run(s, s->group, &last, &unsure, &s->why);
+    if (!s->failed) {
+        s->left = last->next;
+        last->next = NULL;
+    } else if (unsure) {
+        err_wrap(&s->why, "it may or may not have happened");
+        group_refuse(s->group, s->why.text);
+    } else if (!s->group->next || !engine_ready(s, &s->why)) {
+        group_refuse(s->group, s->why.text);
+    } else {
+        group_singly(s);
+    }
+}
+
+/* --- on the loop's thread --------------------------------------------------------------------- */
+
+static str name_of(const queue_server *s) { return s->url.n ? S("in PostgreSQL") : s->path; }
+
+/* Says in the log that it fails, and that it works again: once each. */
+static void failure_note(queue_server *s)
+{
+    if (s->failed && !s->failing)
+        log_msg(LOG_ERROR, "the queue of deferred calls (%.*s): %s", STR(name_of(s)), s->why.text);
+    else if (!s->failed && s->failing)
+        log_msg(LOG_INFO, "the queue of deferred calls (%.*s) works again", STR(name_of(s)));
+    s->failing = s->failed;
+}
+
+static void on_idle(void *user)
+{
+    queue_server *s = user;
+    ns idle = clock_mono() - s->used;
+    if (idle >= STORE_IDLE_NS && !s->working && !s->waiting.first)
+        engine_close(s);
+    else
+        loop_timer_start(s->l, &s->idle,
+                         idle < STORE_IDLE_NS ? STORE_IDLE_NS - idle : STORE_IDLE_NS, on_idle, s);
+}
+
+/* What is left of a group is the first of the next one. */
+static void left_first(queue_server *s)
+{
+    pending *rest = pending_list_take(&s->waiting), *next;
+    for (pending *p = s->left; p; p = next) {
+        next = p->next;
+        pending_list_push(&s->waiting, p);
+    }
+    s->left = NULL;
+    for (; rest; rest = next) {
+        next = rest->next;
+        pending_list_push(&s->waiting, rest);
+    }
+}
+
+static void group_answer(queue_server *s)
+{
+    pending *p = s->group;
+    s->group = NULL;
+    failure_note(s);
+    if (s->left)
+        left_first(s);
+    while (p) {
+        pending *next = p->next;
+        pending_answer(p);
+        p = next;
+    }
+    s->used = clock_mono();
+    if (s->open && !loop_timer_active(&s->idle) && (s->path.n || s->url.n))
+        loop_timer_start(s->l, &s->idle, STORE_IDLE_NS, on_idle, s);
+}
+
+/* The first of those that wait, as many as one commit may hold. */
+static void group_gather(queue_server *s)
+{
+    pending *last = s->waiting.first;
+    s->group = last;
+    for (size_t n = 1; last->next && n < STORE_GROUP_MAX; n++)
+        last = last->next;
+    if (!(s->waiting.first = last->next))
+        s->waiting.last = &s->waiting.first;
+    last->next = NULL;
+}
+
+static void group_done(void *user)
+{
+    queue_server *s = user;
+    s->working = false;
+    group_answer(s);
+}
+
+bool queue_server_run(queue_server *s)
+{
+    bool worked = false;
+    while (s && s->waiting.first && !s->working) {
+        group_gather(s);
+        worked = true;
+        s->working = s->url.n && loop_work_start(s->l, group_work, group_done, s, NULL);
+        if (!s->working) {
+            group_work(s);
+            group_answer(s);
+        }
+    }
+    return worked;
+}
+
+void queue_server_take(queue_server *s, pending *p)
+{
+    if (s) {
+        pending_list_push(&s->waiting, p);
+        return;
+    }
+    pending_refuse(p, STORE_FAILED, "this node has no queue of deferred calls");
+    pending_answer(p);
+}
+
+void queue_server_forget(queue_server *s, const store_connection *c)
+{
+    for (pending *p = s ? s->waiting.first : NULL; p; p = p->next)
+        if (p->from == c)
+            p->from = NULL;
+    for (pending *p = s ? s->group : NULL; p; p = p->next)
+        if (p->from == c)
+            p->from = NULL;
+}
+
+bool queue_server_is_open(const queue_server *s) { return s && !s->working && s->open; }
+
+bool queue_server_new(loop *l, const store_queue *config, queue_server **ret, err *e)
+{
+    queue_server *s = calloc(1, sizeof *s + config->path.n + 1);
+    if (!s)
+        return err_no_memory(e);
+    char *path = (char *)(s + 1);
+    memcpy(path, config->path.n ? config->path.p : "", config->path.n);
+    *s = (queue_server){.l = l, .path = {path, config->path.n}, .key = config->key};
+    *ret = s;
+    return true;
+}
+
+void queue_server_free(queue_server *s)
+{
+    if (!s)
+        return;
+    queue_server_run(s);
+    while (s->working)
+        loop_turn(s->l, 100);
+    loop_timer_stop(&s->idle);
+    engine_close(s);
+    OPENSSL_cleanse(&s->key, sizeof s->key);
+    free(s);
+}

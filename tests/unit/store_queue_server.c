@@ -1,0 +1,240 @@
+/* Deferred calls through the store's server: requests of several workers, over channels, share
+ * commits; the file is there again after the server has gone. */
+#include "unit.h"
+
+#include "base/limits.h"
+#include "loop/channel.h"
+#include "store/queue_client.h"
+#include "store/server.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/ebb-queued-XXXXXX";
+static char path[64];
+static loop *l;
+static store_server *server;
+static store_client *client, *second;
+static int done;
+static err e;
+
+static void server_start(const char *queue)
+{
+    int fds[2];
+    store_config c = {.queue = {.path = str_from(queue), .key = {{7}}}};
+    assert_true(store_server_new(l, &c, &server, &e));
+    store_client *all[] = {client, second};
+    for (int i = 0; i < 2; i++) {
+        assert_true(channel_pair(fds, &e));
+        assert_true(store_server_add_take(server, fds[0], &e));
+        store_client_connect_take(all[i], fds[1]);
+    }
+}
+
+static int begin(void **state)
+{
+    strcpy(dir + sizeof dir - 7, "XXXXXX");
+    if (!mkdtemp(dir) || !loop_new(&l, &e))
+        return -1;
+    snprintf(path, sizeof path, "%s/queue.db", dir);
+    assert_true(store_client_new(l, &client, &e) && store_client_new(l, &second, &e));
+    server_start(path);
+    done = 0;
+    return 0;
+}
+
+static int end(void **state)
+{
+    char name[80];
+    store_client_free(client);
+    store_client_free(second);
+    store_server_free(server);
+    loop_free(l);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "%s%s", path, (const char *[]){"", "-wal", "-shm"}[i]);
+        unlink(name);
+    }
+    return rmdir(dir);
+}
+
+static void on_done(void *user) { done++; }
+
+static store_call *sent(store_call *k)
+{
+    if (!k || !store_call_send(k, on_done, NULL, &e))
+        fail_msg("%s", k ? e.text : "no memory");
+    return k;
+}
+
+static void wait_done(int n)
+{
+    while (done < n)
+        loop_turn(l, 1000);
+    assert_int_equal(done, n);
+}
+
+static store_call *put(store_client *c, bytes request, str key)
+{
+    queue_offer p = {.head = {.terms = {.tenant = 1, .app = 2, .deadline_ms = INT64_C(1) << 47}},
+                     .key = key,
+                     .request = request};
+    return sent(queue_ask_put(c, &p));
+}
+
+static queue_accepted accepted(store_call *k)
+{
+    queue_accepted a;
+    if (!queue_accepted_read(store_call_answer(k), &a, &e))
+        fail_msg("%s", e.text);
+    store_call_free(k);
+    return a;
+}
+
+static void test_many_of_two_workers(void **state)
+{
+    enum { N = 500 };
+    static store_call *puts[N];
+    static queue_accepted ids[N];
+    for (int i = 0; i < N; i++)
+        puts[i] = put(i % 2 ? client : second, (bytes){(const uint8_t *)"r", 1}, S(""));
+    assert_int_equal(store_server_files_open(server), 0); /* opened on use */
+    wait_done(N);
+    assert_int_equal(store_server_files_open(server), 1);
+    for (int i = 0; i < N; i++) {
+        ids[i] = accepted(puts[i]);
+        for (int k = 0; k < i; k++)
+            assert_memory_not_equal(&ids[i].id, &ids[k].id, sizeof ids[i].id);
+    }
+    queue_count c;
+    store_call *k = sent(queue_ask_count(client, 1));
+    wait_done(N + 1);
+    assert_true(queue_count_read(store_call_answer(k), &c, &e));
+    assert_int_equal(c.calls[QUEUE_WAITING], N);
+    store_call_free(k);
+}
+
+static void test_a_large_call(void **state)
+{
+    size_t n = 3 * MIB;
+    uint8_t *body = malloc(n);
+    queue_call c;
+    for (size_t i = 0; i < n; i++)
+        body[i] = (uint8_t)(i * 7 >> 3);
+    store_call *k = put(client, (bytes){body, n}, S(""));
+    wait_done(1);
+    queue_accepted a = accepted(k);
+    queue_one one = {.id = a.id, .with = QUEUE_WITH_REQUEST};
+    k = sent(queue_ask_one(second, QUEUE_GET, &one));
+    wait_done(2);
+    assert_true(queue_call_read(store_call_answer(k), &c, &e));
+    assert_int_equal(c.request.n, n);
+    assert_memory_equal(c.request.p, body, n);
+    store_call_free(k);
+    free(body);
+}
+
+static void test_leased_by_one_of_two(void **state)
+{
+    store_call *p = put(client, (bytes){(const uint8_t *)"body", 4}, S(""));
+    wait_done(1);
+    queue_accepted a = accepted(p);
+    queue_lease lease = {.holder = 1, .lease_ms = 60000, .count = 10};
+    store_call *one = sent(queue_ask_lease(client, &lease));
+    lease.holder = 2;
+    store_call *two = sent(queue_ask_lease(second, &lease));
+    wait_done(3);
+    queue_call c;
+    int got = 0;
+    for (int i = 0; i < 2; i++) {
+        store_message *m = store_call_answer(i ? two : one);
+        assert_true(queue_answer_ok(m, &e));
+        if (queue_call_next(m, &c)) {
+            got++;
+            assert_memory_equal(&c.info.id, &a.id, sizeof a.id);
+            assert_memory_equal(c.request.p, "body", 4);
+        }
+    }
+    assert_int_equal(got, 1);
+    store_call_free(one);
+    store_call_free(two);
+}
+
+static void test_the_server_goes_and_comes(void **state)
+{
+    store_call *p = put(client, (bytes){(const uint8_t *)"r", 1}, S("k"));
+    wait_done(1);
+    queue_accepted a = accepted(p);
+    store_server_free(server);
+    server_start(path);
+    p = put(second, (bytes){(const uint8_t *)"r", 1}, S("k"));
+    wait_done(2);
+    queue_accepted b = accepted(p);
+    assert_true(b.existed);
+    assert_memory_equal(&a.id, &b.id, sizeof a.id);
+}
+
+/* What calls say is nowhere in the file. */
+static void test_sealed_at_rest(void **state)
+{
+    static char file[4 << 20];
+    store_call *p = put(client, (bytes){(const uint8_t *)"sesame, open", 12}, S("sesame-key"));
+    wait_done(1);
+    accepted(p);
+    store_server_free(server);
+    server_start(path);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t n = fread(file, 1, sizeof file, f);
+    fclose(f);
+    assert_true(n > 4096);
+    assert_null(memmem(file, n, "sesame", 6));
+}
+
+static void refused(store_call *k, const char *why)
+{
+    queue_accepted a;
+    assert_false(queue_accepted_read(store_call_answer(k), &a, &e));
+    assert_int_equal(e.code, ERR_IO);
+    if (!strstr(e.text, why))
+        fail_msg("'%s' does not say '%s'", e.text, why);
+    store_call_free(k);
+}
+
+static void test_no_queue(void **state)
+{
+    store_server_free(server);
+    server_start("");
+    store_call *p = put(client, (bytes){(const uint8_t *)"r", 1}, S(""));
+    wait_done(1);
+    refused(p, "no queue");
+}
+
+/* A file that can't be written refuses, each by itself, and works again once it can. */
+static void test_a_locked_file(void **state)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
+    store_call *p = put(client, (bytes){(const uint8_t *)"r", 1}, S(""));
+    wait_done(1);
+    refused(p, "locked");
+    sqlite3_close(db);
+    p = put(client, (bytes){(const uint8_t *)"r", 1}, S(""));
+    wait_done(2);
+    accepted(p);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_many_of_two_workers),  CASE(test_a_large_call),
+        CASE(test_leased_by_one_of_two), CASE(test_the_server_goes_and_comes),
+        CASE(test_sealed_at_rest),       CASE(test_no_queue),
+        CASE(test_a_locked_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
