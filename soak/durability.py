@@ -60,6 +60,13 @@ class History:
         self.rows_asked = self.rows = 0
         self.rows_acknowledged = set()
         self.operations = self.refused = 0
+        self.file = None                   # where keys are kept
+
+    def kept(self, key):
+        """What the file holds: tells a stale read from a lost write."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True)) as db:
+            row = db.execute("select value from spin_key_value where key = ?", (key,)).fetchone()
+            return row and row[0].decode()
 
 
 class Gone(Exception):
@@ -100,7 +107,8 @@ def read(c, h, k):
     value = int(r.text) if r.status == 200 else 0
     with h.lock:
         assert least <= value <= h.asked[k], \
-            f"key{k}: read {value}; acknowledged or read before: {least}, asked: {h.asked[k]}"
+            f"key{k}: read {value}; acknowledged or read before: {least}, asked: {h.asked[k]}, " \
+            f"kept: {h.kept(f'key{k}')}"
         h.newest_read[k] = max(h.newest_read[k], value)
 
 
@@ -258,6 +266,7 @@ def kill(state, work, arguments):
     """300 times kill -9 of a process at random under load; now and then of the supervisor, and then
     everything else is killed too and started again."""
     app, h, chance = fresh(work), History(), random.Random(arguments.seed)
+    h.file = app / ".spin" / FILES[0]
     killed = dict.fromkeys(("worker", "store", "all"), 0)
     while sum(killed.values()) < KILLS:
         with life(app, work, *TABLE) as server:
@@ -287,6 +296,7 @@ def power_cut(state, work, arguments):
     """100 power cuts: everything is killed and the disk is what was fsynced."""
     app, h, chance = fresh(work), History(), random.Random(arguments.seed)
     folder, durable = app / ".spin", app / ".spin" / ".durable"
+    h.file = folder / FILES[0]
     durable.mkdir(parents=True)
     (durable / "names").write_text("")
     env = {"LD_PRELOAD": str(SHIM), "IO_SHIM_DURABLE": ".durable"}

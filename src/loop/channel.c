@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -182,6 +183,12 @@ bool channel_send(channel *c, bytes message, int fd, err *e)
 bool channel_try_send(channel *c, bytes message, int fd)
 {
     return !c->first && message_send(c->fd, message.p, message.n, fd) == 1;
+}
+
+bool channel_is_over(const channel *c)
+{
+    struct pollfd p = {.fd = c->fd};
+    return poll(&p, 1, 0) == 1;
 }
 
 void channel_close(channel *c)

@@ -29,5 +29,7 @@ bool channel_open_take(loop *l, int fd, const channel_callbacks *callbacks, void
 bool channel_send(channel *c, bytes message, int fd, err *e);
 /* channel_send that keeps no copy, of fd neither: false where the socket is full, or gone. */
 bool channel_try_send(channel *c, bytes message, int fd);
+/* The other side is gone, though what it sent may not have been read yet. */
+bool channel_is_over(const channel *c);
 /* NULL is allowed. What is still queued is tried once more, then dropped. */
 void channel_close(channel *c);

@@ -125,11 +125,18 @@ static struct host_store *granted(hosted *h, const str_list *labels)
     return ARENA_ARRAY(&h->a, struct host_store, labels->n + 1);
 }
 
-/* Without a view (store/kv_view.h): `./dev soak kill` once read through one what was older than an
- * acknowledged write. Until that is understood, workers ask the store process. */
+/* With a view for reading, where it is in a file. */
 static bool store_make(hosted *h, size_t k, struct host_store *ret, err *e)
 {
-    return served_store(h->of, k, false, &ret->store, e);
+    const app_config *all = &h->of->config;
+    str path = all->stores[k].path;
+    if (!served_store(h->of, k, false, &ret->store, e))
+        return false;
+    if (all->id)
+        path = arena_printf(&h->a, "%llu", (unsigned long long)all->id); /* one file an app */
+    if (h->of->all->store && path.n)
+        ret->view = kv_view_take(h->of->all->store, (uint16_t)ret->store, path);
+    return true;
 }
 
 static bool stores_make(hosted *h, err *e)

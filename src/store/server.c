@@ -140,12 +140,21 @@ static bool request_take(store_connection *c, bytes message, int fd)
     return true;
 }
 
-/* A worker that breaks the protocol is broken: its connection goes, and with it its requests. */
+/* A worker that breaks the protocol is broken: its connection goes, and with it its requests.
+ *
+ * What a worker asked for that is dead by now is not begun: whoever noticed, and asked another one
+ * for a newer write, may have its answer already, and an older write must not follow it. Requests
+ * that were taken while the worker lived come before all that were sent after its death. */
 static void on_message(void *user, bytes message, int fd)
 {
     store_connection *c = user;
     bytes one;
     bool ok = true;
+    if (channel_is_over(c->c)) {
+        if (fd >= 0)
+            close(fd);
+        return; /* its end is read next */
+    }
     if (fd >= 0) {
         ok = request_take(c, message, fd);
     } else {

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/ebb-server-XXXXXX";
@@ -193,6 +194,44 @@ static void test_server_ends(void **state)
         store_call_free(more[i]);
 }
 
+/* A message of a worker by hand, at once. */
+static void tell(int fd, store_kind kind, const char *key, const char *value)
+{
+    buf b;
+    bytes v = {(const uint8_t *)value, value ? strlen(value) : 0};
+    buf_init(&b, 1024);
+    store_message_begin(&b, 0, kind, 0);
+    store_message_item(&b, str_from(key), value ? &v : NULL);
+    store_message_end(&b);
+    assert_int_equal(send(fd, b.p, b.n, 0), b.n);
+    buf_fini(&b);
+}
+
+/* Whoever lost their answer because a worker died asks another one, with a newer value: what the
+ * dead one had asked for must not happen after that. */
+static void test_no_write_after_the_worker(void **state)
+{
+    int dead[2], lives[2];
+    char space[256];
+    store_item i;
+    assert_true(channel_pair(dead, &e) && channel_pair(lives, &e));
+    assert_true(store_server_add_take(server, lives[0], &e)); /* it is looked at first */
+    assert_true(store_server_add_take(server, dead[0], &e));
+    tell(lives[1], KV_GET, "k", NULL);
+    tell(dead[1], KV_SET, "k", "old");
+    close(dead[1]);
+    tell(lives[1], KV_SET, "k", "new");
+    while (recv(lives[1], space, sizeof space, MSG_DONTWAIT) < 0)
+        loop_turn(l, 1000);
+    store_call *get = ask(client, KV_GET, 0, "k", NULL);
+    wait_done(1);
+    assert_true(store_message_next(answer(get, STORE_OK), &i));
+    assert_int_equal(i.value.n, 3);
+    assert_memory_equal(i.value.p, "new", 3);
+    store_call_free(get);
+    close(lives[1]);
+}
+
 /* A limit on the size of files stands for a full disk: the large write fails with the file's own
  * words, the small one of the same group is done, and all works again when there is room. */
 static void test_no_room(void **state)
@@ -254,6 +293,7 @@ int main(void)
         T(test_too_large),
         T(test_given_up),
         T(test_server_ends),
+        T(test_no_write_after_the_worker),
         T(test_no_room),
         T(test_deleted_file_is_made_again),
     };

@@ -6,6 +6,7 @@
 #include "store/kv_view.h"
 #include "store/server.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -262,6 +263,93 @@ static void test_store_process_dies(void **state)
     assert_seen("k", "two");
 }
 
+/* --- killed at any moment --------------------------------------------------------------------- */
+
+static void spin(ns for_ns)
+{
+    ns end = clock_mono() + for_ns;
+    while (clock_mono() < end)
+        ;
+}
+
+/* What the view shows, or -1: it has to be asked. */
+static long look_number(void)
+{
+    bytes v;
+    char text[16] = "";
+    if (look("k", &v) != KV_READ_VALUE)
+        return -1;
+    assert_in_range(v.n, 1, sizeof text - 1);
+    memcpy(text, v.p, v.n);
+    kv_view_done(view);
+    return strtol(text, NULL, 10);
+}
+
+static long ask_number(void)
+{
+    char text[16] = "";
+    store_item i;
+    store_call *k = ask(KV_GET, "k", NULL, &i);
+    assert_in_range(i.value.n, 1, sizeof text - 1);
+    memcpy(text, i.value.p, i.value.n);
+    store_call_free(k);
+    kv_view_answered(view);
+    return strtol(text, NULL, 10);
+}
+
+/* The store process dies while it commits, sooner or later after it was asked to; the view was open
+ * before (0), is opened by descriptors of a dead process (1), or is not there (2). Whatever the view
+ * shows without a store process is not taken back by the next one, and then both show the same. */
+static void test_killed_at_any_moment(void **state)
+{
+    enum { LIVES = 36 };
+    int fds[LIVES + 1], status;
+    pid_t pids[LIVES + 1];
+    char text[16];
+    for (int i = 0; i <= LIVES; i++) /* before any file is opened here */
+        pids[i] = store_fork(&fds[i]);
+    store_client_connect_take(client, fds[0]);
+    for (int i = 0; i < LIVES; i++) {
+        if (i % 3) {
+            kv_view_give(view);
+            view = kv_view_take(client, 0, str_from(path));
+        }
+        snprintf(text, sizeof text, "%d", 2 * i);
+        set("k", text);
+        if (i % 3 == 0)
+            make_hot();
+        snprintf(text, sizeof text, "%d", 2 * i + 1);
+        bytes v = {(const uint8_t *)text, strlen(text)};
+        store_call *k = store_call_new(client, KV_SET, 0);
+        store_call_item(k, S("k"), &v);
+        if (i % 3 == 1) {
+            get_asked("k");
+            get_asked("k"); /* lends are sent with what follows */
+        }
+        assert_true(store_call_send(k, on_done, NULL, &e));
+        loop_turn(l, 0);
+        if (i % 3 == 1)
+            assert_int_equal(poll(&(struct pollfd){fds[i], POLLIN, 0}, 1, 10000), 1);
+        spin((ns)i * 15 * NS_PER_US);
+        assert_int_equal(kill(pids[i], SIGKILL), 0);
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        while (store_client_connected(client))
+            loop_turn(l, 1000);
+        store_call_free(k);
+        long shown = look_number();
+        assert_true(shown == -1 || shown == 2 * i || shown == 2 * i + 1);
+        store_client_connect_take(client, fds[i + 1]);
+        long kept = ask_number();
+        assert_true(kept == 2 * i || kept == 2 * i + 1);
+        assert_true(kept >= shown);
+        shown = look_number();
+        assert_true(shown == -1 || shown == kept);
+    }
+    store_client_connect_take(client, next_fd);
+    next_fd = -1;
+    assert_int_equal(waitpid(pids[LIVES], &status, 0), pids[LIVES]);
+}
+
 static void test_shared_and_given_back(void **state)
 {
     kv_view *same = kv_view_take(client, 1, str_from(path));
@@ -280,7 +368,8 @@ int main(void)
         CASE(test_cold_files_are_asked_for),  CASE(test_reads_what_was_answered),
         CASE(test_commit_within_a_turn),      CASE(test_reads_over_checkpoints),
         CASE(test_long_values_are_asked_for), CASE(test_deleted_file),
-        CASE(test_store_process_dies),        CASE(test_shared_and_given_back),
+        CASE(test_store_process_dies),        CASE(test_killed_at_any_moment),
+        CASE(test_shared_and_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
