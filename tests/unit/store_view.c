@@ -300,8 +300,9 @@ static long ask_number(void)
 }
 
 /* The store process dies while it commits, sooner or later after it was asked to; the view was open
- * before (0), is opened by descriptors of a dead process (1), or is not there (2). Whatever the view
- * shows without a store process is not taken back by the next one, and then both show the same. */
+ * before (0), is opened by descriptors of a dead process (1), or is not there (2). Whatever the
+ * view shows without a store process is not taken back by the next one, and then both show the
+ * same. */
 static void test_killed_at_any_moment(void **state)
 {
     enum { LIVES = 36 };
