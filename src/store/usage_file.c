@@ -1,5 +1,6 @@
 /* See usage_file.h. WAL with synchronous=NORMAL: a power cut may lose the newest windows, never the
- * file; a meter that fsynced each window would cost more than what it measures. */
+ * file; a meter that fsynced each window would cost more than what it measures. What SQLite sorts
+ * stays in memory: the keeper's sandbox has no place for temporary files. */
 #include "store/usage_file.h"
 
 #include "base/must.h"
@@ -28,7 +29,7 @@ enum {
 };
 
 static const char schema[] =
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;"
     "CREATE TABLE IF NOT EXISTS usage (window_s INTEGER, app TEXT, calls INTEGER, cpu_ns INTEGER,"
     " wall_ns INTEGER, bytes_in INTEGER, bytes_out INTEGER, memory_peak_bytes INTEGER,"
     " PRIMARY KEY (window_s, app)) WITHOUT ROWID;"
@@ -56,8 +57,8 @@ static const char *const statements[STATEMENTS] = {
     [POWERS] = "SELECT from_s, idle_w, busy_w, uncertainty, samples, j_per_cpu_s FROM power"
                " WHERE from_s < ?1 ORDER BY from_s",
     [POINT] = "INSERT OR REPLACE INTO intensity VALUES (?1, ?2, ?3, ?4, ?5)",
-    [NAMES] = "SELECT DISTINCT app FROM usage WHERE window_s >= ?1 AND window_s < ?2 AND app NOT IN"
-              " ('-', '*') ORDER BY app LIMIT ?3",
+    [NAMES] = "SELECT app FROM (SELECT DISTINCT app FROM usage WHERE window_s >= ?1 AND"
+              " window_s < ?2 AND app NOT IN ('-', '*')) ORDER BY app LIMIT ?3",
     [COUNT] = "SELECT count(*) FROM usage WHERE window_s >= ?1 AND window_s < ?2",
     [USES] = "SELECT window_s, app, calls, cpu_ns, wall_ns, bytes_in, bytes_out,"
              " memory_peak_bytes FROM usage WHERE window_s >= ?1 AND window_s < ?2"
@@ -270,8 +271,9 @@ static bool names_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bi
     sqlite3_stmt *s = start_span(f, NAMES, from_s, to_s);
     str *names = NULL;
     size_t n = 0, room = 0;
+    int step;
     sqlite3_bind_int(s, 3, USAGE_APPS_MAX);
-    while (sqlite3_step(s) == SQLITE_ROW) {
+    while ((step = sqlite3_step(s)) == SQLITE_ROW) {
         if (n == room) {
             size_t more = room ? room * 2 : 16;
             names = arena_grow(a, names, room, more, sizeof *names);
@@ -281,6 +283,8 @@ static bool names_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bi
             return sqlite3_reset(s), err_no_memory(e);
         n++;
     }
+    if (step != SQLITE_DONE)
+        return fail(f, e), sqlite3_reset(s), false;
     sqlite3_reset(s);
     r->apps = names;
     r->apps_count = n;
@@ -330,7 +334,8 @@ static bool uses_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bil
     if (!uses)
         return err_no_memory(e);
     s = start_span(f, USES, from_s, to_s);
-    while (n < count && sqlite3_step(s) == SQLITE_ROW) {
+    int step = SQLITE_DONE;
+    while (n < count && (step = sqlite3_step(s)) == SQLITE_ROW) {
         const char *p = (const char *)sqlite3_column_text(s, 1);
         str app = {p ? p : "", (size_t)sqlite3_column_bytes(s, 1)};
         if (!row_of(r, app, &uses[n].row))
@@ -338,6 +343,8 @@ static bool uses_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bil
         uses[n].t_s = sqlite3_column_int64(s, 0);
         uses[n++].u = usage_of(s);
     }
+    if (step != SQLITE_DONE && step != SQLITE_ROW)
+        return fail(f, e), sqlite3_reset(s), false;
     sqlite3_reset(s);
     r->uses = uses;
     r->uses_count = n;
