@@ -18,6 +18,7 @@ static void row_add(ledger_row *sum, const ledger_row *r)
     sum->dynamic_j += r->dynamic_j;
     sum->idle_j += r->idle_j;
     sum->operational_g += r->operational_g;
+    sum->dynamic_g += r->dynamic_g;
     sum->embodied_g += r->embodied_g;
     sum->peak_cpus = fmax(sum->peak_cpus, r->peak_cpus);
 }

@@ -278,6 +278,7 @@ void ledger_day_close(ledger *l, int64_t now_s, const double intensity[LEDGER_HO
         }
         d.node_j += out.dynamic_j;
         d.operational_g += out.operational_g;
+        out.dynamic_g = out.operational_g;
         out.operational_g += out.idle_j * idle_i;
         ret_rows[i] = out;
     }

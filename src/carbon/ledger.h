@@ -35,6 +35,7 @@ typedef struct {
     double operational_g;     /* dynamic and idle, hour by hour, at that hour's intensity */
     double embodied_g;
     double peak_cpus; /* highest mean CPUs of a 10-second window */
+    double dynamic_g; /* of operational_g, what is dynamic_j's */
 } ledger_row;
 
 typedef struct {
