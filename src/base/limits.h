@@ -80,6 +80,7 @@
 
 #define HOST_CHAIN_DEPTH_MAX 16 /* calls of the app around a call: a cycle ends */
 
+#define WATCHERS_MAX     64         /* that follow /v1/now: an answer each, every ten seconds */
 #define METRICS_APPS_MAX 500        /* rows of a scrape: 3,000 series, 250 kB */
 #define LOG_TURN_BYTES   (10 * MIB) /* of an app's log file under `ebb serve`; one older is kept */
 

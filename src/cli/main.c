@@ -7,6 +7,7 @@
 #include "cli/options.h"
 #include "cli/sim.h"
 #include "platform/role.h"
+#include "ui/ui.h"
 
 #include <stdio.h>
 
@@ -52,7 +53,7 @@ static const command commands[] = {
     {"@compile", role_compile, NULL},
     {"@store", role_store, NULL},
     {"@fetch", role_fetch, NULL},
-    {"@keeper", role_keeper, NULL},
+    {"@keeper", ui_keeper, NULL},
     {"@builder", role_builder, NULL},
     {"@grid", role_grid, NULL},
     {"@probe", role_probe, NULL},

@@ -5,12 +5,14 @@
  * default   GET /v1/carbon/now, /v1/carbon/forecast?hours=N
  *   GET /v1/carbon/tenant?apps=A,B&from=T&to=T   what the tenant of these apps may see; today by
  *                                     default
+ *   GET /v1/now, /v1/day, /v1/outlook   what the dashboard shows (keeper_view.h); /v1/now?follow=1:
+ *                                     again at the end of each 10-second window (keeper_watch.c)
  *   GET /v1/usage?from=T&to=T         CSV, as `ebb carbon report --use` reads it
  *   GET /v1/usage/check?from=T&to=T   JSON: booked and accounted CPU by process and window
  *   GET /metrics                      Prometheus
  *
  * T is RFC 3339. Whoever may open the socket may ask: it belongs to the operator. */
-#include "platform/keeper_impl.h"
+#include "platform/keeper_question.h"
 
 #include "base/hex.h"
 #include "base/limits.h"
@@ -19,26 +21,12 @@
 #include "carbon/tenant.h"
 #include "carbon/when.h"
 #include "platform/artifact.h"
+#include "platform/keeper_view.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 enum { HISTORY_DAYS = 400, FORECAST_AHEAD_DAYS = 3 };
-#define PATIENCE_NS      (5 * NS_PER_S) /* how long a question waits for workers and the grid */
-#define ARENA_BYTES_MAX  (1 * GIB)
-#define ANSWER_BYTES_MAX (256 * MIB)
-
-struct question {
-    question *next;
-    keeper *k;
-    http_exchange *x; /* NULL: whoever asked has gone */
-    arena a;
-    buf body;
-    size_t written;
-    bool answering;
-    keeper_app *apps; /* keeper_ask_tenant; else NULL */
-    size_t apps_count;
-};
 
 /* --- parameters ------------------------------------------------------------------------------- */
 
@@ -78,14 +66,9 @@ static bool span_read(question *q, str target, int64_t *ret_from, int64_t *ret_t
 
 /* --- the grid --------------------------------------------------------------------------------- */
 
-typedef struct {
-    intensity_reading reading;
-    intensity_series series;
-} grid_view;
-
 /* What is known of [from_s, to_s), hourly: from the file of the settings, or from the records. */
-static bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
-                           grid_view *ret, err *e)
+bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
+                    grid_view *ret, err *e)
 {
     const grid_config *g = &k->config.grid;
     grid_view v = {.series.step_s = WHEN_HOUR_S};
@@ -120,25 +103,28 @@ static bool carbon_now(question *q, str target, err *e)
     return intensity_now_json(now, v, quality, g.reading.kind, g.reading.basis, &q->body);
 }
 
-static bool carbon_forecast(question *q, str target, err *e)
+bool outlook_of(keeper *k, arena *a, size_t hours, outlook *ret, err *e)
 {
     grid_view history, published;
-    outlook o;
-    uint64_t hours = FORECAST_HOURS;
     int64_t now = keeper_now_s(), hour = now - now % WHEN_HOUR_S;
-    str asked = parameter(&q->a, target, "hours");
-    if (asked.n && (!str_to_u64(asked, FORECAST_HOURS_MAX, &hours) || !hours))
-        return err_set(e, ERR_INVALID, "hours: a number from 1 to %d", FORECAST_HOURS_MAX);
-    if (!grid_view_make(q->k, &q->a, hour - (int64_t)HISTORY_DAYS * WHEN_DAY_S, hour, false,
-                        &history, e) ||
-        !grid_view_make(q->k, &q->a, hour, hour + FORECAST_AHEAD_DAYS * WHEN_DAY_S, true,
-                        &published, e))
+    if (!grid_view_make(k, a, hour - (int64_t)HISTORY_DAYS * WHEN_DAY_S, hour, false, &history,
+                        e) ||
+        !grid_view_make(k, a, hour, hour + FORECAST_AHEAD_DAYS * WHEN_DAY_S, true, &published, e))
         return false;
     int64_t known = (hour - history.series.start_s) / WHEN_HOUR_S;
     size_t n = known < 0 ? 0 : (size_t)known < history.series.n ? (size_t)known : history.series.n;
-    return outlook_make(&history.series, n, published.series.n ? &published.series : NULL,
-                        (size_t)hours, &q->a, &o, e) &&
-           outlook_json(&o, &q->body);
+    return outlook_make(&history.series, n, published.series.n ? &published.series : NULL, hours, a,
+                        ret, e);
+}
+
+static bool carbon_forecast(question *q, str target, err *e)
+{
+    outlook o;
+    uint64_t hours = FORECAST_HOURS;
+    str asked = parameter(&q->a, target, "hours");
+    if (asked.n && (!str_to_u64(asked, FORECAST_HOURS_MAX, &hours) || !hours))
+        return err_set(e, ERR_INVALID, "hours: a number from 1 to %d", FORECAST_HOURS_MAX);
+    return outlook_of(q->k, &q->a, (size_t)hours, &o, e) && outlook_json(&o, &q->body);
 }
 
 /* --- what was used ---------------------------------------------------------------------------- */
@@ -195,7 +181,7 @@ static bool records_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill
     return true;
 }
 
-static bool report_make(keeper *k, arena *a, int64_t from, int64_t to, carbon_report *r, err *e)
+bool report_make(keeper *k, arena *a, int64_t from, int64_t to, carbon_report *r, err *e)
 {
     bill_records records = {0};
     return records_make(k, a, from, to, &records, r, e) && bill_make(a, &records, r, e) &&
@@ -278,6 +264,7 @@ static void row_sum(ledger_row *into, const ledger_row *r)
     into->dynamic_j += r->dynamic_j;
     into->idle_j += r->idle_j;
     into->operational_g += r->operational_g;
+    into->dynamic_g += r->dynamic_g;
     into->embodied_g += r->embodied_g;
 }
 
@@ -358,64 +345,32 @@ static bool check_put(question *q, str target, err *e)
 
 static bool health_put(question *q, str target, err *e) { return buf_put_str(&q->body, S("OK\n")); }
 
-static const struct {
-    str path;
-    bool (*put)(question *q, str target, err *e);
-    str type;
-} routes[] = {
-    {{"/healthz", 8}, health_put, {"text/plain", 10}},
-    {{"/metrics", 8}, metrics_put, {"text/plain; version=0.0.4", 25}},
-    {{"/v1/carbon/now", 14}, carbon_now, {"application/json", 16}},
-    {{"/v1/carbon/forecast", 19}, carbon_forecast, {"application/json", 16}},
-    {{"/v1/carbon/report", 17}, carbon_report_put, {"", 0}},
-    {{"/v1/carbon/tenant", 17}, carbon_tenant, {"application/json", 16}},
-    {{"/v1/usage", 9}, usage_put, {"text/csv", 8}},
-    {{"/v1/usage/check", 15}, check_put, {"application/json", 16}},
-};
-
-/* --- answering -------------------------------------------------------------------------------- */
-
-static void question_free(question *q)
+static view view_of(question *q)
 {
-    arena_fini(&q->a);
-    buf_fini(&q->body);
-    free(q);
+    return (view){.k = q->k,
+                  .a = &q->a,
+                  .is_tenant = q->apps != NULL,
+                  .mine = q->apps,
+                  .mine_n = q->apps_count,
+                  .out = &q->body};
 }
 
-static void on_closed(void *user)
+static bool now_put(question *q, str target, err *e)
 {
-    question *q = user;
-    exchange_free(q->x);
-    q->x = NULL;
-    if (q->answering)
-        question_free(q);
+    view v = view_of(q);
+    return view_now(&v, e);
 }
 
-static void on_writable(void *user)
+static bool day_put(question *q, str target, err *e)
 {
-    question *q = user;
-    bool overrun;
-    while (q->written < q->body.n) {
-        size_t n = exchange_write(q->x, q->body.p + q->written, q->body.n - q->written, &overrun);
-        if (!n)
-            return;
-        q->written += n;
-    }
-    exchange_end(q->x, NULL, 0);
-    question_free(q);
+    view v = view_of(q);
+    return view_day(&v, e);
 }
 
-static void respond(question *q, unsigned status, str media_type)
+static bool outlook_put(question *q, str target, err *e)
 {
-    err e;
-    http_field fields[] = {{S("content-type"), media_type}, {S("cache-control"), S("no-store")}};
-    q->answering = true;
-    if (!exchange_start(q->x, status, fields, 2, (int64_t)q->body.n, &e)) {
-        exchange_abort(q->x, 500, NULL, 0);
-        question_free(q);
-        return;
-    }
-    on_writable(q);
+    view v = view_of(q);
+    return view_outlook(&v, e);
 }
 
 static str report_type(str target, arena *a)
@@ -427,111 +382,41 @@ static str report_type(str target, arena *a)
                                              : S("application/json");
 }
 
-static void fail(question *q, unsigned status, const char *text)
+static const struct {
+    const char *path;
+    bool (*put)(question *q, str target, err *e);
+    const char *type; /* NULL: by the format that is asked for */
+} routes[] = {
+    {"/healthz", health_put, "text/plain"},
+    {"/metrics", metrics_put, "text/plain; version=0.0.4"},
+    {"/v1/carbon/now", carbon_now, "application/json"},
+    {"/v1/carbon/forecast", carbon_forecast, "application/json"},
+    {"/v1/carbon/report", carbon_report_put, NULL},
+    {"/v1/carbon/tenant", carbon_tenant, "application/json"},
+    {"/v1/now", now_put, "application/json"},
+    {"/v1/day", day_put, "application/json"},
+    {"/v1/outlook", outlook_put, "application/json"},
+    {"/v1/usage", usage_put, "text/csv"},
+    {"/v1/usage/check", check_put, "application/json"},
+};
+
+bool question_follows(const question *q, str target)
 {
-    buf_clear(&q->body);
-    buf_put_str(&q->body, S("{\"error\":\""));
-    put_json_text(&q->body, str_from(text));
-    buf_put_str(&q->body, S("\"}\n"));
-    respond(q, status, S("application/json"));
+    str path = str_head(target, str_find(target, '?'));
+    return str_ends(path, S("/now")) && !str_ends(path, S("/carbon/now")) &&
+           str_ends(target, S("?follow=1"));
 }
 
-static void answer(question *q)
+bool question_put(question *q, str *ret_type, err *e)
 {
-    const http_request *r = exchange_request(q->x);
-    str path = str_head(r->target, str_find(r->target, '?'));
-    err e;
-    if (q->apps)
-        path = S("/v1/carbon/tenant");
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (!str_eq(path, routes[i].path))
-            continue;
-        if (!routes[i].put(q, r->target, &e) || q->body.failed)
-            fail(q, e.code == ERR_INVALID || e.code == ERR_NOT_FOUND ? 400 : 500,
-                 q->body.failed ? "the answer is too long: ask for a shorter span" : e.text);
-        else
-            respond(q, 200, routes[i].type.n ? routes[i].type : report_type(r->target, &q->a));
-        return;
-    }
-    fail(q, 404,
-         "no such resource; there are /v1/carbon/{report,now,forecast,tenant}, /v1/usage, "
-         "/v1/usage/check, /metrics and /healthz");
-}
-
-void keeper_answer_all(keeper *k)
-{
-    question *q = k->questions;
-    k->questions = NULL;
-    while (q) {
-        question *next = q->next;
-        if (q->x)
-            answer(q);
-        else
-            question_free(q);
-        q = next;
-    }
-}
-
-static void out_of_patience(void *user)
-{
-    keeper *k = user;
-    for (worker_link *w = k->workers; w; w = w->next)
-        w->asked = false;
-    k->grid_asked = false;
-    keeper_answer_all(k);
-}
-
-static question *question_new(keeper *k, http_exchange *x)
-{
-    static const exchange_callbacks callbacks = {.on_writable = on_writable,
-                                                 .on_closed = on_closed};
-    question *q = calloc(1, sizeof *q);
-    if (!q) {
-        exchange_abort(x, 503, NULL, 0);
-        return NULL;
-    }
-    *q = (question){.k = k, .x = x};
-    arena_init(&q->a, ARENA_BYTES_MAX);
-    buf_init(&q->body, ANSWER_BYTES_MAX);
-    exchange_bind(x, &callbacks, q);
-    return q;
-}
-
-static void question_ask(question *q)
-{
-    keeper *k = q->k;
-    q->next = k->questions;
-    k->questions = q;
-    if (keeper_ask_all(k))
-        keeper_answer_all(k);
-    else if (!loop_timer_active(&k->patience))
-        loop_timer_start(k->l, &k->patience, PATIENCE_NS, out_of_patience, k);
-}
-
-void keeper_on_request(void *user, http_exchange *x)
-{
-    str method = exchange_request(x)->method;
-    question *q = question_new(user, x);
-    if (!q)
-        return;
-    if (str_eq(method, S("GET")) || str_eq(method, S("HEAD")))
-        question_ask(q);
-    else
-        fail(q, 405, "only GET: the keeper answers questions");
-}
-
-void keeper_ask_tenant(keeper *k, http_exchange *x, const keeper_app *apps, size_t n)
-{
-    question *q = question_new(k, x);
-    if (!q)
-        return;
-    q->apps = ARENA_ARRAY(&q->a, keeper_app, n + 1);
-    for (size_t i = 0; q->apps && i < n; i++)
-        q->apps[i] =
-            (keeper_app){arena_str(&q->a, apps[i].recorded), arena_str(&q->a, apps[i].shown)};
-    q->apps_count = n;
-    if (q->apps)
-        question_ask(q);
-    else
-        fail(q, 500, "out of memory");
+    str target = exchange_request(q->x)->target;
+    str path = q->path.n ? q->path : str_head(target, str_find(target, '?'));
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        if (str_eq(path, str_from(routes[i].path))) {
+            *ret_type = routes[i].type ? str_from(routes[i].type) : report_type(target, &q->a);
+            return routes[i].put(q, target, e);
+        }
+    return err_set(e, ERR_NOT_FOUND,
+                   "no such resource; there are /v1/carbon/{report,now,forecast,tenant}, /v1/now, "
+                   "/v1/day, /v1/outlook, /v1/usage, /v1/usage/check, /metrics and /healthz");
 }

@@ -101,6 +101,7 @@ quota api_quota(const api_call *c);
 str api_url(api_call *c, str app, str tenant);
 
 /* What the routes run, by the file they are in. */
+void api_page(api_call *c);   /* keeper_pages.c */
 void api_whoami(api_call *c); /* keeper_tenants.c */
 void api_tenants(api_call *c);
 void api_tenant_make(api_call *c);
@@ -117,6 +118,9 @@ void api_apps(api_call *c); /* keeper_apps.c */
 void api_app_show(api_call *c);
 void api_app_delete(api_call *c);
 void api_carbon(api_call *c);
+void api_now(api_call *c);
+void api_day(api_call *c);
+void api_outlook(api_call *c);
 void api_rollback(api_call *c);
 void api_hosts_set(api_call *c);
 void api_variables(api_call *c);

@@ -65,7 +65,7 @@ static bool apps_all(api_call *c, keeper_app **ret, size_t *ret_n, err *e)
     return true;
 }
 
-void api_carbon(api_call *c)
+static void ask_as_tenant(api_call *c, str path)
 {
     keeper_app *apps;
     size_t n;
@@ -76,9 +76,14 @@ void api_carbon(api_call *c)
     }
     http_exchange *x = c->x;
     c->x = NULL;
-    keeper_ask_tenant(c->k, x, apps, n);
+    keeper_ask_tenant(c->k, x, path, apps, n);
     api_is_over(c);
 }
+
+void api_carbon(api_call *c) { ask_as_tenant(c, S("/v1/carbon/tenant")); }
+void api_now(api_call *c) { ask_as_tenant(c, S("/v1/now")); }
+void api_day(api_call *c) { ask_as_tenant(c, S("/v1/day")); }
+void api_outlook(api_call *c) { ask_as_tenant(c, S("/v1/outlook")); }
 
 /* --- one app ---------------------------------------------------------------------------------- */
 

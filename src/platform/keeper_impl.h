@@ -39,6 +39,9 @@ struct keeper {
     http_server *admin; /* NULL: nobody can ask */
     question *questions;
     loop_timer patience;
+    question *watchers; /* that follow, between two windows */
+    size_t watchers_count;
+    loop_timer window; /* while there are any */
     int64_t compacted_s;
     /* Of `ebb serve` (keeper_serve.c); NULL: workers know their app from the start. */
     catalogue *catalogue;
@@ -49,7 +52,7 @@ struct keeper {
     int64_t collected_s;
 };
 
-/* keeper_admin.c: answers a request on the admin socket. */
+/* keeper_question.c: answers a request on the admin socket. */
 void keeper_on_request(void *user, http_exchange *x);
 /* All workers have answered, or have had their time. */
 void keeper_answer_all(keeper *k);
@@ -59,10 +62,12 @@ void keeper_answer_all(keeper *k);
 typedef struct {
     str recorded, shown;
 } keeper_app;
-/* Answers the request with what the tenant whose apps these are may see (carbon/tenant.h), as JSON:
- * from and to in its query, today by default. Apps without records are passed over, those of others
+/* Answers the request with what the tenant whose apps these are may see, as JSON. path, which
+ * stays:
+ * "/v1/carbon/tenant" (carbon/tenant.h; from and to in the query, today by default), "/v1/now",
+ * "/v1/day" or "/v1/outlook" (keeper_view.h). Apps without records are passed over, those of others
  * are not named. The list is copied. */
-void keeper_ask_tenant(keeper *k, http_exchange *x, const keeper_app *apps, size_t n);
+void keeper_ask_tenant(keeper *k, http_exchange *x, str path, const keeper_app *apps, size_t n);
 
 /* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
 bool keeper_ask_all(keeper *k);

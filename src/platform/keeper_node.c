@@ -1,6 +1,7 @@
 /* Routes about the node itself: is it up, what does it do now; and questions about carbon and use,
  * which keeper_admin.c answers. */
 #include "platform/keeper_api.h"
+#include "platform/keeper_view.h"
 
 #include "base/limits.h"
 
@@ -39,15 +40,20 @@ static uint64_t resident_bytes(int pid)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static json_t *processes_json(const book *b)
+json_t *processes_json(const book *b, uint64_t *ret_bytes)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < BOOK_PROCESSES_MAX; i++)
-        if (b->all[i].pid)
-            json_array_append_new(
-                list, json_pack("{s:s,s:i,s:f,s:I}", "name", b->all[i].name, "pid", b->all[i].pid,
-                                "cpu_s", (double)clock_process_cpu_of(b->all[i].pid) / 1e9,
-                                "resident_bytes", (json_int_t)resident_bytes(b->all[i].pid)));
+    *ret_bytes = 0;
+    for (size_t i = 0; i < BOOK_PROCESSES_MAX; i++) {
+        if (!b->all[i].pid)
+            continue;
+        uint64_t resident = resident_bytes(b->all[i].pid);
+        *ret_bytes += resident;
+        json_array_append_new(list, json_pack("{s:s,s:i,s:f,s:I}", "name", b->all[i].name, "pid",
+                                              b->all[i].pid, "cpu_s",
+                                              (double)clock_process_cpu_of(b->all[i].pid) / 1e9,
+                                              "resident_bytes", (json_int_t)resident));
+    }
     return list;
 }
 
@@ -123,7 +129,7 @@ static json_t *apps_json(api_call *c, err *e)
 
 void api_top(api_call *c)
 {
-    uint64_t deployed;
+    uint64_t deployed, resident;
     err e;
     json_t *apps = apps_json(c, &e);
     if (!apps || !catalogue_apps_count(catalogue_reading(c->k->catalogue), 0, &deployed, &e)) {
@@ -134,5 +140,5 @@ void api_top(api_call *c)
     api_json_take(c, 200,
                   json_pack("{s:o,s:I,s:i,s:o,s:o}", "node", api_str(c->k->config.node),
                             "apps_deployed", (json_int_t)deployed, "span_s", TOP_S, "processes",
-                            processes_json(&c->k->book), "apps", apps));
+                            processes_json(&c->k->book, &resident), "apps", apps));
 }

@@ -1,0 +1,101 @@
+/* Answers with a page, whole, or with 304 where the client has it already. Pages are the only HTML
+ * of the admin origin that runs scripts: only those of this origin, nothing inline, no frame around
+ * it, no form that posts, no connection to anybody else (Content Security Policy Level 3). What a
+ * page may then know is decided by the token it sends: pages themselves hold nothing. */
+#include "platform/pages.h"
+
+#include "http/field.h"
+#include "platform/keeper_api.h"
+
+#include <stdlib.h>
+
+static const page *pages;
+static size_t pages_count;
+
+void pages_set(const page *all, size_t n)
+{
+    pages = all;
+    pages_count = n;
+}
+
+const page *page_find(str path)
+{
+    for (size_t i = 0; i < pages_count; i++)
+        if (str_eq(path, str_from(pages[i].path)))
+            return &pages[i];
+    return NULL;
+}
+
+typedef struct {
+    http_exchange *x;
+    const page *page;
+    size_t written;
+} sending;
+
+static void on_closed(void *user)
+{
+    sending *s = user;
+    exchange_free(s->x);
+    free(s);
+}
+
+static void on_writable(void *user)
+{
+    sending *s = user;
+    bool overrun;
+    while (s->written < s->page->n) {
+        size_t n =
+            exchange_write(s->x, s->page->bytes + s->written, s->page->n - s->written, &overrun);
+        if (!n)
+            return;
+        s->written += n;
+    }
+    exchange_end(s->x, NULL, 0);
+    free(s);
+}
+
+static void page_send(const page *p, http_exchange *x)
+{
+    static const exchange_callbacks callbacks = {.on_writable = on_writable,
+                                                 .on_closed = on_closed};
+    const http_request *r = exchange_request(x);
+    const http_field *known = field_find(r->fields, r->fields_count, S("if-none-match"));
+    bool is_known = known && str_eq(known->value, str_from(p->tag));
+    http_field fields[] = {
+        {S("content-type"), str_from(p->type)},
+        {S("etag"), str_from(p->tag)},
+        {S("cache-control"), S("no-cache")},
+        {S("content-security-policy"),
+         S("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+           "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")},
+        {S("cross-origin-opener-policy"), S("same-origin")},
+        {S("cross-origin-resource-policy"), S("same-origin")},
+        {S("referrer-policy"), S("no-referrer")},
+        {S("x-content-type-options"), S("nosniff")},
+    };
+    err e;
+    sending *s = calloc(1, sizeof *s);
+    if (!s || !exchange_start(x, is_known ? 304 : 200, fields, sizeof fields / sizeof *fields,
+                              is_known ? 0 : (int64_t)p->n, &e)) {
+        free(s);
+        exchange_abort(x, 503, NULL, 0);
+        return;
+    }
+    *s = (sending){.x = x, .page = p, .written = is_known ? p->n : 0};
+    exchange_bind(x, &callbacks, s);
+    on_writable(s);
+}
+
+void api_page(api_call *c)
+{
+    str target = exchange_request(c->x)->target;
+    const page *p = page_find(str_head(target, str_find(target, '?')));
+    if (!p) {
+        api_fail_status(c, 404, "there is no such page");
+        return;
+    }
+    http_exchange *x = c->x;
+    c->x = NULL;
+    page_send(p, x);
+    api_is_over(c);
+}

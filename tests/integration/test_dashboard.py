@@ -1,0 +1,481 @@
+"""The dashboard in Chromium, from a real `ebb serve` with three tenants, six apps, two days of
+records and traffic: what it shows is what the API says, to whom it may, wherever one looks."""
+import csv
+import http.client
+import io
+import json
+import math
+import re
+import socket
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from browser import Page, chromium
+from harness import ROOT, guest, wait_for, write_app
+from node import node
+
+APP = f"""
+spin_manifest_version = 2
+[application]
+name = "{{0}}"
+[[trigger.http]]
+route = "/..."
+component = "c"
+[component.c]
+source = "{guest('c-kitchen')}"
+"""
+APPS = {"acme": ("kelp", "dulse", "wrack"), "umbra": ("blog", "mail"), "calm": ("beacon",)}
+DAY_S = 86400
+PAGES = ("/", "/ui/dashboard.css", "/ui/icon.svg", "/ui/uplot.js", "/ui/uplot.css",
+         "/ui/carbon.js", "/ui/charts.js", "/ui/dashboard.js", "/ui/format.js", "/ui/node.js",
+         "/ui/panels.js")
+WIDTHS = (360, 414, 768, 1024, 1366, 1920, 2560)
+
+
+def grid(folder):
+    """Forty days of an hourly grid with a clean noon."""
+    hour = int(time.time()) // 3600 * 3600
+    rows = [f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(hour + h * 3600))},"
+            f"{200 + 80 * math.cos((hour / 3600 + h - 1) / 24 * 2 * math.pi) + h % 7:.1f}"
+            for h in range(-960, 1)]
+    (folder / "grid.csv").write_text("datetime,carbon_intensity\n" + "\n".join(rows) + "\n")
+    (folder / "carbon.toml").write_text('zone = "ES"\nprovider = "file"\nfile = "grid.csv"\n')
+    return f'[node]\ncarbon = "{folder / "carbon.toml"}"\n'
+
+
+def history(usage, ids):
+    """What a keeper would have recorded in the two days before: more at noon, nothing alike."""
+    now, rows = int(time.time()) // 10 * 10, []
+    for t in range(now - 2 * DAY_S, now - 600, 10):
+        noon = 1.2 - math.cos(t / DAY_S * 2 * math.pi)
+        for i, app in enumerate(ids.values()):
+            calls = int((i + 1) * noon * 4 + t // 10 % (i + 2))
+            rows.append((t, f"{app}/0", calls, calls * (i + 2) * 1_000_000, calls * 9_000_000,
+                         calls * 300, calls * 5000, 2 << 20))
+        rows.append((t, "-", 0, int(2e8 * noon), 0, 0, 0, 0))
+    with sqlite3.connect(usage) as db:
+        db.executemany("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    db.close()
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dashboard")
+    settings, ids = grid(folder), {}
+    with node(folder, settings=settings) as n:
+        for tenant in APPS:
+            n.tenant(tenant)
+        readers = {tenant: n.token_of(tenant, "reader") for tenant in APPS}
+        for tenant, names in APPS.items():
+            for name in names:
+                app = write_app(folder / f"{tenant}-{name}", APP.format(name))
+                n.run("deploy", "-f", app, tenant=tenant)
+                ids[tenant, name] = n.api("GET", f"/v1/tenants/{tenant}/apps/{name}")[1]["id"]
+        token = n.token
+    history(folder / "data" / "usage.db", ids)
+    with node(folder, settings=settings, token=token, workers=2) as n:
+        n.readers, n.ids = readers, ids
+        for i, (tenant, name) in enumerate(ids):
+            for _ in range(3 * (i + 1)):
+                assert n.get(name, "/burn?500", tenant).status == 200
+        begun = time.time()
+        wait_for(lambda: n.api("GET", "/v1/now")[1]["apps"] or None,
+                 "the end of a window with calls")
+        assert time.time() - begun < 15
+        yield n
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("browser")) as b:
+        yield b
+
+
+def log_in(page, n, token):
+    """As somebody with a keyboard does."""
+    page.open(f"http://{n.admin}/")
+    page.wait("document.activeElement.id === 'token'")
+    page.type(token)
+    page.press("Enter", 13, text="\r")
+    page.wait("document.body.dataset.state === 'live' && document.getElementById('main')"
+              ".dataset.to && document.querySelector('#carbon-table').textContent")
+
+
+@pytest.fixture
+def look(browser, serve):
+    """Opens the page with a token; closes what was opened."""
+    opened = []
+
+    def open_page(token=None, **how):
+        page = Page(browser, **how)
+        opened.append(page)
+        log_in(page, serve, serve.token if token is None else token)
+        return page
+    yield open_page
+    for page in opened:
+        assert page.errors() == []
+        page.close()
+
+
+NUMBERS = """[...document.querySelectorAll('data[data-of]')].map((d) =>
+  [d.dataset.of, d.value === '' ? null : Number(d.value), d.textContent])"""
+UNITS = {"": 1, "/s": 1, "%": 1e-2, "% of a CPU": 1e-2, "CPU": 1, "CPUs": 1, "CPU s": 1, "W": 1,
+         "g/kWh": 1, "×": 1, "h": 3600, "min": 60, "s": 1, "ms": 1e-3, "µs": 1e-6, "kg": 1e3,
+         "g": 1, "mg": 1e-3, "µg": 1e-6, "ng": 1e-9, "g/h": 1, "mg/h": 1e-3, "µg/h": 1e-6,
+         "MJ": 1e6, "kJ": 1e3, "J": 1, "mJ": 1e-3, "B": 1, "KiB": 2**10, "MiB": 2**20,
+         "GiB": 2**30, "TiB": 2**40, "B/s": 1, "KiB/s": 2**10, "MiB/s": 2**20}
+
+
+def as_read(of, text):
+    """The number that a reader takes from "1,234 mg"."""
+    number, unit = re.fullmatch(r"(-?[\d,.]+) ?(.*)", text).groups()
+    scale = 1e3 if of.endswith("mean_ms") else 1  # shown in seconds, told in milliseconds
+    return float(number.replace(",", "")) * UNITS[unit] * scale
+
+
+def numbers(page):
+    """{data-of: value}; each is shown as what it is, to three digits."""
+    shown = page.js(NUMBERS)
+    assert len(shown) > 20
+    for of, raw, text in shown:
+        if raw is None:
+            assert text == "–", of
+        else:
+            assert as_read(of, text) == pytest.approx(raw, rel=6e-3, abs=1e-12), (of, text)
+    return {of: raw for of, raw, _ in shown}
+
+
+def settled(page, ask):
+    """What the page shows, and what the API answers for the same spans."""
+    for _ in range(20):
+        to = page.js("document.getElementById('main').dataset.to")
+        answers = {name: ask(name) for name in ("now", "day", "outlook")}
+        shown = numbers(page)
+        day_to = page.js("document.querySelectorAll('#span time')[1].dateTime")
+        if to == answers["now"]["to"] == answers["day"]["to"] == day_to == \
+                page.js("document.getElementById('main').dataset.to"):
+            return shown, answers
+        # the day is asked once a minute: load it together with the next window
+        page.js("document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait(f"document.getElementById('main').dataset.to > '{to}'")
+    raise AssertionError("the page and the API never spoke of the same window")
+
+
+def named(answer, of):
+    """What a data-of means: members by dots, apps by their names."""
+    at = answer
+    parts = of.split(".")[1:]
+    while parts:
+        name = parts.pop(0)
+        if isinstance(at, dict) and name not in at and "apps" in at:
+            at = at["apps"]
+        if isinstance(at, list):
+            at = next(x for x in at if name in (f"{x.get('tenant')}/{x.get('app')}",
+                                                x.get("app"), x.get("name")))
+        else:
+            at = at[name]
+    return at
+
+
+CHANGING = re.compile(r"now\.processes\.|resident_bytes|memory_available|room\.(fit|by_memory)")
+
+
+def test_each_number_of_the_node(serve, look):
+    page = look()
+    shown, api = settled(page, lambda name: serve.api("GET", f"/v1/{name}")[1])
+    own = {"key.cpu_share": sum(api["now"]["cpus"][x] for x in ("apps", "platform", "other"))
+           / api["now"]["cpus"]["capacity"],
+           "key.cpus": sum(api["now"]["cpus"][x] for x in ("apps", "platform", "other")),
+           "key.apps_called": len(api["now"]["apps"]),
+           "outlook.best": min(h["g_per_kwh"] for h in api["outlook"]["forecast"]["hours"][:24])}
+    bill, own["day.bill.sum.g_per_call"] = api["day"]["bill"], None
+    for part in ("dynamic_g", "idle_g", "embodied_g"):
+        own[f"day.bill.sum.{part}"] = sum(
+            r[part] for r in [*bill["apps"], bill["platform"], bill["other"],
+                              bill["unallocated"]])
+    for of, value in shown.items():
+        wanted = own[of] if of in own else named(api[of.split(".")[0]], of)
+        if CHANGING.search(of):
+            assert value > 0 and value == pytest.approx(wanted, rel=0.5, abs=2), of
+        else:
+            assert value == (wanted and pytest.approx(wanted, rel=1e-9)), of
+    for tenant, names in APPS.items():
+        for name in names:
+            assert f"now.apps.{tenant}/{name}.calls_per_s" in shown
+            assert shown[f"day.bill.{tenant}/{name}.calls"] > 0
+    assert own["day.bill.sum.dynamic_g"] + own["day.bill.sum.idle_g"] == \
+        pytest.approx(bill["operational_g"])
+
+
+def test_the_views_are_the_records(serve):
+    """/v1/now and /v1/day against what the keeper answers elsewhere, summed here."""
+    for _ in range(20):  # both of the same window, with nothing told in between
+        now, day = serve.api("GET", "/v1/now")[1], serve.api("GET", "/v1/day")[1]
+        span = f"from={day['from']}&to={day['to']}"
+        usage = serve.api("GET", f"/v1/usage?{span}")[1].decode()
+        report = serve.api("GET", f"/v1/carbon/report?{span}")[1]
+        if serve.api("GET", "/v1/day")[1]["to"] == day["to"] == now["to"]:
+            break
+    rows = list(csv.DictReader(io.StringIO(usage)))
+    for (tenant, name), number in serve.ids.items():
+        mine = [r for r in rows if r["app"] == f"{number}/0"]
+        (billed,) = [r for r in day["bill"]["apps"] if (r["tenant"], r["app"]) == (tenant, name)]
+        (told,) = [r for r in report["apps"] if r["app"] == f"{number}/0"]
+        assert billed["calls"] == told["calls"] == sum(int(r["calls"]) for r in mine)
+        assert billed["cpu_s"] == pytest.approx(sum(float(r["cpu_s"]) for r in mine))
+        assert billed["dynamic_g"] + billed["idle_g"] == \
+            pytest.approx(told["sci"]["operational_g"], rel=1e-6)
+        assert billed["embodied_g"] == pytest.approx(told["sci"]["M_g"], rel=1e-6)
+        assert billed["g_per_call"] == pytest.approx(told["sci"]["g_per_unit"], rel=1e-6)
+    cpu = sum(float(r["cpu_s"]) for r in rows)
+    seconds = (stamp(day["to"]) - stamp(day["from"]))
+    step, series = day["series"]["step_s"], day["series"]
+    lengths = [min(step, seconds - i * step) for i in range(len(series["apps_cpus"]))]
+    total = sum(n * (a + p + o) for n, a, p, o in zip(
+        lengths, series["apps_cpus"], series["platform_cpus"], series["other_cpus"]))
+    assert total == pytest.approx(cpu, rel=1e-6)
+    assert max(a + p + o for n, a, p, o in zip(
+        lengths, series["apps_cpus"], series["platform_cpus"], series["other_cpus"])
+        if n >= 60) == pytest.approx(day["used"]["peak_cpus"])
+    last = [r for r in rows if stamp(now["to"]) - 60 <= stamp(r["time"]) < stamp(now["to"])]
+    assert now["calls_per_s"] * 60 == pytest.approx(sum(int(r["calls"]) for r in last))
+    power = now["power"]
+    assert power["w"] > power["idle_w"] > 0
+    assert now["g_per_h"] == pytest.approx(power["w"] * now["intensity"]["g_per_kwh"] / 1000)
+    assert day["density"]["room"]["like_apps"] == 6 and day["density"]["room"]["fit"] > 0
+
+
+def stamp(text):
+    return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+
+
+def test_a_tenant_sees_its_own(serve, look):
+    page = look(serve.readers["umbra"])
+    base = "/v1/tenants/umbra"
+
+    def ask(what):
+        return serve.api("GET", f"{base}/{what}", token=serve.readers["umbra"])[1]
+    shown, api = settled(page, ask)
+    day = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - DAY_S))
+    carbon = ask(f"carbon?from={day}")
+    mine = {d["app"].split("/")[0]: d for d in carbon["days"]}  # each has one component
+    assert set(mine) == {"blog", "mail"}
+    apps = {a["name"]: a for a in ask("apps")["apps"]}
+    for of, value in shown.items():
+        what, _, name = of.partition(".")
+        if what == "carbon" and name.split(".")[0] in mine:
+            app, member = name.split(".")
+            d = mine[app]
+            share = d["energy_j"] / (d["energy_j"] + d["idle_share_j"])
+            wanted = {"calls": d["calls"], "dynamic_g": d["operational_g"] * share,
+                      "idle_g": d["operational_g"] * (1 - share), "embodied_g": d["embodied_g"],
+                      "g_per_call": (d["operational_g"] + d["embodied_g"]) / d["calls"]}[member]
+        elif what == "carbon":
+            windows = [w for a in ask("carbon")["apps"] for w in a["windows"]]
+            wanted = sum(w[name] for w in windows)
+        elif of.endswith(".revision"):
+            wanted = apps[of.split(".")[2]]["revision"]
+        elif of == "outlook.best":
+            wanted = min(h["g_per_kwh"] for h in api["outlook"]["forecast"]["hours"][:24])
+        elif of == "key.apps_called":
+            wanted = len(api["now"]["apps"])
+        else:
+            wanted = named(api[what], of)
+        assert value == (wanted and pytest.approx(wanted, rel=1e-9)), of
+    text = page.js("document.body.textContent") + json.dumps(api) + json.dumps(carbon)
+    for foreign in ("acme", "kelp", "dulse", "wrack", "calm", "beacon", "worker 0"):
+        assert foreign not in text, foreign
+    for secret in ("power", "cpus", "cpu_s", "processes", "density", "bill"):
+        assert secret not in api["now"] and secret not in api["day"], secret
+    assert page.js("[...document.querySelectorAll('.of-node')].every((x) => !x.offsetParent)")
+    for path in ("now", "day", "outlook"):
+        assert serve.api("GET", f"/v1/tenants/acme/{path}", token=serve.readers["umbra"])[0] == 403
+        assert serve.api("GET", f"/v1/{path}", token=serve.readers["umbra"])[0] == 403
+
+
+def test_every_width_light_and_dark(serve, look):
+    page = look()
+    for dark in (False, True):
+        page.dark(dark)
+        for width in WIDTHS:
+            page.size(width, 900)
+            page.wait("[...document.querySelectorAll('figure .chart')].every((c) => !c.clientWidth"
+                      " || c.querySelector('.uplot').clientWidth === c.clientWidth)")
+            assert page.js("document.documentElement.scrollWidth") <= width
+            wide = page.js("""[...document.querySelectorAll('main *')].filter((x) => {
+                const r = x.getBoundingClientRect();
+                return r.width && r.right > innerWidth + 1 && !x.closest('caption, thead');
+                }).map((x) => x.outerHTML.slice(0, 80))""")
+            assert wide == [], width
+        assert page.js(CONTRAST) == []
+
+
+# WCAG 2.2, 1.4.3: text against what is behind it, 4.5 to 1.
+CONTRAST = """(() => {
+  const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map((v) => {
+    v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = (x) => { for (; x; x = x.parentElement) {
+    const c = getComputedStyle(x).backgroundColor;
+    if (!/, 0\\)$/.test(c) && c !== 'transparent') return c; } return 'rgb(255,255,255)'; };
+  return [...document.querySelectorAll('body *')].filter((x) => x.offsetParent &&
+    [...x.childNodes].some((n) => n.nodeType === 3 && n.data.trim())).map((x) => {
+    const [a, b] = [light(getComputedStyle(x).color), light(behind(x))].sort((m, n) => n - m);
+    return [(a + 0.05) / (b + 0.05), x.outerHTML.slice(0, 90)];
+  }).filter(([ratio]) => ratio < 4.5);
+})()"""
+
+
+def test_a_screen_reader_and_a_keyboard(serve, look):
+    page = look()
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [n["role"]["value"] for n in nodes if not n.get("ignored")]
+    assert {"main", "banner", "contentinfo", "heading", "status"} <= set(roles)
+    named_regions = {n["name"]["value"] for n in nodes if n["role"]["value"] == "region"}
+    assert {"Traffic", "Utilisation", "Grid and planned work", "Carbon by app", "Density",
+            "What runs"} <= named_regions
+    assert page.js("document.activeElement.id") == "main"  # after the log-in
+    assert page.js("[...document.querySelectorAll('canvas')].every("
+                   "(c) => c.getAttribute('aria-hidden') === 'true')")
+    # every chart opens its table with the keyboard, and the table has the API's series
+    seen = set()
+    for _ in range(40):
+        page.press("Tab", 9)
+        at = page.js("document.activeElement.closest('figure')?.id || document.activeElement.id")
+        if at in seen or not at:
+            break
+        if page.js("document.activeElement.tagName") == "SUMMARY":
+            page.press("Enter", 13, text="\r")
+            page.wait("document.activeElement.parentElement.querySelector('table')")
+            page.press("Tab", 9)  # the table itself can be scrolled
+        seen.add(at)
+    assert {"traffic-now", "traffic-day", "use-day", "grid-hours", "report", "records"} <= seen
+    day = serve.api("GET", "/v1/day")[1]
+    cells = page.js("[...document.querySelectorAll('#use-day tbody tr')].map((r) =>"
+                    " [...r.children].map((c) => c.textContent))")
+    assert len(cells) in (len(day["series"]["apps_cpus"]), len(day["series"]["apps_cpus"]) - 1)
+    at = page.js("document.querySelectorAll('#span time')[0].dateTime")
+    if at == day["from"]:  # rows are newest first; the oldest does not change any more
+        assert as_read("", cells[-1][1]) == pytest.approx(day["series"]["apps_cpus"][0], rel=6e-3)
+
+
+def test_weight_and_headers(serve):
+    total = 0
+    for path in PAGES:
+        c = http.client.HTTPConnection(serve.admin, timeout=20)
+        c.request("GET", path)
+        r = c.getresponse()
+        body = r.read()
+        assert r.status == 200, path
+        policy = r.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy and r.headers["x-content-type-options"]
+        assert not re.search(rb"https?://(?!www\.w3\.org/)", body) or path == "/ui/uplot.js", path
+        total += len(body) + sum(len(k) + len(v) + 4 for k, v in r.getheaders())
+        c.request("GET", path, headers={"If-None-Match": r.headers["etag"]})
+        r = c.getresponse()
+        assert r.status == 304 and r.read() == b""
+        c.close()
+    assert total < 200_000
+    assert serve.api("GET", "/ui/none.js", token="")[0] == 404
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        assert serve.api("GET", "/", token="", headers=headers)[0] in (403, 421)
+    assert "<script>" not in (ROOT / "src/ui/dashboard.html").read_text()
+
+
+def test_first_paint_and_nothing_from_elsewhere(serve, browser):
+    """The quickest of some loads: others share the machine."""
+    page = Page(browser)
+    first = []
+    while not first or min(first) >= 100:
+        assert len(first) < 40, first
+        page.open(f"http://{serve.admin}/")
+        page.wait("performance.getEntriesByName('first-contentful-paint').length")
+        first.append(page.js(
+            "performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+    log_in(page, serve, serve.token)
+    asked = {p["request"]["url"] for p in page.seen("Network.requestWillBeSent")}
+    assert len(asked) > 10
+    assert all(u.startswith(f"http://{serve.admin}/") for u in asked), asked
+    assert page.errors() == []
+    kept = page.js("[document.cookie, localStorage.length, sessionStorage.length, location.href]")
+    assert kept == ["", 0, 0, f"http://{serve.admin}/"]
+    page.open(f"http://{serve.admin}/?again")  # the token is gone with the page
+    page.wait("document.body.dataset.state === 'login'")
+    page.close()
+
+
+def test_wrong_tokens_and_leaving(serve, browser):
+    page = Page(browser)
+    page.open(f"http://{serve.admin}/")
+    page.wait("document.activeElement.id === 'token'")
+    page.type("ebb_wrong")
+    page.press("Enter", 13, text="\r")
+    page.wait("document.getElementById('login-error').textContent.includes('token')")
+    page.js("document.getElementById('token').value = ''")
+    page.type(serve.readers["calm"])
+    page.press("Enter", 13, text="\r")
+    page.wait("document.getElementById('main').dataset.to")
+    page.js("document.getElementById('leave').click()")
+    page.wait("document.body.dataset.state === 'login' &&"
+              " !document.getElementById('key').offsetParent")
+    page.close()
+
+
+def wakes(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"\nvoluntary_ctxt_switches:\s*(\d+)", status)[1])
+
+
+def test_updates_are_pushed_and_a_hidden_page_is_silent(serve, look):
+    page = look()
+    first = page.js("document.getElementById('main').dataset.to")
+    page.wait(f"document.getElementById('main').dataset.to > '{first}'")  # without being asked
+    page.js("Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
+            "document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait("document.getElementById('state').textContent.includes('paused')")
+    asked = len(page.seen("Network.requestWillBeSent"))
+    closed = page.js("document.getElementById('main').dataset.to")
+    (keeper,) = serve.children("keeper")
+    before = wakes(keeper)
+    time.sleep(11)  # a window ends, of which somebody would be told; the connection is still open
+    assert wakes(keeper) - before <= 3
+    assert len(page.seen("Network.requestWillBeSent")) == asked
+    assert page.js("document.getElementById('main').dataset.to") == closed
+    page.js("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait(f"document.getElementById('main').dataset.to > '{closed}'")
+
+
+def follow(n, token):
+    s = socket.create_connection(n.admin.rsplit(":", 1), timeout=30)
+    s.sendall(f"GET /v1/now?follow=1 HTTP/1.1\r\nHost: {n.admin}\r\n"
+              f"Authorization: Bearer {token}\r\n\r\n".encode())
+    return s
+
+
+def test_followers_are_bounded(serve):
+    """Past the bound one is told so; when others have gone there is room again."""
+    held = []
+    try:
+        for _ in range(70):
+            s = follow(serve, serve.token)
+            held.append(s)
+            answer = s.recv(4096)
+            if b" 503 " in answer.split(b"\r\n")[0]:
+                break
+            while b"data: " not in answer:
+                answer += s.recv(65536)
+        else:
+            raise AssertionError("seventy follow")
+        assert 50 < len(held) <= 65
+    finally:
+        for s in held:
+            s.close()
+
+    def room():
+        with follow(serve, serve.token) as s:
+            return b"text/event-stream" in s.recv(4096)
+    wait_for(room, "the keeper to see that they have gone")
