@@ -62,6 +62,10 @@
 #define WORKER_QUEUE_MAX     1024 /* calls that wait in one worker, of all components */
 #define WORKER_RETRY_AFTER_S 1    /* seconds, where a queue is full */
 
+#define TURNS_FRESH_NS (UINT64_C(500000))  /* of a tenant, then its new calls wait for the others */
+#define TURNS_AHEAD_NS (UINT64_C(2000000)) /* of one with least, then a tenant's new calls wait */
+#define TURNS_ROUND_NS (UINT64_C(500000))  /* of calls that wait, then events of others are seen */
+
 #define ACTIVE_APPS_MAX    10000       /* default: apps that one worker holds at once */
 #define ACTIVE_MODULES_MAX 10000       /* default: mapped modules of one worker */
 #define ACTIVE_BYTES_MAX   (512 * MIB) /* default: of their settings, plans and linked imports */

@@ -189,6 +189,13 @@ static bool quota_body(node_command *c, json_t **ret, err *e)
     return true;
 }
 
+/* Leaves what is there for 0 of a limit and for what is not counted. */
+static void number_text(const json_t *v, char ret[24])
+{
+    if (json_integer_value(v) || (v && !*ret))
+        snprintf(ret, 24, "%lld", (long long)json_integer_value(v));
+}
+
 static bool quota_run(node_command *c, err *e)
 {
     bool set = c->o.positionals_count > 0;
@@ -198,12 +205,19 @@ static bool quota_run(node_command *c, err *e)
         return false;
     if (!ask_take(c, set ? "PUT" : "GET", node_path(c, set ? "/quota" : ""), body, &j, e))
         return false;
+    const json_t *now = json_object_get(j, "now"), *refused = json_object_get(j, "refused");
+    if (now)
+        printf("%-16s %14s %14s %10s\n", "quota", "limit", "now", "refused");
     json_object_foreach(json_object_get(j, "quota"), key, v)
     {
-        if (json_integer_value(v))
-            printf("%-16s %lld\n", key, (long long)json_integer_value(v));
+        char limit[24] = "no limit", used[24] = "", over[24] = "";
+        number_text(v, limit);
+        number_text(json_object_get(now, key), used);
+        number_text(json_object_get(refused, key), over);
+        if (now)
+            printf("%-16s %14s %14s %10s\n", key, limit, used, over);
         else
-            printf("%-16s no limit\n", key);
+            printf("%-16s %s\n", key, limit);
     }
     json_decref(j);
     return true;

@@ -136,6 +136,9 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
  * allowed. */
 void engine_instance_free(engine_instance *in);
 void *engine_user(const engine_instance *in);
+/* From now on each of its memories may have so many bytes: never less than they began with, nor
+ * more than it was made with. While it is not being polled, or from a host function of its own. */
+void engine_instance_limit(engine_instance *in, size_t memory_bytes);
 
 /* --- restoring in place -----------------------------------------------------------------------
  * An instance whose call ended well may be given back instead of freed: if its module is called
@@ -222,7 +225,7 @@ const engine_trap *engine_instance_trap(const engine_instance *in);
 
 /* What it used so far. */
 ns engine_cpu_ns(const engine_instance *in); /* on the fiber, host functions included */
-/* Linear memories as grown; while a call is suspended, as they were when this was last asked. */
+/* Linear memories as grown; while a call is suspended, as they were when it was. */
 size_t engine_memory_bytes(engine_instance *in);
 
 /* Ticks make running guests yield every ENGINE_TICK_NS. They are armed by engine_poll and disarm

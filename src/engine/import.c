@@ -179,6 +179,7 @@ static void async_call(void *env, wasmtime_caller_t *caller, const wasmtime_val_
     vals_to_slots(args, args_count, f->slots);
     host_status status = link->im.fn(link->im.env, in, f->slots);
     if (status == HOST_WAIT || status == HOST_YIELD) {
+        engine_memory_bytes(in); /* while the store is ours */
         f->fresh = true;
         f->yields = status == HOST_YIELD;
         *ret = (wasmtime_async_continuation_t){async_again, f, frame_pop};

@@ -166,6 +166,7 @@ struct engine_instance {
     bool start_known;
     ns cpu_ns;
     size_t memory_bytes, memory_bytes_max;
+    size_t memory_limit; /* now; at most memory_bytes_max */
     uint32_t table_elements_max;
     ns kept_at;
     wasmtime_global_t *globals; /* its g<k>, malloced by the first restore */

@@ -61,6 +61,8 @@ static wasmtime_error_t *tick_came(const wasmtime_context_t *ctx, void *data, ui
     bool stuck = in->nest && in->frames_count; /* its future is being polled: no second yield */
     bool early = clock_mono() - in->en->turn_start < ENGINE_TICK_NS / 2;
     *kind = stuck || early ? WASMTIME_UPDATE_DEADLINE_CONTINUE : WASMTIME_UPDATE_DEADLINE_YIELD;
+    if (!stuck && !early)
+        engine_memory_bytes(in); /* while the store is ours */
     if (!stuck || ++in->nest_ticks < ENGINE_NEST_TICKS_MAX)
         return NULL;
     return wasmtime_error_new("an allocation or clean-up function of the guest ran too long");
@@ -97,7 +99,7 @@ bool instance_make(engine_module *m, size_t memory_bytes_max, uint32_t table_ele
     in->module = m;
     in->may_leave = true;
     in->is_twin = is_twin;
-    in->memory_bytes_max = memory_bytes_max;
+    in->memory_bytes_max = in->memory_limit = memory_bytes_max;
     in->table_elements_max = table_elements_max;
     in->trap_info.text = in->trap_info.backtrace = "";
     in->store = wasmtime_store_new(en->wasm, in, NULL);
@@ -135,6 +137,20 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
     in->user = user;
     *ret = in;
     return true;
+}
+
+void engine_instance_limit(engine_instance *in, size_t memory_bytes)
+{
+    size_t least = (size_t)in->module->unit->memory_bytes_min;
+    if (memory_bytes < least)
+        memory_bytes = least;
+    if (memory_bytes > in->memory_bytes_max)
+        memory_bytes = in->memory_bytes_max;
+    if (memory_bytes == in->memory_limit)
+        return;
+    in->memory_limit = memory_bytes;
+    wasmtime_store_limiter(in->store, (int64_t)memory_bytes, (int64_t)in->table_elements_max, 1, -1,
+                           -1);
 }
 
 static size_t export_name(char name[12], char kind, uint32_t k)
@@ -537,7 +553,7 @@ static void instance_memory_full(engine_instance *in)
     for (uint32_t k = 0; in->started && k < in->module->unit->memories_count; k++) {
         size_t size = 0;
         engine_memory(in, (int32_t)k, &size);
-        if (size > 0 && size + WASM_PAGE_BYTES > in->memory_bytes_max)
+        if (size > 0 && size + WASM_PAGE_BYTES > in->memory_limit)
             trap_memory_full(in, size);
     }
 }

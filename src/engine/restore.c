@@ -671,6 +671,7 @@ engine_given engine_instance_give(engine_instance *in, ns now)
     uint32_t every = en->config.restoring.check_every;
     bool could = may_keep(in, now), keep = could, had = m->twin;
     m->given_at = now;
+    engine_instance_limit(in, in->memory_bytes_max);
     if (keep && in->sampled) {
         instance_sample(in);
         in->sampled = false;

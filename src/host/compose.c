@@ -30,6 +30,7 @@ struct guest_group {
     const plan *plan;
     engine_module *const *modules;
     engine_limits limits;
+    size_t memory_bytes_max; /* of limits, as it was given */
     uint32_t entry, started; /* units before `started` have run their start functions */
     guest_unit *units;       /* as plan.units; the entry's is not used */
     handle_table *tables;
@@ -63,6 +64,7 @@ bool guest_compose(guest *g, const host_binding *b, engine_module *const *module
     *group = (guest_group){.plan = b->plan,
                            .modules = modules,
                            .limits = *l,
+                           .memory_bytes_max = l->memory_bytes_max,
                            .entry = entry,
                            .units = units,
                            .tables = tables};
@@ -106,6 +108,26 @@ size_t guest_memory_bytes(const guest *g)
         if (g->group->units[k].in)
             sum += engine_memory_bytes(g->group->units[k].in);
     return sum;
+}
+
+static void instance_limit(engine_instance *in, uint64_t more)
+{
+    size_t now = in ? engine_memory_bytes(in) : 0;
+    if (in)
+        engine_instance_limit(in, more < SIZE_MAX - now ? now + (size_t)more : SIZE_MAX);
+}
+
+void guest_memory_limit(guest *g, uint64_t more)
+{
+    uint32_t units = g->group ? g->group->plan->units_count : 1;
+    uint64_t each = more / units;
+    instance_limit(g->entry.in, each);
+    if (!g->group)
+        return;
+    for (uint32_t k = 0; k < units; k++)
+        instance_limit(g->group->units[k].in, each);
+    g->group->limits.memory_bytes_max =
+        each < g->group->memory_bytes_max ? (size_t)each : g->group->memory_bytes_max;
 }
 
 static bool unit_make(guest_unit *u, err *e)

@@ -163,6 +163,11 @@ typedef struct {
     bool no_pooling; /* every outgoing request has a connection of its own */
 } host_connections;
 void host_connections_limit(const host_connections *max);
+/* Asked before an outgoing request or socket of a component of that owner; true: it is counted, and
+ * given back when it is over, which may be after its guest has gone. Without a call nobody is
+ * asked. */
+void host_connections_owned(bool (*take)(void *user, uint64_t owner),
+                            void (*give)(void *user, uint64_t owner), void *user);
 /* Takes the 10 ms that the first outgoing request would take of the loop. Optional. */
 void host_outbound_prepare(void);
 /* Closes pooled outgoing connections; before loop_free, after the last guest went. */
@@ -196,6 +201,8 @@ void guest_instances_free(guest *g);
 /* Of all instances, the entry's included. */
 ns guest_cpu_ns(const guest *g);
 size_t guest_memory_bytes(const guest *g);
+/* Until it is polled again, all of them together may grow by about so much. */
+void guest_memory_limit(guest *g, uint64_t more_bytes);
 /* For calls into several units from outside: marks the unit and those around it as entered; false
  * if one is. The handler's unit need not be entered for a guest that is called once. */
 bool guest_enter(guest *g, uint32_t unit);

@@ -212,6 +212,10 @@ void transfer_permit_return(transfer *t)
         t->permitted = false;
         permit_give(PERMIT_HTTP);
     }
+    if (t->owned) {
+        t->owned = false;
+        permit_owner_give(t->owner);
+    }
 }
 
 /* Not inside libcurl. */
@@ -678,15 +682,19 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
         future_fail(g, q, f, HTTP_REQUEST_DENIED);
         return;
     }
-    if (g->files >= HOST_FILES_MAX || !permit_possible(PERMIT_HTTP)) {
+    uint64_t owner = g->component->owner;
+    if (g->files >= HOST_FILES_MAX || !permit_possible(PERMIT_HTTP) || !permit_owner_take(owner)) {
         future_fail(g, q, f, HTTP_CONNECTION_LIMIT_REACHED);
         return;
     }
     transfer *t = transfer_new(g, q, options, &code, &e);
     if (!t) {
+        permit_owner_give(owner);
         future_fail(g, q, f, code);
         return;
     }
+    t->owner = owner;
+    t->owned = true;
     g->files++; /* its connection */
     t->g = g;
     t->f = f;

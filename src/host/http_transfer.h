@@ -43,6 +43,8 @@ struct http_transfer {
     uint16_t port;
     bool tls, cancelled, changed;
     bool permitted; /* it holds a permit (permits.h) */
+    bool owned;     /* and one of its owner's */
+    uint64_t owner;
     bool waits;     /* it is in the line for one */
     transfer *line_next;
     bool resume;        /* libcurl is paused and should look again */

@@ -9,6 +9,9 @@ static struct {
     host_connections max;
     uint64_t held[2];
     void (*on_free)(void);
+    bool (*owner_take)(void *user, uint64_t owner);
+    void (*owner_give)(void *user, uint64_t owner);
+    void *user;
 } permits;
 
 void host_connections_limit(const host_connections *max)
@@ -47,3 +50,22 @@ void permit_give(permit_kind k)
 void permit_on_free(void (*on_free)(void)) { permits.on_free = on_free; }
 
 bool permit_pooling(void) { return !permits.is_set || !permits.max.no_pooling; }
+
+void host_connections_owned(bool (*take)(void *user, uint64_t owner),
+                            void (*give)(void *user, uint64_t owner), void *user)
+{
+    permits.owner_take = take;
+    permits.owner_give = give;
+    permits.user = user;
+}
+
+bool permit_owner_take(uint64_t owner)
+{
+    return !permits.owner_take || permits.owner_take(permits.user, owner);
+}
+
+void permit_owner_give(uint64_t owner)
+{
+    if (permits.owner_give)
+        permits.owner_give(permits.user, owner);
+}

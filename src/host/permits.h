@@ -15,5 +15,8 @@ void permit_give(permit_kind k);
 bool permit_possible(permit_kind k);
 /* Called when one was given back. */
 void permit_on_free(void (*on_free)(void));
+/* The same for the owner of a component (host_connections_owned). */
+bool permit_owner_take(uint64_t owner);
+void permit_owner_give(uint64_t owner);
 /* Is a connection of HTTP to be used again? */
 bool permit_pooling(void);

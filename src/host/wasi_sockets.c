@@ -67,14 +67,32 @@ net_code net_code_of(int n)
 
 /* --- descriptors --------------------------------------------------------------------------- */
 
+/* The process's and the owner's. */
+static bool permits_take(uint64_t owner)
+{
+    if (!permit_take(PERMIT_SOCKET))
+        return false;
+    if (permit_owner_take(owner))
+        return true;
+    permit_give(PERMIT_SOCKET);
+    return false;
+}
+
+static void permits_give(uint64_t owner)
+{
+    permit_give(PERMIT_SOCKET);
+    permit_owner_give(owner);
+}
+
 net_socket *net_socket_new(guest *g, int family, int kind, net_code *ret_code)
 {
-    if (g->files >= HOST_FILES_MAX || !permit_take(PERMIT_SOCKET))
+    uint64_t owner = g->component->owner;
+    if (g->files >= HOST_FILES_MAX || !permits_take(owner))
         return *ret_code = NET_NEW_SOCKET_LIMIT, NULL;
     int fd = socket(family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         *ret_code = net_code_of(errno);
-        return permit_give(PERMIT_SOCKET), NULL;
+        return permits_give(owner), NULL;
     }
     int yes = 1;
     net_socket *s = pool_take(&g->pool, sizeof *s);
@@ -82,7 +100,7 @@ net_socket *net_socket_new(guest *g, int family, int kind, net_code *ret_code)
         (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) < 0)) {
         close(fd);
         pool_give(&g->pool, s, sizeof *s);
-        permit_give(PERMIT_SOCKET);
+        permits_give(owner);
         return *ret_code = NET_OUT_OF_MEMORY, NULL;
     }
     *s = (net_socket){.refs = 1, .fd = fd, .family = family, .g = g};
@@ -98,7 +116,7 @@ void net_socket_unref(guest *g, net_socket *s)
         loop_watch_close(s->watch);
     close(s->fd);
     g->files--;
-    permit_give(PERMIT_SOCKET);
+    permits_give(g->component->owner);
     pool_give(&g->pool, s, sizeof *s);
 }
 

@@ -31,17 +31,23 @@ struct call {
     guest *g;
     engine_instance *in;
     call_state state;
-    bool cold, in_ready, placed;
+    bool cold, placed;
+    bool in_turns; /* waits for its turn, as what `sliced` says */
+    bool sliced;   /* has used up a slice */
+    uint64_t ran;  /* the last round of turns in which it was taken from there */
+    turn turn;
     bool over;        /* handle, and its post-return, ended normally */
+    bool over_quota;  /* it found no memory because its tenant has used up his */
     bool restored;    /* the instance had served before */
     unsigned status;  /* for the log */
-    call *next;       /* in the ready list, the done list or the free list */
+    call *next;       /* in the done list or the free list */
     waiter place;     /* in the queue of its component */
     loop_timer timer; /* while it waits */
     ns begun, moved_at;
     uint64_t moved;        /* guest_moved when moved_at was noted */
     ns cpu_ns, metered_ns; /* used so far; of that, told to the meter */
     size_t memory_bytes;
+    size_t memory_booked; /* of that, told to the tenant */
     uint64_t log_bytes;           /* that the guest wrote */
     uint64_t bytes_in, bytes_out; /* of the bodies */
     http_request head;            /* what the guest sees */
@@ -143,16 +149,25 @@ static call *list_pop(call **head, call **tail)
     return c;
 }
 
-static void list_remove(call **head, call **tail, call *c)
+static turn_kind kind_of(const call *c) { return c->sliced ? TURN_SLICED : TURN_FRESH; }
+
+static void turn_await(call *c)
 {
-    call **at = head, *before = NULL;
-    for (; *at && *at != c; at = &(*at)->next)
-        before = *at;
-    if (!*at)
-        return;
-    *at = c->next;
-    if (*tail == c)
-        *tail = before;
+    c->in_turns = true;
+    turns_put(&c->all->turns, &c->h->of->turns, kind_of(c), &c->turn);
+}
+
+static void turn_give_up(call *c)
+{
+    if (c->in_turns)
+        turns_drop(&c->all->turns, &c->h->of->turns, kind_of(c), &c->turn);
+    c->in_turns = false;
+}
+
+/* Under `ebb up` all calls are of one owner. */
+static bool turn_is_free(const call *c)
+{
+    return !c->h->of->tenant || turns_may_run(&c->all->turns, &c->h->of->turns);
 }
 
 /* --- making and ending ------------------------------------------------------------------------ */
@@ -212,15 +227,36 @@ static void call_gone(call *c, unsigned status)
         cs->on_empty(cs->on_empty_user);
 }
 
-/* Books what the call used since the last time. */
+/* CPU time was used on behalf of the call. */
+static void cpu_charge(call *c, ns used)
+{
+    meter_slice(c->all->meter, c->h->row, used);
+    tenant_used(c->h->of->tenant, used);
+    turns_charge(&c->all->turns, &c->h->of->turns, kind_of(c), used);
+}
+
+/* Books what the guest used since the last time. */
 static void cpu_book(call *c)
 {
     c->cpu_ns = guest_cpu_ns(c->g);
     if (c->cpu_ns > c->metered_ns)
-        meter_slice(c->all->meter, c->h->row, c->cpu_ns - c->metered_ns);
-    if (c->cpu_ns > c->metered_ns)
-        tenant_used(c->h->of->tenant, c->cpu_ns - c->metered_ns);
+        cpu_charge(c, c->cpu_ns - c->metered_ns);
     c->metered_ns = c->cpu_ns;
+}
+
+/* How much the call may grow until memory_book. */
+static void memory_allow(call *c)
+{
+    uint64_t more = tenant_memory_grant(c->h->of->tenant);
+    if (more != UINT64_MAX)
+        guest_memory_limit(c->g, more);
+}
+
+/* What it has now, as long as it runs. */
+static void memory_book(call *c, size_t now)
+{
+    tenant_memory_book(c->h->of->tenant, c->memory_booked, now);
+    c->memory_booked = now;
 }
 
 static void on_kept_idle(void *user)
@@ -243,7 +279,7 @@ static void instance_give(call *c)
     }
     ns begun = clock_mono();
     engine_given given = engine_instance_give(c->in, loop_now(cs->l));
-    meter_slice(cs->meter, c->h->row, clock_mono() - begun); /* restoring is the app's work too */
+    cpu_charge(c, clock_mono() - begun); /* restoring is the app's work too */
     if (given == ENGINE_KEPT && !loop_timer_active(&cs->kept_timer))
         loop_timer_start(cs->l, &cs->kept_timer, KEPT_IDLE_NS, on_kept_idle, cs);
     if (given != ENGINE_DIFFERS)
@@ -263,6 +299,7 @@ static void instance_drop(call *c)
         return;
     cpu_book(c);
     c->memory_bytes = guest_memory_bytes(c->g);
+    memory_book(c, 0);
     instance_give(c);
     guest_attach(c->g, NULL);
     guest_instances_free(c->g);
@@ -295,9 +332,7 @@ static bool log_turn(void *user)
 static void call_end(call *c, unsigned status)
 {
     loop_timer_stop(&c->timer);
-    if (c->in_ready)
-        list_remove(&c->all->ready_head, &c->all->ready_tail, c);
-    c->in_ready = false;
+    turn_give_up(c);
     instance_drop(c);
     guest_http_state http = c->g ? guest_http(c->g) : GUEST_HTTP_NONE;
     unsigned sent = c->g ? guest_http_status(c->g) : 0;
@@ -306,8 +341,9 @@ static void call_end(call *c, unsigned status)
     guest_free(c->g);
     c->g = NULL;
     if (c->x && (http == GUEST_HTTP_NONE || http == GUEST_HTTP_ERROR)) {
-        http_field field = {S("ebb-request-id"), call_id(c)};
-        exchange_abort(c->x, status, &field, 1);
+        http_field fields[] = {{S("ebb-request-id"), call_id(c)}, {S("retry-after"), S("1")}};
+        status = c->over_quota ? 503 : status;
+        exchange_abort(c->x, status, fields, c->over_quota ? 2 : 1);
         sent = status;
     }
     call_gone(c, sent ? sent : 499); /* 499: the client left before anything was sent */
@@ -368,8 +404,15 @@ static void call_trapped(call *c)
         return;
     }
     char text[ERR_TEXT_MAX];
+    uint64_t may_have = c->h->app->settings.memory_bytes_max;
+    c->over_quota = c->h->of->tenant && t->out_of_memory &&
+                    (!may_have || c->memory_booked + 65536 <= may_have);
+    if (c->over_quota)
+        tenant_memory_refused(c->h->of->tenant);
     if (t->exited)
         snprintf(text, sizeof text, "the guest exited with status %d", t->exit_status);
+    else if (c->over_quota)
+        snprintf(text, sizeof text, "%s (the tenant's quota of memory)", t->text);
     else
         snprintf(text, sizeof text, "%s", t->text);
     log_failure(c, t->exited ? "exit" : "trap", str_from(text), t->exited ? NULL : t->backtrace);
@@ -487,7 +530,11 @@ static void call_run(call *c)
 {
     c->all->others_ran = true;
     for (;;) {
-        switch (c->state == CALL_STARTING ? guest_start(c->g) : engine_poll(c->in)) {
+        memory_allow(c);
+        engine_status status = c->state == CALL_STARTING ? guest_start(c->g) : engine_poll(c->in);
+        if (c->h->of->tenant)
+            memory_book(c, guest_memory_bytes(c->g));
+        switch (status) {
         case ENGINE_WAIT:
             if (over_for_nobody(c))
                 return;
@@ -497,8 +544,8 @@ static void call_run(call *c)
         case ENGINE_YIELD:
             if (over_for_nobody(c) || budget_spent(c))
                 return;
-            c->in_ready = true;
-            list_push(&c->all->ready_head, &c->all->ready_tail, c);
+            c->sliced = true;
+            turn_await(c);
             return;
         case ENGINE_TRAP:
             call_trapped(c);
@@ -537,8 +584,12 @@ static void on_wake(void *user)
         call_end(c, 0);
         return;
     }
-    if (c->state != CALL_DRAINING && !c->in_ready)
+    if (c->state == CALL_DRAINING || c->in_turns)
+        return;
+    if (turn_is_free(c))
         call_run(c);
+    else
+        turn_await(c);
 }
 
 static void on_output(void *user, int stream, str line)
@@ -556,6 +607,14 @@ static void on_output(void *user, int stream, str line)
     }
     if (max && c->log_bytes > max)
         return;
+    bool first;
+    if (!tenant_log(c->h->of->tenant, clock_mono(), line.n + 1, &first)) {
+        if (first)
+            guestlog_write(&c->h->log, 2,
+                           S("ebb: the tenant's quota of log volume (log_bytes_per_s) is used up; "
+                             "lines are left out here"));
+        return;
+    }
     guestlog_write(&c->h->log, stream, line);
     if (c->h->config->follow)
         log_guest(c->h->app->id, stream == 1 ? "out" : "err", call_id(c), line);
@@ -648,18 +707,81 @@ static bool is_too_large(const hosted *h, const http_exchange *x)
     return max && n > 0 && (uint64_t)n > max;
 }
 
+static void call_refuse_begun(call *c, unsigned status, const char *reason)
+{
+    call_refuse(c->x, c->id, status, reason);
+    call_recycle(c);
+}
+
+/* Maps the component's code if it is not. It is the app's work too. */
+static bool call_load(call *c, err *e)
+{
+    hosted *h = c->h;
+    if (hosted_is_loaded(h))
+        return true;
+    ns begun = clock_mono();
+    bool ok = hosted_load(h, c->all->en, e);
+    c->cold = true;
+    cpu_charge(c, clock_mono() - begun);
+    return ok;
+}
+
+/* What its sandbox has from the beginning. */
+static uint64_t memory_least(const hosted *h)
+{
+    uint64_t sum = 0;
+    for (uint32_t k = 0; k < h->plan.units_count; k++)
+        sum += h->plan.units[k].memory_bytes_min;
+    return sum;
+}
+
+/* Its turn has come: it starts, waits for a place, or is refused. */
+static void call_admit(call *c)
+{
+    static const exchange_callbacks closed = {.on_closed = queued_closed};
+    calls *cs = c->all;
+    hosted *h = c->h;
+    bool chained = host_chain_depth(c->x) > 0;
+    err e;
+    if (!call_load(c, &e)) {
+        call_refuse_begun(c, 500, e.text);
+    } else if (!tenant_memory_has(h->of->tenant, memory_least(h))) {
+        call_refuse_begun(c, 503, "the tenant's quota of memory is used up");
+    } else if (chained ? places_take_first(&cs->places, &h->place)
+                       : places_take(&cs->places, &h->place)) {
+        call_start(c);
+    } else if (chained) {
+        call_refuse_begun(
+            c, 503,
+            "a component of the app was asked by another one, and there is no sandbox left "
+            "(concurrency_max in tool.ebb, or the worker's own)");
+    } else if (places_wait(&cs->places, &h->place, &c->place)) {
+        exchange_bind(c->x, &closed, c);
+    } else {
+        call_refuse_begun(
+            c, 503,
+            "too many requests wait for a sandbox already (queue_max and concurrency_max "
+            "in tool.ebb of the component, or the worker's own)");
+    }
+}
+
+/* The client left before its turn came. */
+static void awaiting_closed(void *user)
+{
+    call *c = user;
+    turn_give_up(c);
+    exchange_free(c->x);
+    call_gone(c, 499);
+}
+
 void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
 {
+    static const exchange_callbacks closed = {.on_closed = awaiting_closed};
     err e;
-    bool cold = !hosted_is_loaded(h);
     char id[CALL_ID_BYTES];
     call_id_next(cs, id);
     if (is_too_large(h, x)) {
         call_refuse(x, id, 413, "the body is longer than request_body_max (tool.ebb)");
-        return;
-    }
-    if (!hosted_load(h, cs->en, &e)) {
-        call_refuse(x, id, 500, e.text);
         return;
     }
     call *c = call_new(cs);
@@ -670,28 +792,15 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
     c->h = h;
     served_enter(h->of);
     c->x = x;
-    c->cold = cold;
     c->begun = exchange_request(x)->begun_mono;
     memcpy(c->id, id, sizeof id);
     if (!head_make(c, m, &e)) {
-        call_refuse(x, id, 500, e.text);
-        call_recycle(c);
-    } else if (host_chain_depth(x) ? places_take_first(&cs->places, &h->place)
-                                   : places_take(&cs->places, &h->place)) {
-        call_start(c);
-    } else if (host_chain_depth(x)) {
-        call_refuse(x, id, 503,
-                    "a component of the app was asked by another one, and there is no sandbox left "
-                    "(concurrency_max in tool.ebb, or the worker's own)");
-        call_recycle(c);
-    } else if (places_wait(&cs->places, &h->place, &c->place)) {
-        static const exchange_callbacks closed = {.on_closed = queued_closed};
-        exchange_bind(x, &closed, c);
+        call_refuse_begun(c, 500, e.text);
+    } else if (turn_is_free(c)) {
+        call_admit(c);
     } else {
-        call_refuse(x, id, 503,
-                    "too many requests wait for a sandbox already (queue_max and concurrency_max "
-                    "in tool.ebb of the component, or the worker's own)");
-        call_recycle(c);
+        exchange_bind(x, &closed, c);
+        turn_await(c);
     }
 }
 
@@ -707,26 +816,67 @@ static bool is_turn_of_others(calls *cs)
     return owed;
 }
 
-/* A slice for each call in the list, until they had as much time as others before them: with only
- * one slice a turn, under load, a call that yielded once would wait behind fifty fresh ones. A call
- * that is alone there gets one. */
+static call *call_of_turn(turn *t)
+{
+    return (call *)(void *)((char *)t - offsetof(call, turn));
+}
+
+static void on_unpark(void *user)
+{
+    calls *cs = user;
+    ns now = loop_now(cs->l), next = turns_unpark(&cs->turns, now);
+    if (next)
+        loop_timer_start(cs->l, &cs->park_timer, next - now, on_unpark, cs);
+}
+
+/* Tenants that have no CPU time left get none until they do. */
+static void tenants_park(calls *cs, ns now)
+{
+    turn_tenant *w;
+    ns wait;
+    bool parked = false;
+    while ((w = turns_tenant(&cs->turns)) && w != &cs->own &&
+           (wait = tenant_cpu_wait(tenant_of_turns(w), now))) {
+        turns_park(&cs->turns, w, now + wait);
+        parked = true;
+    }
+    if (parked)
+        on_unpark(cs);
+}
+
+static void turn_begin(call *c)
+{
+    c->in_turns = false;
+    c->ran = c->all->turns.round;
+    if (c->state == CALL_QUEUED) {
+        exchange_bind(c->x, NULL, NULL);
+        call_admit(c);
+    } else {
+        call_run(c);
+    }
+}
+
+/* Slices for calls that wait for their turn, until they had as much time as others before them:
+ * with only one slice a turn, under load, a call that yielded once would wait behind fifty fresh
+ * ones. A call that is alone there gets one, and so does each of the others. */
 static void slices_run(calls *cs)
 {
     ns begun = clock_mono(), others = begun - cs->slice_end;
-    const call *last = cs->ready_tail; /* only compared: it may end before its turn */
-    call *c;
+    bool ran = false;
     if (others > OTHERS_NS_MAX)
         others = OTHERS_NS_MAX;
-    do {
-        meter_slice_begins(cs->meter);
-        c = list_pop(&cs->ready_head, &cs->ready_tail);
-        c->in_ready = false;
-        bool is_last = c == last;
-        call_run(c);
-        cs->slice_end = clock_mono();
-        if (is_last)
+    if (others < TURNS_ROUND_NS)
+        others = TURNS_ROUND_NS;
+    for (cs->slice_end = begun; !ran || cs->slice_end - begun < others;
+         cs->slice_end = clock_mono()) {
+        tenants_park(cs, cs->slice_end);
+        turn *next = turns_next(&cs->turns);
+        if (!next || call_of_turn(next)->ran == cs->turns.round)
             break;
-    } while (cs->ready_head && cs->slice_end - begun < others);
+        meter_slice_begins(cs->meter);
+        turn_begin(call_of_turn(turns_take(&cs->turns)));
+        ran = true;
+    }
     cs->slice_ns = cs->slice_end - begun;
     cs->others_ran = false;
 }
@@ -737,13 +887,14 @@ static void slices_run(calls *cs)
 static bool ready_turn(void *user)
 {
     calls *cs = user;
-    bool runs = cs->ready_head && !is_turn_of_others(cs);
+    bool runs = turns_wait(&cs->turns) && !is_turn_of_others(cs);
     if (runs)
         slices_run(cs);
     waiter *w = places_next(&cs->places);
     if (w)
         call_start((call *)(void *)((char *)w - offsetof(call, place)));
-    return runs || w || cs->ready_head || places_ready(&cs->places);
+    turns_round(&cs->turns);
+    return runs || w || turns_wait(&cs->turns) || places_ready(&cs->places);
 }
 
 void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uint64_t id_seed)
@@ -752,6 +903,7 @@ void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uin
                   .l = l,
                   .meter = m,
                   .places = {.live_max = live_max, .queued_max = WORKER_QUEUE_MAX},
+                  .turns = {.round = 1},
                   .id_prefix = id_seed & 32767,
                   .id_next = id_seed >> 15};
 }
@@ -760,6 +912,7 @@ void calls_fini(calls *cs)
 {
     log_turn(cs);
     loop_timer_stop(&cs->kept_timer);
+    loop_timer_stop(&cs->park_timer);
     while (cs->free) {
         call *c = cs->free;
         cs->free = c->next;

@@ -3,6 +3,9 @@
  *     call_new -> QUEUED -> STARTING -> HANDLING -> RETURNING -> DRAINING -> gone
  *                             (instantiate) (handle)  (post-return) (bytes to the client)
  *
+ * A call whose tenant had more CPU time than others who wait begins in its turn (platform/turns.h),
+ * and so does one that used its time slice go on.
+ *
  * It has a place (platform/places.h) from STARTING until its sandbox is over; a client that is slow
  * to take the last bytes keeps none. From every state it can end early: a trap, a spent budget, a
  * client that left. It then frees its instance, answers (500, 504) if nothing was sent yet, writes
@@ -14,6 +17,7 @@
 #include "loop/loop.h"
 #include "platform/hosted.h"
 #include "platform/meter.h"
+#include "platform/turns.h"
 
 enum { CALL_ID_BYTES = 16 };
 
@@ -24,9 +28,11 @@ typedef struct calls {
     engine *en;
     loop *l;
     meter *meter;
-    places places;                 /* instances at once, and who waits for one */
-    call *ready_head, *ready_tail; /* used their time slice; go on in turn */
-    call *free;                    /* kept memory */
+    places places;         /* instances at once, and who waits for one */
+    turns turns;           /* who waits for CPU time */
+    turn_tenant own;       /* the owner of all calls under `ebb up` */
+    loop_timer park_timer; /* while a tenant has no CPU time left */
+    call *free;            /* kept memory */
     uint32_t free_count;
     loop_timer kept_timer; /* while the engine keeps instances */
     uint64_t id_prefix, id_next;
@@ -35,7 +41,7 @@ typedef struct calls {
     void *on_empty_user;
     call *done_head, *done_tail; /* ended in this turn; their log lines follow its writes */
     loop_hook *hook, *log_hook;
-    /* Fair turns: when the last slice of the ready list ended, how long it took, and whether other
+    /* Fair turns: when the last slice of those who wait ended, how long it took, and whether other
      * calls have run in this turn of the loop. */
     ns slice_end, slice_ns;
     bool others_ran;

@@ -41,6 +41,7 @@ bool keeper_config_read(arena *a, bytes json, keeper_config *ret, err *e);
 typedef enum {
     KEEPER_WORKER = 1, /* a worker; with the keeper's end of a channel to it */
     KEEPER_DIRECTORY,  /* a worker that asks for apps; with the keeper's end of the channel */
+    KEEPER_COUNTERS,   /* the area of a worker's counters (counters.h) */
     KEEPER_STORE,      /* a channel to the store process, to ask it as a worker would */
     KEEPER_PROCESS,    /* another process of ebb, to be measured */
     KEEPER_DIED,       /* it has ended, and used so much CPU in all; pid 0: never announced */

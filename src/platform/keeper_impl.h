@@ -3,6 +3,7 @@
 
 #include "http/server.h"
 #include "loop/channel.h"
+#include "platform/counters.h"
 #include "platform/keeper.h"
 #include "platform/keeper_book.h"
 #include "platform/keeper_directory.h"
@@ -46,6 +47,8 @@ struct keeper {
     /* Of `ebb serve` (keeper_serve.c); NULL: workers know their app from the start. */
     catalogue *catalogue;
     keeper_directory *directory;
+    counters_area *counters[COUNTERS_AREAS_MAX]; /* of workers; the first counters_count */
+    unsigned counters_count;
     struct builder *builder; /* NULL: nothing is deployed here */
     http_server *admin_tcp;
     struct store_client *store; /* NULL: it can't be asked */

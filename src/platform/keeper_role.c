@@ -197,6 +197,17 @@ static void on_died(keeper *k, const keeper_note *n)
     log_flush();
 }
 
+static void counters_add(keeper *k, int fd)
+{
+    err e;
+    bool room = k->counters_count < COUNTERS_AREAS_MAX;
+    if (room && counters_map(fd, false, &k->counters[k->counters_count], &e))
+        k->counters_count++;
+    else if (room)
+        complain("what a worker's tenants use now is not shown", &e);
+    close(fd);
+}
+
 static void on_note(void *user, bytes message, int fd)
 {
     keeper *k = user;
@@ -210,6 +221,10 @@ static void on_note(void *user, bytes message, int fd)
     n.role[sizeof n.role - 1] = 0;
     if (n.kind == KEEPER_STORE && fd >= 0 && k->store) {
         store_client_connect_take(k->store, fd);
+        return;
+    }
+    if (n.kind == KEEPER_COUNTERS && fd >= 0) {
+        counters_add(k, fd);
         return;
     }
     if (n.kind == KEEPER_DIRECTORY && fd >= 0 && k->directory) {

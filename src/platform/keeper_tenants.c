@@ -82,6 +82,42 @@ void api_tenant_make(api_call *c)
         api_fail(c, &e);
 }
 
+static uint64_t counted(const keeper *k, uint64_t tenant, counter c)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < k->counters_count; i++) {
+        const counters_row *r = counters_find(k->counters[i], tenant);
+        if (r)
+            sum += count_get(r, c);
+    }
+    return sum;
+}
+
+/* What it uses now, by the names of the quotas; and what was refused for one since workers were
+ * started. */
+static void counts_add(const keeper *k, uint64_t tenant, json_t *to)
+{
+    static const struct {
+        counter now, over; /* COUNTERS: it is not counted */
+        const char *name;
+    } rows[] = {{COUNT_RUNNING, COUNT_OVER_CONCURRENCY, "concurrency"},
+                {COUNT_MEMORY, COUNT_OVER_MEMORY, "memory_bytes"},
+                {COUNT_CONNECTIONS, COUNT_OVER_CONNECTIONS, "connections"},
+                {COUNTERS, COUNT_OVER_RATE, "requests_per_s"},
+                {COUNTERS, COUNT_OVER_CPU, "cpu_percent"},
+                {COUNTERS, COUNT_OVER_LOG, "log_bytes_per_s"}};
+    json_t *now = json_object(), *over = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].now != COUNTERS)
+            json_object_set_new(now, rows[i].name,
+                                json_integer((json_int_t)counted(k, tenant, rows[i].now)));
+        json_object_set_new(over, rows[i].name,
+                            json_integer((json_int_t)counted(k, tenant, rows[i].over)));
+    }
+    json_object_set_new(to, "now", now);
+    json_object_set_new(to, "refused", over);
+}
+
 void api_tenant_show(api_call *c)
 {
     catalogue_db *db = catalogue_reading(c->k->catalogue);
@@ -95,6 +131,7 @@ void api_tenant_show(api_call *c)
     json_t *j = tenant_json(&c->tenant);
     json_object_set_new(j, "apps", json_integer((json_int_t)apps));
     json_object_set_new(j, "blob_bytes", json_integer((json_int_t)bytes_n));
+    counts_add(c->k, c->tenant.id, j);
     api_json_take(c, 200, j);
 }
 

@@ -72,6 +72,8 @@ static const row rows[] = {
     {"quota", "concurrency", NUMBER, AT(quota_concurrency), "200", 0, 1000000, "Requests at once."},
     {"quota", "cpu_percent", NUMBER, AT(quota_cpu_percent), "0", 0, 100000,
      "CPU, where 100 is one core."},
+    {"quota", "cpu_weight", NUMBER, AT(quota_cpu_weight), "100", 1, 10000,
+     "Its part of the CPU beside other tenants that are busy, in proportion to theirs."},
     {"quota", "requests_per_s", NUMBER, AT(quota_requests_per_s), "0", 0, 10000000,
      "Requests a second."},
     {"quota", "storage_bytes", NUMBER, AT(quota_storage_bytes), "10737418240", 0, ANY,
@@ -216,7 +218,7 @@ static bool quota_members(const json_t *j, quota *q, err *e)
         if (!at)
             return err_set(e, ERR_INVALID,
                            "there is no quota '%.60s'; there are apps, memory_bytes, concurrency, "
-                           "cpu_percent, requests_per_s, storage_bytes, connections and "
+                           "cpu_percent, cpu_weight, requests_per_s, storage_bytes, connections and "
                            "log_bytes_per_s",
                            key);
         if (!json_is_integer(v) || json_integer_value(v) < 0)

@@ -161,6 +161,7 @@ bool served_new_take(serving *all, arena *a, const app_config *c, str limits, se
         served_free(s);
         return false;
     }
+    s->turns.of = s->tenant ? tenant_turns(s->tenant) : &all->calls->own;
     s->bytes = s->a.used_bytes;
     all->bytes += s->bytes;
     *ret = s;

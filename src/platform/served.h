@@ -36,6 +36,7 @@ typedef struct serving {
 struct served {
     serving *all;
     tenant *tenant; /* NULL: the app of `ebb up` */
+    turn_app turns; /* of its calls */
     arena a;
     app_config config;
     route_table *routes;

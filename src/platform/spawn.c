@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -183,5 +184,27 @@ bool spawn_memfd(const char *name, const void *p, size_t n, int *ret, err *e)
         return false;
     *ret = fd;
     fd = -1;
+    return true;
+}
+
+bool fd_receive(int socket, void *p, size_t n, int *ret_fd, err *e)
+{
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } passed;
+    struct iovec whole = {p, n};
+    struct msghdr m = {
+        .msg_iov = &whole, .msg_iovlen = 1, .msg_control = &passed, .msg_controllen = sizeof passed};
+    ssize_t got;
+    do
+        got = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return err_set_errno(e, "receiving a descriptor");
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if ((size_t)got != n || !c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+        return err_set(e, ERR_CLOSED, "no descriptor came");
+    memcpy(ret_fd, CMSG_DATA(c), sizeof *ret_fd);
     return true;
 }

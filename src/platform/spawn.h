@@ -26,6 +26,8 @@ bool spawn_role(const char *role, const char *const *args, const int *fds, size_
 bool spawn_wait(pid_t pid, const char *role, int message_fd, err *e);
 /* An anonymous file for handing bytes to a child. */
 bool spawn_memfd(const char *name, const void *p, size_t n, int *ret, err *e);
+/* Waits for a message of exactly n bytes that brings a descriptor. */
+bool fd_receive(int socket, void *p, size_t n, int *ret_fd, err *e);
 bool fd_write_all(int fd, const void *p, size_t n, err *e);
 
 /* `_cleanup_fd_ int fd = -1;` closes on every way out. */

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "loop/channel.h"
+#include "platform/counters.h"
 #include "platform/keeper.h"
 #include "platform/spawn.h"
 
@@ -43,6 +44,7 @@ typedef struct {
     pid_t pid;    /* 0: not running */
     int control;  /* our end; a worker writes one byte when it is ready */
     bool ready;
+    int counters; /* of a worker under `ebb serve` (counters.h); else -1 */
     ns started, start_at; /* start_at: when to start it again; 0: now */
     ns delay;
 } slot_process;
@@ -117,6 +119,25 @@ static void channel_make(supervisor *s, const slot_process *server, const slot_p
     close(pair[1]);
 }
 
+/* What tenants use (counters.h): a worker gets its own area ('Q') and those of the others ('q'),
+ * read-only, before anything else. */
+static bool counters_send(const supervisor *s, const slot_process *to, err *e)
+{
+    for (unsigned i = WORKERS; s->c->directory && i < s->count; i++) {
+        const slot_process *of = &s->all[i];
+        int fd = of->counters;
+        if (of != to && !counters_read_only(of->counters, &fd, e))
+            return false;
+        if (to->listener >= 0)
+            control_send(to, of == to ? "Q" : "q", 1, fd);
+        else
+            keeper_tell(s, KEEPER_COUNTERS, of, 0, fd);
+        if (of != to)
+            close(fd);
+    }
+    return true;
+}
+
 /* The keeper of `ebb serve` asks the store process on behalf of people. */
 static void keeper_store_connect(supervisor *s)
 {
@@ -161,6 +182,9 @@ static void keeper_tell_all(supervisor *s)
 /* After p was started: what it and those that run need of each other. */
 static void process_connect(supervisor *s, slot_process *p)
 {
+    err e;
+    if (p != &s->all[STORE] && !counters_send(s, p, &e))
+        log_msg(LOG_ERROR, "%s %u: %s", p->role, p->index, e.text);
     if (p == &s->all[KEEPER])
         keeper_tell_all(s);
     if (p == &s->all[STORE])
@@ -247,6 +271,8 @@ static void process_died(supervisor *s, slot_process *p, int status)
     ns now = clock_mono();
     p->pid = 0;
     fd_close(&p->control);
+    if (p->counters >= 0)
+        counters_empty(p->counters);
     if (s->draining)
         return;
     bool young = now - p->started < YOUNG_NS;
@@ -426,6 +452,14 @@ static bool start_first(supervisor *s, err *e)
     return true;
 }
 
+static bool areas_make(supervisor *s, err *e)
+{
+    for (unsigned i = WORKERS; s->c->directory && i < s->count; i++)
+        if (!counters_make(&s->all[i].counters, e))
+            return false;
+    return true;
+}
+
 int supervisor_run(const supervisor_config *c, err *e)
 {
     must(c->workers > 0 && c->workers <= SUPERVISOR_WORKERS_MAX);
@@ -443,12 +477,12 @@ int supervisor_run(const supervisor_config *c, err *e)
     signal(SIGPIPE, SIG_IGN);
     if (c->certificates && !certificates_watch(c->certificates, SIGIO, e))
         log_msg(LOG_WARN, "%s: changed certificates are read on SIGHUP only", e->text);
-    s.all[STORE] = (slot_process){.role = "store", .listener = -1, .control = -1};
-    s.all[KEEPER] = (slot_process){.role = "keeper", .listener = -1, .control = -1};
+    s.all[STORE] = (slot_process){.role = "store", .listener = -1, .control = -1, .counters = -1};
+    s.all[KEEPER] = (slot_process){.role = "keeper", .listener = -1, .control = -1, .counters = -1};
     for (unsigned i = 0; i < c->workers; i++)
         s.all[i + WORKERS] = (slot_process){
-            .role = "worker", .index = i, .listener = c->listeners[i], .control = -1};
-    bool ok = start_first(&s, e);
+            .role = "worker", .index = i, .listener = c->listeners[i], .control = -1, .counters = -1};
+    bool ok = areas_make(&s, e) && start_first(&s, e);
     if (ok) {
         s.announced = true;
         if (c->on_ready)
@@ -456,8 +490,10 @@ int supervisor_run(const supervisor_config *c, err *e)
         loop_signals(&s, &set);
     }
     stop_all(&s);
-    for (unsigned i = 0; i < s.count; i++)
+    for (unsigned i = 0; i < s.count; i++) {
         fd_close(&s.all[i].control);
+        fd_close(&s.all[i].counters);
+    }
     log_flush();
     return ok ? 0 : 1;
 }

@@ -1,19 +1,33 @@
-/* See tenant.h. Rates are token buckets of one second, filled when somebody asks: no timer. The
- * bucket of CPU time may go below zero, by what running calls still use. */
+/* See tenant.h. Buckets are filled when somebody asks: no timer. That of CPU time may go below zero,
+ * by what running calls still use. */
 #include "platform/tenant.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+
+enum { TENANT_WEIGHT_MAX = 10000, MEMORY_PAGE_BYTES = 65536 };
+
+/* Not more often is looked what other workers write. */
+#define LOG_LOOK_NS (10 * NS_PER_MS)
+
+/* Of what a second brings; `seen`: the total up to which use was taken from it. */
+typedef struct {
+    double level;
+    uint64_t seen;
+} bucket;
 
 struct tenant {
     table_link link;
     tenants *all;
     uint64_t number;
     unsigned users;
-    quota part; /* of this worker; 0: no limit */
-    uint64_t running;
-    ns filled;       /* when the buckets were */
-    double requests; /* that may begin */
-    double cpu_ns;   /* that may be used */
+    quota q; /* 0: no limit */
+    turn_tenant turns;
+    counters_row *own; /* in the shared area, or `alone` */
+    counters_row alone;
+    ns filled; /* when the buckets were */
+    bucket requests, cpu, log;
+    bool log_is_full;
 };
 
 void tenants_init(tenants *all, unsigned workers)
@@ -34,41 +48,121 @@ static tenant *find(const tenants *all, uint64_t number, uint64_t hash)
     return NULL;
 }
 
-static uint64_t part_of(uint64_t whole, unsigned workers)
+static uint64_t hash_of(const tenants *all, uint64_t number)
 {
-    return whole ? (whole < workers ? 1 : whole / workers) : 0;
+    return table_hash(&all->by_number, &number, sizeof number);
 }
 
-static void quota_set(tenant *t, const quota *q)
+/* --- counting --------------------------------------------------------------------------------- */
+
+static bool is_alone(const tenant *t) { return t->own == &t->alone; }
+
+static uint64_t others_sum(const tenant *t, counter k)
 {
-    unsigned workers = t->all->workers;
-    t->part = (quota){.concurrency = part_of(q->concurrency, workers),
-                      .requests_per_s = part_of(q->requests_per_s, workers),
-                      .cpu_percent = part_of(q->cpu_percent, workers)};
-    double cpu = (double)t->part.cpu_percent * (double)NS_PER_S / 100;
-    if (t->requests > (double)t->part.requests_per_s)
-        t->requests = (double)t->part.requests_per_s;
-    if (t->cpu_ns > cpu)
-        t->cpu_ns = cpu;
+    uint64_t sum = 0;
+    for (unsigned i = 0; !is_alone(t) && i < t->all->others_count; i++) {
+        const counters_row *r = counters_find(t->all->others[i], t->number);
+        if (r)
+            sum += count_get(r, k);
+    }
+    return sum;
+}
+
+static uint64_t sum_of(const tenant *t, counter k) { return count_get(t->own, k) + others_sum(t, k); }
+
+/* A total is smaller than before where a worker was started anew. */
+static void bucket_fill(tenant *t, bucket *b, counter k, double per_s, double seconds)
+{
+    if (per_s <= 0)
+        return;
+    uint64_t sum = sum_of(t, k);
+    b->level += per_s * seconds;
+    if (b->level > per_s)
+        b->level = per_s;
+    if (sum > b->seen)
+        b->level -= (double)(sum - b->seen);
+    b->seen = sum;
+}
+
+static void bucket_use(tenant *t, bucket *b, counter k, uint64_t n)
+{
+    count_add(t->own, k, n);
+    b->seen += n;
+    b->level -= (double)n;
+}
+
+static double cpu_per_s(const quota *q) { return (double)q->cpu_percent * (double)NS_PER_S / 100; }
+
+static void fill(tenant *t, ns now)
+{
+    double seconds = now > t->filled ? (double)(now - t->filled) / (double)NS_PER_S : 0;
+    t->filled = now;
+    bucket_fill(t, &t->requests, COUNT_REQUESTS, (double)t->q.requests_per_s, seconds);
+    bucket_fill(t, &t->cpu, COUNT_CPU_NS, cpu_per_s(&t->q), seconds);
+    bucket_fill(t, &t->log, COUNT_LOG_BYTES, (double)t->q.log_bytes_per_s, seconds);
+}
+
+/* Full where there was no limit before. */
+static void bucket_resize(tenant *t, bucket *b, counter k, double before, double per_s)
+{
+    if (before <= 0 || b->level > per_s)
+        b->level = per_s;
+    if (before <= 0)
+        b->seen = sum_of(t, k);
+}
+
+/* --- tenants ---------------------------------------------------------------------------------- */
+
+static uint64_t part_of(const tenant *t, uint64_t whole)
+{
+    unsigned workers = is_alone(t) ? t->all->workers : 1;
+    return whole && whole < workers ? 1 : whole / workers;
+}
+
+static void quota_set(tenant *t, const quota *whole)
+{
+    quota was = t->q, q = *whole;
+    q.memory_bytes = part_of(t, q.memory_bytes);
+    q.concurrency = part_of(t, q.concurrency);
+    q.cpu_percent = part_of(t, q.cpu_percent);
+    q.requests_per_s = part_of(t, q.requests_per_s);
+    q.connections = part_of(t, q.connections);
+    q.log_bytes_per_s = part_of(t, q.log_bytes_per_s);
+    t->q = q;
+    t->turns.weight =
+        q.cpu_weight < TENANT_WEIGHT_MAX ? (uint32_t)q.cpu_weight : TENANT_WEIGHT_MAX;
+    bucket_resize(t, &t->requests, COUNT_REQUESTS, (double)was.requests_per_s,
+                  (double)q.requests_per_s);
+    bucket_resize(t, &t->cpu, COUNT_CPU_NS, cpu_per_s(&was), cpu_per_s(&q));
+    bucket_resize(t, &t->log, COUNT_LOG_BYTES, (double)was.log_bytes_per_s,
+                  (double)q.log_bytes_per_s);
+}
+
+static tenant *tenant_new(tenants *all, uint64_t number, uint64_t hash)
+{
+    tenant *t = calloc(1, sizeof *t);
+    if (!t || !table_add(&all->by_number, &t->link, hash)) {
+        free(t);
+        return NULL;
+    }
+    t->all = all;
+    t->number = number;
+    t->own = all->own ? counters_take(all->own, number) : NULL;
+    if (!t->own)
+        t->own = &t->alone;
+    count_set(t->own, COUNT_HELD, 1);
+    return t;
 }
 
 bool tenant_take(tenants *all, uint64_t number, str text, tenant **ret, err *e)
 {
     quota q = {0};
-    uint64_t hash = table_hash(&all->by_number, &number, sizeof number);
+    uint64_t hash = hash_of(all, number);
     if (text.n && !quota_read(text, &q, e))
         return false;
     tenant *t = find(all, number, hash);
-    if (!t) {
-        t = calloc(1, sizeof *t);
-        if (!t || !table_add(&all->by_number, &t->link, hash)) {
-            free(t);
-            return err_no_memory(e);
-        }
-        t->all = all;
-        t->number = number;
-        t->requests = t->cpu_ns = 1e300; /* full */
-    }
+    if (!t && !(t = tenant_new(all, number, hash)))
+        return err_no_memory(e);
     quota_set(t, &q);
     t->users++;
     *ret = t;
@@ -79,15 +173,12 @@ void tenant_let(tenant *t)
 {
     if (!t || --t->users)
         return;
+    count_set(t->own, COUNT_HELD, 0);
     table_remove(&t->all->by_number, &t->link);
     free(t);
 }
 
-static double filled(double level, double per_s, double seconds)
-{
-    level += per_s * seconds;
-    return level > per_s ? per_s : level;
-}
+/* --- requests and CPU time -------------------------------------------------------------------- */
 
 static unsigned seconds_until(double missing, double per_s)
 {
@@ -95,43 +186,135 @@ static unsigned seconds_until(double missing, double per_s)
     return s < 1 ? 1 : s > 3600 ? 3600 : (unsigned)s + 1;
 }
 
+static tenant_verdict over(tenant *t, counter k, tenant_verdict v)
+{
+    count_add(t->own, k, 1);
+    return v;
+}
+
 tenant_verdict tenant_ask(tenant *t, ns now, unsigned *ret_after)
 {
     *ret_after = 1;
     if (!t)
         return TENANT_OK;
-    double seconds = now > t->filled ? (double)(now - t->filled) / (double)NS_PER_S : 0;
-    double rate = (double)t->part.requests_per_s;
-    double cpu = (double)t->part.cpu_percent * (double)NS_PER_S / 100;
-    t->filled = now;
-    t->requests = filled(t->requests, rate, seconds);
-    t->cpu_ns = filled(t->cpu_ns, cpu, seconds);
-    if (t->part.concurrency && t->running >= t->part.concurrency)
-        return TENANT_CONCURRENCY;
-    if (t->part.cpu_percent && t->cpu_ns < 0) {
-        *ret_after = seconds_until(-t->cpu_ns, cpu);
-        return TENANT_CPU;
+    const quota *q = &t->q;
+    fill(t, now);
+    if (q->concurrency && sum_of(t, COUNT_RUNNING) >= q->concurrency)
+        return over(t, COUNT_OVER_CONCURRENCY, TENANT_CONCURRENCY);
+    if (q->cpu_percent && t->cpu.level < 0) {
+        *ret_after = seconds_until(-t->cpu.level, cpu_per_s(q));
+        return over(t, COUNT_OVER_CPU, TENANT_CPU);
     }
-    if (t->part.requests_per_s && t->requests < 1)
-        return TENANT_RATE;
-    t->requests -= 1;
+    if (q->requests_per_s && t->requests.level < 1)
+        return over(t, COUNT_OVER_RATE, TENANT_RATE);
+    bucket_use(t, &t->requests, COUNT_REQUESTS, 1);
     return TENANT_OK;
 }
 
 void tenant_begun(tenant *t)
 {
     if (t)
-        t->running++;
+        count_add(t->own, COUNT_RUNNING, 1);
 }
 
 void tenant_ended(tenant *t)
 {
     if (t)
-        t->running--;
+        count_add(t->own, COUNT_RUNNING, UINT64_MAX);
 }
 
 void tenant_used(tenant *t, ns cpu)
 {
     if (t)
-        t->cpu_ns -= (double)cpu;
+        bucket_use(t, &t->cpu, COUNT_CPU_NS, cpu);
+}
+
+turn_tenant *tenant_turns(tenant *t) { return &t->turns; }
+
+tenant *tenant_of_turns(turn_tenant *w)
+{
+    return (tenant *)(void *)((char *)w - offsetof(tenant, turns));
+}
+
+ns tenant_cpu_wait(tenant *t, ns now)
+{
+    if (!t->q.cpu_percent)
+        return 0;
+    fill(t, now);
+    if (t->cpu.level >= 0)
+        return 0;
+    return (ns)(-t->cpu.level / cpu_per_s(&t->q) * (double)NS_PER_S) + NS_PER_MS;
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+bool tenant_memory_has(tenant *t, uint64_t least)
+{
+    if (!t || !t->q.memory_bytes || sum_of(t, COUNT_MEMORY) + least <= t->q.memory_bytes)
+        return true;
+    tenant_memory_refused(t);
+    return false;
+}
+
+uint64_t tenant_memory_grant(tenant *t)
+{
+    if (!t || !t->q.memory_bytes)
+        return UINT64_MAX;
+    uint64_t used = sum_of(t, COUNT_MEMORY) + others_sum(t, COUNT_GRANTED);
+    uint64_t left = used < t->q.memory_bytes ? t->q.memory_bytes - used : 0;
+    left /= is_alone(t) ? 1 : t->all->workers;
+    left -= left % MEMORY_PAGE_BYTES;
+    count_set(t->own, COUNT_GRANTED, left);
+    return left;
+}
+
+void tenant_memory_book(tenant *t, uint64_t before, uint64_t now)
+{
+    if (!t)
+        return;
+    count_add(t->own, COUNT_MEMORY, now - before);
+    count_set(t->own, COUNT_GRANTED, 0);
+}
+
+void tenant_memory_refused(tenant *t) { count_add(t->own, COUNT_OVER_MEMORY, 1); }
+
+/* --- logs and connections --------------------------------------------------------------------- */
+
+bool tenant_log(tenant *t, ns now, uint64_t line_bytes, bool *ret_first)
+{
+    *ret_first = false;
+    if (!t)
+        return true;
+    if (t->q.log_bytes_per_s && (t->log.level < (double)line_bytes || now - t->filled > LOG_LOOK_NS))
+        fill(t, now);
+    if (t->q.log_bytes_per_s && t->log.level < (double)line_bytes) {
+        *ret_first = !t->log_is_full;
+        t->log_is_full = true;
+        count_add(t->own, COUNT_OVER_LOG, 1);
+        return false;
+    }
+    t->log_is_full = false;
+    bucket_use(t, &t->log, COUNT_LOG_BYTES, line_bytes);
+    return true;
+}
+
+bool tenants_connection_take(tenants *all, uint64_t number)
+{
+    tenant *t = find(all, number, hash_of(all, number));
+    if (!t)
+        return true;
+    if (t->q.connections && sum_of(t, COUNT_CONNECTIONS) >= t->q.connections) {
+        count_add(t->own, COUNT_OVER_CONNECTIONS, 1);
+        return false;
+    }
+    count_add(t->own, COUNT_CONNECTIONS, 1);
+    return true;
+}
+
+void tenants_connection_give(tenants *all, uint64_t number)
+{
+    tenant *t = find(all, number, hash_of(all, number));
+    counters_row *r = t ? t->own : all->own ? counters_find(all->own, number) : NULL;
+    if (r && count_get(r, COUNT_CONNECTIONS))
+        count_add(r, COUNT_CONNECTIONS, UINT64_MAX);
 }

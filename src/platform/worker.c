@@ -152,8 +152,35 @@ static void on_control_end(void *user)
     w->control = NULL;
 }
 
+/* The areas of all workers' counters, this one's among them, which the supervisor sends first. */
+static bool counters_receive(worker *w, err *e)
+{
+    tenants *t = &w->serving.tenants;
+    for (uint32_t i = 0; i < w->node.workers; i++) {
+        char kind;
+        int fd;
+        counters_area *area;
+        if (!fd_receive(FD_CONTROL, &kind, 1, &fd, e))
+            return err_wrap(e, "the counters of tenants");
+        bool ok = counters_map(fd, kind == 'Q', &area, e);
+        close(fd);
+        if (!ok)
+            return false;
+        if (kind == 'Q')
+            t->own = area;
+        else
+            t->others[t->others_count++] = area;
+    }
+    return true;
+}
+
 static bool control_set_up(worker *w, err *e)
 {
+    if (!w->app.app) {
+        tenants_init(&w->serving.tenants, w->node.workers);
+        if (!counters_receive(w, e))
+            return false;
+    }
     static const channel_callbacks callbacks = {on_control, on_control_end};
     bool stores = w->app.stores_count || w->app.databases_count || !w->app.app;
     return (!stores || store_client_new(w->l, &w->serving.store, e)) &&
@@ -167,6 +194,13 @@ static bool dir_of(worker *w, const char *name, str *ret, err *e)
     return ret->p ? reach_folder(&w->a, ret, e) : err_no_memory(e);
 }
 
+static bool connection_take(void *all, uint64_t owner)
+{
+    return tenants_connection_take(all, owner);
+}
+
+static void connection_give(void *all, uint64_t owner) { tenants_connection_give(all, owner); }
+
 static bool apps_set_up(worker *w, err *e)
 {
     arena a;
@@ -178,7 +212,7 @@ static bool apps_set_up(worker *w, err *e)
     arena_init(&a, 1 * GIB);
     if (w->app.app)
         return served_new_take(&w->serving, &a, &w->app, S(""), &w->pinned, e);
-    tenants_init(&w->serving.tenants, w->node.workers);
+    host_connections_owned(connection_take, connection_give, &w->serving.tenants);
     return egress_open(&w->a, w->node.egress_allow, &w->serving.egress, e) &&
            dir_of(w, "artifacts", &w->serving.artifacts_dir, e) &&
            dir_of(w, "files", &w->serving.files_dir, e) &&
