@@ -64,6 +64,7 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="forget what was done before")
     parser.add_argument("--suite", help="path of a checkout, for stages that run a public suite")
     parser.add_argument("--apps", type=int, default=100_000, help="of density")
+    parser.add_argument("--attacks", help="of attack: only these, with commas")
     parser.add_argument("--artifacts", type=int, default=10_000, help="of density")
     arguments = parser.parse_args()
     arguments.said = [a for a in sys.argv[1:] if a not in arguments.names and a != "--fresh"]

@@ -4,6 +4,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import attack
 import density
 import differential
 import fair
@@ -160,5 +161,5 @@ def hostile_kinds(state, work, arguments):
 STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds,
           "flatten": differential.flatten, "values": differential.values,
           "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
-          "density": density.density,
+          "density": density.density, "attack": attack.attack,
           "kill": durability.kill, "powercut": durability.power_cut}

@@ -39,6 +39,7 @@ static const command commands[] = {
     {"tenants", cli_tenants, "list, add and remove tenants"},
     {"tokens", cli_tokens, "list, add and revoke tokens"},
     {"quota", cli_quota, "show and change what a tenant may use"},
+    {"egress", cli_egress, "show and change which networks a tenant may reach"},
     {"top", cli_top, "show what a node does now"},
     {"backup", cli_backup, "copy all of a node into a folder, while it runs"},
     {"restore", cli_restore, "check a backup and make a data folder of it"},

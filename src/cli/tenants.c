@@ -1,5 +1,6 @@
 /* Commands about tenants and the node: tenants, tokens, quota, top. Each is one request of the
  * admin API; --json prints the answer as it came. */
+#include "base/limits.h"
 #include "cli/commands.h"
 #include "cli/node_client.h"
 
@@ -231,6 +232,39 @@ int cli_quota(int argc, char **argv)
                  .options = rows,
                  .summary = "Shows what a tenant may use; the operator changes it."};
     return node_command_run(argc, argv, &o, quota_run);
+}
+
+/* --- egress ----------------------------------------------------------------------------------- */
+
+static bool egress_run(node_command *c, err *e)
+{
+    _cleanup_(buf_fini) buf networks;
+    json_t *j, *body = NULL;
+    size_t n = c->o.positionals_count;
+    buf_init(&networks, 64 * KIB);
+    for (size_t i = 0; i < n; i++)
+        if (n > 1 || strcmp(c->o.positionals[i], "none") != 0)
+            buf_printf(&networks, "%s%s", i ? ", " : "", c->o.positionals[i]);
+    if (n)
+        body = json_pack("{s:s%}", "allow", networks.n ? (char *)networks.p : "", networks.n);
+    if (!ask_take(c, n ? "PUT" : "GET", node_path(c, n ? "/egress" : ""), body, &j, e))
+        return false;
+    str allowed = node_str(j, "egress");
+    if (j)
+        printf("%.*s\n", STR(allowed.n ? allowed : S("nothing but the Internet")));
+    json_decref(j);
+    return true;
+}
+
+int cli_egress(int argc, char **argv)
+{
+    option rows[] = {NODE_OPTIONS, {0}};
+    options o = {.command = "egress",
+                 .positional = "[NETWORK... | none]",
+                 .options = rows,
+                 .summary = "Shows which networks that are not on the Internet a tenant's apps may "
+                            "reach; the operator changes them."};
+    return node_command_run(argc, argv, &o, egress_run);
 }
 
 /* --- top -------------------------------------------------------------------------------------- */

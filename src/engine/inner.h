@@ -158,6 +158,7 @@ struct engine_instance {
     bool trap_ready, wasm_trap;
     bool trap_passed; /* `backtrace` begins with another instance's frames */
     bool sampled;     /* not populated: shows which pages the guest writes itself */
+    bool was_full;    /* its memory was as large as it might be then */
     bool is_twin;     /* never called, and in no caller's place */
     bool kept;        /* instantiated for an earlier call and restored */
     uint32_t nest, nest_ticks, frames_count;

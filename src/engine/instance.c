@@ -78,6 +78,7 @@ void instance_reset(engine_instance *in)
     in->nest = in->nest_ticks = 0;
     in->cpu_ns = 0;
     in->memory_bytes = 0;
+    in->was_full = false;
     in->seen_known = 0;
     record_free(in->recording);
     in->recording = NULL;
@@ -148,6 +149,7 @@ void engine_instance_limit(engine_instance *in, size_t memory_bytes)
         memory_bytes = in->memory_bytes_max;
     if (memory_bytes == in->memory_limit)
         return;
+    in->was_full |= in->memory_bytes + WASM_PAGE_BYTES > in->memory_limit;
     in->memory_limit = memory_bytes;
     wasmtime_store_limiter(in->store, (int64_t)memory_bytes, (int64_t)in->table_elements_max, 1, -1,
                            -1);
@@ -553,7 +555,7 @@ static void instance_memory_full(engine_instance *in)
     for (uint32_t k = 0; in->started && k < in->module->unit->memories_count; k++) {
         size_t size = 0;
         engine_memory(in, (int32_t)k, &size);
-        if (size > 0 && size + WASM_PAGE_BYTES > in->memory_limit)
+        if (size > 0 && (in->was_full || size + WASM_PAGE_BYTES > in->memory_limit))
             trap_memory_full(in, size);
     }
 }

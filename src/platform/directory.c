@@ -323,7 +323,8 @@ void directory_begin(directory *d, http_exchange *x)
 static uint64_t settings_hash(const directory *d, const directory_message *m)
 {
     uint64_t parts[] = {m->revision, m->tenant, table_hash(&d->names, m->settings.p, m->settings.n),
-                        table_hash(&d->names, m->quota.p, m->quota.n)};
+                        table_hash(&d->names, m->quota.p, m->quota.n),
+                        table_hash(&d->names, m->egress.p, m->egress.n)};
     return table_hash(&d->names, parts, sizeof parts);
 }
 
@@ -345,7 +346,7 @@ static served *app_make(directory *d, const directory_message *m, err *e)
     c.id = m->app;
     c.tenant = m->tenant;
     c.revision = m->revision;
-    if (!served_new_take(d->all, &a, &c, m->quota, &s, e))
+    if (!served_new_take(d->all, &a, &c, m->quota, m->egress, &s, e))
         return NULL;
     return active_add_take(d->apps, s, e) ? s : NULL;
 }

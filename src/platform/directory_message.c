@@ -11,7 +11,7 @@
 typedef struct {
     uint32_t kind, revision;
     uint64_t ask, app, tenant;
-    uint32_t host_n, settings_n, quota_n, unused;
+    uint32_t host_n, settings_n, quota_n, egress_n;
 } head;
 
 bool directory_message_write(const directory_message *m, buf *out, int *ret_fd, err *e)
@@ -23,13 +23,15 @@ bool directory_message_write(const directory_message *m, buf *out, int *ret_fd, 
               .tenant = m->tenant,
               .host_n = (uint32_t)m->host.n,
               .settings_n = (uint32_t)m->settings.n,
-              .quota_n = (uint32_t)m->quota.n};
-    size_t texts = m->host.n + m->settings.n + m->quota.n;
+              .quota_n = (uint32_t)m->quota.n,
+              .egress_n = (uint32_t)m->egress.n};
+    size_t texts = m->host.n + m->settings.n + m->quota.n + m->egress.n;
     *ret_fd = -1;
     if (texts > APP_LOCKED_BYTES_MAX)
         return err_set(e, ERR_LIMIT, "settings of an app of %zu bytes", texts);
     bool ok = buf_put(out, &h, sizeof h) && buf_put(out, m->host.p, m->host.n) &&
-              buf_put(out, m->settings.p, m->settings.n) && buf_put(out, m->quota.p, m->quota.n);
+              buf_put(out, m->settings.p, m->settings.n) && buf_put(out, m->quota.p, m->quota.n) &&
+              buf_put(out, m->egress.p, m->egress.n);
     if (!ok)
         return err_no_memory(e);
     if (texts <= DIRECTORY_INLINE_BYTES_MAX)
@@ -60,7 +62,7 @@ bool directory_message_read(arena *a, bytes message, int fd, directory_message *
     if (message.n < sizeof h)
         return err_set(e, ERR_INVALID, "a message about an app is too short");
     memcpy(&h, message.p, sizeof h);
-    size_t texts = (size_t)h.host_n + h.settings_n + h.quota_n;
+    size_t texts = (size_t)h.host_n + h.settings_n + h.quota_n + h.egress_n;
     if (h.kind < DIRECTORY_FIND || h.kind > DIRECTORY_FORGET || texts > APP_LOCKED_BYTES_MAX ||
         message.n != sizeof h + (file < 0 ? texts : 0))
         return err_set(e, ERR_INVALID, "a message about an app of kind %u has %zu bytes", h.kind,
@@ -80,6 +82,7 @@ bool directory_message_read(arena *a, bytes message, int fd, directory_message *
                                .tenant = h.tenant,
                                .host = {p, h.host_n},
                                .settings = {p + h.host_n, h.settings_n},
-                               .quota = {p + h.host_n + h.settings_n, h.quota_n}};
+                               .quota = {p + h.host_n + h.settings_n, h.quota_n},
+                               .egress = {p + texts - h.egress_n, h.egress_n}};
     return true;
 }

@@ -34,6 +34,7 @@ typedef struct {
     str host;     /* FIND */
     str settings; /* FOUND: app_config.h; FAILED: why */
     str quota;    /* FOUND: of the tenant */
+    str egress;   /* FOUND: networks that it may reach besides */
 } directory_message;
 
 /* Appends to out (which is empty); *ret_fd is -1 or a file to be passed, then the caller's. */

@@ -50,20 +50,40 @@ static bool allowed_add(arena *a, egress *x, str text, err *e)
     return true;
 }
 
-bool egress_open(arena *a, str allow, egress *ret, err *e)
+static bool allowed_read(arena *a, egress *x, str allow, err *e)
 {
-    egress x = {.closed.has_private = true};
-    if (!own_addresses(a, &x.closed, e))
-        return false;
     while (allow.n) {
         str text = str_cut(&allow, ',');
         while (text.n && text.p[0] == ' ')
             text = str_skip(text, 1);
         while (text.n && text.p[text.n - 1] == ' ')
             text.n--;
-        if (text.n && !allowed_add(a, &x, text, e))
+        if (text.n && !allowed_add(a, x, text, e))
             return false;
     }
+    return true;
+}
+
+bool egress_open(arena *a, str allow, egress *ret, err *e)
+{
+    egress x = {.closed.has_private = true};
+    if (!own_addresses(a, &x.closed, e) || !allowed_read(a, &x, allow, e))
+        return false;
+    *ret = x;
+    return true;
+}
+
+bool egress_more(arena *a, const egress *base, str allow, egress *ret, err *e)
+{
+    egress x = *base;
+    if (allow.n && x.open_count) { /* growing in place would write into the base's arena */
+        x.open = ARENA_ARRAY(a, outbound_net, base->open_count);
+        if (!x.open)
+            return err_no_memory(e);
+        memcpy(x.open, base->open, base->open_count * sizeof *x.open);
+    }
+    if (!allowed_read(a, &x, allow, e))
+        return false;
     *ret = x;
     return true;
 }

@@ -15,5 +15,7 @@ typedef struct {
 
 /* allow: networks, "address/bits", with commas or blanks between; empty: none. ERR_INVALID. */
 bool egress_open(arena *a, str allow, egress *ret, err *e);
+/* The same with more open: what the operator allows one tenant. base is borrowed. */
+bool egress_more(arena *a, const egress *base, str allow, egress *ret, err *e);
 /* An address of 4 or 16 bytes. */
 bool egress_is_blocked(const egress *x, const uint8_t *address, size_t n);

@@ -51,7 +51,7 @@ static bool address_blocked(void *user, const uint8_t *address, size_t n)
 {
     const hosted *h = user;
     return network_is_blocked(&h->of->all->node->network, address, n) ||
-           (h->of->config.id && egress_is_blocked(&h->of->all->egress, address, n));
+           (h->of->config.id && egress_is_blocked(&h->of->egress, address, n));
 }
 
 /* Is there a component of that name which answers requests? */

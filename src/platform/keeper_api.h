@@ -108,6 +108,7 @@ void api_tenant_make(api_call *c);
 void api_tenant_show(api_call *c);
 void api_tenant_delete(api_call *c);
 void api_quota_set(api_call *c);
+void api_egress_set(api_call *c);
 void api_tokens(api_call *c);
 void api_token_make(api_call *c);
 void api_token_delete(api_call *c);

@@ -59,7 +59,8 @@ static bool find(void *user, str host, arena *a, directory_message *ret, err *e)
                                .tenant = f.tenant,
                                .revision = f.revision,
                                .settings = f.settings,
-                               .quota = f.quota};
+                               .quota = f.quota,
+                               .egress = f.egress};
     return true;
 }
 

@@ -2,6 +2,8 @@
  * an event of the audit log in the same transaction. */
 #include "platform/keeper_api.h"
 
+#include "platform/egress.h"
+
 enum { TOKEN_DAYS = 90 };
 #define TOKEN_S_MAX (INT64_C(10) * 365 * 86400)
 
@@ -11,8 +13,8 @@ static json_t *quota_json(str text) { return json_loadb(text.p, text.n, 0, NULL)
 
 static json_t *tenant_json(const catalogue_tenant *t)
 {
-    return json_pack("{s:o,s:o,s:I}", "name", api_str(t->name), "quota", quota_json(t->quota),
-                     "made_s", (json_int_t)t->made_s);
+    return json_pack("{s:o,s:o,s:o,s:I}", "name", api_str(t->name), "quota", quota_json(t->quota),
+                     "egress", api_str(t->egress), "made_s", (json_int_t)t->made_s);
 }
 
 void api_whoami(api_call *c)
@@ -180,6 +182,29 @@ void api_quota_set(api_call *c)
         return;
     if (quota_merge(c, api_quota(c), &c->tenant.quota, &e))
         api_submit(c, quota_apply, quota_done);
+    else
+        api_fail(c, &e);
+}
+
+/* --- egress ----------------------------------------------------------------------------------- */
+
+static bool egress_apply(api_call *c, catalogue_db *db, err *e)
+{
+    return catalogue_egress_set(db, c->tenant.id, c->tenant.egress, e) &&
+           api_audit(c, db, "egress changed", c->tenant.egress, e);
+}
+
+/* Networks, checked as workers will read them. */
+void api_egress_set(api_call *c)
+{
+    egress checked;
+    static const egress nothing;
+    err e;
+    if (!tenant_named(c))
+        return;
+    if (api_text(c, "allow", &c->tenant.egress, &e) &&
+        egress_more(&c->a, &nothing, c->tenant.egress, &checked, &e))
+        api_submit(c, egress_apply, quota_done);
     else
         api_fail(c, &e);
 }

@@ -146,7 +146,8 @@ static void served_free(served *s)
     arena_fini(&a);
 }
 
-bool served_new_take(serving *all, arena *a, const app_config *c, str limits, served **ret, err *e)
+bool served_new_take(serving *all, arena *a, const app_config *c, str limits, str allow,
+                     served **ret, err *e)
 {
     served *s = ARENA_NEW(a, served);
     if (!s) {
@@ -156,6 +157,7 @@ bool served_new_take(serving *all, arena *a, const app_config *c, str limits, se
     *s = (served){.all = all, .config = *c, .a = *a, .holders = 1};
     arena_init(a, 0);
     if ((c->id && !tenant_take(&all->tenants, c->tenant, limits, &s->tenant, e)) ||
+        (c->id && !egress_more(&s->a, &all->egress, allow, &s->egress, e)) ||
         (c->id && !paths_make(s, e)) || !components_make(s, e) ||
         !route_table_build(&s->a, c->app, &s->routes, e) || !info_make(s, e)) {
         served_free(s);

@@ -26,7 +26,7 @@ typedef struct serving {
     /* Where apps that come and go have their artifacts, files and logs; empty under `ebb up`. */
     str artifacts_dir, files_dir, logs_dir;
     guestlogs logs;
-    egress egress; /* of apps that come and go */
+    egress egress; /* of all apps that come and go */
     tenants tenants;
     /* What is loaded now. */
     uint32_t modules;
@@ -37,6 +37,7 @@ struct served {
     serving *all;
     tenant *tenant; /* NULL: the app of `ebb up` */
     turn_app turns; /* of its calls */
+    egress egress;  /* with what is open to its tenant */
     arena a;
     app_config config;
     route_table *routes;
@@ -57,8 +58,10 @@ struct served {
     uint32_t names_count;
 };
 
-/* Takes the arena, in which *c is; one holder: the caller. limits: the quota of the tenant. */
-bool served_new_take(serving *all, arena *a, const app_config *c, str limits, served **ret, err *e);
+/* Takes the arena, in which *c is; one holder: the caller. limits: the quota of the tenant; allow:
+ * networks that it may reach besides (egress.h). */
+bool served_new_take(serving *all, arena *a, const app_config *c, str limits, str allow,
+                     served **ret, err *e);
 void served_hold(served *s);
 /* A call of it begins and ends: hold and let, counted for the tenant. */
 void served_enter(served *s);

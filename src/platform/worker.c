@@ -211,7 +211,7 @@ static bool apps_set_up(worker *w, err *e)
     w->serving.logs.open_max = ACTIVE_LOGS_MAX;
     arena_init(&a, 1 * GIB);
     if (w->app.app)
-        return served_new_take(&w->serving, &a, &w->app, S(""), &w->pinned, e);
+        return served_new_take(&w->serving, &a, &w->app, S(""), S(""), &w->pinned, e);
     host_connections_owned(connection_take, connection_give, &w->serving.tenants);
     return egress_open(&w->a, w->node.egress_allow, &w->serving.egress, e) &&
            dir_of(w, "artifacts", &w->serving.artifacts_dir, e) &&

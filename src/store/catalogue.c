@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SCHEMA_VERSION = 1, BUSY_MS = 10000, GROUP_MAX = 256 };
+enum { SCHEMA_VERSION = 2, BUSY_MS = 10000, GROUP_MAX = 256 };
 
 static const char schema[] =
     "CREATE TABLE tenants (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
-    " quota TEXT NOT NULL, made_s INTEGER NOT NULL);"
+    " quota TEXT NOT NULL, made_s INTEGER NOT NULL, egress TEXT NOT NULL DEFAULT '');"
     "CREATE TABLE tokens (id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE,"
     " tenant INTEGER NOT NULL, role INTEGER NOT NULL, name TEXT NOT NULL, made_s INTEGER NOT NULL,"
     " expires_s INTEGER NOT NULL);"
@@ -37,7 +37,11 @@ static const char schema[] =
     "CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, t_s INTEGER NOT NULL,"
     " tenant INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL);"
     "CREATE INDEX audit_tenant ON audit (tenant, id);"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 2;";
+
+/* From version 1. */
+static const char schema_2[] = "ALTER TABLE tenants ADD COLUMN egress TEXT NOT NULL DEFAULT '';"
+                               "PRAGMA user_version = 2;";
 
 struct catalogue {
     loop *l;
@@ -171,7 +175,8 @@ static bool schema_ensure(catalogue_db *db, err *e)
         exec(db, "ROLLBACK", NULL);
         return err_set(e, ERR_UNSUPPORTED, "it was made by a newer ebb (schema %d)", (int)version);
     }
-    return (version == SCHEMA_VERSION || exec(db, schema, e)) && exec(db, "COMMIT", e);
+    return (version == SCHEMA_VERSION || exec(db, version == 1 ? schema_2 : schema, e)) &&
+           exec(db, "COMMIT", e);
 }
 
 bool catalogue_db_open(const char *path, const seal_key *key, catalogue_db **ret, err *e)
@@ -345,7 +350,7 @@ void catalogue_submit(catalogue *c, catalogue_job *j)
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
-#define FOUND      "SELECT a.id, a.tenant, a.revision, a.name, t.name, t.quota, r.settings"
+#define FOUND      "SELECT a.id, a.tenant, a.revision, a.name, t.name, t.quota, r.settings, t.egress"
 #define FOUND_JOIN " JOIN revisions r ON r.id = (a.id << 20) | a.revision"
 
 static bool found_take(catalogue *c, sqlite3_stmt *s, arena *a, catalogue_found *ret, err *e)
@@ -358,12 +363,13 @@ static bool found_take(catalogue *c, sqlite3_stmt *s, arena *a, catalogue_found 
                          .revision = (uint32_t)sqlite3_column_int64(s, 2),
                          .app_name = db_text(a, s, 3),
                          .tenant_name = db_text(a, s, 4),
-                         .quota = db_text(a, s, 5)};
+                         .quota = db_text(a, s, 5),
+                         .egress = db_text(a, s, 7)};
     char place[64];
     bool ok = seal_open(&c->reading->key, catalogue_settings_place(place, f.app), db_blob(s, 6), a,
                         &f.settings, e);
     db_end(s);
-    if (ok && (!f.app_name.p || !f.tenant_name.p || !f.quota.p))
+    if (ok && (!f.app_name.p || !f.tenant_name.p || !f.quota.p || !f.egress.p))
         return err_no_memory(e);
     if (ok)
         *ret = f;

@@ -64,6 +64,7 @@ typedef struct {
     str app_name, tenant_name;
     str settings; /* what a worker needs of the app, JSON */
     str quota;    /* of the tenant, JSON */
+    str egress;   /* networks that it may reach besides, with commas */
 } catalogue_found;
 
 /* host: with or without port, any case. The default domain comes first, then hosts that tenants
@@ -74,7 +75,7 @@ bool catalogue_find(catalogue *c, str host, arena *a, catalogue_found *ret, err 
 
 typedef struct {
     uint64_t id; /* 0: none */
-    str name, quota;
+    str name, quota, egress;
     int64_t made_s;
 } catalogue_tenant;
 
@@ -86,6 +87,8 @@ bool catalogue_tenant_find(catalogue_db *db, arena *a, str name, catalogue_tenan
 bool catalogue_tenants(catalogue_db *db, arena *a, str after, catalogue_tenant **ret, size_t *ret_n,
                        err *e);
 bool catalogue_quota_set(catalogue_db *db, uint64_t tenant, str quota, err *e);
+/* Networks with commas; they are not looked into here. */
+bool catalogue_egress_set(catalogue_db *db, uint64_t tenant, str networks, err *e);
 /* ERR_CONFLICT: it has apps. Its tokens and blobs go with it. */
 bool catalogue_tenant_remove(catalogue_db *db, uint64_t tenant, err *e);
 

@@ -41,15 +41,16 @@ static bool tenant_row(arena *a, sqlite3_stmt *s, catalogue_tenant *t, err *e)
     *t = (catalogue_tenant){.id = (uint64_t)sqlite3_column_int64(s, 0),
                             .name = db_text(a, s, 1),
                             .quota = db_text(a, s, 2),
-                            .made_s = sqlite3_column_int64(s, 3)};
-    return (t->name.p && t->quota.p) || err_no_memory(e);
+                            .made_s = sqlite3_column_int64(s, 3),
+                            .egress = db_text(a, s, 4)};
+    return (t->name.p && t->quota.p && t->egress.p) || err_no_memory(e);
 }
 
 bool catalogue_tenant_find(catalogue_db *db, arena *a, str name, catalogue_tenant *ret, err *e)
 {
     catalogue_tenant t = {0};
     sqlite3_stmt *s =
-        db_query(db, e, "SELECT id, name, quota, made_s FROM tenants WHERE name = ?1", "t", name);
+        db_query(db, e, "SELECT id, name, quota, made_s, egress FROM tenants WHERE name = ?1", "t", name);
     int more = s ? db_next(db, s, e) : -1;
     bool ok = more == 0 || (more > 0 && tenant_row(a, s, &t, e));
     if (more > 0)
@@ -65,8 +66,8 @@ bool catalogue_tenants(catalogue_db *db, arena *a, str after, catalogue_tenant *
     catalogue_tenant *all = NULL;
     size_t n = 0, room = 0;
     sqlite3_stmt *s = db_query(db, e,
-                               "SELECT id, name, quota, made_s FROM tenants WHERE name > ?1 ORDER "
-                               "BY name LIMIT ?2",
+                               "SELECT id, name, quota, made_s, egress FROM tenants WHERE name > ?1 "
+                               "ORDER BY name LIMIT ?2",
                                "ti", after, (int64_t)CATALOGUE_PAGE_MAX);
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
@@ -84,6 +85,12 @@ bool catalogue_quota_set(catalogue_db *db, uint64_t tenant, str quota, err *e)
 {
     return db_run(db, e, "UPDATE tenants SET quota = ?2 WHERE id = ?1", "it", (int64_t)tenant,
                   quota);
+}
+
+bool catalogue_egress_set(catalogue_db *db, uint64_t tenant, str networks, err *e)
+{
+    return db_run(db, e, "UPDATE tenants SET egress = ?2 WHERE id = ?1", "it", (int64_t)tenant,
+                  networks);
 }
 
 bool catalogue_tenant_remove(catalogue_db *db, uint64_t tenant, err *e)

@@ -94,10 +94,10 @@ class Peer:
 class Backend:
     """Accepts connections and gives each to `serve(peer)` in a thread."""
 
-    def __init__(self, serve, context=None):
+    def __init__(self, serve, context=None, address="127.0.0.1", port=0):
         self.serve, self.context = serve, context
         self.connections, self.peers, self.lock = 0, [], threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener = socket.create_server((address, port), backlog=128)
         self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
@@ -157,7 +157,8 @@ def nghttpd(authority, folder, *args):
 
 
 class NameServer:
-    """Answers A questions from a table; what is not in it does not exist, None is swallowed."""
+    """Answers A questions from a table; what is not in it does not exist, None is swallowed. A name
+    may have several addresses, as a list: they are for no longer than a second."""
 
     def __init__(self, table, silent=False):
         self.table, self.silent, self.asked = table, silent, []
@@ -182,12 +183,14 @@ class NameServer:
             if self.silent:
                 continue
             address = self.table.get(name)
-            count = int(kind == 1 and address is not None)
+            several = isinstance(address, list)
+            addresses = address if several else [address] if address else []
+            count = len(addresses) if kind == 1 else 0
             answer = (question[:2] + bytes((0x81, 0x80 if address else 0x83)) +
                       struct.pack(">HHHH", 1, count, 0, 0) + question[12:at + 5])
-            if count:
-                answer += (b"\xc0\x0c\0\1\0\1" + struct.pack(">IH", 60, 4) +
-                           socket.inet_aton(address))
+            for one in addresses[:count]:
+                answer += (b"\xc0\x0c\0\1\0\1" + struct.pack(">IH", 0 if several else 60, 4) +
+                           socket.inet_aton(one))
             self.socket.sendto(answer, peer)
 
     def __enter__(self):

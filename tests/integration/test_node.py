@@ -427,6 +427,7 @@ def test_log_files_are_turned(tmp_path, workers):
     app = write_app(tmp_path / "app", KITCHEN, FILES)
     with node(tmp_path, workers=workers) as n:
         n.run("deploy", "-f", app, "--variable", "password=x")
+        n.run("quota", "log_bytes_per_s=0", tenant="default")
         logs = n.data / "logs" / "1"
         line = "x" * 15000
         older = logs / "c_stdout.txt.1"

@@ -178,13 +178,13 @@ def test_cpu_time_is_the_nodes(on_node):
     begun = time.monotonic()
     with t.calling(*["/spin"] * 8):
         wait_for(lambda: time.monotonic() - begun > 3, "three seconds")
-        r = t.get("/hello")
-        assert r.status == 429 and r.get("retry-after")
+        r = wait_for(lambda: (x := t.get("/hello")).status == 429 and x, "a refusal")
+        assert int(r.get("retry-after")) >= 1
         took = time.monotonic() - begun
     ended = t.n.wait_log("request", 8, path="/spin")
     used = sum(r["cpu_us"] for r in ended) / 1e6
     assert 0.1 < used <= 1.1 * 0.3 * (took + 1), (used, took)
-    assert t.refused("cpu_percent") == 1
+    assert t.refused("cpu_percent") >= 1
 
 
 def test_memory_is_the_nodes(on_node):

@@ -231,7 +231,11 @@ static bool serve(kit *k, const options *o, int *ret_status)
                            k->e))
             return false;
     app_config none = {0};
-    network_options network = {.workers = k->workers};
+    const option *names = options_get(o, "name-server"), *runtime = options_get(o, "runtime-config");
+    network_options network = {.workers = k->workers,
+                               .name_servers = &names->got,
+                               .name_servers_count = names->given,
+                               .runtime_config_path = runtime->given ? runtime->got : NULL};
     if (!network_read(k->a, &network, &node.network, k->e) ||
         !listen_local(path_of(k, "admin.sock").p, &admin, k->e) ||
         !worker_config_write(&node, NULL, &worker, k->e) ||
@@ -264,6 +268,8 @@ int cli_serve_kit(int argc, char **argv)
         {"bytes-max", 0, OPTION_VALUE, "N", "of a worker"},
         {"instances", 0, OPTION_VALUE, "N", "sandboxes of a worker"},
         {"egress-allow", 0, OPTION_VALUE, "NETS", "that apps may reach"},
+        {"name-server", 0, OPTION_VALUE, "ADDR", "that workers ask"},
+        {"runtime-config", 0, OPTION_VALUE, "FILE", "whom outgoing TLS trusts"},
         {"quota", 0, OPTION_VALUE, "JSON", "of every tenant"},
         {"idle-ms", 0, OPTION_VALUE, "N", "of an app"},
         {"restore", 0, OPTION_VALUE, "HOW", "as of ebb up", "EBB_RESTORE"},
