@@ -3,8 +3,8 @@
 A node of `ebb serve` with one worker has one core to itself, all clients the other. The victim gets
 500 requests a second in an open loop: how long each takes from the moment it was due. It is measured
 alone and while ten tenants, each with the quotas that new tenants have, do at once what is in
-ATTACKS. The victim's client runs before those of the attackers where they share a core (SCHED_FIFO),
-or it would measure its own waiting.
+ATTACKS. The victim's client runs before those of the attackers, with which it shares a core
+(SCHED_FIFO), or it would measure its own waiting.
 """
 import contextlib
 import json
@@ -50,7 +50,7 @@ ATTACKS = {
     "long": ("c-kitchen", 1, ("wrk", "/burn?2000", 32)),   # each takes some slices
     "memory": ("c-hostile", 1, ("hold", "grow", 40)),      # takes all that there is, and writes it
     "outward": ("c-client", 1, ("hold", "wait", 150)),     # holds outgoing connections
-    "slow": ("c-kitchen", 1, ("drip", "/drain", 190)),     # bodies of a byte every tenth of a second
+    "slow": ("c-kitchen", 1, ("drip", "/drain", 190)),     # a byte every tenth of a second
     "logs": ("c-hostile", 1, ("wrk", "/logs?2000", 16)),   # 48 kB a call
     "disk": ("c-keyvalue", 1, ("wrk", "/v2/set?default&k&v&60000", 16)),
     "deploys": ("hello", 1, ("deploy", None, 2)),          # of ever new code
@@ -80,7 +80,8 @@ class Client:
         for _ in range(count):
             for k in range(apps):
                 s = self.n.connect()
-                s.sendall(f"GET {path} HTTP/1.1\r\nHost: app{k}-{tenant}.localhost\r\n\r\n".encode())
+                host = f"app{k}-{tenant}.localhost"
+                s.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                 self.sockets.append(s)
 
     def wrk(self, tenant, apps, path, count):

@@ -62,7 +62,9 @@
 #define WORKER_QUEUE_MAX     1024 /* calls that wait in one worker, of all components */
 #define WORKER_RETRY_AFTER_S 1    /* seconds, where a queue is full */
 
-#define TURNS_FRESH_NS (UINT64_C(500000))  /* of a tenant, then its new calls wait for the others */
+#define TURNS_FRESH_NS                                                                             \
+    (UINT64_C(500000))                     /* of a tenant, then its new calls wait for the others  \
+                                            */
 #define TURNS_AHEAD_NS (UINT64_C(2000000)) /* of one with least, then a tenant's new calls wait */
 #define TURNS_ROUND_NS (UINT64_C(500000))  /* of calls that wait, then events of others are seen */
 
@@ -72,7 +74,8 @@
 #define ACTIVE_IDLE_NS     (300 * UINT64_C(1000000000)) /* default: then an unused app goes */
 #define ACTIVE_LOOK_NS     (30 * UINT64_C(1000000000))  /* not more often are apps looked at */
 #define ACTIVE_LOGS_MAX    256 /* log files that one worker has open for apps that come and go */
-#define ACTIVE_MAPPINGS_PER_MODULE 5 /* three of the module, two of an instance that is kept */
+#define ACTIVE_MAPPINGS_PER_MODULE 5     /* three of the module, two of an instance that is kept */
+#define ACTIVE_WARM_MAX            16000 /* memories that stay mapped: 64 TiB of addresses */
 #define HOSTED_MODULE_BYTES        (16 * KIB) /* on Wasmtime's heap, about; for the budget */
 
 #define DIRECTORY_NAMES_MAX     64   /* hosts that one worker remembers of an app: wildcards */

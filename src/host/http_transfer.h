@@ -45,7 +45,7 @@ struct http_transfer {
     bool permitted; /* it holds a permit (permits.h) */
     bool owned;     /* and one of its owner's */
     uint64_t owner;
-    bool waits;     /* it is in the line for one */
+    bool waits; /* it is in the line for one */
     transfer *line_next;
     bool resume;        /* libcurl is paused and should look again */
     names_query *query; /* LOOKUP */

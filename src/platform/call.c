@@ -47,7 +47,7 @@ struct call {
     uint64_t moved;        /* guest_moved when moved_at was noted */
     ns cpu_ns, metered_ns; /* used so far; of that, told to the meter */
     size_t memory_bytes;
-    size_t memory_booked; /* of that, told to the tenant */
+    size_t memory_booked;         /* of that, told to the tenant */
     uint64_t log_bytes;           /* that the guest wrote */
     uint64_t bytes_in, bytes_out; /* of the bodies */
     http_request head;            /* what the guest sees */
@@ -405,8 +405,8 @@ static void call_trapped(call *c)
     }
     char text[ERR_TEXT_MAX];
     uint64_t may_have = c->h->app->settings.memory_bytes_max;
-    c->over_quota = c->h->of->tenant && t->out_of_memory &&
-                    (!may_have || c->memory_booked + 65536 <= may_have);
+    c->over_quota =
+        c->h->of->tenant && t->out_of_memory && (!may_have || c->memory_booked + 65536 <= may_have);
     if (c->over_quota)
         tenant_memory_refused(c->h->of->tenant);
     if (t->exited)
@@ -816,10 +816,7 @@ static bool is_turn_of_others(calls *cs)
     return owed;
 }
 
-static call *call_of_turn(turn *t)
-{
-    return (call *)(void *)((char *)t - offsetof(call, turn));
-}
+static call *call_of_turn(turn *t) { return (call *)(void *)((char *)t - offsetof(call, turn)); }
 
 static void on_unpark(void *user)
 {

@@ -43,7 +43,12 @@ typedef enum {
     COUNT_OVER_MEMORY,
     COUNT_OVER_CONNECTIONS,
     COUNT_OVER_LOG, /* lines */
-    COUNTERS = 16,  /* whole cache lines */
+    /* what its buckets hold (tenant.c; may be negative), and when that was */
+    COUNT_LEVEL_REQUESTS,
+    COUNT_LEVEL_CPU,
+    COUNT_LEVEL_LOG,
+    COUNT_LEVELS_AT,
+    COUNTERS = 24, /* whole cache lines */
 } counter;
 
 typedef struct {

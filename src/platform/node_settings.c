@@ -216,11 +216,12 @@ static bool quota_members(const json_t *j, quota *q, err *e)
     {
         uint64_t *at = quota_at(q, key);
         if (!at)
-            return err_set(e, ERR_INVALID,
-                           "there is no quota '%.60s'; there are apps, memory_bytes, concurrency, "
-                           "cpu_percent, cpu_weight, requests_per_s, storage_bytes, connections and "
-                           "log_bytes_per_s",
-                           key);
+            return err_set(
+                e, ERR_INVALID,
+                "there is no quota '%.60s'; there are apps, memory_bytes, concurrency, "
+                "cpu_percent, cpu_weight, requests_per_s, storage_bytes, connections and "
+                "log_bytes_per_s",
+                key);
         if (!json_is_integer(v) || json_integer_value(v) < 0)
             return err_set(e, ERR_INVALID, "quota %s is a number; 0 means no limit", key);
         *at = (uint64_t)json_integer_value(v);

@@ -28,8 +28,8 @@ typedef struct {
     /* [egress] */
     str egress_allow; /* networks that apps may reach: egress.h */
     /* [quota]: of a new tenant; 0: no limit */
-    uint64_t quota_apps, quota_memory_bytes, quota_concurrency, quota_cpu_percent,
-        quota_cpu_weight, quota_requests_per_s, quota_storage_bytes, quota_connections, quota_log_bytes_per_s;
+    uint64_t quota_apps, quota_memory_bytes, quota_concurrency, quota_cpu_percent, quota_cpu_weight,
+        quota_requests_per_s, quota_storage_bytes, quota_connections, quota_log_bytes_per_s;
 } node_settings;
 
 node_settings node_settings_default(void);
@@ -43,7 +43,7 @@ bool node_settings_template(buf *out);
     X(apps)                                                                                        \
     X(memory_bytes)                                                                                \
     X(concurrency)                                                                                 \
-    X(cpu_percent)                                                                                     \
+    X(cpu_percent)                                                                                 \
     X(cpu_weight) X(requests_per_s) X(storage_bytes) X(connections) X(log_bytes_per_s)
 typedef struct {
 #define X(name) uint64_t name;

@@ -194,8 +194,10 @@ bool fd_receive(int socket, void *p, size_t n, int *ret_fd, err *e)
         char space[CMSG_SPACE(sizeof(int))];
     } passed;
     struct iovec whole = {p, n};
-    struct msghdr m = {
-        .msg_iov = &whole, .msg_iovlen = 1, .msg_control = &passed, .msg_controllen = sizeof passed};
+    struct msghdr m = {.msg_iov = &whole,
+                       .msg_iovlen = 1,
+                       .msg_control = &passed,
+                       .msg_controllen = sizeof passed};
     ssize_t got;
     do
         got = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);

@@ -44,7 +44,7 @@ typedef struct {
     pid_t pid;    /* 0: not running */
     int control;  /* our end; a worker writes one byte when it is ready */
     bool ready;
-    int counters; /* of a worker under `ebb serve` (counters.h); else -1 */
+    int counters;         /* of a worker under `ebb serve` (counters.h); else -1 */
     ns started, start_at; /* start_at: when to start it again; 0: now */
     ns delay;
 } slot_process;
@@ -480,8 +480,11 @@ int supervisor_run(const supervisor_config *c, err *e)
     s.all[STORE] = (slot_process){.role = "store", .listener = -1, .control = -1, .counters = -1};
     s.all[KEEPER] = (slot_process){.role = "keeper", .listener = -1, .control = -1, .counters = -1};
     for (unsigned i = 0; i < c->workers; i++)
-        s.all[i + WORKERS] = (slot_process){
-            .role = "worker", .index = i, .listener = c->listeners[i], .control = -1, .counters = -1};
+        s.all[i + WORKERS] = (slot_process){.role = "worker",
+                                            .index = i,
+                                            .listener = c->listeners[i],
+                                            .control = -1,
+                                            .counters = -1};
     bool ok = areas_make(&s, e) && start_first(&s, e);
     if (ok) {
         s.announced = true;

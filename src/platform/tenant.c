@@ -1,14 +1,11 @@
-/* See tenant.h. Buckets are filled when somebody asks: no timer. That of CPU time may go below zero,
- * by what running calls still use. */
+/* See tenant.h. Buckets are filled when somebody asks: no timer. That of CPU time may go below
+ * zero, by what running calls still use. */
 #include "platform/tenant.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 
 enum { TENANT_WEIGHT_MAX = 10000, MEMORY_PAGE_BYTES = 65536 };
-
-/* Not more often is looked what other workers write. */
-#define LOG_LOOK_NS (10 * NS_PER_MS)
 
 /* Of what a second brings; `seen`: the total up to which use was taken from it. */
 typedef struct {
@@ -68,7 +65,10 @@ static uint64_t others_sum(const tenant *t, counter k)
     return sum;
 }
 
-static uint64_t sum_of(const tenant *t, counter k) { return count_get(t->own, k) + others_sum(t, k); }
+static uint64_t sum_of(const tenant *t, counter k)
+{
+    return count_get(t->own, k) + others_sum(t, k);
+}
 
 /* A total is smaller than before where a worker was started anew. */
 static void bucket_fill(tenant *t, bucket *b, counter k, double per_s, double seconds)
@@ -84,11 +84,21 @@ static void bucket_fill(tenant *t, bucket *b, counter k, double per_s, double se
     b->seen = sum;
 }
 
+/* For workers that come to know the tenant later. */
+static void levels_publish(tenant *t)
+{
+    count_set(t->own, COUNT_LEVEL_REQUESTS, (uint64_t)(int64_t)t->requests.level);
+    count_set(t->own, COUNT_LEVEL_CPU, (uint64_t)(int64_t)t->cpu.level);
+    count_set(t->own, COUNT_LEVEL_LOG, (uint64_t)(int64_t)t->log.level);
+    count_set(t->own, COUNT_LEVELS_AT, t->filled);
+}
+
 static void bucket_use(tenant *t, bucket *b, counter k, uint64_t n)
 {
     count_add(t->own, k, n);
     b->seen += n;
     b->level -= (double)n;
+    levels_publish(t);
 }
 
 static double cpu_per_s(const quota *q) { return (double)q->cpu_percent * (double)NS_PER_S / 100; }
@@ -100,6 +110,30 @@ static void fill(tenant *t, ns now)
     bucket_fill(t, &t->requests, COUNT_REQUESTS, (double)t->q.requests_per_s, seconds);
     bucket_fill(t, &t->cpu, COUNT_CPU_NS, cpu_per_s(&t->q), seconds);
     bucket_fill(t, &t->log, COUNT_LOG_BYTES, (double)t->q.log_bytes_per_s, seconds);
+}
+
+/* As the bucket of another worker that knows the tenant; it is full where nobody does. */
+static void bucket_adopt(tenant *t, bucket *b, counter level, double per_s, ns now)
+{
+    for (unsigned i = 0; !is_alone(t) && i < t->all->others_count; i++) {
+        const counters_row *r = counters_find(t->all->others[i], t->number);
+        ns at = r ? count_get(r, COUNT_LEVELS_AT) : 0;
+        if (!at || !count_get(r, COUNT_HELD))
+            continue;
+        double seconds = now > at ? (double)(now - at) / (double)NS_PER_S : 0;
+        double there = (double)(int64_t)count_get(r, level) + per_s * seconds;
+        if (there < b->level)
+            b->level = there;
+    }
+}
+
+static void buckets_adopt(tenant *t, ns now)
+{
+    bucket_adopt(t, &t->requests, COUNT_LEVEL_REQUESTS, (double)t->q.requests_per_s, now);
+    bucket_adopt(t, &t->cpu, COUNT_LEVEL_CPU, cpu_per_s(&t->q), now);
+    bucket_adopt(t, &t->log, COUNT_LEVEL_LOG, (double)t->q.log_bytes_per_s, now);
+    t->filled = now;
+    levels_publish(t);
 }
 
 /* Full where there was no limit before. */
@@ -129,8 +163,7 @@ static void quota_set(tenant *t, const quota *whole)
     q.connections = part_of(t, q.connections);
     q.log_bytes_per_s = part_of(t, q.log_bytes_per_s);
     t->q = q;
-    t->turns.weight =
-        q.cpu_weight < TENANT_WEIGHT_MAX ? (uint32_t)q.cpu_weight : TENANT_WEIGHT_MAX;
+    t->turns.weight = q.cpu_weight < TENANT_WEIGHT_MAX ? (uint32_t)q.cpu_weight : TENANT_WEIGHT_MAX;
     bucket_resize(t, &t->requests, COUNT_REQUESTS, (double)was.requests_per_s,
                   (double)q.requests_per_s);
     bucket_resize(t, &t->cpu, COUNT_CPU_NS, cpu_per_s(&was), cpu_per_s(&q));
@@ -161,9 +194,12 @@ bool tenant_take(tenants *all, uint64_t number, str text, tenant **ret, err *e)
     if (text.n && !quota_read(text, &q, e))
         return false;
     tenant *t = find(all, number, hash);
+    bool is_new = !t;
     if (!t && !(t = tenant_new(all, number, hash)))
         return err_no_memory(e);
     quota_set(t, &q);
+    if (is_new)
+        buckets_adopt(t, clock_mono());
     t->users++;
     *ret = t;
     return true;
@@ -285,7 +321,7 @@ bool tenant_log(tenant *t, ns now, uint64_t line_bytes, bool *ret_first)
     *ret_first = false;
     if (!t)
         return true;
-    if (t->q.log_bytes_per_s && (t->log.level < (double)line_bytes || now - t->filled > LOG_LOOK_NS))
+    if (t->q.log_bytes_per_s)
         fill(t, now);
     if (t->q.log_bytes_per_s && t->log.level < (double)line_bytes) {
         *ret_first = !t->log_is_full;

@@ -1,8 +1,8 @@
 /* A tenant as a worker knows it: what its apps together may use, and what they use.
  *
  * Quotas are the node's: what all workers use is counted in shared areas (counters.h), and each
- * worker holds it against the quota. Rates are token buckets that hold what one second brings; every
- * worker has a bucket of its own, from which it takes what all of them used.
+ * worker holds it against the quota. Rates are token buckets that hold what one second brings;
+ * every worker has a bucket of its own, from which it takes what all of them used.
  *
  * What a limit does:
  *   requests_per_s, cpu_percent, concurrency   a new request is refused
@@ -13,8 +13,8 @@
  * Each is counted, for its owner to see.
  *
  * Invariants
- * - What runs may grow by its worker's part of what is left and was not granted to somebody else: so
- *   memory never exceeds the quota by what runs in several workers at one moment.
+ * - What runs may grow by its worker's part of what is left and was not granted to somebody else:
+ * so memory never exceeds the quota by what runs in several workers at one moment.
  * - Counters without an area (COUNTERS_SETS * COUNTERS_WAYS tenants at once) are the worker's own,
  *   and the quota is then divided by the number of workers. */
 #pragma once
@@ -51,7 +51,8 @@ typedef enum {
     TENANT_CONCURRENCY, /* too many requests at once */
 } tenant_verdict;
 
-/* May a request begin now? It is counted if it may. *ret_after: in how many seconds to try again. */
+/* May a request begin now? It is counted if it may. *ret_after: in how many seconds to try again.
+ */
 tenant_verdict tenant_ask(tenant *t, ns now, unsigned *ret_after);
 /* A call of the tenant began, ended, used CPU. */
 void tenant_begun(tenant *t);

@@ -5,7 +5,6 @@
 #include "base/limits.h"
 #include "base/must.h"
 
-
 #define OF(type, member, p) ((type *)(void *)((char *)(p) - offsetof(type, member)))
 
 static uint64_t weight_of(const turn_tenant *w)

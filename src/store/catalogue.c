@@ -350,7 +350,7 @@ void catalogue_submit(catalogue *c, catalogue_job *j)
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
-#define FOUND      "SELECT a.id, a.tenant, a.revision, a.name, t.name, t.quota, r.settings, t.egress"
+#define FOUND "SELECT a.id, a.tenant, a.revision, a.name, t.name, t.quota, r.settings, t.egress"
 #define FOUND_JOIN " JOIN revisions r ON r.id = (a.id << 20) | a.revision"
 
 static bool found_take(catalogue *c, sqlite3_stmt *s, arena *a, catalogue_found *ret, err *e)

@@ -49,8 +49,8 @@ static bool tenant_row(arena *a, sqlite3_stmt *s, catalogue_tenant *t, err *e)
 bool catalogue_tenant_find(catalogue_db *db, arena *a, str name, catalogue_tenant *ret, err *e)
 {
     catalogue_tenant t = {0};
-    sqlite3_stmt *s =
-        db_query(db, e, "SELECT id, name, quota, made_s, egress FROM tenants WHERE name = ?1", "t", name);
+    sqlite3_stmt *s = db_query(
+        db, e, "SELECT id, name, quota, made_s, egress FROM tenants WHERE name = ?1", "t", name);
     int more = s ? db_next(db, s, e) : -1;
     bool ok = more == 0 || (more > 0 && tenant_row(a, s, &t, e));
     if (more > 0)
@@ -65,10 +65,11 @@ bool catalogue_tenants(catalogue_db *db, arena *a, str after, catalogue_tenant *
 {
     catalogue_tenant *all = NULL;
     size_t n = 0, room = 0;
-    sqlite3_stmt *s = db_query(db, e,
-                               "SELECT id, name, quota, made_s, egress FROM tenants WHERE name > ?1 "
-                               "ORDER BY name LIMIT ?2",
-                               "ti", after, (int64_t)CATALOGUE_PAGE_MAX);
+    sqlite3_stmt *s =
+        db_query(db, e,
+                 "SELECT id, name, quota, made_s, egress FROM tenants WHERE name > ?1 "
+                 "ORDER BY name LIMIT ?2",
+                 "ti", after, (int64_t)CATALOGUE_PAGE_MAX);
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
         if (!DB_APPEND(a, all, n, room))

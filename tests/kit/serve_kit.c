@@ -231,7 +231,8 @@ static bool serve(kit *k, const options *o, int *ret_status)
                            k->e))
             return false;
     app_config none = {0};
-    const option *names = options_get(o, "name-server"), *runtime = options_get(o, "runtime-config");
+    const option *names = options_get(o, "name-server"),
+                 *runtime = options_get(o, "runtime-config");
     network_options network = {.workers = k->workers,
                                .name_servers = &names->got,
                                .name_servers_count = names->given,

@@ -1,5 +1,5 @@
-/* platform/turns: who gets the next slice. Each test lets calls of 1 ms run for a while and looks at
- * who had how much. */
+/* platform/turns: who gets the next slice. Each test lets calls of 1 ms run for a while and looks
+ * at who had how much. */
 #include "unit.h"
 
 #include "base/limits.h"
