@@ -1,9 +1,9 @@
 """`./dev soak attack`: one tenant's latency while ten others attack.
 
 A node of `ebb serve` with one worker has one core to itself, all clients the other. The victim gets
-500 requests a second in an open loop: how long each takes from the moment it was due. It is measured
-alone and while ten tenants, each with the quotas that new tenants have, do at once what is in
-ATTACKS. The victim's client runs before those of the attackers, with which it shares a core
+500 requests a second in an open loop: how long each takes from the moment it was due. It is
+measured alone and while ten tenants, each with the quotas that new tenants have, do at once what is
+in ATTACKS. The victim's client runs before those of the attackers, with which it shares a core
 (SCHED_FIFO), or it would measure its own waiting.
 """
 import contextlib
