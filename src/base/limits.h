@@ -74,8 +74,10 @@
 #define ACTIVE_IDLE_NS     (300 * UINT64_C(1000000000)) /* default: then an unused app goes */
 #define ACTIVE_LOOK_NS     (30 * UINT64_C(1000000000))  /* not more often are apps looked at */
 #define ACTIVE_LOGS_MAX    256 /* log files that one worker has open for apps that come and go */
-#define ACTIVE_MAPPINGS_PER_MODULE 5     /* three of the module, two of an instance that is kept */
-#define ACTIVE_WARM_MAX            16000 /* memories that stay mapped: 64 TiB of addresses */
+#define ACTIVE_MAPPINGS_PER_MODULE 5    /* three of the module, two of an instance that is kept */
+#define ACTIVE_MAPPINGS_OF_CODE    3    /* of a module: code, its data, what is read only */
+#define ACTIVE_MAPPINGS_OF_MEMORY  3    /* of one kept mapped: image, rest, what is closed */
+#define ACTIVE_MAPPINGS_OTHER      4096 /* stacks, tables, libraries, heaps */
 #define HOSTED_MODULE_BYTES        (16 * KIB) /* on Wasmtime's heap, about; for the budget */
 
 #define DIRECTORY_NAMES_MAX     64   /* hosts that one worker remembers of an app: wildcards */

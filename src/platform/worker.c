@@ -296,11 +296,10 @@ static bool set_up(worker *w, err *e)
         return false;
     if (w->node.instances_max)
         ec.instances_max = w->node.instances_max;
-    if (!w->app.app)
-        ec.modules_max =
-            w->node.active.modules_max ? w->node.active.modules_max : ACTIVE_MODULES_MAX;
-    if (ec.modules_max > ACTIVE_WARM_MAX)
-        ec.modules_max = ACTIVE_WARM_MAX;
+    if (!w->app.app) {
+        active_limits_complete(&w->node.active);
+        ec.modules_max = active_warm_max(&w->node.active);
+    }
     loop_hook *hook;
     loop_signal *term;
     /* The hooks run in this order: responses (the server's), log lines, guests' time slices. */
