@@ -99,7 +99,8 @@ static json_t *queue_json(const store_queue *q)
 {
     char key[2 * SEAL_KEY_BYTES + 1];
     hex_write((bytes){q->key.bytes, SEAL_KEY_BYTES}, key);
-    json_t *j = json_pack("{s:o, s:s}", "path", json_of(q->path), "key", key);
+    json_t *j =
+        json_pack("{s:o, s:o, s:s}", "path", json_of(q->path), "url", json_of(q->url), "key", key);
     explicit_bzero(key, sizeof key);
     return j;
 }
@@ -114,7 +115,7 @@ bool store_config_write(const app_config *c, str state_dir, const store_queue *q
     json_object_set_new(j, "databases", databases_json(c));
     json_object_set_new(j, "log_json", json_boolean(log_json));
     json_object_set_new(j, "state_dir", json_of(state_dir));
-    if (queue && queue->path.n)
+    if (queue && queue->path.n + queue->url.n)
         json_object_set_new(j, "queue", queue_json(queue));
     return json_put(j, out, e);
 }
@@ -233,8 +234,9 @@ bool app_config_read(arena *a, bytes text, app_config *ret, err *e)
 static bool queue_read(arena *a, const json_t *j, store_queue *ret, err *e)
 {
     str key = json_str(a, json_object_get(j, "key"));
-    *ret = (store_queue){.path = json_str(a, json_object_get(j, "path"))};
-    if (!key.p || !ret->path.p)
+    *ret = (store_queue){.path = json_str(a, json_object_get(j, "path")),
+                         .url = json_str(a, json_object_get(j, "url"))};
+    if (!key.p || !ret->path.p || !ret->url.p)
         return err_no_memory(e);
     if (!j)
         return true;

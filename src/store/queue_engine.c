@@ -253,8 +253,7 @@ bool queue_commit(queue_engine *q, bool *ret_unsure, err *e)
         queue_rollback(q);
         return false;
     }
-    if (!q->ops->commit(q->rows, e)) {
-        *ret_unsure = true;
+    if (!q->ops->commit(q->rows, ret_unsure, e)) {
         queue_rollback(q);
         return false;
     }

@@ -79,8 +79,8 @@ typedef struct queue_rows queue_rows;
 typedef struct {
     /* Sets *now_ms, unless it is set: to the clock that all users of these rows share. */
     bool (*begin)(queue_rows *r, int64_t *now_ms, err *e);
-    /* False: as after rollback, or, where the connection was lost, nobody knows. */
-    bool (*commit)(queue_rows *r, err *e);
+    /* False: as after rollback; *ret_unsure: nobody knows whether it happened. */
+    bool (*commit)(queue_rows *r, bool *ret_unsure, err *e);
     void (*rollback)(queue_rows *r);
     /* Writes a new row and its body; sets row->seq. If another has the key: *ret_exists, and
      * nothing is written. */
@@ -132,3 +132,6 @@ struct queue_rows {
 
 /* A file, made if it is missing; NULL: in memory. ERR_IO; ERR_UNSUPPORTED: made by a newer ebb. */
 bool queue_sqlite_open(const char *path, queue_rows **ret, err *e);
+/* A database of PostgreSQL, by its URL (or "key=value ..."); its tables, ebb_..., are made if they
+ * are missing. Errors show no password. */
+bool queue_pg_open(const char *url, queue_rows **ret, err *e);

@@ -46,7 +46,8 @@ static bool engine_ready(queue_server *s, err *e)
     queue_rows *rows;
     if (s->open)
         return true;
-    return queue_sqlite_open(s->path.p, &rows, e) &&
+    return (s->url.n ? queue_pg_open(s->url.p, &rows, e)
+                     : queue_sqlite_open(s->path.p, &rows, e)) &&
            queue_engine_new_take(rows, &s->key, &s->open, e);
 }
 
@@ -245,12 +246,14 @@ bool queue_server_is_open(const queue_server *s) { return s && !s->working && s-
 
 bool queue_server_new(loop *l, const store_queue *config, queue_server **ret, err *e)
 {
-    queue_server *s = calloc(1, sizeof *s + config->path.n + 1);
+    queue_server *s = calloc(1, sizeof *s + config->path.n + config->url.n + 2);
     if (!s)
         return err_no_memory(e);
-    char *path = (char *)(s + 1);
+    char *path = (char *)(s + 1), *url = path + config->path.n + 1;
     memcpy(path, config->path.n ? config->path.p : "", config->path.n);
-    *s = (queue_server){.l = l, .path = {path, config->path.n}, .key = config->key};
+    memcpy(url, config->url.n ? config->url.p : "", config->url.n);
+    *s = (queue_server){
+        .l = l, .path = {path, config->path.n}, .url = {url, config->url.n}, .key = config->key};
     *ret = s;
     return true;
 }

@@ -216,9 +216,13 @@ static bool rows_begin(queue_rows *q, int64_t *now_ms, err *e)
     return run(of(q), ready(of(q), BEGIN, 0, NULL), e);
 }
 
-static bool rows_commit(queue_rows *q, err *e)
+/* A log that could not be synced may be found whole by the next one who opens it. */
+static bool rows_commit(queue_rows *q, bool *ret_unsure, err *e)
 {
-    return run(of(q), ready(of(q), COMMIT, 0, NULL), e);
+    rows *r = of(q);
+    bool ok = run(r, ready(r, COMMIT, 0, NULL), e);
+    *ret_unsure = !ok && (sqlite3_errcode(r->db) & 0xff) == SQLITE_IOERR;
+    return ok;
 }
 
 static void rows_rollback(queue_rows *q)

@@ -198,7 +198,8 @@ bool store_server_new(loop *l, const store_config *config, store_server **ret, e
     arena_init(&s->a, 64 * MIB);
     if (!kv_server_new(l, &s->kv, e) || !stores_make(s, config, e) ||
         !sql_server_new(l, config->databases, config->databases_count, &s->sql, e) ||
-        (config->queue.path.n && !queue_server_new(l, &config->queue, &s->queue, e)) ||
+        (config->queue.path.n + config->queue.url.n &&
+         !queue_server_new(l, &config->queue, &s->queue, e)) ||
         !loop_hook_add(l, on_turn_end, s, &s->hook, e)) {
         queue_server_free(s->queue);
         sql_server_free(s->sql);

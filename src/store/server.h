@@ -34,10 +34,11 @@ typedef struct {
     str url;
 } kv_store;
 
-/* The queue of deferred calls (queue.h): in a file. */
+/* The queue of deferred calls (queue.h); where path and url are empty there is none. */
 typedef struct {
-    str path;     /* empty: there is none */
-    seal_key key; /* what calls say is sealed under it */
+    str path;     /* of its file */
+    str url;      /* or of a database of PostgreSQL, which several nodes may share */
+    seal_key key; /* what calls say is sealed under it; the same on all nodes that share it */
 } store_queue;
 
 /* Messages name stores and databases by their index here, or by numbers that workers gave. */

@@ -1,12 +1,16 @@
 """Servers for guests to talk to: an HTTP/1.1 one that can misbehave, TLS by a CA of the test's own,
 HTTP/2 by nghttpd, a name server, and places where nobody ever answers."""
 import contextlib
+import os
+import pwd
 import shutil
 import socket
 import ssl
 import struct
 import subprocess
+import tempfile
 import threading
+from pathlib import Path
 
 from harness import PATIENCE_S, wait_for
 
@@ -251,3 +255,56 @@ def redis(folder):
         yield server
     finally:
         server.stop()
+
+
+class Postgres:
+    """A PostgreSQL server with a password, on loopback, in a folder of its own. It refuses to run
+    as root: then it runs as the account that Debian made for it."""
+
+    password = "postgres-password-that-nobody-sees"
+
+    def __init__(self):
+        self.programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: str(p))
+        self.account = pwd.getpwnam("postgres") if os.getuid() == 0 else None
+        self.folder = Path(tempfile.mkdtemp(prefix="ebb-postgres-"))
+        if self.account:
+            os.chown(self.folder, self.account.pw_uid, self.account.pw_gid)
+        self.port, self.process = free_port(), None
+        (self.folder / "password").write_text(self.password)
+        self.folder.joinpath("password").chmod(0o644)
+        self.run("initdb", "-D", self.folder / "data", "-U", "ebb", "-A", "scram-sha-256",
+                 "--pwfile", self.folder / "password", "--no-sync")
+        self.url = f"postgresql://ebb:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def run(self, program, *arguments, **options):
+        who = self.account and {"user": self.account.pw_uid, "group": self.account.pw_gid,
+                                "extra_groups": []}
+        return subprocess.run([self.programs / program, *map(str, arguments)], check=True,
+                              capture_output=True, text=True, cwd="/", **(who or {}), **options)
+
+    def start(self):
+        self.run("pg_ctl", "-D", self.folder / "data", "-w", "-l", self.folder / "log", "-o",
+                 f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off "
+                 "-c unix_socket_directories=''",
+                 "start")
+
+    def stop(self, how="immediate"):
+        self.run("pg_ctl", "-D", self.folder / "data", "-m", how, "stop")
+
+    def ask(self, sql):
+        """What psql prints for it."""
+        done = subprocess.run([self.programs / "psql", self.url, "-Atc", sql], check=True,
+                              capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def postgres():
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)

@@ -4,14 +4,17 @@
  *     ebb-queue-kit accept FILE CALLS IN_FLIGHT SPREAD_S    accepts calls due within SPREAD_S
  *     ebb-queue-kit run FILE CALLS IN_FLIGHT                leases and ends calls, ten at a time
  *     ebb-queue-kit plan FILE ROUNDS                        reads the backlog and makes the plan
+ *     ebb-queue-kit share URL CALLS     two nodes share a queue of CALLS calls; one of them dies
  *
- * Prints one JSON object. The store process is a child; both run where taskset puts them. */
+ * FILE may be the URL of a database of PostgreSQL. Prints one JSON object. Store processes are
+ * children; all run where taskset puts them. */
 #include "base/limits.h"
 #include "loop/channel.h"
 #include "sched/plan.h"
 #include "store/queue_client.h"
 #include "store/server.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -42,7 +45,8 @@ static void store_run(int fd, const char *path)
 {
     loop *own;
     store_server *server;
-    store_config c = {.queue = {.path = str_from(path), .key = {{1}}}};
+    store_config c = {.queue = {.key = {{1}}}};
+    *(strstr(path, "://") ? &c.queue.url : &c.queue.path) = str_from(path);
     if (!loop_new(&own, &e) || !store_server_new(own, &c, &server, &e) ||
         !store_server_add_take(server, fd, &e))
         fail("the store process");
@@ -52,20 +56,22 @@ static void store_run(int fd, const char *path)
     exit(0);
 }
 
-static void store_start(const char *path)
+/* A store process, and a client of it. */
+static pid_t store_start(const char *path, store_client **ret)
 {
     int fds[2];
     if (!channel_pair(fds, &e))
         fail("a channel");
-    store = fork();
-    if (store == 0) {
+    pid_t pid = fork();
+    if (pid == 0) {
         close(fds[1]);
         store_run(fds[0], path);
     }
     close(fds[0]);
-    if (store < 0 || !loop_new(&l, &e) || !store_client_new(l, &client, &e))
+    if ((!l && !loop_new(&l, &e)) || pid < 0 || !store_client_new(l, ret, &e))
         fail("a client");
-    store_client_connect_take(client, fds[1]);
+    store_client_connect_take(*ret, fds[1]);
+    return pid;
 }
 
 /* "VmRSS" or others of a process' status, in kB. */
@@ -241,16 +247,144 @@ static void plan_all(long rounds)
            status_kb(store, "smaps_rollup", "Pss"), status_kb(store, "smaps_rollup", "Anonymous"));
 }
 
+/* --- two nodes -------------------------------------------------------------------------------- */
+
+enum { BATCH = 10, LEASE_MS = 2000 };
+
+typedef struct {
+    queue_id id;
+    int64_t until_ms; /* of its lease; 0: it was not leased */
+    bool ended;
+} one_call;
+
+typedef struct {
+    pid_t pid;
+    store_client *c;
+    uint64_t holder;
+    long ended;
+} node;
+
+static one_call *all;
+static long all_n, leases, moved, twice;
+
+static store_call *ask_of(node *n, store_call *k)
+{
+    client = n->c;
+    return wait_one(k);
+}
+
+static void share_accept(node *nodes, long calls)
+{
+    queue_accepted a;
+    for (; all_n < calls; all_n++) {
+        client = nodes[all_n % 2].c;
+        store_call *k = wait_one(ask_put());
+        if (!queue_accepted_read(store_call_answer(k), &a, &e))
+            fail("accepting");
+        all[all_n].id = a.id;
+        store_call_free(k);
+    }
+}
+
+/* What is leased again must have expired: its node was dead. */
+static one_call *lease_note(const queue_call *c)
+{
+    one_call *x = all;
+    while (memcmp(&x->id, &c->info.id, sizeof x->id) != 0)
+        x++;
+    leases++;
+    moved += x->until_ms != 0;
+    twice += x->ended || x->until_ms > c->info.begun_ms;
+    x->until_ms = c->info.next_ms;
+    return x;
+}
+
+/* Begins a batch; the leases of both nodes run at the same time. */
+static store_call *lease_send(node *n)
+{
+    queue_lease lease = {.holder = n->holder, .lease_ms = LEASE_MS, .count = BATCH};
+    store_call *k = queue_ask_lease(n->c, &lease);
+    static store_call *ignored;
+    send(&ignored, k);
+    return k;
+}
+
+/* Ends what the batch has leased, unless the node is to die with it. */
+static long lease_finish(node *n, store_call *k, bool dies)
+{
+    queue_call c;
+    long count = 0;
+    done_n = 0;
+    while (!store_call_is_done(k))
+        loop_turn(l, 1000);
+    expect_ok(k);
+    for (; queue_call_next(store_call_answer(k), &c); count++) {
+        one_call *x = lease_note(&c);
+        if (dies)
+            continue;
+        queue_end end = {.held = {.id = c.info.id, .attempt = c.info.attempts},
+                         .state = QUEUE_DONE};
+        store_call_free(ask_of(n, queue_ask_end(n->c, &end, S(""), (bytes){0})));
+        x->ended = true;
+        n->ended++;
+    }
+    store_call_free(k);
+    return count;
+}
+
+static void share(const char *url, long calls)
+{
+    node nodes[2] = {{.holder = 1}, {.holder = 2}};
+    queue_count count;
+    long ended = 0;
+    bool died = false;
+    all = calloc((size_t)calls, sizeof *all);
+    for (int i = 0; i < 2; i++)
+        nodes[i].pid = store_start(url, &nodes[i].c);
+    share_accept(nodes, calls);
+    while (ended < calls) {
+        store_call *batch[2] = {died ? NULL : lease_send(&nodes[0]), lease_send(&nodes[1])};
+        bool dies = batch[0] && ended > calls / 3;
+        for (int i = 0; i < 2; i++)
+            if (batch[i])
+                lease_finish(&nodes[i], batch[i], dies && i == 0);
+        if (dies) {
+            kill(nodes[0].pid, SIGKILL);
+            waitpid(nodes[0].pid, NULL, 0);
+            died = true;
+        }
+        ended = nodes[0].ended + nodes[1].ended;
+    }
+    store_call *k = ask_of(&nodes[1], queue_ask_count(nodes[1].c, 0));
+    if (!queue_count_read(store_call_answer(k), &count, &e))
+        fail("counting");
+    store_call_free(k);
+    printf("{\"calls\": %ld, \"done\": %llu, \"all\": %llu, \"leases\": %ld, \"moved\": %ld, "
+           "\"leased_twice\": %ld, \"by_the_dead\": %ld, \"by_the_other\": %ld}\n",
+           calls, (unsigned long long)count.calls[QUEUE_DONE],
+           (unsigned long long)count.calls[QUEUE_ANY], leases, moved, twice, nodes[0].ended,
+           nodes[1].ended);
+    for (int i = 0; i < 2; i++)
+        store_client_free(nodes[i].c);
+    waitpid(nodes[1].pid, NULL, 0);
+    free(all);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 4) {
         fprintf(stderr, "ebb-queue-kit accept FILE CALLS IN_FLIGHT SPREAD_S | run FILE CALLS | "
-                        "plan FILE ROUNDS\n");
+                        "plan FILE ROUNDS | share URL CALLS\n");
         return 2;
     }
-    store_start(argv[2]);
     goal = strtol(argv[3], NULL, 10);
     spread_ms = argc > 5 ? 1000 * strtol(argv[5], NULL, 10) : 1000;
+    if (strcmp(argv[1], "share") == 0) {
+        share(argv[2], goal);
+        loop_free(l);
+        return 0;
+    }
+    store = store_start(argv[2], &client);
     ns begun = clock_mono(), cpu = clock_process_cpu_of(store);
     if (strcmp(argv[1], "plan") == 0) {
         plan_all(goal);

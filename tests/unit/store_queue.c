@@ -1,4 +1,5 @@
-/* The durable queue: what each request does, over a file. The clock is the test's. */
+/* The durable queue: what each request does, over a file; over PostgreSQL where EBB_QUEUE_URL names
+ * a database (tests/integration/test_queue.py). The clock is the test's. */
 #include "unit.h"
 
 #include "base/limits.h"
@@ -21,30 +22,10 @@ static err e;
 static void engine_open(void)
 {
     queue_rows *rows;
-    if (!queue_sqlite_open(path, &rows, &e) || !queue_engine_new_take(rows, &key, &q, &e))
+    const char *url = getenv("EBB_QUEUE_URL");
+    bool ok = url ? queue_pg_open(url, &rows, &e) : queue_sqlite_open(path, &rows, &e);
+    if (!ok || !queue_engine_new_take(rows, &key, &q, &e))
         fail_msg("%s", e.text);
-}
-
-static int begin(void **state)
-{
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(path, sizeof path, "%s/queue.db", dir);
-    buf_init(&ask, STORE_MESSAGE_BYTES_MAX);
-    buf_init(&out, STORE_MESSAGE_BYTES_MAX);
-    now = 1000000;
-    engine_open();
-    return 0;
-}
-
-static int end(void **state)
-{
-    queue_engine_free(q);
-    buf_fini(&ask);
-    buf_fini(&out);
-    unlink(path);
-    return rmdir(dir);
 }
 
 /* --- asking: a transaction each --------------------------------------------------------------- */
@@ -228,12 +209,50 @@ static queue_backlog backlog(int64_t slot_ms, queue_slot *ret, size_t max, size_
     return b;
 }
 
-static queue_swept swept(store_kind kind)
+static queue_swept swept(void)
 {
     queue_swept s;
     if (!queue_swept_read(answered(), &s, &e))
         fail_msg("%s", e.text);
     return s;
+}
+
+static int begin(void **state)
+{
+    strcpy(dir + sizeof dir - 7, "XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(path, sizeof path, "%s/queue.db", dir);
+    buf_init(&ask, STORE_MESSAGE_BYTES_MAX);
+    buf_init(&out, STORE_MESSAGE_BYTES_MAX);
+    now = 1000000;
+    engine_open();
+    return 0;
+}
+
+/* A database is left as it was found; files go. */
+static void forget_all(void)
+{
+    for (uint64_t tenant = TENANT; tenant < TENANT + 3; tenant++) {
+        queue_app_gone gone = {.tenant = tenant == TENANT + 2 ? 99 : tenant, .forget = 1};
+        queue_swept s = {0};
+        do {
+            gone.from = s.next;
+            queue_app_gone_write(asking(QUEUE_APP_GONE), &gone, S(""));
+            s = swept();
+        } while (s.next);
+    }
+    assert_int_equal(counts(0).calls[QUEUE_ANY], 0);
+}
+
+static int end(void **state)
+{
+    forget_all();
+    queue_engine_free(q);
+    buf_fini(&ask);
+    buf_fini(&out);
+    unlink(path);
+    return rmdir(dir);
 }
 
 /* --- the life of a call ----------------------------------------------------------------------- */
@@ -505,7 +524,7 @@ static void test_idempotency_keys(void **state)
     assert_int_equal(again.state, QUEUE_DONE); /* while it is kept */
     now += 1000;
     asking(QUEUE_PURGE);
-    assert_int_equal(swept(QUEUE_PURGE).calls, 2);
+    assert_int_equal(swept().calls, 2);
     assert_int_equal(put(&p).existed, 0);
 }
 
@@ -670,10 +689,10 @@ static void test_what_is_over_goes(void **state)
     end_with(held[0], QUEUE_DONE, "", "result");
     now += 999;
     asking(QUEUE_PURGE);
-    assert_int_equal(swept(QUEUE_PURGE).calls, 0);
+    assert_int_equal(swept().calls, 0);
     now++;
     asking(QUEUE_PURGE);
-    assert_int_equal(swept(QUEUE_PURGE).calls, 1);
+    assert_int_equal(swept().calls, 1);
     assert_false(one(QUEUE_GET, id, 0));
     assert_int_equal(counts(TENANT).calls[QUEUE_ANY], 1);
 }
@@ -687,7 +706,7 @@ static void test_an_app_goes(void **state)
     queue_id other = put(&p).id;
     queue_app_gone gone = {.tenant = TENANT, .app = APP};
     queue_app_gone_write(asking(QUEUE_APP_GONE), &gone, S("the app was deleted"));
-    s = swept(QUEUE_APP_GONE);
+    s = swept();
     assert_int_equal(s.calls, 1);
     assert_int_equal(s.next, 0);
     assert_int_equal(get(id).state, QUEUE_DEAD);
@@ -695,7 +714,7 @@ static void test_an_app_goes(void **state)
     assert_int_equal(get(other).state, QUEUE_WAITING);
     gone = (queue_app_gone){.tenant = TENANT, .forget = 1};
     queue_app_gone_write(asking(QUEUE_APP_GONE), &gone, S(""));
-    assert_int_equal(swept(QUEUE_APP_GONE).calls, 2);
+    assert_int_equal(swept().calls, 2);
     assert_int_equal(counts(0).calls[QUEUE_ANY], 0);
     assert_int_equal(counts(0).bytes, 0);
 }
@@ -717,7 +736,7 @@ static void test_a_large_app_goes_in_pieces(void **state)
     do {
         queue_app_gone gone = {.tenant = TENANT, .app = APP, .from = s.next};
         queue_app_gone_write(asking(QUEUE_APP_GONE), &gone, S("gone"));
-        s = swept(QUEUE_APP_GONE);
+        s = swept();
         calls += s.calls;
     } while (s.next);
     assert_int_equal(calls, N);
@@ -726,7 +745,7 @@ static void test_a_large_app_goes_in_pieces(void **state)
     calls = 0;
     do {
         asking(QUEUE_PURGE);
-        s = swept(QUEUE_PURGE);
+        s = swept();
         calls += s.calls;
     } while (s.next);
     assert_int_equal(calls, N);
@@ -797,7 +816,7 @@ static void test_sums_follow(void **state)
             one(r % 2 ? QUEUE_CANCEL : QUEUE_REVIVE, ids[r % n], 0);
         } else if (r % 50 == 4) {
             asking(QUEUE_PURGE);
-            swept(QUEUE_PURGE);
+            swept();
         }
     }
     queue_count c = counts(TENANT), told = {0};
