@@ -9,10 +9,11 @@
  *                 _initialize
  *     lifts of main's exports, as instances of the world's export names
  *
- * Two differences from wit-component, neither of which a guest can see: interfaces are not merged
- * over versions of a track (the host does that), and the adapter's unused imports are kept. The
- * adapter gets its stack as wit-component's garbage collector arranges it: every function of it
- * that is called from outside first allocates one with main's cabi_realloc, once (adapt.c). */
+ * One difference from wit-component, which no guest can see: interfaces are not merged over
+ * versions of a track (the host does that). What main does not use of the adapter is left out
+ * (adapt_prune.c). The adapter gets its stack as wit-component's garbage collector arranges it:
+ * every function of it that is called from outside first allocates one with main's cabi_realloc,
+ * once (adapt.c). */
 #include "component/componentize.h"
 
 #include "base/limits.h"
@@ -82,6 +83,20 @@ static bool need_add(ctz *c, const core_module *m, const cm_import *i, bool of_a
     return vec_push(c->a, &c->needs, n) || ctz_no_memory(c);
 }
 
+static bool adapter_read(ctz *c, bytes adapter)
+{
+    core_module whole;
+    _cleanup_(buf_fini) buf pruned;
+    buf_init(&pruned, COMPONENT_BYTES_MAX);
+    if (!core_module_read(c->a, adapter, &whole, c->e) ||
+        !adapter_prune(c->a, &whole, &c->main, &pruned, c->e))
+        return err_wrap(c->e, "the adapter for WASI preview 1");
+    str kept = arena_str(c->a, buf_str(&pruned));
+    if (!kept.p)
+        return ctz_no_memory(c);
+    return core_module_read(c->a, (bytes){(const uint8_t *)kept.p, kept.n}, &c->adapter, c->e);
+}
+
 static bool needs_of_main(ctz *c, bytes adapter)
 {
     for (uint32_t i = 0; i < c->main.imports_count; i++) {
@@ -94,7 +109,7 @@ static bool needs_of_main(ctz *c, bytes adapter)
             return false;
         c->has_adapter |= str_eq(x->module, S("wasi_snapshot_preview1"));
     }
-    return !c->has_adapter || core_module_read(c->a, adapter, &c->adapter, c->e);
+    return !c->has_adapter || adapter_read(c, adapter);
 }
 
 static bool needs_of_adapter(ctz *c)

@@ -1,5 +1,7 @@
 """Core modules are made components when they are loaded (spin.md 3.7): the same module, as it comes
 from the compiler and after `wasm-tools component new`, gives the same answers."""
+import json
+
 import pytest
 
 from harness import Connection, ebb, fetch, guest, serving, write_app
@@ -47,6 +49,15 @@ def test_as_wasm_tools_would_make_it(tmp_path, name, workers):
     assert said[name] == said[f"{name}-core"]
     assert sorted(logs[name]) == sorted(logs[f"{name}-core"])
     assert said[name][0][:2] == (200, b"b=c")
+
+
+def test_imports_are_those_of_wasm_tools():
+    """What the module does not use of the adapter for preview 1 asks the host for nothing."""
+    for name in ("c-kitchen", "rust-kitchen"):
+        def imports(kind):
+            out, _ = ebb("inspect", guest(kind), "--json")
+            return {i["interface"].partition("@")[0] for i in json.loads(out)["imports"]}
+        assert imports(f"{name}-core") == imports(name)
 
 
 def leb(n):
