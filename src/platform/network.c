@@ -29,6 +29,7 @@ static const struct {
     {"idle-time", offsetof(http_server_config, idle_wait), LIMIT_TIME, 1, 86400},
     {"body-time", offsetof(http_server_config, body_wait), LIMIT_TIME, 1, 86400},
     {"write-time", offsetof(http_server_config, write_wait), LIMIT_TIME, 1, 86400},
+    {"half-close-time", offsetof(http_server_config, half_close_wait), LIMIT_TIME, 1, 86400},
 };
 enum { LIMITS = sizeof limits / sizeof *limits };
 

@@ -150,7 +150,7 @@ def test_traps_and_limits_of_the_called(app, tmp_path):
 
 
 def test_caller_that_leaves_ends_the_called(app, tmp_path):
-    with serving(app, tmp_path) as server:
+    with serving(app, tmp_path, "--limit", "half-close-time=1") as server:
         c = Connection(server)
         c.send(b"GET /front/x?http://back.spin.internal/sleep?100000 HTTP/1.1\r\n"
                b"Host: a\r\n\r\n")

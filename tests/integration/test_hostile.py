@@ -35,7 +35,8 @@ source = "{guest('c-kitchen')}"
 @pytest.fixture(scope="module")
 def hostile(workers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
-    with serving(write_app(folder / "app", MANIFEST), folder, workers=workers) as server:
+    with serving(write_app(folder / "app", MANIFEST), folder, "--limit", "half-close-time=1",
+                 workers=workers) as server:
         yield server
 
 

@@ -217,15 +217,13 @@ def test_body_size_in_chunks(limited):
 
 
 def test_times(limited):
-    with Connection(limited) as c:  # idle: closed without a word
-        assert c.response() is None
-    with Connection(limited) as c:  # half a head
-        c.send(b"GET / HT")
-        assert c.response().status == 408
-        assert c.response() is None
-    with Connection(limited) as c:  # half a body, which the guest waits for
-        c.send(post(["Content-Length: 5"], b"ab", target="/kitchen/drain"))
-        r = c.response()
+    with Connection(limited) as idle, Connection(limited) as head, Connection(limited) as body:
+        head.send(b"GET / HT")
+        body.send(post(["Content-Length: 5"], b"ab", target="/kitchen/drain"))
+        assert idle.response() is None, "closed without a word"
+        assert head.response().status == 408
+        assert head.response() is None
+        r = body.response()  # which the guest waits for
         assert r is None or r.status in (408, 500)
 
 
