@@ -6,6 +6,7 @@
 #include "app/oci.h"
 #include "base/limits.h"
 #include "engine/engine.h"
+#include "host/host.h"
 #include "platform/artifact.h"
 #include "platform/composed.h"
 #include "platform/fetch.h"
@@ -282,13 +283,40 @@ bool localapp_artifacts(arena *a, const localapp_options *o, const localapp_plac
     return ok;
 }
 
+/* What a worker would find when the first request comes: better said now. */
+static bool handler_check(const localapp_options *o, str dir, err *e)
+{
+    _cleanup_(arena_fini) arena scratch;
+    plan p;
+    host_binding *binding;
+    const host_missing *missing;
+    size_t count;
+    uint32_t unit, lift;
+    arena_init(&scratch, 256 * MIB);
+    return artifact_plan(&scratch, dir, &p, e) &&
+           host_bind(&scratch, &p, &binding, o->stub_imports ? &missing : NULL, &count, e) &&
+           host_http_handler(&p, &unit, &lift, e);
+}
+
+static bool handlers_check(const localapp_options *o, const app *x, const str *dirs, err *e)
+{
+    for (size_t i = 0; i < x->components_count; i++) {
+        bool answers = false;
+        for (size_t k = 0; k < x->triggers_count && !answers; k++)
+            answers = x->triggers[k].kind == APP_TRIGGER_HTTP && x->triggers[k].component == (int)i;
+        if (answers && !handler_check(o, dirs[i], e))
+            return err_wrap(e, "component '%.*s'", STR(x->components[i].id));
+    }
+    return true;
+}
+
 static bool artifacts_make(arena *a, const localapp_options *o, const localapp *l,
                            const localapp_place *at, config_component *out, err *e)
 {
     str *dirs = ARENA_ARRAY(a, str, l->app->components_count + 1);
     if (!dirs)
         return err_no_memory(e);
-    if (!localapp_artifacts(a, o, at, l->app, dirs, e))
+    if (!localapp_artifacts(a, o, at, l->app, dirs, e) || !handlers_check(o, l->app, dirs, e))
         return false;
     for (size_t i = 0; i < l->app->components_count; i++)
         out[i].artifact = dirs[i];

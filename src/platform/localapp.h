@@ -67,6 +67,7 @@ typedef struct localapp_options {
     size_t follow_count;
     uint64_t memory_bytes_max; /* 0: as the manifest says */
     ns request_timeout_ns;     /* 0: as the manifest says */
+    bool stub_imports;         /* of node_config.h: imports that ebb does not offer are no error */
     unsigned jobs;             /* artifacts made at a time */
     FILE *progress;            /* NULL: silent */
 } localapp_options;
