@@ -8,7 +8,7 @@ import time
 import pytest
 
 from backends import Authority, Backend, NameServer, free_port, nghttpd
-from harness import (PATIENCE_S, SANITIZED, Connection, fetch, guest, resident_bytes, serving,
+from harness import (PATIENCE_S, SANITIZED, Connection, ebb, fetch, guest, resident_bytes, serving,
                      wait_for, write_app)
 
 APP = """
@@ -25,9 +25,10 @@ allowed_outbound_hosts = [%s]
 OPEN = ("*://127.0.0.1:*", "https://localhost:*", "https://tls.test:*", "*://named.test:*",
         "*://missing.test:*", "*://[::1]:*")
 
+NEW_SOCKET_LIMIT = 10  # of wasi:sockets
 # wasi:http error-codes
 DNS_TIMEOUT, DNS_ERROR, PROHIBITED, REFUSED = 0, 1, 4, 6
-TERMINATED, CONNECT_TIMEOUT, READ_TIMEOUT = 7, 8, 9
+TERMINATED, CONNECT_TIMEOUT, READ_TIMEOUT, LIMIT_REACHED = 7, 8, 9, 11
 TLS_CERTIFICATE, DENIED, INCOMPLETE, PROTOCOL = 13, 14 + 1, 25, 35
 
 
@@ -366,6 +367,33 @@ def test_as_many_connections_as_configured(tmp_path):
     assert most == 3
 
 
+@pytest.mark.parametrize("config, over_http, over_tcp", [
+    ("[outbound_http]\nmax_connections = 0", ("future", LIMIT_REACHED), None),
+    ("[outbound_networking]\nmax_socket_connections = 0", None, ("tcp", NEW_SOCKET_LIMIT)),
+    ("[outbound_networking]\nmax_total_connections = 0", ("future", LIMIT_REACHED),
+     ("tcp", NEW_SOCKET_LIMIT))], ids=["http", "sockets", "total"])
+def test_no_connection_at_all(config, over_http, over_tcp, tmp_path):
+    (tmp_path / "runtime.toml").write_text(config)
+
+    def serve(peer):
+        if peer.head():
+            peer.answer(b"done")
+    with Backend(serve) as b, serving(app(tmp_path / "app"), tmp_path, "--runtime-config-file",
+                                      str(tmp_path / "runtime.toml")) as server:
+        r = proxy(server, f"http://127.0.0.1:{b.port}/")
+        assert failure(r) == over_http if over_http else r.text == "done"
+        r = fetch(server, f"/tcp?127.0.0.1&{b.port}&GET%20/%20HTTP/1.1%0d%0a%0d%0a")
+        assert failure(r) == over_tcp if over_tcp else r.text.endswith("done")
+
+
+def test_roots_that_are_not_there_are_refused(tmp_path):
+    (tmp_path / "runtime.toml").write_text(
+        '[[client_tls]]\ncomponent_ids = ["c"]\nhosts = ["h"]\nca_use_webpki_roots = true\n')
+    _, err = ebb("up", "-f", app(tmp_path / "app"), "--listen", "127.0.0.1:0",
+                 "--runtime-config-file", tmp_path / "runtime.toml", status=1)
+    assert "ca_use_webpki_roots" in err and "ca_roots_file" in err
+
+
 def test_blocked_networks(workers, backend, names, tmp_path):
     config = tmp_path / "runtime.toml"
     config.write_text('[outbound_networking]\nblock_networks = ["127.0.0.0/8"]\n')
@@ -452,7 +480,8 @@ def test_black_holes_hold_up_nobody(workers, tmp_path):
         stop.wait(PATIENCE_S * 4)
     with NameServer({}, silent=True) as hole, Backend(silent) as b, \
             serving(app(tmp_path / "app"), tmp_path, "--name-server", hole.address,
-                    "--stall-warning", "1000", workers=workers) as server:
+                    "--stall-warning", "1000", "--limit", "half-close-time=1",
+                    workers=workers) as server:
         waiting = [Connection(server) for _ in range(51)]
         for i, c in enumerate(waiting):
             url = ("http://named.test/", f"http://127.0.0.1:{b.port}/",
@@ -479,12 +508,12 @@ def test_black_holes_hold_up_nobody(workers, tmp_path):
 @pytest.mark.parametrize("mode", [["-H"], ["-B", "-s", "4096"], ["-X", "-n", "1", "-z", "32"]],
                          ids=["headers", "body", "read"])
 def test_slowhttptest(mode, workers, backend, tmp_path):
-    with serving(app(tmp_path / "app"), tmp_path, "--limit", "head-time=2", "--limit",
-                 "body-time=2", "--limit", "write-time=2", workers=workers) as server:
+    with serving(app(tmp_path / "app"), tmp_path, "--limit", "head-time=1", "--limit",
+                 "body-time=1", "--limit", "write-time=1", workers=workers) as server:
         path = "field?set&a&b" if "-X" in mode else f"proxy?http://127.0.0.1:{backend.port}/"
         url = f"http://127.0.0.1:{server.port}/{path}"
         tool = subprocess.Popen(
-            ["slowhttptest", *mode, "-c", "200", "-r", "200", "-i", "10", "-l", "6", "-u", url],
+            ["slowhttptest", *mode, "-c", "200", "-r", "200", "-i", "10", "-l", "3", "-u", url],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             served, begun = 0, time.monotonic()

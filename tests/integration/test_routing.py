@@ -9,6 +9,7 @@ ROUTES = {
     "/": "root", "/exact": "exact", "/exact/...": "exactwild", "/exact/deep": "deep",
     "/users/:id": "user", "/users/me": "me", "/users/:id/posts/...": "posts",
     "/files/...": "files", "/files/:name/meta": "meta", "/slash/": "slash", "/star/*": "star",
+    "/dot/:name.json": "dot", "/request/...": "wild",
 }
 
 
@@ -29,32 +30,43 @@ def routed(workers, tmp_path_factory):
         yield server
 
 
-@pytest.mark.parametrize("path,component,route,info", [
-    ("/", "root", "/", ""),
-    ("/exact", "exact", "/exact", ""),
-    ("/exact/", "exact", "/exact", ""),
-    ("/exact/deep", "deep", "/exact/deep", ""),
-    ("/exact/other", "exactwild", "/exact/...", "/other"),
-    ("/exact/deep/er", "exactwild", "/exact/...", "/deep/er"),
-    ("/users/7", "user", "/users/:id", ""),
-    ("/users/me", "me", "/users/me", ""),
-    ("/users/me/posts/1", "posts", "/users/:id/posts/...", "/1"),
-    ("/users/7/posts", "posts", "/users/:id/posts/...", ""),
-    ("/users/7/posts/", "posts", "/users/:id/posts/...", "/"),
-    ("/files", "files", "/files/...", ""),
-    ("/files/a/b/", "files", "/files/...", "/a/b/"),
-    ("/files/a/meta", "meta", "/files/:name/meta", ""),
-    ("/slash", "slash", "/slash/", ""),
-    ("/star/x", "star", "/star/*", "/x"),
+@pytest.mark.parametrize("path,component", [
+    ("/", "root"),
+    ("/exact", "exact"),
+    ("/exact/", "exact"),
+    ("/exact/deep", "deep"),
+    ("/exact/other", "exactwild"),
+    ("/exact/deep/er", "exactwild"),
+    ("/users/7", "user"),
+    ("/users/me", "me"),
+    ("/users/me/posts/1", "posts"),
+    ("/users/7/posts", "posts"),
+    ("/users/7/posts/", "posts"),
+    ("/files", "files"),
+    ("/files/a/b/", "files"),
+    ("/files/a/meta", "meta"),
+    ("/slash", "slash"),
+    ("/star/x", "star"),
+    ("/dot/a.json", "dot"),
 ])
-def test_which_component_answers(routed, path, component, route, info):
+def test_which_component_answers(routed, path, component):
     # The kitchen answers 404 with a body to paths it does not know: the log says who was asked.
     with Connection(routed) as c:
         c.request("GET", path)
     assert routed.wait_log("request", component=component, path=path)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/users", "/users/7/x", "/exac", "/Exact"])
+@pytest.mark.parametrize("path,info", [
+    ("/users/request", ""), ("/request", ""), ("/request/request", "/request"),
+    ("/request/a//request", "/a//request"), ("/users/7/posts/a/request", "/a/request"),
+    ("/request/%2e%2E/request", "/%2e%2E/request")])
+def test_path_info(routed, path, info):
+    fields = fetch(routed, path).json()["headers"]
+    assert [v for k, v in fields if k.lower() == "spin-path-info"] == [info]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/users", "/users/7/x", "/exac", "/Exact",
+                                  "/%65xact", "/dot/a.xml", "/exact%2Fother"])
 def test_no_route_is_404_and_empty(routed, path):
     r = fetch(routed, path)
     assert (r.status, r.body, r.get("content-length")) == (404, b"", "0")

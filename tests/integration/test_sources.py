@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from backends import Authority
 from harness import ebb, fetch, guest, serving, write_app
 
 HEAD = """spin_manifest_version = 2
@@ -47,6 +48,20 @@ def test_another_content_is_refused_and_not_kept(tmp_path, file_server):
     _, err = ebb("up", "-f", app, "--cache-dir", tmp_path / "cache", status=1)
     assert want in err and digest(b"something else") in err and "component 'k'" in err
     assert list((tmp_path / "cache" / "sources").iterdir()) == []
+
+
+def test_insecure(tmp_path, file_server):
+    """-k: a certificate that nobody vouches for is refused without it."""
+    data = guest("c-kitchen").read_bytes()
+    context = Authority(tmp_path).context()
+    file_server.http.socket = context.wrap_socket(file_server.http.socket, server_side=True)
+    file_server.files["/k.wasm"] = data
+    app = by_url(tmp_path, f"https://{file_server.host}/k.wasm", digest(data))
+    cache = ("--cache-dir", str(tmp_path / "cache"))
+    _, err = ebb("up", "-f", app, *cache, status=1)
+    assert "certificate" in err
+    with serving(app, tmp_path, *cache, "-k") as server:
+        assert fetch(server, "/env?WHO").text == "k"
 
 
 def test_a_redirect_is_followed(tmp_path, file_server):
