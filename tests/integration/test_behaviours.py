@@ -23,10 +23,11 @@ def there():
     """Every test: as FILE::FUNCTION, with its case but without workers, and with both; those of
     units as pytest never sees them."""
     done = subprocess.run([sys.executable, "-m", "pytest", "--collect-only", "-q", "-p",
-                           "no:cacheprovider", HERE], capture_output=True, text=True, check=True)
+                           "no:cacheprovider", HERE], capture_output=True, text=True, check=True,
+                          cwd=ROOT)
     found = set()
     for line in done.stdout.splitlines():
-        name = line.rpartition("/")[2]
+        name = line.removeprefix("tests/integration/")
         found |= {name, name.partition("[")[0], re.sub(r"workers[12]-|-workers[12]", "", name)}
     for path in (ROOT / "tests" / "unit").glob("*.c"):
         for case in re.findall(r"\b(?:T|cmocka_unit_test)\((\w+)\)", path.read_text()):
