@@ -103,6 +103,21 @@ static void power_of_day(const bill_records *b, int64_t day, power_model *m)
     m->samples = p->samples;
 }
 
+/* What waiting saved, of calls that ran in the span: never a part of the bill, beside it. */
+static void savings_add(const bill_records *b, carbon_report *r, report_row *apps)
+{
+    for (size_t i = 0; i < b->deferred_count && b->intensity; i++) {
+        const bill_deferred *d = &b->deferred[i];
+        if (d->row < LEDGER_APPS || d->ran_s < r->from_s - r->from_s % WHEN_HOUR_S ||
+            d->ran_s >= r->to_s)
+            continue;
+        saving_add_calls(&r->saved, b->intensity, d->calls, d->energy_j, d->delay_s, d->accepted_s,
+                         d->ran_s);
+        saving_add_calls(&apps[d->row - LEDGER_APPS].saved, b->intensity, d->calls, d->energy_j,
+                         d->delay_s, d->accepted_s, d->ran_s);
+    }
+}
+
 bool bill_make(arena *a, const bill_records *b, carbon_report *r, err *e)
 {
     ledger *l;
@@ -138,6 +153,7 @@ bool bill_make(arena *a, const bill_records *b, carbon_report *r, err *e)
     }
     for (size_t i = 0; i < b->apps_count; i++)
         apps[i].app = b->apps[i];
+    savings_add(b, r, apps);
     r->rows = apps;
     r->rows_count = b->apps_count;
     return true;

@@ -28,6 +28,14 @@ typedef struct {
     double j_per_cpu_s; /* as tenants see it (visible.h) */
 } bill_power;
 
+/* Deferred calls of one app that were accepted in one hour and ended in another. */
+typedef struct {
+    int64_t ran_s, accepted_s;
+    size_t row; /* as of bill_use */
+    uint64_t calls;
+    double energy_j, delay_s; /* sums; dynamic energy */
+} bill_deferred;
+
 typedef struct {
     const bill_use *uses; /* oldest first */
     size_t uses_count;
@@ -39,6 +47,8 @@ typedef struct {
     double yearly_g_per_kwh;  /* NaN: unknown */
     const bill_power *powers; /* oldest first; before the first, the report's own holds */
     size_t powers_count;
+    const bill_deferred *deferred; /* in any order */
+    size_t deferred_count;
 } bill_records;
 
 /* What holds at t_s; NULL: the report's own power. */

@@ -4,21 +4,27 @@
 
 #include <math.h>
 
-void saving_add(saving *s, const intensity_series *really, double energy_j, int64_t accepted_s,
-                int64_t ran_s)
+void saving_add_calls(saving *s, const intensity_series *really, uint64_t calls, double energy_j,
+                      double delay_s, int64_t accepted_s, int64_t ran_s)
 {
     double at_once = intensity_at(really, accepted_s), then = intensity_at(really, ran_s);
-    s->calls++;
-    s->delay_s += (double)(ran_s - accepted_s);
+    s->calls += calls;
+    s->delay_s += delay_s;
     if (isnan(at_once) || isnan(then)) {
-        s->calls_unknown++;
+        s->calls_unknown += calls;
         s->energy_unknown_j += energy_j;
         return;
     }
     s->energy_j += energy_j;
     s->baseline_g += energy_j / 3.6e6 * at_once;
     s->actual_g += energy_j / 3.6e6 * then;
-    s->calls_worse += then > at_once;
+    s->calls_worse += then > at_once ? calls : 0;
+}
+
+void saving_add(saving *s, const intensity_series *really, double energy_j, int64_t accepted_s,
+                int64_t ran_s)
+{
+    saving_add_calls(s, really, 1, energy_j, (double)(ran_s - accepted_s), accepted_s, ran_s);
 }
 
 double saving_g(const saving *s) { return s->baseline_g - s->actual_g; }

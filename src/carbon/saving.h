@@ -17,5 +17,9 @@ typedef struct {
 /* energy_j: dynamic energy of the work; only that moves with it. */
 void saving_add(saving *s, const intensity_series *really, double energy_j, int64_t accepted_s,
                 int64_t ran_s);
+/* Of `calls` calls that were accepted in one hour and ran in one hour: sums of their energy and of
+ * how long they waited. */
+void saving_add_calls(saving *s, const intensity_series *really, uint64_t calls, double energy_j,
+                      double delay_s, int64_t accepted_s, int64_t ran_s);
 double saving_g(const saving *s);
 double saving_pct(const saving *s); /* of the baseline; 0 without one */

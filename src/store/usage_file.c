@@ -18,6 +18,8 @@ enum {
     POWER,
     POWERS,
     POINT,
+    DEFER,
+    DEFERRED,
     NAMES,
     COUNT,
     USES,
@@ -39,7 +41,10 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS power (from_s INTEGER PRIMARY KEY, idle_w REAL, busy_w REAL,"
     " uncertainty REAL, samples INTEGER, j_per_cpu_s REAL);"
     "CREATE TABLE IF NOT EXISTS intensity (from_s INTEGER, forecast INTEGER, span_s INTEGER,"
-    " g_per_kwh REAL, estimated INTEGER, PRIMARY KEY (from_s, forecast)) WITHOUT ROWID;";
+    " g_per_kwh REAL, estimated INTEGER, PRIMARY KEY (from_s, forecast)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS deferred (ran_s INTEGER, accepted_s INTEGER, app TEXT,"
+    " calls INTEGER, energy_j REAL, delay_s REAL, PRIMARY KEY (ran_s, accepted_s, app))"
+    " WITHOUT ROWID;";
 
 #define SUMS                                                                                       \
     " ON CONFLICT (window_s, app) DO UPDATE SET calls = calls + excluded.calls,"                   \
@@ -57,6 +62,11 @@ static const char *const statements[STATEMENTS] = {
     [POWERS] = "SELECT from_s, idle_w, busy_w, uncertainty, samples, j_per_cpu_s FROM power"
                " WHERE from_s < ?1 ORDER BY from_s",
     [POINT] = "INSERT OR REPLACE INTO intensity VALUES (?1, ?2, ?3, ?4, ?5)",
+    [DEFER] = "INSERT INTO deferred VALUES (?1, ?2, ?3, 1, ?4, ?5) ON CONFLICT (ran_s, accepted_s,"
+              " app) DO UPDATE SET calls = calls + 1, energy_j = energy_j + excluded.energy_j,"
+              " delay_s = delay_s + excluded.delay_s",
+    [DEFERRED] = "SELECT ran_s, accepted_s, app, calls, energy_j, delay_s FROM deferred"
+                 " WHERE ran_s >= ?1 AND ran_s < ?2",
     [NAMES] = "SELECT app FROM (SELECT DISTINCT app FROM usage WHERE window_s >= ?1 AND"
               " window_s < ?2 AND app NOT IN ('-', '*')) ORDER BY app LIMIT ?3",
     [COUNT] = "SELECT count(*) FROM usage WHERE window_s >= ?1 AND window_s < ?2",
@@ -231,6 +241,18 @@ bool usage_file_intensity(usage_file *f, const intensity_reading *r, err *e)
     return true;
 }
 
+bool usage_file_deferred(usage_file *f, str app, int64_t accepted_s, int64_t ran_s, double energy_j,
+                         err *e)
+{
+    sqlite3_stmt *s = start(f, DEFER);
+    sqlite3_bind_int64(s, 1, ran_s - ran_s % 3600);
+    sqlite3_bind_int64(s, 2, accepted_s - accepted_s % 3600);
+    bind_text(s, 3, app);
+    sqlite3_bind_double(s, 4, energy_j);
+    sqlite3_bind_double(s, 5, (double)(ran_s - accepted_s));
+    return finish(f, s, e);
+}
+
 bool usage_file_compact(usage_file *f, int64_t before_s, err *e)
 {
     char sql[1024];
@@ -391,11 +413,44 @@ static bool powers_read(usage_file *f, arena *a, int64_t to_s, bill_records *r, 
     return true;
 }
 
+static bool deferred_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *r,
+                          err *e)
+{
+    sqlite3_stmt *s = start_span(f, DEFERRED, from_s - from_s % 3600, to_s);
+    bill_deferred *all = NULL;
+    size_t n = 0, room = 0;
+    int step;
+    while ((step = sqlite3_step(s)) == SQLITE_ROW) {
+        if (n == room) {
+            size_t more = room ? room * 2 : 64;
+            all = arena_grow(a, all, room, more, sizeof *all);
+            room = more;
+        }
+        if (!all)
+            return sqlite3_reset(s), err_no_memory(e);
+        const char *p = (const char *)sqlite3_column_text(s, 2);
+        bill_deferred d = {.ran_s = sqlite3_column_int64(s, 0),
+                           .accepted_s = sqlite3_column_int64(s, 1),
+                           .calls = (uint64_t)sqlite3_column_int64(s, 3),
+                           .energy_j = sqlite3_column_double(s, 4),
+                           .delay_s = sqlite3_column_double(s, 5)};
+        if (row_of(r, (str){p ? p : "", (size_t)sqlite3_column_bytes(s, 2)}, &d.row))
+            all[n++] = d;
+    }
+    if (step != SQLITE_DONE)
+        return fail(f, e), sqlite3_reset(s), false;
+    sqlite3_reset(s);
+    r->deferred = all;
+    r->deferred_count = n;
+    return true;
+}
+
 bool usage_file_records(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *ret,
                         err *e)
 {
     return names_read(f, a, from_s, to_s, ret, e) && uses_read(f, a, from_s, to_s, ret, e) &&
-           energies_read(f, a, from_s, to_s, ret, e) && powers_read(f, a, to_s, ret, e);
+           energies_read(f, a, from_s, to_s, ret, e) && powers_read(f, a, to_s, ret, e) &&
+           deferred_read(f, a, from_s, to_s, ret, e);
 }
 
 bool usage_file_points(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bool forecasts,

@@ -39,6 +39,10 @@ bool usage_file_power_last(usage_file *f, bill_power *ret);
 /* Points of a reading; one for the same moment replaces another of the same kind (forecast or
  * not). */
 bool usage_file_intensity(usage_file *f, const intensity_reading *r, err *e);
+/* A deferred call of the app has ended, whose dynamic energy that is: kept as sums by the hours in
+ * which it was accepted and ran (carbon/saving.h prices them when asked). */
+bool usage_file_deferred(usage_file *f, str app, int64_t accepted_s, int64_t ran_s, double energy_j,
+                         err *e);
 /* Sums windows that began before `before_s` to hours. */
 bool usage_file_compact(usage_file *f, int64_t before_s, err *e);
 

@@ -25,14 +25,14 @@ function row(name, r, of, className) {
   return {
     className,
     cells: [name, r.calls === undefined ? "" : value("count", r.calls, `${of}.calls`),
-      value("grams", r.g_per_call, `${of}.g_per_call`),
+      r.calls === undefined ? "" : value("grams", r.g_per_call, `${of}.g_per_call`),
       value("grams", r.dynamic_g, `${of}.dynamic_g`), value("grams", r.idle_g, `${of}.idle_g`),
       value("grams", r.embodied_g, `${of}.embodied_g`),
       split([["dynamic", r.dynamic_g], ["idle", r.idle_g], ["embodied", r.embodied_g]])],
   };
 }
 
-const without = (r) => ({ ...r, calls: undefined, g_per_call: null });
+const without = (r) => ({ ...r, calls: undefined });
 
 export function carbonNode(day) {
   const { bill } = day;
@@ -50,7 +50,7 @@ export function carbonNode(day) {
     row("other processes", without(bill.other), "day.bill.other", "rest"),
     row("unallocated: nobody needed it", without(bill.unallocated), "day.bill.unallocated", "rest"),
     row("node", { dynamic_g: sum("dynamic_g"), idle_g: sum("idle_g"),
-      embodied_g: sum("embodied_g"), g_per_call: null }, "day.bill.sum", "sum"),
+      embodied_g: sum("embodied_g") }, "day.bill.sum", "sum"),
   ], "no records yet");
   fill("carbon-note", bill.method, ". Boundary: ", bill.boundary,
     ". Who bears idle and embodied shares is settled at each midnight (UTC).");

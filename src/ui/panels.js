@@ -69,15 +69,14 @@ function bar(used) {
     Object.assign(s.style, style);
     return s;
   };
-  const right = element("em", "right", "capacity ",
-    value("cpus", used.capacity_cpus, "day.used.capacity_cpus"));
   const el = element("div", "bar", span("gap", { width: part(used.peak_cpus) }),
-    span("mean", { width: part(used.mean_cpus) }), span("mark", { left: part(used.peak_cpus) }),
-    element("em", "", "green: mean, hatched: the gap to the peak"), right);
+    span("mean", { width: part(used.mean_cpus) }), span("mark", { left: part(used.peak_cpus) }));
   el.setAttribute("role", "img");
   el.setAttribute("aria-label", `mean ${words("cpus", used.mean_cpus)}, ` +
     `peak ${words("cpus", used.peak_cpus)} of ${words("cpus", used.capacity_cpus)}`);
-  return el;
+  return [el, element("p", "", element("span", "", "green: mean, hatched: the gap to the peak"),
+    element("span", "", "capacity ",
+      value("cpus", used.capacity_cpus, "day.used.capacity_cpus")))];
 }
 
 export function use(day) {

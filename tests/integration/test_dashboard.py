@@ -191,7 +191,7 @@ def test_each_number_of_the_node(serve, look):
            "key.cpus": sum(api["now"]["cpus"][x] for x in ("apps", "platform", "other")),
            "key.apps_called": len(api["now"]["apps"]),
            "outlook.best": min(h["g_per_kwh"] for h in api["outlook"]["forecast"]["hours"][:24])}
-    bill, own["day.bill.sum.g_per_call"] = api["day"]["bill"], None
+    bill = api["day"]["bill"]
     for part in ("dynamic_g", "idle_g", "embodied_g"):
         own[f"day.bill.sum.{part}"] = sum(
             r[part] for r in [*bill["apps"], bill["platform"], bill["other"],

@@ -184,6 +184,32 @@ static void points_and_energies_are_kept(void **state)
     assert_non_null(strstr(e.text, "/nowhere/x.db"));
 }
 
+/* Two calls from a dirty hour to a clean one, one the other way, one from an unknown hour. */
+static void waiting_is_priced_by_what_really_came(void **state)
+{
+    usage_file *f;
+    double hours[3] = {300, 100, 200};
+    intensity_series really = {DAY, 3600, 3, hours, 3};
+    ledger_usage u = {.calls = 4, .cpu_ns = 1000000000};
+    bill_records r = {.intensity = &really, .yearly_g_per_kwh = 100};
+    carbon_report report = span(DAY, DAY + 3 * 3600);
+    assert_true(usage_file_open(NULL, &f, &e));
+    assert_true(usage_file_add(f, DAY + 3600, S("7/0"), &u, &e));
+    assert_true(usage_file_deferred(f, S("7/0"), DAY + 10, DAY + 3610, 1.8e6, &e));
+    assert_true(usage_file_deferred(f, S("7/0"), DAY + 20, DAY + 3800, 1.8e6, &e));
+    assert_true(usage_file_deferred(f, S("7/0"), DAY + 3700, DAY + 7300, 3.6e6, &e));
+    assert_true(usage_file_deferred(f, S("7/0"), DAY - 3600, DAY + 5, 3.6e6, &e));
+    assert_true(usage_file_deferred(f, S("gone"), DAY + 20, DAY + 3800, 3.6e6, &e));
+    assert_true(usage_file_records(f, &a, DAY, DAY + 3 * 3600, &r, &e));
+    assert_true(bill_make(&a, &r, &report, &e));
+    const saving *s = &report.rows[0].saved;
+    assert_true(s->calls == 4 && s->calls_unknown == 1 && s->calls_worse == 1);
+    assert_true(s->baseline_g == 300 + 100 && s->actual_g == 100 + 200);
+    assert_true(s->delay_s == 3600 + 3780 + 3600 + 3605);
+    assert_true(report.saved.calls == 4 && saving_g(&report.saved) == 100);
+    usage_file_close(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +219,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(forms_have_names, make, unmake),
         cmocka_unit_test_setup_teardown(records_come_back_in_order_and_sum_up, make, unmake),
         cmocka_unit_test_setup_teardown(points_and_energies_are_kept, make, unmake),
+        cmocka_unit_test_setup_teardown(waiting_is_priced_by_what_really_came, make, unmake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
