@@ -86,6 +86,7 @@
 #define DIRECTORY_WAITING_MAX   1024 /* requests that wait to learn their app */
 #define DIRECTORY_IN_FLIGHT_MAX 64   /* questions: 64 answers of 32 KiB fit a channel's queue */
 #define DIRECTORY_WAIT_NS       (10 * UINT64_C(1000000000)) /* for a new keeper, at most */
+#define DIRECTORY_LATER_NS      (60 * UINT64_C(1000000000)) /* for code to be compiled, at most */
 
 #define HOST_CHAIN_DEPTH_MAX 16 /* calls of the app around a call: a cycle ends */
 

@@ -183,7 +183,7 @@ static bool all_copy(copying *c, const char *from, const char *to, mode_t mode, 
 
 /* --- commands --------------------------------------------------------------------------------- */
 
-static bool data_of(arena *a, const options *o, str *ret, err *e)
+bool cli_data_of(arena *a, const options *o, str *ret, err *e)
 {
     const option *data = options_get(o, "data");
     const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
@@ -199,7 +199,7 @@ static bool backup(arena *a, const options *o, const char *to, copying *c, err *
 {
     char path[PATH_MAX];
     str data;
-    if (!data_of(a, o, &data, e))
+    if (!cli_data_of(a, o, &data, e))
         return false;
     snprintf(path, sizeof path, "%.*s/platform.db", STR(data));
     if (access(path, R_OK) < 0)
@@ -215,7 +215,7 @@ static bool restore(arena *a, const options *o, const char *from, copying *c, er
     snprintf(path, sizeof path, "%s/platform.db", from);
     if (access(path, R_OK) < 0)
         return err_set_errno(e, "this is no backup: %s", path);
-    if (!data_of(a, o, &data, e))
+    if (!cli_data_of(a, o, &data, e))
         return false;
     for (size_t i = 1; i < data.n; i++)
         if (data.p[i] == '/') {
@@ -247,10 +247,6 @@ static int run(int argc, char **argv, options *o,
     printf("%llu files, %.1f MB\n", (unsigned long long)c.files, (double)c.bytes_n / 1e6);
     return 0;
 }
-
-#define DATA_OPTION                                                                                \
-    {"data",    0, OPTION_VALUE, "DIR", "of the node [/var/lib/ebb, or ~/.local/share/ebb]",       \
-     "EBB_DATA"}
 
 int cli_backup(int argc, char **argv)
 {

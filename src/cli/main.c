@@ -40,6 +40,7 @@ static const command commands[] = {
     {"tokens", cli_tokens, "list, add and revoke tokens"},
     {"quota", cli_quota, "show and change what a tenant may use"},
     {"egress", cli_egress, "show and change which networks a tenant may reach"},
+    {"upgrade", cli_upgrade, "replace all processes of a node by the build that is installed now"},
     {"top", cli_top, "show what a node does now"},
     {"backup", cli_backup, "copy all of a node into a folder, while it runs"},
     {"restore", cli_restore, "check a backup and make a data folder of it"},

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECT_S = 5, ANSWER_S = 1800, LOGIN_BYTES_MAX = 64 * 1024 };
+enum { TRIES = 5, CONNECT_S = 5, ANSWER_S = 1800, LOGIN_BYTES_MAX = 64 * 1024 };
 
 struct node_client {
     CURL *curl;
@@ -25,6 +25,7 @@ struct node_client {
     char url[1024];
     bool (*piece)(void *user, str piece);
     void *user;
+    FILE *file; /* that is being sent */
 };
 
 /* --- who we are ------------------------------------------------------------------------------- */
@@ -184,22 +185,38 @@ static err_code code_of(long status)
                                             : ERR_INVALID;
 }
 
+/* Once; and again where the node says that it can't now, as it does while a new build takes over. */
+static CURLcode transfer(node_client *c, long *ret_status)
+{
+    CURLcode code;
+    for (int try = 1;; try++) {
+        buf_clear(&c->answer);
+        *ret_status = 0;
+        code = curl_easy_perform(c->curl);
+        if (code == CURLE_OK)
+            curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, ret_status);
+        if (*ret_status != 503 || try == TRIES || c->piece)
+            return code;
+        sleep(1); /* what its Retry-After says */
+        if (c->file)
+            rewind(c->file);
+    }
+}
+
 static bool perform(node_client *c, str path, err *e)
 {
     char url[8192];
-    long status = 0;
+    long status;
     int n = snprintf(url, sizeof url, "%s%.*s", c->url, STR(path));
     if (n < 0 || n >= (int)sizeof url)
         return err_set(e, ERR_LIMIT, "the path is too long");
-    buf_clear(&c->answer);
     curl_easy_setopt(c->curl, CURLOPT_URL, url);
-    CURLcode code = curl_easy_perform(c->curl);
+    CURLcode code = transfer(c, &status);
     if (code == CURLE_WRITE_ERROR && c->piece)
         return true;
     if (code != CURLE_OK)
         return err_set(e, ERR_IO, "no answer of the node at %s: %s; does 'ebb serve' run there?",
                        c->url, curl_easy_strerror(code));
-    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     if (status / 100 == 2)
         return true;
     json_t *j = json_loadb((const char *)c->answer.p, c->answer.n, 0, NULL);
@@ -248,7 +265,10 @@ static bool file_put(node_client *c, str path, FILE *f, uint64_t bytes_n, err *e
     curl_easy_setopt(c->curl, CURLOPT_UPLOAD, 1L);
     curl_easy_setopt(c->curl, CURLOPT_READDATA, f);
     curl_easy_setopt(c->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)bytes_n);
-    return perform(c, path, e);
+    c->file = f;
+    bool ok = perform(c, path, e);
+    c->file = NULL;
+    return ok;
 }
 
 bool node_put(node_client *c, str path, bytes content, err *e)

@@ -39,6 +39,12 @@ typedef struct {
 
 /* Parses argv[1..argc). Errors name the argument and the nearest option. Storage is in the arena.
  */
+/* The data folder of a node that runs on this machine: the row, and what it says (backup.c). */
+#define DATA_OPTION                                                                                \
+    {"data",    0, OPTION_VALUE, "DIR", "of the node [/var/lib/ebb, or ~/.local/share/ebb]",       \
+     "EBB_DATA"}
+bool cli_data_of(arena *a, const options *o, str *ret, err *e);
+
 bool options_parse(arena *a, options *o, int argc, char **argv, err *e);
 option *options_get(const options *o, const char *name);
 

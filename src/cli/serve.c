@@ -1,6 +1,7 @@
 /* `ebb serve`: hosts the apps of many tenants. The first start writes ebb.toml, makes the data
  * folder with its key, one tenant and one operator's token, and says what to type next; every start
- * opens the sockets, starts the processes, and then only waits for signals.
+ * opens the sockets, starts the processes, and then only waits for signals. A new build that takes
+ * over (platform/upgrade.h) gets the sockets, and reads everything else anew.
  *
  *   <data>/ebb.toml      settings, commented          <data>/blobs/      what was deployed, by
  * digest <data>/platform.db   who and what is here          <data>/artifacts/  compiled code
@@ -22,6 +23,7 @@
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 #include "platform/supervisor.h"
+#include "platform/upgrade.h"
 #include "store/catalogue.h"
 
 #include <errno.h>
@@ -29,6 +31,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -45,6 +48,9 @@ typedef struct {
     int listeners[SUPERVISOR_WORKERS_MAX], admin_local, admin_tcp;
     str socket;        /* path of admin.sock */
     certificates *tls; /* NULL: none */
+    bool continues;    /* another build served before us, and left this: */
+    handover before;
+    upgrade_self self;
 } serve;
 
 static str in_data(serve *s, const char *name)
@@ -85,7 +91,7 @@ static bool data_find(serve *s, err *e)
         return false;
     if (!realpath(dir.p, full))
         return err_set_errno(e, "%s", dir.p);
-    s->data = arena_str(&s->a, str_from(full));
+    s->data = s->self.data_dir = arena_str(&s->a, str_from(full));
     return s->data.p || err_no_memory(e);
 }
 
@@ -222,12 +228,33 @@ static bool address_open(str address, const char *what, int *fds, unsigned n,
     return true;
 }
 
+/* Those of the build before. Where the settings would have others, it takes a new start. */
+static bool sockets_take(serve *s)
+{
+    const handover *h = &s->before;
+    bool same = str_eq(s->settings.listen, h->listen) && s->workers == h->workers;
+    if (!same)
+        log_msg(LOG_WARN,
+                "[http] listen and [node] workers stay %.*s and %zu until ebb is stopped "
+                "and started again",
+                STR(h->listen), h->workers);
+    s->workers = (unsigned)h->workers;
+    memcpy(s->listeners, h->listeners, h->workers * sizeof *s->listeners);
+    s->admin_local = h->admin_local;
+    s->admin_tcp = h->admin_tcp;
+    s->settings.listen = h->listen;
+    snprintf(s->address, sizeof s->address, "%.*s", STR(h->address));
+    snprintf(s->admin, sizeof s->admin, "%.*s", STR(h->admin));
+    return true;
+}
+
 static bool sockets_open(serve *s, err *e)
 {
-    s->admin_tcp = s->admin_local = -1;
     s->socket = in_data(s, "admin.sock");
     if (!s->socket.p)
         return err_no_memory(e);
+    if (s->continues)
+        return sockets_take(s);
     if (!listen_local(s->socket.p, &s->admin_local, e)) {
         s->socket = (str){0};
         return err_wrap(e, e->code == ERR_CONFLICT ? "another ebb serves from this folder" : "%s",
@@ -383,6 +410,8 @@ static void print_json(const serve *s)
 static void on_ready(void *user)
 {
     serve *s = user;
+    if (s->continues)
+        return;
     if (options_get(s->o, "json")->given)
         print_json(s);
     else
@@ -399,6 +428,14 @@ static bool store_settings(serve *s, buf *out, err *e)
                  : err_no_memory(e);
 }
 
+/* Whether a start would come as far as its sockets. Nothing is changed. */
+static bool check(serve *s, buf *worker, err *e)
+{
+    str fingerprint;
+    return certificates_load(s, e) && worker_settings(s, worker, e) &&
+           fingerprint_of(s, &fingerprint, e);
+}
+
 static bool run(serve *s, int *ret_status, err *e)
 {
     _cleanup_(buf_fini) buf store;
@@ -408,9 +445,16 @@ static bool run(serve *s, int *ret_status, err *e)
     _cleanup_(buf_fini) buf keeper;
     buf_init(&keeper, 64 * MIB);
     umask(022);
-    if (!data_find(s, e) || !settings_load(s, e))
+    if (!handover_take(&s->a, &s->before, &s->continues, e) || !data_find(s, e) ||
+        !settings_load(s, e))
         return false;
+    if (s->continues && (!s->before.workers || s->before.workers > SUPERVISOR_WORKERS_MAX))
+        return err_set(e, ERR_INVALID, "what the build before us has left names no worker");
     log_init(STDERR_FILENO, s->settings.log_json ? LOG_JSON : LOG_TEXT, "supervisor");
+    if (options_get(s->o, "check")->given) {
+        *ret_status = check(s, &worker, e) ? 0 : 1;
+        return *ret_status == 0;
+    }
     if (!folders_make(s, e))
         return false;
     bool ok = certificates_load(s, e) && sockets_open(s, e) && catalogue_ready(s, e) &&
@@ -427,11 +471,20 @@ static bool run(serve *s, int *ret_status, err *e)
                                 .listeners = s->listeners,
                                 .workers = s->workers,
                                 .on_ready = on_ready,
-                                .user = s};
+                                .user = s,
+                                .self = &s->self,
+                                .sockets = {.listen = s->settings.listen,
+                                            .address = str_from(s->address),
+                                            .admin = str_from(s->admin),
+                                            .listeners = s->listeners,
+                                            .workers = s->workers,
+                                            .admin_local = s->admin_local,
+                                            .admin_tcp = s->admin_tcp},
+                                .before = s->continues ? &s->before : NULL};
         *ret_status = supervisor_run(&sc, e);
         ok = *ret_status == 0;
     }
-    if (s->socket.n)
+    if (s->socket.n && !options_get(s->o, "check")->given)
         unlink(s->socket.p);
     fd_close(&s->admin_local);
     fd_close(&s->admin_tcp);
@@ -450,6 +503,7 @@ int cli_serve(int argc, char **argv)
         {"workers", 0, OPTION_VALUE, "N", "worker processes, instead of [node] workers"},
         {"limit", 0, OPTION_REPEAT, "NAME=N", "of the HTTP server, see docs/http.md"},
         {"json", 0, OPTION_FLAG, NULL, "say where it listens as JSON"},
+        {"check", 0, OPTION_FLAG, NULL, "only say whether it would start with these settings"},
         {0},
     };
     options o = {.command = "serve",
@@ -460,7 +514,15 @@ int cli_serve(int argc, char **argv)
     int status = 1;
     s = (serve){.o = &o, .admin_local = -1, .admin_tcp = -1};
     arena_init(&s.a, GIB);
-    bool parsed = options_parse(&s.a, &o, argc, argv, &e);
+    sigset_t later; /* until the supervisor waits for it */
+    sigemptyset(&later);
+    sigaddset(&later, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &later, NULL);
+    str path;
+    bool parsed = upgrade_path(&s.a, program_invocation_name, &path, &e) &&
+                  options_parse(&s.a, &o, argc, argv, &e);
+    s.self.path = path.p;
+    s.self.argv = argv - 1; /* main passed its own on, from the command */
     if (parsed && !o.help && !run(&s, &status, &e))
         status = cli_fail(&e);
     else if (!parsed)

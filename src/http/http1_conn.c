@@ -280,7 +280,7 @@ static void settle(http1_conn *c)
     case HTTP1_HEADING:
         read_max = c->pending.n && !c->fresh ? 0 : STREAM_READ_BYTES_MAX;
         wait = c->state == HTTP1_HEADING || (c->fresh && c->pending.n) ? WAIT_HEAD
-               : c->lame                                               ? WAIT_LINGER
+               : c->lame && !c->base.server->retiring                  ? WAIT_LINGER
                                                                        : WAIT_IDLE;
         progress = c->state == HTTP1_IDLE ? progress : c->head_new; /* a head has its time in all */
         break;
@@ -555,12 +555,15 @@ static void http1_conn_drain(conn *base)
 {
     http1_conn *c = of(base);
     bool idle = c->state == HTTP1_IDLE || c->state == HTTP1_SHAKING;
-    if (c->lame)
+    bool retiring = base->server->retiring;
+    if (c->lame && (retiring || base->wait == WAIT_LINGER))
         return;
     /* A client that has just had its answer may have sent its next request, which would be lost. */
-    if (c->state == HTTP1_IDLE && loop_now(base->server->l) - base->since < BUSY_NS) {
+    if ((retiring && idle) ||
+        (c->state == HTTP1_IDLE && loop_now(base->server->l) - base->since < BUSY_NS)) {
         c->lame = true;
-        server_dirty(base);
+        if (c->state == HTTP1_IDLE)
+            server_dirty(base);
         return;
     }
     if (idle && c->pending.n == 0 && http1_out_waiting(c) == 0)

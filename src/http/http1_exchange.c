@@ -219,7 +219,9 @@ static void exchange_done(http1_exchange *x)
 {
     http1_conn *c = x->c;
     bool unread = x->in_state == BODY_OPEN;
-    c->keep &= !c->base.server->draining;
+    /* The head went out before the server was to go: retiring, it takes one more request. */
+    c->lame |= c->keep && c->base.server->retiring;
+    c->keep &= !c->base.server->draining || c->lame;
     c->base.server->active--;
     server_dirty(&c->base);
     if (unread && c->keep) {

@@ -380,6 +380,8 @@ void http2_conn_begin_take(http_server *s, stream *opened, str peer, bytes in)
         c->ng = http2_session_new(c);
         if (c->ng) {
             stream_rebind(opened, &callbacks, c);
+            if (s->draining)
+                http2_conn_drain(&c->base);
             input_take(c, in.p, in.n);
             return;
         }

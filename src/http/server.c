@@ -390,14 +390,25 @@ static void for_each(http_server *s, bool cut)
     }
 }
 
-void http_server_drain(http_server *s, void (*on_empty)(void *user), void *user)
+static void leave(http_server *s, bool retiring, void (*on_empty)(void *user), void *user)
 {
     s->draining = true;
+    s->retiring = retiring;
     s->on_empty = on_empty;
     s->on_empty_user = user;
     listeners_close(s);
     for_each(s, false);
     drained_check(s);
+}
+
+void http_server_drain(http_server *s, void (*on_empty)(void *user), void *user)
+{
+    leave(s, false, on_empty, user);
+}
+
+void http_server_retire(http_server *s, void (*on_empty)(void *user), void *user)
+{
+    leave(s, true, on_empty, user);
 }
 
 void http_server_free(http_server *s)

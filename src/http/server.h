@@ -58,6 +58,10 @@ void http_server_adopt_take(http_server *s, int fd, str peer);
  * request; HTTP/2: after GOAWAY), lets the others finish what they answer (with
  * `connection: close`). on_empty is called from the loop, once, when none is left. */
 void http_server_drain(http_server *s, void (*on_empty)(void *user), void *user);
+/* As http_server_drain, without hurry, for a server whose place another one has taken: idle HTTP/1
+ * connections stay as long as they would have, for one more request, whose answer has
+ * `connection: close`. http_server_drain may follow. */
+void http_server_retire(http_server *s, void (*on_empty)(void *user), void *user);
 /* Cuts what is left: handlers get on_closed before this returns, and must call exchange_free at
  * once or before the loop runs again. Not from inside a callback of the server. NULL is allowed. */
 void http_server_free(http_server *s);

@@ -95,7 +95,7 @@ struct http_server {
     size_t spares2_count;
     buf spare_bufs[32];
     size_t spare_bufs_count;
-    bool draining, freed;
+    bool draining, retiring, freed; /* retiring: draining without hurry */
     void (*on_empty)(void *user);
     void *on_empty_user;
     size_t refs; /* the owner's and one for each exchange in use */

@@ -127,6 +127,7 @@ void builder_free(builder *b)
         return;
     err e;
     channel_close(b->c);
+    b->c = NULL;
     err_set(&e, ERR_CLOSED, "the node is stopping");
     tell(b, NULL, false, &e);
     free(b);

@@ -31,6 +31,7 @@ struct name {
     directory *all;
     name_state state;
     bool sent;    /* ASKED: the keeper has the question */
+    bool later;   /* ASKED: it has said LATER, and the name is in that list */
     uint64_t ask; /* ASKED */
     ns when;      /* ASKED: since; NOBODY: until */
     name *next;   /* KNOWN: of the same app, the newest first; else in its list, the oldest first */
@@ -51,10 +52,11 @@ struct directory {
     active *apps;
     channel *keeper; /* NULL: there is none now */
     table names;
-    name_list asked, nobody;
+    name_list asked, later, nobody;
     size_t waiting_count, in_flight;
     uint64_t next_ask;
     loop_timer patience;
+    bool doubting; /* what is known may be out of date */
 };
 
 static void pump(directory *d);
@@ -130,6 +132,13 @@ static void names_forget(directory *d, served *s)
     }
     s->names = NULL;
     s->names_count = 0;
+}
+
+static void names_forget_all(directory *d)
+{
+    nobody_forget(d, true);
+    for (served *s = active_newest(d->apps); s; s = s->older)
+        names_forget(d, s);
 }
 
 static void on_drop(void *user, served *s) { names_forget(user, s); }
@@ -250,25 +259,44 @@ static void pump(directory *d)
 /* No longer asked for; the name is in no list. */
 static void asked_end(directory *d, name *n)
 {
-    list_remove(&d->asked, n);
+    list_remove(n->later ? &d->later : &d->asked, n);
     d->in_flight -= n->sent;
-    n->sent = false;
+    n->sent = n->later = false;
+}
+
+/* The answer takes longer: it is not one of those that are with the keeper any more. */
+static void asked_postpone(directory *d, name *n)
+{
+    asked_end(d, n);
+    n->later = true;
+    n->when = loop_now(d->l);
+    list_add(&d->later, n);
+}
+
+/* Refuses those of a list that have waited so long. Returns when the next will have. */
+static ns patience_of(directory *d, name_list *l, ns most, const char *reason)
+{
+    ns now = loop_now(d->l);
+    while (l->first && now - l->first->when >= most) {
+        name *n = l->first;
+        waiting *w = waiting_take(d, n);
+        asked_end(d, n);
+        name_free(d, n);
+        waiting_refuse(d, w, 503, reason);
+    }
+    return l->first ? l->first->when + most : UINT64_MAX;
 }
 
 static void on_patience(void *user)
 {
     directory *d = user;
-    ns now = loop_now(d->l);
-    while (d->asked.first && now - d->asked.first->when >= DIRECTORY_WAIT_NS) {
-        name *n = d->asked.first;
-        waiting *w = waiting_take(d, n);
-        asked_end(d, n);
-        name_free(d, n);
-        waiting_refuse(d, w, 503, "the keeper, which knows the apps, is not there");
-    }
-    if (d->asked.first)
-        loop_timer_start(d->l, &d->patience, d->asked.first->when + DIRECTORY_WAIT_NS - now,
-                         on_patience, d);
+    ns one = patience_of(d, &d->asked, DIRECTORY_WAIT_NS,
+                         "the keeper, which knows the apps, is not there"),
+       other = patience_of(d, &d->later, DIRECTORY_LATER_NS,
+                           "the app is still being compiled for this version of ebb"),
+       first = one < other ? one : other;
+    if (first < UINT64_MAX)
+        loop_timer_start(d->l, &d->patience, first - loop_now(d->l), on_patience, d);
 }
 
 static void ask(directory *d, str host, uint64_t hash, http_exchange *x)
@@ -300,6 +328,8 @@ void directory_begin(directory *d, http_exchange *x)
         return;
     }
     uint64_t hash = table_hash(&d->names, host.p, host.n);
+    if (d->doubting && d->keeper)
+        names_forget_all(d);
     name *n = name_find(d, host, hash);
     if (n && n->state == NOBODY && n->when <= loop_now(d->l)) {
         nobody_forget(d, false);
@@ -398,8 +428,16 @@ static void on_answer(directory *d, const directory_message *m)
     name *n = d->asked.first;
     while (n && n->ask != m->ask)
         n = n->next;
+    for (n = n ? n : d->later.first; n && n->ask != m->ask;)
+        n = n->next;
     if (!n)
         return; /* nobody waited so long */
+    if (m->kind == DIRECTORY_LATER) {
+        if (!n->later)
+            asked_postpone(d, n);
+        pump(d);
+        return;
+    }
     waiting *w = waiting_take(d, n);
     asked_end(d, n);
     if (m->kind == DIRECTORY_FOUND) {
@@ -412,12 +450,6 @@ static void on_answer(directory *d, const directory_message *m)
         waiting_refuse(d, w, 503, "the catalogue of apps cannot be read");
     }
     pump(d);
-}
-
-static void names_forget_all(directory *d)
-{
-    for (served *s = active_newest(d->apps); s; s = s->older)
-        names_forget(d, s);
 }
 
 static void on_forget(directory *d, const directory_message *m)
@@ -461,6 +493,12 @@ static void on_end(void *user)
     d->in_flight = 0;
     for (name *n = d->asked.first; n; n = n->next)
         n->sent = false;
+    while (d->later.first) { /* the next keeper is asked again */
+        name *n = d->later.first;
+        asked_end(d, n);
+        n->when = loop_now(d->l);
+        list_add(&d->asked, n);
+    }
 }
 
 void directory_connect_take(directory *d, int fd)
@@ -469,7 +507,6 @@ void directory_connect_take(directory *d, int fd)
     err e;
     if (d->keeper)
         on_end(d);
-    nobody_forget(d, true);
     names_forget_all(d);
     if (!channel_open_take(d->l, fd, &callbacks, d, &d->keeper, &e)) {
         d->keeper = NULL;
@@ -489,6 +526,7 @@ bool directory_new(loop *l, serving *all, const active_limits *limits, directory
         return err_no_memory(e);
     *d = (directory){.l = l, .all = all};
     d->asked.last = &d->asked.first;
+    d->later.last = &d->later.first;
     d->nobody.last = &d->nobody.first;
     table_init(&d->names, seed);
     if (!active_new(l, all, limits, on_drop, d, &d->apps, e)) {
@@ -516,5 +554,7 @@ void directory_free(directory *d)
     table_fini(&d->names);
     free(d);
 }
+
+void directory_doubt(directory *d) { d->doubting = true; }
 
 const active *directory_active(const directory *d) { return d->apps; }

@@ -4,6 +4,7 @@
  *     worker                              keeper
  *       FIND(ask, host)          ------>    looks it up in the catalogue
  *             <------  FOUND(ask, app, settings) | NOBODY(ask) | FAILED(ask, why)
+ *             <------  LATER(ask)                    one of the others follows: it is being made
  *             <------  FORGET(ask, app or tenant)    something of it has changed
  *       FORGOTTEN(ask)           ------>    new requests resolve anew from here on
  *
@@ -22,6 +23,7 @@ typedef enum {
     DIRECTORY_FOUND,
     DIRECTORY_NOBODY,
     DIRECTORY_FAILED,
+    DIRECTORY_LATER,
     DIRECTORY_FORGET,
 } directory_kind;
 
@@ -32,7 +34,7 @@ typedef struct {
     uint64_t app, tenant;
     uint32_t revision;
     str host;     /* FIND */
-    str settings; /* FOUND: app_config.h; FAILED: why */
+    str settings; /* FOUND: app_config.h; FAILED: why; LATER: what for */
     str quota;    /* FOUND: of the tenant */
     str egress;   /* FOUND: networks that it may reach besides */
 } directory_message;

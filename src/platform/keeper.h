@@ -44,6 +44,8 @@ typedef enum {
     KEEPER_COUNTERS,   /* the area of a worker's counters (counters.h) */
     KEEPER_STORE,      /* a channel to the store process, to ask it as a worker would */
     KEEPER_PROCESS,    /* another process of ebb, to be measured */
+    KEEPER_LEAVE,      /* a new build takes over: no change begins any more; it answers with a byte
+                          when those under way have ended */
     KEEPER_DIED,       /* it has ended, and used so much CPU in all; pid 0: never announced */
 } keeper_note_kind;
 

@@ -175,16 +175,23 @@ static bool job_apply(catalogue_job *j, catalogue_db *db, err *e)
 static void job_done(catalogue_job *j)
 {
     api_call *c = (api_call *)((char *)j - offsetof(api_call, job));
+    keeper *k = c->k;
     c->busy--;
     if (!j->ok)
         api_fail(c, &j->e);
     else
         c->done(c);
+    keeper_changed(k);
 }
 
 void api_submit(api_call *c, bool (*apply)(api_call *c, catalogue_db *db, err *e),
                 void (*done)(api_call *c))
 {
+    if (c->k->leaving) {
+        api_fail_status(c, 503, "the node is being upgraded; try again");
+        return;
+    }
+    c->k->changing++;
     c->apply = apply;
     c->done = done;
     c->job = (catalogue_job){.apply = job_apply, .done = job_done};
@@ -195,8 +202,10 @@ void api_submit(api_call *c, bool (*apply)(api_call *c, catalogue_db *db, err *e
 static void on_forgotten(void *user)
 {
     api_call *c = user;
+    keeper *k = c->k;
     c->busy--;
     c->done(c);
+    keeper_changed(k);
 }
 
 void api_forget(api_call *c, uint64_t app, bool is_tenant, void (*done)(api_call *c))
@@ -205,12 +214,14 @@ void api_forget(api_call *c, uint64_t app, bool is_tenant, void (*done)(api_call
     err e;
     c->done = done;
     c->busy++;
+    c->k->changing++;
     bool told =
         app ? keeper_directory_forget(d, app, on_forgotten, c, &e)
             : keeper_directory_forget_tenant(d, is_tenant ? c->tenant.id : 0, on_forgotten, c, &e);
     if (told)
         return;
     c->busy--;
+    c->k->changing--;
     api_fail(c, &e);
 }
 

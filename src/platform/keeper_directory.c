@@ -12,12 +12,21 @@
 
 #define TELL_AGAIN_NS (100 * NS_PER_MS)
 
+/* A question that is answered later. */
+typedef struct later {
+    struct later *next;
+    uint64_t ask;
+    size_t word_n, host_n;
+    char text[]; /* the word, then the host */
+} later;
+
 typedef struct worker {
     struct worker *next;
     keeper_directory *d;
     channel *c;
     uint64_t forgotten; /* the last number it has answered, or that was when it came */
-    bool untold;        /* its queue is full: it has to forget all names, once it can be told */
+    later *later;
+    bool untold; /* its queue is full: it has to forget all names, once it can be told */
 } worker;
 
 typedef struct forget {
@@ -110,6 +119,10 @@ static void worker_close(worker *w)
     *at = w->next;
     d->count--;
     channel_close(w->c);
+    for (later *l = w->later, *next; l; l = next) {
+        next = l->next;
+        free(l);
+    }
     free(w);
     forgets_look(d);
     if (d->on_fewer)
@@ -150,7 +163,20 @@ bool keeper_directory_forget_tenant(keeper_directory *d, uint64_t tenant, void (
 
 /* --- answering -------------------------------------------------------------------------------- */
 
-static void find(worker *w, uint64_t ask, str host)
+static bool later_add(worker *w, uint64_t ask, str host, str word)
+{
+    later *l = malloc(sizeof *l + word.n + host.n);
+    if (!l)
+        return false;
+    *l = (later){w->later, ask, word.n, host.n};
+    memcpy(l->text, word.p, word.n);
+    memcpy(l->text + word.n, host.p, host.n);
+    w->later = l;
+    return true;
+}
+
+/* is_again: the worker knows already that it is for later. */
+static void find(worker *w, uint64_t ask, str host, bool is_again)
 {
     _cleanup_(arena_fini) arena a;
     directory_message m = {0};
@@ -158,9 +184,33 @@ static void find(worker *w, uint64_t ask, str host)
     arena_init(&a, 2 * APP_LOCKED_BYTES_MAX);
     if (!w->d->find(w->d->user, host, &a, &m, &e))
         m = (directory_message){.kind = DIRECTORY_FAILED, .settings = str_from(e.text)};
+    if (m.kind == DIRECTORY_LATER) {
+        if (!later_add(w, ask, host, m.settings))
+            m = (directory_message){.kind = DIRECTORY_FAILED, .settings = S("no memory")};
+        else if (is_again)
+            return;
+    }
     m.ask = ask;
     if (!message_send(w, &m, &e))
         log_msg(LOG_ERROR, "a worker's question about an app stays unanswered: %s", e.text);
+}
+
+void keeper_directory_again(keeper_directory *d, str word)
+{
+    for (worker *w = d->workers; w; w = w->next) {
+        later *all = w->later;
+        w->later = NULL;
+        for (later *l = all, *next; l; l = next) {
+            next = l->next;
+            if (str_eq((str){l->text, l->word_n}, word)) {
+                find(w, l->ask, (str){l->text + l->word_n, l->host_n}, true);
+                free(l);
+            } else {
+                l->next = w->later;
+                w->later = l;
+            }
+        }
+    }
 }
 
 static void on_message(void *user, bytes message, int fd)
@@ -175,7 +225,7 @@ static void on_message(void *user, bytes message, int fd)
         return;
     }
     if (m.kind == DIRECTORY_FIND) {
-        find(w, m.ask, m.host);
+        find(w, m.ask, m.host, false);
     } else if (m.kind == DIRECTORY_FORGOTTEN && m.ask > w->forgotten && m.ask <= w->d->number) {
         w->forgotten = m.ask;
         forgets_look(w->d);

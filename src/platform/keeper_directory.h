@@ -11,7 +11,8 @@
 typedef struct keeper_directory keeper_directory;
 
 /* Whose the host is (as it came: lower case, without port): *ret is FOUND, NOBODY or FAILED with
- * its texts in the arena. False: the same as FAILED, *e says why. */
+ * its texts in the arena. False: the same as FAILED, *e says why. LATER, with a word in its
+ * settings: keeper_directory_again with that word asks again. */
 typedef bool (*keeper_directory_find)(void *user, str host, arena *a, directory_message *ret,
                                       err *e);
 
@@ -23,6 +24,9 @@ void keeper_directory_free(keeper_directory *d);
 /* A worker's channel. Takes fd. */
 void keeper_directory_add_take(keeper_directory *d, int fd);
 unsigned keeper_directory_workers(const keeper_directory *d);
+
+/* What was to come later because of `word` is there, or never will be: finds it again. */
+void keeper_directory_again(keeper_directory *d, str word);
 
 /* Something of an app has changed and is committed: its settings, its hosts, or it has gone. done
  * is called later, from the loop; NULL: nobody waits. False: no memory, nobody was told. */

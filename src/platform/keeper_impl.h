@@ -53,6 +53,10 @@ struct keeper {
     http_server *admin_tcp;
     struct store_client *store; /* NULL: it can't be asked */
     int64_t collected_s;
+    const struct builder_wait *unmade; /* while its questions are answered: what can't be made, */
+    const err *unmade_why;             /* and why */
+    unsigned changing; /* changes under way: from the first job to the last worker's answer */
+    bool leaving;      /* another build's keeper takes our place */
 };
 
 /* keeper_question.c: answers a request on the admin socket. */
@@ -71,6 +75,11 @@ typedef struct {
  * "/v1/day" or "/v1/outlook" (keeper_view.h). Apps without records are passed over, those of others
  * are not named. The list is copied. */
 void keeper_ask_tenant(keeper *k, http_exchange *x, str path, const keeper_app *apps, size_t n);
+
+/* keeper_serve.c: no change begins any more; the supervisor is told when none is under way. */
+void keeper_leave(keeper *k);
+/* A change has ended. */
+void keeper_changed(keeper *k);
 
 /* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
 bool keeper_ask_all(keeper *k);

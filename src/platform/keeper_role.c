@@ -71,6 +71,8 @@ static bool report_enter(keeper *k, int pid, const meter_report *r, const meter_
         return false;
     if (!r->last || k->book.sampled_window_s == r->window_s)
         return true;
+    if (k->leaving) /* the machine is measured by the next one */
+        return book_sample(&k->book, r->window_s, 0, e);
     uint64_t busy_ns = machine_busy_ns();
     return book_sample(&k->book, r->window_s, busy_ns, e) && energy_add(k, busy_ns, e);
 }
@@ -219,6 +221,10 @@ static void on_note(void *user, bytes message, int fd)
     }
     memcpy(&n, message.p, sizeof n);
     n.role[sizeof n.role - 1] = 0;
+    if (n.kind == KEEPER_LEAVE) {
+        keeper_leave(k);
+        return;
+    }
     if (n.kind == KEEPER_STORE && fd >= 0 && k->store) {
         store_client_connect_take(k->store, fd);
         return;

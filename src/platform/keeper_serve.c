@@ -10,35 +10,55 @@
 
 typedef struct {
     builder_wait wait; /* first */
-} lonely_wait;
+    keeper *k;
+} making;
 
+/* Requests that wait for it are answered now: with the app, or with why it can't be. */
 static void on_made(builder_wait *w, bool ok, const err *e)
 {
-    if (!ok)
+    keeper *k = ((making *)w)->k;
+    if (!ok) {
         log_msg(LOG_ERROR, "component %s can't be compiled for this ebb: %s", w->hex, e->text);
+        log_flush();
+        k->unmade = w;
+        k->unmade_why = e;
+    }
+    keeper_directory_again(k->directory, str_from(w->hex));
+    k->unmade = NULL;
     free(w);
 }
 
-/* After an upgrade of the engine artifacts are missing: they are made when first wanted. */
-static bool artifacts_are_there(keeper *k, str settings)
+typedef enum { MADE, BEING_MADE, NOT_MADE } made;
+
+/* After an upgrade of the engine artifacts are missing: they are made when first wanted.
+ * *ret_wants: the first that is not there yet. */
+static made artifacts_are_there(keeper *k, str settings, str *ret_wants, err *e)
 {
     static const char mark[] = "\"artifact\":\"";
-    bool all = true;
+    ret_wants->n = 0;
     for (const char *at; (at = memmem(settings.p, settings.n, mark, sizeof mark - 1));) {
         uint8_t digest[CATALOGUE_DIGEST_BYTES];
         settings = str_skip(settings, (size_t)(at - settings.p) + sizeof mark - 1);
-        if (!digest_parse(str_head(settings, 64), digest))
+        str hex = str_head(settings, 64);
+        if (!digest_parse(hex, digest))
             continue;
-        lonely_wait *w = calloc(1, sizeof *w);
-        if (!w)
-            return false;
-        w->wait.done = on_made;
-        if (builder_ensure(k->builder, str_head(settings, 64), &w->wait))
+        if (k->unmade && str_eq(hex, str_from(k->unmade->hex))) {
+            err_set(e, ERR_INVALID, "it can't be compiled for this version of ebb: %s",
+                    k->unmade_why->text);
+            return NOT_MADE;
+        }
+        making *w = calloc(1, sizeof *w);
+        if (!w) {
+            err_no_memory(e);
+            return NOT_MADE;
+        }
+        *w = (making){.wait = {.done = on_made}, .k = k};
+        if (builder_ensure(k->builder, hex, &w->wait))
             free(w);
-        else
-            all = false;
+        else if (!ret_wants->n)
+            *ret_wants = hex;
     }
-    return all;
+    return ret_wants->n ? BEING_MADE : MADE;
 }
 
 static bool find(void *user, str host, arena *a, directory_message *ret, err *e)
@@ -51,8 +71,14 @@ static bool find(void *user, str host, arena *a, directory_message *ret, err *e)
         *ret = (directory_message){.kind = DIRECTORY_NOBODY};
         return true;
     }
-    if (k->builder && !artifacts_are_there(k, f.settings))
-        return err_set(e, ERR_CLOSED, "the app is being compiled for this version of ebb");
+    str wants;
+    made m = k->builder ? artifacts_are_there(k, f.settings, &wants, e) : MADE;
+    if (m == NOT_MADE)
+        return false;
+    if (m == BEING_MADE) {
+        *ret = (directory_message){.kind = DIRECTORY_LATER, .settings = wants};
+        return true;
+    }
     /* Two indexed reads on the loop's own connection, some 50 us: done at once. */
     *ret = (directory_message){.kind = DIRECTORY_FOUND,
                                .app = f.app,
@@ -62,6 +88,27 @@ static bool find(void *user, str host, arena *a, directory_message *ret, err *e)
                                .quota = f.quota,
                                .egress = f.egress};
     return true;
+}
+
+/* Doors: who comes from now on waits on the sockets for the next keeper. */
+void keeper_leave(keeper *k)
+{
+    k->leaving = true;
+    if (k->admin)
+        http_server_retire(k->admin, NULL, NULL);
+    if (k->admin_tcp)
+        http_server_retire(k->admin_tcp, NULL, NULL);
+    k->changing++;
+    keeper_changed(k);
+}
+
+void keeper_changed(keeper *k)
+{
+    err e;
+    if (--k->changing || !k->leaving || !k->control)
+        return;
+    if (!channel_send(k->control, (bytes){(const uint8_t *)"l", 1}, -1, &e))
+        log_msg(LOG_ERROR, "the supervisor can't be told that the keeper leaves: %s", e.text);
 }
 
 bool serve_begin(keeper *k, err *e)

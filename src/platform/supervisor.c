@@ -9,7 +9,17 @@
  * of such a pair starts, a new channel is made and its ends are sent to both over their control
  * sockets; nobody answers, so nothing here waits. The keeper is also told which processes there are
  * and what those that died had used. At the end the store process and the keeper go last, when
- * their control sockets close, so that they can close their files. */
+ * their control sockets close, so that they can close their files.
+ *
+ * An upgrade (SIGUSR2) replaces every process without a failed request:
+ *
+ *     new binary tried -> keeper begins no change any more -> exec, with the sockets
+ *     new store, keeper, workers start beside the old ones, on the same sockets
+ *     all accept? old workers retire (SIGUSR2), old store and keeper end after the last of them
+ *
+ * Old processes speak only with each other, so versions never meet but in files: SQLite's locks are
+ * enough for the time that two stores and two keepers have them open. Should the new workers not
+ * start, the old ones serve on. */
 #include "platform/supervisor.h"
 
 #include "base/arena.h"
@@ -23,6 +33,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -34,8 +45,10 @@
 #define DELAY_NS_MAX (5 * NS_PER_S)
 #define YOUNG_NS     (1 * NS_PER_S)
 #define CLOSE_NS     (5 * NS_PER_S) /* how long store and keeper may take to close their files */
+#define LEAVE_MS     5000           /* how long changes under way may hold up an upgrade */
 
 enum { STORE, KEEPER, WORKERS }; /* places in supervisor.all */
+enum { OLD_MAX = 4 * SUPERVISOR_WORKERS_MAX };
 
 typedef struct {
     const char *role; /* "worker", "store", "keeper" */
@@ -54,6 +67,8 @@ typedef struct {
     slot_process all[SUPERVISOR_WORKERS_MAX + WORKERS];
     unsigned count;
     bool announced, draining;
+    slot_process old[OLD_MAX]; /* of builds before; `ready` means that they have been told to go */
+    unsigned old_count;
 } supervisor;
 
 /* A message, with a descriptor if fd is not -1. A process that died has lost it; it is started
@@ -93,7 +108,8 @@ static void keeper_tell(const supervisor *s, keeper_note_kind kind, const slot_p
                         .index = p->index,
                         .pid = p->pid,
                         .cpu_ns = cpu_ns,
-                        .known = s->announced && p->started < s->all[KEEPER].started};
+                        .known = (s->announced && p->started < s->all[KEEPER].started) ||
+                                 (s->c->before && p->pid == getpid())};
     snprintf(note.role, sizeof note.role, "%s", p->role);
     control_send(&s->all[KEEPER], &note, sizeof note, fd);
 }
@@ -175,7 +191,7 @@ static void keeper_tell_all(supervisor *s)
     keeper_tell(s, KEEPER_PROCESS, &self, 0, -1);
     if (s->all[STORE].pid)
         keeper_tell(s, KEEPER_PROCESS, &s->all[STORE], 0, -1);
-    if (!s->announced && getrusage(RUSAGE_CHILDREN, &r) == 0)
+    if (!s->announced && !s->c->before && getrusage(RUSAGE_CHILDREN, &r) == 0)
         keeper_tell(s, KEEPER_DIED, &children, rusage_cpu_ns(&r), -1);
 }
 
@@ -289,6 +305,18 @@ static void process_died(supervisor *s, slot_process *p, int status)
     log_flush();
 }
 
+/* True: it was one of these. The keeper that metered it had its reports. */
+static bool old_died(supervisor *s, pid_t pid)
+{
+    for (unsigned i = 0; i < s->old_count; i++)
+        if (s->old[i].pid == pid) {
+            fd_close(&s->old[i].control);
+            s->old[i] = s->old[--s->old_count];
+            return true;
+        }
+    return false;
+}
+
 static void reap(supervisor *s)
 {
     int status;
@@ -296,7 +324,7 @@ static void reap(supervisor *s)
     struct rusage used;
     while ((pid = wait4(-1, &status, WNOHANG, &used)) > 0) {
         slot_process *p = process_by_pid(s, pid);
-        if (!p)
+        if (old_died(s, pid) || !p)
             continue;
         keeper_tell(s, KEEPER_DIED, p, rusage_cpu_ns(&used), -1);
         process_died(s, p, status);
@@ -336,12 +364,19 @@ static void signal_all(supervisor *s, int sig)
     for (unsigned i = 0; i < s->count; i++)
         if (s->all[i].pid)
             kill(s->all[i].pid, sig);
+    for (unsigned i = 0; i < s->old_count; i++)
+        kill(s->old[i].pid, sig);
 }
+
+static bool is_worker(const slot_process *p) { return strcmp(p->role, "worker") == 0; }
 
 static bool any_worker_runs(const supervisor *s)
 {
     for (unsigned i = 0; i < s->count; i++)
         if (s->all[i].pid && s->all[i].listener >= 0)
+            return true;
+    for (unsigned i = 0; i < s->old_count; i++)
+        if (is_worker(&s->old[i]))
             return true;
     return false;
 }
@@ -375,8 +410,22 @@ static void server_stop(slot_process *p)
     }
 }
 
+static void old_stop(supervisor *s)
+{
+    for (unsigned i = 0; i < s->old_count; i++)
+        if (is_worker(&s->old[i])) {
+            kill(s->old[i].pid, SIGKILL);
+            wait_for(s->old[i].pid);
+        }
+    for (unsigned i = 0; i < s->old_count; i++)
+        if (!is_worker(&s->old[i]))
+            server_stop(&s->old[i]);
+    s->old_count = 0;
+}
+
 static void stop_all(supervisor *s)
 {
+    old_stop(s);
     for (unsigned i = WORKERS; i < s->count; i++)
         if (s->all[i].pid)
             kill(s->all[i].pid, SIGKILL);
@@ -412,16 +461,144 @@ static void certificates_renew(supervisor *s)
     log_flush();
 }
 
+/* --- upgrades --------------------------------------------------------------------------------- */
+
+static void upgrade_fail(const supervisor *s, const char *text)
+{
+    log_msg(LOG_ERROR, "no upgrade: %s; the build that runs serves on", text);
+    log_flush();
+    upgrade_report(s->c->self->data_dir, false, text);
+}
+
+/* A change that is acknowledged must be known to the workers of both builds: so those under way end
+ * before the next keeper exists, and others wait for it. */
+static void keeper_leave(supervisor *s)
+{
+    slot_process *k = &s->all[KEEPER];
+    struct pollfd p = {k->control, POLLIN, 0};
+    if (!k->pid)
+        return;
+    keeper_tell(s, KEEPER_LEAVE, k, 0, -1);
+    if (poll(&p, 1, LEAVE_MS) <= 0)
+        log_msg(LOG_WARN, "the keeper has changes under way that do not end; they may show late");
+}
+
+/* A build whose workers never came up is not left to anybody: it goes, the one before serves on. */
+static void current_drop(supervisor *s)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->all[i].pid) {
+            kill(s->all[i].pid, SIGKILL);
+            wait_for(s->all[i].pid);
+            s->all[i].pid = 0;
+        }
+}
+
+static void process_hand_over(handover *h, const slot_process *p, bool told)
+{
+    if (p->pid)
+        h->all[h->count++] = (handover_process){.role = str_from(p->role),
+                                                .index = p->index,
+                                                .pid = p->pid,
+                                                .control = p->control,
+                                                .told = told};
+}
+
+static void upgrade(supervisor *s)
+{
+    static handover_process all[OLD_MAX + SUPERVISOR_WORKERS_MAX + WORKERS];
+    err e;
+    if (s->draining || !s->c->self)
+        return;
+    if (s->old_count + s->count > OLD_MAX) {
+        upgrade_fail(s, "processes of too many builds still have requests to finish");
+        return;
+    }
+    if (!upgrade_check(s->c->self, &e)) {
+        upgrade_fail(s, e.text);
+        return;
+    }
+    log_msg(LOG_INFO, "upgrade: %s takes over", s->c->self->path);
+    log_flush();
+    keeper_leave(s);
+    if (!s->announced)
+        current_drop(s);
+    handover h = s->c->sockets;
+    h.all = all;
+    for (unsigned i = 0; i < s->count; i++)
+        process_hand_over(&h, &s->all[i], false);
+    for (unsigned i = 0; i < s->old_count; i++)
+        process_hand_over(&h, &s->old[i], s->old[i].ready);
+    if (upgrade_exec(s->c->self, &h, &e))
+        return;
+    upgrade_fail(s, e.text);
+    if (s->all[KEEPER].pid)
+        kill(s->all[KEEPER].pid, SIGKILL); /* the next one takes changes again */
+}
+
+static void old_take(supervisor *s, const handover *h)
+{
+    static const char *const roles[] = {"worker", "store", "keeper"};
+    for (size_t i = 0; i < h->count && s->old_count < OLD_MAX; i++) {
+        const handover_process *p = &h->all[i];
+        const char *role = NULL;
+        for (size_t r = 0; r < sizeof roles / sizeof *roles; r++)
+            if (str_eq(p->role, str_from(roles[r])))
+                role = roles[r];
+        if (role && p->pid > 0)
+            s->old[s->old_count++] = (slot_process){.role = role,
+                                                    .index = p->index,
+                                                    .listener = -1,
+                                                    .pid = p->pid,
+                                                    .control = p->control,
+                                                    .counters = -1,
+                                                    .ready = p->told};
+    }
+}
+
+/* All of ours accept: those before us go as their requests end. */
+static void old_retire(supervisor *s)
+{
+    for (unsigned i = 0; i < s->old_count; i++) {
+        slot_process *p = &s->old[i];
+        if (!p->ready && is_worker(p))
+            kill(p->pid, SIGUSR2);
+        p->ready = true;
+        fd_close(&p->control);
+    }
+}
+
+/* After an upgrade: do all workers accept? Blocks until those that run say so, or end. */
+static void announce(supervisor *s)
+{
+    for (unsigned i = WORKERS; i < s->count; i++) {
+        slot_process *p = &s->all[i];
+        if (!p->pid || (!p->ready && !process_await_ready(p)))
+            return;
+    }
+    s->announced = true;
+    old_retire(s);
+    log_msg(LOG_INFO, "upgrade: done, the workers of the build before retire");
+    log_flush();
+    upgrade_report(s->c->self->data_dir, true, s->c->self->path);
+    if (s->c->on_ready)
+        s->c->on_ready(s->c->user);
+}
+
 static void loop_signals(supervisor *s, const sigset_t *set)
 {
     for (;;) {
         ns wait = start_due(s);
+        if (!s->announced && !s->draining)
+            announce(s);
         struct timespec t = {(time_t)(wait / NS_PER_S), (long)(wait % NS_PER_S)};
         int sig = wait ? sigtimedwait(set, NULL, &t) : sigwaitinfo(set, NULL);
         if (sig == SIGCHLD)
             reap(s);
         if (sig == SIGHUP || (sig == SIGIO && certificates_noticed(s->c->certificates)))
             certificates_renew(s);
+        if (sig == SIGUSR2)
+            upgrade(s);
         if (sig == SIGTERM || sig == SIGINT) {
             if (s->draining) {
                 log_msg(LOG_WARN, "second signal: stopping at once");
@@ -469,6 +646,8 @@ int supervisor_run(const supervisor_config *c, err *e)
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    if (c->self)
+        sigaddset(&set, SIGUSR2);
     if (c->certificates) {
         sigaddset(&set, SIGHUP);
         sigaddset(&set, SIGIO);
@@ -485,13 +664,16 @@ int supervisor_run(const supervisor_config *c, err *e)
                                             .listener = c->listeners[i],
                                             .control = -1,
                                             .counters = -1};
-    bool ok = areas_make(&s, e) && start_first(&s, e);
-    if (ok) {
+    if (c->before)
+        old_take(&s, c->before);
+    bool ok = areas_make(&s, e) && (c->before || start_first(&s, e));
+    if (ok && !c->before) {
         s.announced = true;
         if (c->on_ready)
             c->on_ready(c->user);
-        loop_signals(&s, &set);
     }
+    if (ok)
+        loop_signals(&s, &set);
     stop_all(&s);
     for (unsigned i = 0; i < s.count; i++) {
         fd_close(&s.all[i].control);

@@ -1,11 +1,12 @@
 /* The supervisor: opens the sockets, starts the other processes, starts them again when they die,
- * and ends them. It serves no request and wakes up only for signals. If it is killed, workers
- * serve on. */
+ * ends them, and makes room for a new build of itself. It serves no request and wakes up only for
+ * signals. If it is killed, workers serve on. */
 #pragma once
 
 #include "base/err.h"
 #include "base/str.h"
 #include "platform/certificates.h"
+#include "platform/upgrade.h"
 
 #include <stddef.h>
 
@@ -23,9 +24,13 @@ typedef struct {
     unsigned workers;
     void (*on_ready)(void *user); /* all workers accept connections */
     void *user;
+    const upgrade_self *self; /* for SIGUSR2; NULL: no upgrades */
+    handover sockets;         /* what the next one needs to know of them; processes are filled in */
+    const handover *before;   /* what the build before us has left; NULL: it is a start */
 } supervisor_config;
 
-/* Runs until a signal: SIGHUP reads certificates again, SIGTERM or SIGINT drains (connections
+/* Runs until a signal: SIGHUP reads certificates again, SIGUSR2 executes the binary anew (all
+ * processes are replaced, without a failed request), SIGTERM or SIGINT drains (connections
  * finish what they are at), a second one stops at once. Returns the exit status: 0, or 1 if a
  * worker could not be started at all. */
 int supervisor_run(const supervisor_config *c, err *e);

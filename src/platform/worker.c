@@ -2,7 +2,8 @@
  * its settings (fd 3), accepts from its slot's socket (fd 4), and says one byte on fd 5 when it is
  * ready; on fd 5 it gets its channels to the store process. With TLS, fd 6 has its certificates,
  * and fd 5 brings new ones. It holds nothing that must survive it: kill it at any time, the
- * supervisor starts another. SIGTERM drains. It goes on serving if the supervisor dies. */
+ * supervisor starts another. SIGTERM drains; SIGUSR2 too, without hurry (an upgrade). It goes on
+ * serving if the supervisor dies. */
 #include "platform/role.h"
 
 #include "base/limits.h"
@@ -90,6 +91,15 @@ static void on_term(void *user, int signo)
 {
     worker *w = user;
     http_server_drain(w->server, on_drained, w);
+}
+
+/* A new build serves on this slot's socket: what has begun here ends here. */
+static void on_retire(void *user, int signo)
+{
+    worker *w = user;
+    if (w->directory)
+        directory_doubt(w->directory);
+    http_server_retire(w->server, on_drained, w);
 }
 
 static bool config_map(worker *w, err *e)
@@ -301,7 +311,7 @@ static bool set_up(worker *w, err *e)
         ec.modules_max = active_warm_max(&w->node.active);
     }
     loop_hook *hook;
-    loop_signal *term;
+    loop_signal *term, *retire;
     /* The hooks run in this order: responses (the server's), log lines, guests' time slices. */
     if (!reach_open(&w->a, &w->node, &w->app, e) || !loop_new(&w->l, e) || !host_init(e) ||
         !engine_new(&ec, &w->en, e) || !control_set_up(w, e) || !apps_set_up(w, e) ||
@@ -319,7 +329,8 @@ static bool set_up(worker *w, err *e)
     if (w->node.network.secure && !certificates_take(w, FD_CERTIFICATES, e))
         return false;
     return calls_hooks_add(&w->calls, e) && loop_hook_add(w->l, flush_log, NULL, &hook, e) &&
-           loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) && confine(w, e) &&
+           loop_signal_open(w->l, SIGTERM, on_term, w, &term, e) &&
+           loop_signal_open(w->l, SIGUSR2, on_retire, w, &retire, e) && confine(w, e) &&
            http_server_listen(w->server, FD_LISTEN, e);
 }
 

@@ -185,8 +185,11 @@ bool catalogue_db_open(const char *path, const seal_key *key, catalogue_db **ret
     if (!db)
         return err_no_memory(e);
     db->key = *key;
-    /* Made here, so that nobody else may read it; its log takes the same mode. */
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    /* Made here, so that nobody else may read it; its log takes the same mode. Never opened where
+     * it is there: closing any descriptor of a file gives back all POSIX locks of this process on
+     * it, and without the lock of our other connection whoever closes the file next (a backup, a
+     * starting supervisor) takes the log away that we write to. */
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0)
         close(fd);
     bool ok = sqlite3_open_v2(path, &db->db,

@@ -160,7 +160,12 @@ int kv_file_lend(kv_file *f, unsigned part)
     return f->lent[part];
 }
 
-bool kv_file_begin(kv_file *f, err *e) { return run(f, "BEGIN", e); }
+/* The lock comes first: during an upgrade two processes write, and one that has read and then wants
+ * to write what the other has changed would be refused. */
+bool kv_file_begin(kv_file *f, err *e)
+{
+    return run(f, sqlite3_db_readonly(f->db, "main") ? "BEGIN" : "BEGIN IMMEDIATE", e);
+}
 
 void kv_file_rollback(kv_file *f)
 {

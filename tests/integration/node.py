@@ -65,7 +65,7 @@ class Node(Server):
 
 
 @contextlib.contextmanager
-def node(folder, *args, workers=1, settings=None, token=None):
+def node(folder, *args, workers=1, settings=None, token=None, binary=EBB):
     """Runs `ebb serve` on folder/data while the block runs."""
     folder = Path(folder)
     data = folder / "data"
@@ -74,7 +74,7 @@ def node(folder, *args, workers=1, settings=None, token=None):
         data.mkdir(exist_ok=True)
         (data / "ebb.toml").write_text(settings)
     log_path = folder / "node.log"
-    command = [EBB, "serve", "--data", str(data), "--listen", "127.0.0.1:0", "--admin",
+    command = [str(binary), "serve", "--data", str(data), "--listen", "127.0.0.1:0", "--admin",
                "127.0.0.1:0", "--json", "--workers", str(workers), *args]
     with open(log_path, "ab") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,

@@ -683,6 +683,32 @@ static void drains_after_one_more(void **state)
     kit_close();
 }
 
+/* Without hurry: an idle connection stays for one more request, past linger_wait; then a drain ends
+ * what is still idle. */
+static void retires(void **state)
+{
+    http_server_config config = {.linger_wait = 1 * NS_PER_MS};
+    kit_open(&config, hello);
+    client one = client_open(), silent = client_open();
+    until(http_server_connections(kit.server) == 2);
+    http_server_retire(kit.server, on_empty, NULL);
+    for (int i = 0; i < 3; i++)
+        settle_down();
+    assert_false(client_over(&one));
+    assert_false(client_over(&silent));
+    client_send(&one, GET);
+    client_expect(&one, ANSWER_HEAD "connection: close\r\ncontent-length: 5\r\n\r\nhello");
+    until(client_over(&one));
+    assert_false(client_over(&silent));
+    assert_int_equal(kit.empty, 0);
+    http_server_drain(kit.server, on_empty, NULL);
+    until(client_over(&silent));
+    until(kit.empty == 1);
+    client_close(&one);
+    client_close(&silent);
+    kit_close();
+}
+
 /* With nothing else on the loop, loop_run calls on_empty and comes back. */
 static void drains_nothing(void **state)
 {
@@ -743,6 +769,7 @@ int main(void)
         cmocka_unit_test(too_many),
         cmocka_unit_test(drains),
         cmocka_unit_test(drains_after_one_more),
+        cmocka_unit_test(retires),
         cmocka_unit_test(drains_nothing),
         cmocka_unit_test(freed_while_busy),
         cmocka_unit_test(busy_is_not_idle),

@@ -369,6 +369,32 @@ static void a_copy_is_whole(void **state)
     catalogue_db_close(copy);
 }
 
+/* Another process that opens and closes the file, as a backup or a starting supervisor does, does
+ * not take the log away that ours writes to. */
+static void others_may_close_it(void **state)
+{
+    catalogue *c;
+    struct stat before, after;
+    char log[128];
+    int status;
+    snprintf(log, sizeof log, "%s-wal", path);
+    assert_true(catalogue_open(l, path, S("localhost"), &key, &c, &e));
+    assert_int_equal(stat(log, &before), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        catalogue_db *db;
+        bool ok = catalogue_db_open(path, &key, &db, &e);
+        if (ok)
+            catalogue_db_close(db);
+        _exit(ok ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(stat(log, &after), 0);
+    assert_int_equal(before.st_ino, after.st_ino);
+    catalogue_close(c);
+}
+
 static void the_audit_log_belongs_to_tenants(void **state)
 {
     catalogue_db *db;
@@ -405,6 +431,7 @@ int main(void)
         CASE(jobs_that_fail_take_no_other_along),
         CASE(what_was_done_survives_a_kill),
         CASE(a_copy_is_whole),
+        CASE(others_may_close_it),
         CASE(the_audit_log_belongs_to_tenants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
