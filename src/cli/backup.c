@@ -1,9 +1,9 @@
 /* `ebb backup TO` and `ebb restore FROM`: all that a node knows, in a folder, and back.
  *
  * A backup is made beside a running node: SQLite files by their backup API, so each is as it was at
- * one moment; blobs never change, so they are copied as they are. The catalogue goes first; a blob
- * that the collector takes between the two is missing (it belongs to revisions that are no longer
- * kept). Compiled code is not in it: another machine makes its own. A restore checks everything
+ * one moment; blobs never change, so they are copied as they are. The catalogue goes first, and a
+ * lock of the folder blobs/ keeps the node's collector away until all are copied: each blob that the
+ * copied catalogue names is there. Apps that are deleted meanwhile may lack files. Compiled code is not in it: another machine makes its own. A restore checks everything
  * before it puts anything into place. */
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -21,6 +21,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,6 +67,8 @@ static bool file_copy(copying *c, const char *from, const char *to, const char *
 {
     struct stat st;
     _cleanup_fd_ int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (in < 0 && errno == ENOENT)
+        return true; /* taken away meanwhile */
     if (in < 0 || fstat(in, &st) < 0)
         return err_set_errno(e, "%s", from);
     _cleanup_fd_ int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, st.st_mode & 0777);
@@ -112,7 +115,9 @@ static bool entry_copy(copying *c, const char *from, const char *to, const char 
     if (!ends_with(name, ".db"))
         return file_copy(c, from, to, name, e);
     c->files++;
-    return sqlite_copy(from, to, e) && (!c->checks || sqlite_check(to, e)) &&
+    if (!sqlite_copy(from, to, e))
+        return access(from, F_OK) < 0 && errno == ENOENT;
+    return (!c->checks || sqlite_check(to, e)) &&
            (chmod(to, st.st_mode & 0777) == 0 || err_set_errno(e, "%s", to)) &&
            (geteuid() != 0 || chown(to, st.st_uid, st.st_gid) == 0 || err_set_errno(e, "%s", to));
 }
@@ -124,12 +129,12 @@ static bool tree_copy(copying *c, const char *from, const char *to, int depth, e
         return err_set(e, ERR_LIMIT, "%s: folders are nested deeper than %d", from, DEPTH_MAX);
     DIR *d = opendir(from);
     if (!d)
-        return err_set_errno(e, "%s", from);
+        return errno == ENOENT || err_set_errno(e, "%s", from);
     bool ok = true;
     for (struct dirent *item; ok && (item = readdir(d));) {
         char source[PATH_MAX], target[PATH_MAX];
         if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 ||
-            ends_with(item->d_name, ".tmp"))
+            ends_with(item->d_name, ".tmp") || str_starts(str_from(item->d_name), S("upload-")))
             continue;
         int n = snprintf(source, sizeof source, "%s/%s", from, item->d_name),
             m = snprintf(target, sizeof target, "%s/%s", to, item->d_name);
@@ -204,6 +209,10 @@ static bool backup(arena *a, const options *o, const char *to, copying *c, err *
     snprintf(path, sizeof path, "%.*s/platform.db", STR(data));
     if (access(path, R_OK) < 0)
         return err_set_errno(e, "no node has its data here: %s", path);
+    snprintf(path, sizeof path, "%.*s/blobs", STR(data));
+    _cleanup_fd_ int lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock < 0 || flock(lock, LOCK_SH) < 0)
+        return err_set_errno(e, "%s", path);
     return all_copy(c, data.p, to, 0700, e);
 }
 

@@ -154,5 +154,7 @@ void serve_close(keeper *k);
 /* keeper_blobs.c */
 bool digest_parse(str hex, uint8_t ret[CATALOGUE_DIGEST_BYTES]);
 void digest_hex(const uint8_t digest[CATALOGUE_DIGEST_BYTES], char ret[65]);
+/* At the start: what a crash has left of uploads goes. */
+void blobs_sweep(keeper *k);
 /* Once an hour at most, after something has changed: what nobody needs is removed. */
 void blobs_collect(keeper *k);

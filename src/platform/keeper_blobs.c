@@ -1,10 +1,15 @@
 /* Blobs: what a deploy is made of, by digest, in <data>/blobs/sha256/<first two digits>/<digest>.
  *
- * A body is written to a temporary file as it comes; on a work thread it is fsynced and renamed,
- * and its folder fsynced; then it is the tenant's, in the catalogue. So a file without a row may be
- * left over by a crash (nothing takes it yet: the collector goes by rows), a row without a file
- * never. The collector runs as a job of the catalogue: no blob can be taken into use between its
- * look and its unlink. */
+ * A body is written to a temporary file as it comes, blobs/upload-<digest>-..., locked while it is
+ * written; on a work thread it is fsynced and gets its name, and its folder is fsynced; then it is
+ * the tenant's, in the catalogue; and only then the temporary name goes. So a row without a file
+ * there is never, and a file without a row still has a name among the uploads: what a crash leaves
+ * is found by them alone, when the next keeper starts. The rest that crashes leave (folders *.tmp
+ * of files and of code) the collector takes, an hour later.
+ *
+ * Both run as jobs of the catalogue: no blob can be taken into use between a look and an unlink.
+ * A backup keeps the collector away by a lock of the folder blobs/ (cli/backup.c): what the copied
+ * catalogue names is still there when blobs are copied. */
 #include "platform/keeper_api.h"
 
 #include "base/hex.h"
@@ -19,6 +24,7 @@
 #include <limits.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -91,7 +97,7 @@ static void upload_end(upload *u)
 {
     if (u->fd >= 0)
         unlink(u->temp);
-    fd_close(&u->fd);
+    fd_close(&u->fd); /* and the lock with it */
     EVP_MD_CTX_free(u->md);
     u->md = NULL;
 }
@@ -117,7 +123,11 @@ static bool blob_apply(api_call *c, catalogue_db *db, err *e)
            catalogue_blob_add(db, c->tenant.id, u->digest, u->bytes_n, keeper_now_s(), e);
 }
 
-static void blob_done(api_call *c) { api_json_take(c, 201, json_object()); }
+static void blob_done(api_call *c)
+{
+    unlink(((upload *)c->own)->temp);
+    api_json_take(c, 201, json_object());
+}
 
 static bool dir_sync(const char *dir)
 {
@@ -128,8 +138,11 @@ static bool dir_sync(const char *dir)
 static void upload_keep(void *user)
 {
     upload *u = ((api_call *)user)->own;
+    char named[PATH_MAX + 8]; /* another name that becomes the blob's: a damaged one is replaced */
+    snprintf(named, sizeof named, "%s.new", u->temp);
     u->ok = fsync(u->fd) == 0 && (mkdirat(AT_FDCWD, u->dir, 0700) == 0 || errno == EEXIST) &&
-            rename(u->temp, u->path) == 0 && dir_sync(u->dir);
+            linkat(AT_FDCWD, u->temp, AT_FDCWD, named, 0) == 0 && rename(named, u->path) == 0 &&
+            dir_sync(u->dir);
     if (!u->ok)
         err_set_errno(&u->e, "the blob can't be kept");
     else
@@ -226,12 +239,13 @@ void api_blob_put(api_call *c)
     if (!digest_param(c, u->digest) || !room_find(c, &u->bytes_max))
         return;
     digest_hex(u->digest, hex);
-    snprintf(u->temp, sizeof u->temp, "%.*s/blobs/upload-%d-%u", STR(dir), (int)getpid(), ++count);
+    snprintf(u->temp, sizeof u->temp, "%.*s/blobs/upload-%s-%d-%u", STR(dir), hex, (int)getpid(),
+             ++count);
     snprintf(u->dir, sizeof u->dir, "%.*s/blobs/sha256/%.2s", STR(dir), hex);
     snprintf(u->path, sizeof u->path, "%.*s/blobs/sha256/%.2s/%s", STR(dir), hex, hex);
     u->fd = open(u->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
     u->md = EVP_MD_CTX_new();
-    if (u->fd < 0 || !u->md || !EVP_DigestInit_ex(u->md, EVP_sha256(), NULL)) {
+    if (u->fd < 0 || flock(u->fd, LOCK_EX | LOCK_NB) < 0 || !u->md || !EVP_DigestInit_ex(u->md, EVP_sha256(), NULL)) {
         err_set_errno(&u->e, "a blob can't be written");
         upload_end(u);
         api_fail(c, &u->e);
@@ -242,6 +256,75 @@ void api_blob_put(api_call *c)
     upload_read(c);
 }
 
+/* --- what crashes leave ----------------------------------------------------------------------- */
+
+typedef struct {
+    catalogue_job job; /* first */
+    keeper *k;
+    unsigned uploads, blobs;
+} sweep;
+
+/* Nobody writes to it any more: whoever did had it locked. */
+static bool is_abandoned(int dir, const char *name)
+{
+    _cleanup_fd_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+/* The name of an upload, and the blob that it may have become without a row. */
+static bool upload_sweep(sweep *w, catalogue_db *db, int dir, const char *name, err *e)
+{
+    uint8_t digest[CATALOGUE_DIGEST_BYTES];
+    str hex = str_head(str_skip(str_from(name), sizeof "upload-" - 1), 64);
+    char path[80];
+    bool held;
+    if (!digest_parse(hex, digest) || !is_abandoned(dir, name))
+        return true;
+    if (!catalogue_blob_held(db, digest, &held, e))
+        return false;
+    snprintf(path, sizeof path, "sha256/%.2s/%.*s", hex.p, STR(hex));
+    w->blobs += !held && unlinkat(dir, path, 0) == 0;
+    w->uploads += unlinkat(dir, name, 0) == 0;
+    return true;
+}
+
+static bool sweep_apply(catalogue_job *j, catalogue_db *db, err *e)
+{
+    sweep *w = (sweep *)j;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.*s/blobs", STR(w->k->config.data_dir));
+    DIR *d = opendir(path);
+    bool ok = d || err_set_errno(e, "%s", path);
+    for (struct dirent *item; ok && (item = readdir(d));)
+        if (str_starts(str_from(item->d_name), S("upload-")))
+            ok = upload_sweep(w, db, dirfd(d), item->d_name, e);
+    if (d)
+        closedir(d);
+    return ok;
+}
+
+static void sweep_done(catalogue_job *j)
+{
+    sweep *w = (sweep *)j;
+    if (!j->ok)
+        log_msg(LOG_ERROR, "what a crash has left stays: %s", j->e.text);
+    else if (w->uploads)
+        log_msg(LOG_INFO, "removed what a crash has left: %u uploads, %u blobs of nobody",
+                w->uploads, w->blobs);
+    log_flush();
+    free(w);
+}
+
+void blobs_sweep(keeper *k)
+{
+    sweep *w = calloc(1, sizeof *w);
+    if (!w)
+        return;
+    w->job = (catalogue_job){.apply = sweep_apply, .done = sweep_done};
+    w->k = k;
+    catalogue_submit(k->catalogue, &w->job);
+}
+
 /* --- collecting ------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -249,6 +332,7 @@ typedef struct {
     keeper *k;
     arena a;
     size_t count;
+    bool put_off; /* a backup runs */
 } collection;
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
@@ -265,6 +349,22 @@ static void digest_remove(str dir, const uint8_t digest[CATALOGUE_DIGEST_BYTES])
     unlink(path);
     snprintf(path, sizeof path, "%.*s/files/%s", STR(dir), hex);
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Folders that were being filled when their process died. */
+static void unfinished_remove(str dir, const char *folder)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int at = snprintf(path, sizeof path, "%.*s/%s", STR(dir), folder);
+    DIR *d = opendir(path);
+    for (struct dirent *item; d && (item = readdir(d));)
+        if (str_ends(str_from(item->d_name), S(".tmp")) &&
+            snprintf(path + at, sizeof path - (size_t)at, "/%s", item->d_name) > 0 &&
+            lstat(path, &st) == 0 && keeper_now_s() - st.st_mtime > YOUNG_S)
+            nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (d)
+        closedir(d);
 }
 
 static void artifacts_remove(str dir, uint8_t (*gone)[CATALOGUE_DIGEST_BYTES], size_t n)
@@ -291,6 +391,14 @@ static bool collect_apply(catalogue_job *j, catalogue_db *db, err *e)
     collection *g = (collection *)j;
     uint8_t (*gone)[CATALOGUE_DIGEST_BYTES];
     str dir = g->k->config.data_dir;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.*s/blobs", STR(dir));
+    _cleanup_fd_ int lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    g->put_off = lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0;
+    if (g->put_off)
+        return true;
+    unfinished_remove(dir, "files");
+    unfinished_remove(dir, "artifacts");
     if (!catalogue_blobs_collect(db, &g->a, keeper_now_s() - YOUNG_S, &gone, &g->count, e))
         return false;
     for (size_t i = 0; i < g->count; i++)
@@ -304,8 +412,13 @@ static void collect_done(catalogue_job *j)
     collection *g = (collection *)j;
     if (!j->ok)
         log_msg(LOG_ERROR, "old blobs stay: %s", j->e.text);
+    else if (g->put_off)
+        log_msg(LOG_INFO, "old blobs stay while a backup runs");
     else if (g->count)
         log_msg(LOG_INFO, "removed %zu blobs that no revision needs", g->count);
+    if (g->put_off)
+        g->k->collected_s = 0;
+    log_flush();
     arena_fini(&g->a);
     free(g);
 }

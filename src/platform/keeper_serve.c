@@ -145,6 +145,7 @@ bool serve_open(keeper *k, int local_fd, int tcp_fd, err *e)
     static api_door local, tcp;
     local = (api_door){k, true};
     tcp = (api_door){k, false};
+    blobs_sweep(k);
     return store_client_new(k->l, &k->store, e) && door_open(k, local_fd, &local, &k->admin, e) &&
            door_open(k, tcp_fd, &tcp, &k->admin_tcp, e);
 }

@@ -154,9 +154,10 @@ static const int worker_calls[] = {
 };
 
 static const int store_calls[] = {
+    CALL(flock), /* uploads, and the collector against a backup */
     CALL(unlink), CALL(lstat), CALL(fchmod),  CALL(fchown), CALL(rmdir),
     CALL(rename), CALL(open),  CALL(stat),    CALL(access), CALL(readlink),
-    CALL(getcwd), CALL(umask), CALL(getppid),
+    CALL(getcwd), CALL(umask), CALL(getppid), CALL(flock),
 };
 
 static bool allow(scmp_filter_ctx f, const int *calls, size_t n)

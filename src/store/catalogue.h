@@ -89,7 +89,7 @@ bool catalogue_tenants(catalogue_db *db, arena *a, str after, catalogue_tenant *
 bool catalogue_quota_set(catalogue_db *db, uint64_t tenant, str quota, err *e);
 /* Networks with commas; they are not looked into here. */
 bool catalogue_egress_set(catalogue_db *db, uint64_t tenant, str networks, err *e);
-/* ERR_CONFLICT: it has apps. Its tokens and blobs go with it. */
+/* ERR_CONFLICT: it has apps. Its tokens go with it; its blobs are collected. */
 bool catalogue_tenant_remove(catalogue_db *db, uint64_t tenant, err *e);
 
 typedef enum {
@@ -193,6 +193,9 @@ bool catalogue_blob_find(catalogue_db *db, uint64_t tenant,
 bool catalogue_blob_add(catalogue_db *db, uint64_t tenant,
                         const uint8_t digest[CATALOGUE_DIGEST_BYTES], uint64_t bytes, int64_t now_s,
                         err *e);
+/* Does any tenant have it? */
+bool catalogue_blob_held(catalogue_db *db, const uint8_t digest[CATALOGUE_DIGEST_BYTES], bool *ret,
+                         err *e);
 /* Of all its blobs. */
 bool catalogue_blob_bytes(catalogue_db *db, uint64_t tenant, uint64_t *ret, err *e);
 /* Forgets blobs of tenants that no kept revision of theirs needs and that are older than before_s;

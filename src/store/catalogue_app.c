@@ -435,6 +435,17 @@ bool catalogue_blob_find(catalogue_db *db, uint64_t tenant,
     return true;
 }
 
+bool catalogue_blob_held(catalogue_db *db, const uint8_t digest[CATALOGUE_DIGEST_BYTES], bool *ret,
+                         err *e)
+{
+    int64_t n = 0;
+    if (!db_number(db, e, &n, "SELECT EXISTS (SELECT 1 FROM blobs WHERE digest = ?1)", "b",
+                   (bytes){digest, CATALOGUE_DIGEST_BYTES}))
+        return false;
+    *ret = n != 0;
+    return true;
+}
+
 bool catalogue_blob_add(catalogue_db *db, uint64_t tenant,
                         const uint8_t digest[CATALOGUE_DIGEST_BYTES], uint64_t bytes_count,
                         int64_t now_s, err *e)
