@@ -107,14 +107,16 @@ class Clients:
 
 
 def http1(of, i):
-    """Counts up; no sum is given twice, each is larger than the one before."""
-    c, last = None, 0
+    """Counts up and reads, in turn: no sum is given twice, what was answered is what is read."""
+    c, turn, last = None, 0, 0
     while not of.over.is_set():
         c = c or Connection(of.n)
-        r = c.request("GET", f"/increment?default&sum{i}&1", host=HOST)
-        of.note(r is not None and r.status == 200 and int(r.text) == last + 1,
-                (i, last, r and (r.status, r.text)))
-        last += 1
+        turn += 1
+        last += turn % 2
+        target = f"/increment?default&sum{i}&1" if turn % 2 else f"/v2/get?default&sum{i}"
+        r = c.request("GET", target, host=HOST)
+        of.note(r is not None and r.status == 200 and r.text == str(last),
+                (target, last, r and (r.status, r.text)))
         if r is None or r.get("connection") == "close":
             c.close()
             c = None
