@@ -2,9 +2,10 @@
  *
  * A backup is made beside a running node: SQLite files by their backup API, so each is as it was at
  * one moment; blobs never change, so they are copied as they are. The catalogue goes first, and a
- * lock of the folder blobs/ keeps the node's collector away until all are copied: each blob that the
- * copied catalogue names is there. Apps that are deleted meanwhile may lack files. Compiled code is not in it: another machine makes its own. A restore checks everything
- * before it puts anything into place. */
+ * lock of the folder blobs/ keeps the node's collector away until all are copied: each blob that
+ * the copied catalogue names is there. Apps that are deleted meanwhile may lack files. Compiled
+ * code is not in it: another machine makes its own. A restore checks everything before it puts
+ * anything into place. */
 #include "cli/commands.h"
 #include "cli/options.h"
 

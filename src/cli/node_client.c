@@ -185,7 +185,8 @@ static err_code code_of(long status)
                                             : ERR_INVALID;
 }
 
-/* Once; and again where the node says that it can't now, as it does while a new build takes over. */
+/* Once; and again where the node says that it can't now, as it does while a new build takes over.
+ */
 static CURLcode transfer(node_client *c, long *ret_status)
 {
     CURLcode code;

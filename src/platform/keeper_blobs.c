@@ -245,7 +245,8 @@ void api_blob_put(api_call *c)
     snprintf(u->path, sizeof u->path, "%.*s/blobs/sha256/%.2s/%s", STR(dir), hex, hex);
     u->fd = open(u->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
     u->md = EVP_MD_CTX_new();
-    if (u->fd < 0 || flock(u->fd, LOCK_EX | LOCK_NB) < 0 || !u->md || !EVP_DigestInit_ex(u->md, EVP_sha256(), NULL)) {
+    if (u->fd < 0 || flock(u->fd, LOCK_EX | LOCK_NB) < 0 || !u->md ||
+        !EVP_DigestInit_ex(u->md, EVP_sha256(), NULL)) {
         err_set_errno(&u->e, "a blob can't be written");
         upload_end(u);
         api_fail(c, &u->e);

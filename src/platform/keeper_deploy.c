@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -316,7 +317,13 @@ static bool folders_make(char *path, size_t from)
     return true;
 }
 
-/* Beside its place, then renamed: a folder of files is whole or not there. */
+static int folder_sync(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+    _cleanup_fd_ int fd = kind == FTW_D ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    return kind != FTW_D || (fd >= 0 && fsync(fd) == 0) ? 0 : -1;
+}
+
+/* Beside its place, then renamed: a folder of files is whole or not there, and lasts. */
 static bool tree_make(str dir, str hex, const app_files *files, err *e)
 {
     static _Atomic unsigned count;
@@ -337,9 +344,13 @@ static bool tree_make(str dir, str hex, const app_files *files, err *e)
         if (!folders_make(to, (size_t)n + 1) || !link_or_copy(from, to))
             return err_set_errno(e, "%.*s can't be laid out", STR(f->guest_path));
     }
-    if (rename(temp, final) == 0 || errno == EEXIST || errno == ENOTEMPTY)
-        return true;
-    return err_set_errno(e, "files can't be laid out");
+    if (nftw(temp, folder_sync, 16, FTW_PHYS) != 0)
+        return err_set_errno(e, "files can't be laid out");
+    if (rename(temp, final) < 0 && errno != EEXIST && errno != ENOTEMPTY)
+        return err_set_errno(e, "files can't be laid out");
+    snprintf(final, sizeof final, "%.*s/files", STR(dir));
+    _cleanup_fd_ int above = open(final, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return (above >= 0 && fsync(above) == 0) || err_set_errno(e, "files can't be laid out");
 }
 
 static void unpack_work(void *user)

@@ -57,6 +57,8 @@ struct keeper {
     const err *unmade_why;             /* and why */
     unsigned changing; /* changes under way: from the first job to the last worker's answer */
     bool leaving;      /* another build's keeper takes our place */
+    unsigned doors;    /* leaving: with connections that have not ended */
+    loop_timer leave;  /* until which they may */
 };
 
 /* keeper_question.c: answers a request on the admin socket. */

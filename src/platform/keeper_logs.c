@@ -111,6 +111,14 @@ static log_file *file_of(reading *r, const char *name)
     return f;
 }
 
+static void names_sync(int dir)
+{
+    _cleanup_fd_ int above = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fsync(dir);
+    if (above >= 0)
+        fsync(above);
+}
+
 static void look(void *user)
 {
     reading *r = ((api_call *)user)->own;
@@ -119,7 +127,10 @@ static void look(void *user)
     for (struct dirent *item; block && d && (item = readdir(d));) {
         str name = str_from(item->d_name);
         bool is_log = str_ends(name, S("_stdout.txt")) || str_ends(name, S("_stderr.txt"));
+        size_t known = r->n;
         log_file *f = is_log ? file_of(r, item->d_name) : NULL;
+        if (r->n > known) /* its name has to last, too */
+            names_sync(dirfd(d));
         if (f)
             file_read(r, f, dirfd(d), block);
     }

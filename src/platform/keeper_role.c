@@ -130,7 +130,7 @@ void keeper_stop_if_unused(void *user)
 {
     keeper *k = user;
     bool asked = k->directory && keeper_directory_workers(k->directory);
-    if (!k->control && !k->workers && !asked)
+    if (!k->control && !k->workers && !asked && !k->doors)
         loop_stop(k->l);
 }
 
@@ -253,9 +253,9 @@ static void on_control_end(void *user)
     keeper *k = user;
     channel_close(k->control);
     k->control = NULL;
-    if (k->admin)
+    if (k->admin && !k->leaving)
         http_server_drain(k->admin, NULL, NULL);
-    if (k->admin_tcp)
+    if (k->admin_tcp && !k->leaving)
         http_server_drain(k->admin_tcp, NULL, NULL);
     keeper_stop_if_unused(k);
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#define LEAVE_NS (60 * NS_PER_S)
+
 typedef struct {
     builder_wait wait; /* first */
     keeper *k;
@@ -90,14 +92,34 @@ static bool find(void *user, str host, arena *a, directory_message *ret, err *e)
     return true;
 }
 
-/* Doors: who comes from now on waits on the sockets for the next keeper. */
+static void door_empty(void *user)
+{
+    keeper *k = user;
+    k->doors -= k->doors > 0;
+    keeper_stop_if_unused(k);
+}
+
+static void leave_is_over(void *user)
+{
+    keeper *k = user;
+    k->doors = 0;
+    keeper_stop_if_unused(k);
+}
+
+/* Who comes from now on waits on the sockets for the next keeper; who is here has his answer first,
+ * unless it never ends. */
 void keeper_leave(keeper *k)
 {
+    http_server *doors[] = {k->admin, k->admin_tcp};
+    if (k->leaving)
+        return;
     k->leaving = true;
-    if (k->admin)
-        http_server_retire(k->admin, NULL, NULL);
-    if (k->admin_tcp)
-        http_server_retire(k->admin_tcp, NULL, NULL);
+    for (size_t i = 0; i < sizeof doors / sizeof *doors; i++)
+        if (doors[i]) {
+            k->doors++;
+            http_server_retire(doors[i], door_empty, k);
+        }
+    loop_timer_start(k->l, &k->leave, LEAVE_NS, leave_is_over, k);
     k->changing++;
     keeper_changed(k);
 }

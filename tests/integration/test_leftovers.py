@@ -57,7 +57,8 @@ def test_uploads_that_crashes_cut_off(tmp_path):
         n.run("apps")
         assert cut.exists()
         connection.send(b" whole")
-        assert connection.getresponse().status == 503  # of a keeper that leaves
+        answer = connection.getresponse()
+        assert answer.status == 503, answer.read()  # of a keeper that leaves
         connection.close()
         assert not cut.exists() or cut.stat().st_size == 11
         # Between the blob's name and its row, for a blob of nobody and for one of ours.
