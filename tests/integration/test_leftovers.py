@@ -74,7 +74,7 @@ def test_uploads_that_crashes_cut_off(tmp_path):
             os.kill(keeper, signal.SIGKILL)
         wait_for(lambda: uploads() == [], "leftovers to go")
         assert not stray.exists() and ours.exists()
-        assert "removed what a crash has left" in n.log()
+        wait_for(lambda: "removed what a crash has left" in n.log(), "its word")
         assert n.get("page", "/hello").status == 200
 
 
