@@ -477,7 +477,9 @@ static void on_message(void *user, bytes message, int fd)
         log_msg(LOG_ERROR, "the keeper's answer is lost: %s", e.text);
         return;
     }
-    if (m.kind == DIRECTORY_FORGET)
+    if (m.kind == DIRECTORY_DOUBT)
+        d->doubting = true;
+    if (m.kind == DIRECTORY_FORGET || m.kind == DIRECTORY_DOUBT)
         on_forget(d, &m);
     else if (m.kind != DIRECTORY_FIND && m.kind != DIRECTORY_FORGOTTEN)
         on_answer(d, &m);
@@ -507,6 +509,7 @@ void directory_connect_take(directory *d, int fd)
     err e;
     if (d->keeper)
         on_end(d);
+    d->doubting = false;
     names_forget_all(d);
     if (!channel_open_take(d->l, fd, &callbacks, d, &d->keeper, &e)) {
         d->keeper = NULL;
@@ -554,7 +557,5 @@ void directory_free(directory *d)
     table_fini(&d->names);
     free(d);
 }
-
-void directory_doubt(directory *d) { d->doubting = true; }
 
 const active *directory_active(const directory *d) { return d->apps; }

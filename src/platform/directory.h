@@ -24,10 +24,6 @@ void directory_free(directory *d);
 /* A channel to the keeper; takes fd. Replaces the one there was. */
 void directory_connect_take(directory *d, int fd);
 
-/* Another build's keeper makes the changes now, and ours does not hear of them: from now on every
- * request asks whose it is. */
-void directory_doubt(directory *d);
-
 /* Answers a request with the app that has its host; 404 if none has. Takes x. */
 void directory_begin(directory *d, http_exchange *x);
 const active *directory_active(const directory *d);

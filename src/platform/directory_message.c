@@ -63,7 +63,7 @@ bool directory_message_read(arena *a, bytes message, int fd, directory_message *
         return err_set(e, ERR_INVALID, "a message about an app is too short");
     memcpy(&h, message.p, sizeof h);
     size_t texts = (size_t)h.host_n + h.settings_n + h.quota_n + h.egress_n;
-    if (h.kind < DIRECTORY_FIND || h.kind > DIRECTORY_FORGET || texts > APP_LOCKED_BYTES_MAX ||
+    if (h.kind < DIRECTORY_FIND || h.kind > DIRECTORY_DOUBT || texts > APP_LOCKED_BYTES_MAX ||
         message.n != sizeof h + (file < 0 ? texts : 0))
         return err_set(e, ERR_INVALID, "a message about an app of kind %u has %zu bytes", h.kind,
                        message.n);

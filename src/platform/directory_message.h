@@ -6,6 +6,7 @@
  *             <------  FOUND(ask, app, settings) | NOBODY(ask) | FAILED(ask, why)
  *             <------  LATER(ask)                    one of the others follows: it is being made
  *             <------  FORGET(ask, app or tenant)    something of it has changed
+ *             <------  DOUBT(ask)                    another keeper makes the changes from now on
  *       FORGOTTEN(ask)           ------>    new requests resolve anew from here on
  *
  * Texts follow the head, one after the other; together above DIRECTORY_INLINE_BYTES_MAX they are
@@ -25,6 +26,7 @@ typedef enum {
     DIRECTORY_FAILED,
     DIRECTORY_LATER,
     DIRECTORY_FORGET,
+    DIRECTORY_DOUBT,
 } directory_kind;
 
 typedef struct {

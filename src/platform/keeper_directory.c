@@ -45,6 +45,7 @@ struct keeper_directory {
     unsigned count;
     forget *first, **last;
     uint64_t number;
+    bool doubt;      /* workers have been told to */
     loop_timer soon; /* calls done from the loop where there is nobody to wait for; tells again */
 };
 
@@ -91,7 +92,8 @@ static bool message_send(worker *w, const directory_message *m, err *e)
 static bool tell_again(worker *w)
 {
     err e;
-    directory_message m = {.kind = DIRECTORY_FORGET, .ask = w->d->number};
+    directory_message m = {.kind = w->d->doubt ? DIRECTORY_DOUBT : DIRECTORY_FORGET,
+                           .ask = w->d->number};
     w->untold = w->untold && !message_send(w, &m, &e);
     return !w->untold;
 }
@@ -139,7 +141,7 @@ static bool forget_begin(keeper_directory *d, const directory_message *what,
     *d->last = f;
     d->last = &f->next;
     directory_message m = *what;
-    m.kind = DIRECTORY_FORGET;
+    m.kind = d->doubt ? DIRECTORY_DOUBT : DIRECTORY_FORGET;
     m.ask = f->number;
     for (worker *w = d->workers; w; w = w->next)
         w->untold |= !message_send(w, &m, e);
@@ -158,6 +160,13 @@ bool keeper_directory_forget_tenant(keeper_directory *d, uint64_t tenant, void (
                                     void *user, err *e)
 {
     directory_message m = {.tenant = tenant};
+    return forget_begin(d, &m, done, user, e);
+}
+
+bool keeper_directory_doubt(keeper_directory *d, void (*done)(void *user), void *user, err *e)
+{
+    directory_message m = {0};
+    d->doubt = true;
     return forget_begin(d, &m, done, user, e);
 }
 

@@ -36,3 +36,6 @@ bool keeper_directory_forget(keeper_directory *d, uint64_t app, void (*done)(voi
  * asked for anew (a host has moved from one app to another, or to one that a wildcard had it). */
 bool keeper_directory_forget_tenant(keeper_directory *d, uint64_t tenant, void (*done)(void *user),
                                     void *user, err *e);
+/* Another keeper makes the changes from now on: once done is called, every worker asks anew for
+ * each request. */
+bool keeper_directory_doubt(keeper_directory *d, void (*done)(void *user), void *user, err *e);

@@ -106,11 +106,15 @@ static void leave_is_over(void *user)
     keeper_stop_if_unused(k);
 }
 
+static void doubted(void *user) { keeper_changed(user); }
+
 /* Who comes from now on waits on the sockets for the next keeper; who is here has his answer first,
- * unless it never ends. */
+ * unless it never ends. Our workers ask for
+ * each request anew from here on: what the next keeper changes, we read. */
 void keeper_leave(keeper *k)
 {
     http_server *doors[] = {k->admin, k->admin_tcp};
+    err e;
     if (k->leaving)
         return;
     k->leaving = true;
@@ -121,7 +125,8 @@ void keeper_leave(keeper *k)
         }
     loop_timer_start(k->l, &k->leave, LEAVE_NS, leave_is_over, k);
     k->changing++;
-    keeper_changed(k);
+    if (!keeper_directory_doubt(k->directory, doubted, k, &e))
+        keeper_changed(k);
 }
 
 void keeper_changed(keeper *k)

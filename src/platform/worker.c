@@ -97,8 +97,6 @@ static void on_term(void *user, int signo)
 static void on_retire(void *user, int signo)
 {
     worker *w = user;
-    if (w->directory)
-        directory_doubt(w->directory);
     http_server_retire(w->server, on_drained, w);
 }
 
