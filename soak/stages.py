@@ -12,6 +12,7 @@ import durability
 import hostile
 import onecore
 import stall
+import waiting
 import wast
 from harness import guest, serving, wait_for, write_app
 
@@ -162,4 +163,5 @@ STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_k
           "flatten": differential.flatten, "values": differential.values,
           "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
           "density": density.density, "attack": attack.attack,
-          "kill": durability.kill, "powercut": durability.power_cut}
+          "kill": durability.kill, "powercut": durability.power_cut,
+          "waiting": waiting.waiting}

@@ -89,14 +89,21 @@ static bool files_restrict(store_process *s, const store_config *c, err *e)
     bool enforced;
     size_t count = 0;
     sandbox_path *paths =
-        ARENA_ARRAY(&s->a, sandbox_path, c->stores_count + c->databases_count + 5);
+        ARENA_ARRAY(&s->a, sandbox_path, c->stores_count + c->databases_count + 9);
     if (!paths)
         return err_no_memory(e);
-    for (size_t i = 0; i < c->stores_count && !count; i++)
-        if (c->stores[i].url.n) { /* the server's name is looked up */
-            paths[count++].path = S("/etc/resolv.conf");
-            paths[count++].path = S("/etc/hosts");
-        }
+    bool asks = c->queue.url.n > 0;
+    for (size_t i = 0; i < c->stores_count; i++)
+        asks |= c->stores[i].url.n > 0;
+    if (asks) { /* servers' names are looked up */
+        paths[count++].path = S("/etc/resolv.conf");
+        paths[count++].path = S("/etc/hosts");
+    }
+    if (c->queue.url.n) { /* by libpq, and authorities are checked */
+        paths[count++].path = S("/etc/nsswitch.conf");
+        paths[count++].path = S("/etc/ssl");
+        paths[count++].path = S("/usr/share/ca-certificates");
+    }
     for (size_t i = 0; i < c->stores_count; i++)
         if (!folder_add(s, c->stores[i].path, paths, &count))
             return err_no_memory(e);
