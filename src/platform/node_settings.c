@@ -65,6 +65,9 @@ static const row rows[] = {
     {"egress", "allow", TEXT, AT(egress_allow), "", 0, 0,
      "Networks that apps may reach though they are not on the Internet, as \"10.1.0.0/16, ...\".\n"
      "# Loopback, private networks and this machine's own addresses are closed otherwise."},
+    {"queue", "url", TEXT, AT(queue_url), "", 0, 0,
+     "Deferred calls in PostgreSQL instead of a file (postgresql://user:password@host/database):\n"
+     "# nodes made from a backup of this one may share it (docs/state.md)."},
     {"quota", "apps", NUMBER, AT(quota_apps), "100", 0, ANY,
      "Quotas of a new tenant; 0: no limit. Apps:"},
     {"quota", "memory_bytes", NUMBER, AT(quota_memory_bytes), "2147483648", 0, ANY,

@@ -27,6 +27,8 @@ typedef struct {
     uint64_t apps_held, modules_held, bytes_held, idle_s; /* of a worker: active_limits */
     /* [egress] */
     str egress_allow; /* networks that apps may reach: egress.h */
+    /* [queue] */
+    str queue_url; /* of a database of PostgreSQL; empty: a file */
     /* [quota]: of a new tenant; 0: no limit */
     uint64_t quota_apps, quota_memory_bytes, quota_concurrency, quota_cpu_percent, quota_cpu_weight,
         quota_requests_per_s, quota_storage_bytes, quota_connections, quota_log_bytes_per_s;

@@ -197,7 +197,9 @@ typedef struct {
 /* QUEUE_BACKLOG: sums of what waits, by deadline; the calls themselves are not read. Answer:
  * queue_backlog, then slots in order, those without work left out. */
 typedef struct {
-    int64_t slot_ms; /* a multiple of QUEUE_GRAIN_MS; else deadlines count a grain early */
+    /* A multiple of QUEUE_GRAIN_MS, and of a minute for deadlines that were more than two hours
+     * away when the call was accepted; else they count up to that much early. */
+    int64_t slot_ms;
 } queue_backlog_ask;
 
 typedef struct {

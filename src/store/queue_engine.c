@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+enum { FAR_MS = 2 * 3600 * 1000, FAR_GRAIN_MS = 60 * 1000 };
 enum { LOOK_MAX = 1000, CLOCK_STEP_MS = 1000, SCRATCH_KEPT = 256 * 1024 };
 
 bool queue_engine_new_take(queue_rows *rows, const seal_key *key, queue_engine **ret, err *e)
@@ -75,6 +76,15 @@ static bool sum(queue_engine *q, unsigned kind, int64_t key, int64_t n, int64_t 
 static bool phase_waits(unsigned phase) { return phase <= PHASE_READY_LAST; }
 static bool phase_is_open(unsigned phase) { return phase <= PHASE_LEASED; }
 
+/* Deadlines that were far away when the call was accepted are counted by the minute they are in, so
+ * that fewer sums change. */
+static int64_t deadline_key(const queue_row *row)
+{
+    int64_t deadline = row->terms.deadline_ms;
+    int64_t grain = deadline - row->accepted_ms > FAR_MS ? FAR_GRAIN_MS : QUEUE_GRAIN_MS;
+    return deadline / grain * grain / QUEUE_GRAIN_MS;
+}
+
 bool queue_sums_count(queue_engine *q, const queue_row *row, int64_t by, err *e)
 {
     const queue_terms *t = &row->terms;
@@ -85,9 +95,8 @@ bool queue_sums_count(queue_engine *q, const queue_row *row, int64_t by, err *e)
         }
     if (!sum(q, row->phase, (int64_t)t->tenant, by, by * (int64_t)row->bytes, e))
         return false;
-    return !phase_waits(row->phase) ||
-           sum(q, row->phase == PHASE_LATER ? TALLY_LATER : TALLY_READY,
-               t->deadline_ms / QUEUE_GRAIN_MS, by, by * (int64_t)t->cpu_ns, e);
+    return !phase_waits(row->phase) || sum(q, row->phase == PHASE_LATER ? TALLY_LATER : TALLY_READY,
+                                           deadline_key(row), by, by * (int64_t)t->cpu_ns, e);
 }
 
 static int sum_cmp(const void *a, const void *b)

@@ -7,13 +7,15 @@
  *     ebb-queue-kit share URL CALLS     two nodes share a queue of CALLS calls; one of them dies
  *
  * FILE may be the URL of a database of PostgreSQL. Prints one JSON object. Store processes are
- * children; all run where taskset puts them. */
+ * children, the role as ebb runs it; all run where taskset puts them. */
 #include "base/limits.h"
 #include "loop/channel.h"
+#include "platform/app_config.h"
+#include "platform/role.h"
 #include "sched/plan.h"
 #include "store/queue_client.h"
-#include "store/server.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +32,8 @@ static long asked, answered, goal;
 static int64_t spread_ms;
 static store_call *done_list[512];
 static size_t done_n;
+static channel *controls[2];
+static int controls_n;
 
 _Noreturn static void fail(const char *what)
 {
@@ -39,39 +43,56 @@ _Noreturn static void fail(const char *what)
 
 /* --- the store process ------------------------------------------------------------------------ */
 
-static void on_fewer(void *user) { loop_stop(user); }
-
-static void store_run(int fd, const char *path)
+/* The role as the supervisor starts it: control at 3, settings at 4. */
+_Noreturn static void store_run(int control, const char *place)
 {
-    loop *own;
-    store_server *server;
-    store_config c = {.queue = {.key = {{1}}}};
-    *(strstr(path, "://") ? &c.queue.url : &c.queue.path) = str_from(path);
-    if (!loop_new(&own, &e) || !store_server_new(own, &c, &server, &e) ||
-        !store_server_add_take(server, fd, &e))
-        fail("the store process");
-    store_server_on_fewer(server, on_fewer, own);
-    loop_run(own, &e);
-    store_server_free(server);
-    exit(0);
+    store_queue queue = {.key = {{1}}};
+    app_config none = {0};
+    buf settings;
+    int fd;
+    buf_init(&settings, MIB);
+    *(strstr(place, "://") ? &queue.url : &queue.path) = str_from(place);
+    if (!store_config_write(&none, S(""), &queue, false, &settings, &e) ||
+        !store_items_write(buf_bytes(&settings), &fd, &e))
+        fail("the settings of the store process");
+    control = fcntl(control, F_DUPFD, 10);
+    fd = fcntl(fd, F_DUPFD, 10);
+    dup2(control, 3);
+    dup2(fd, 4);
+    close_range(5, ~0u, 0);
+    exit(role_store(0, NULL));
 }
 
+static void on_control(void *user, bytes message, int fd) {}
+static void on_control_end(void *user) {} /* it was killed: its clients say so */
+
 /* A store process, and a client of it. */
-static pid_t store_start(const char *path, store_client **ret)
+static pid_t store_start(const char *place, store_client **ret)
 {
-    int fds[2];
-    if (!channel_pair(fds, &e))
+    static const channel_callbacks callbacks = {on_control, on_control_end};
+    int control[2], worker[2];
+    channel *c;
+    if (!channel_pair(control, &e) || !channel_pair(worker, &e))
         fail("a channel");
     pid_t pid = fork();
-    if (pid == 0) {
-        close(fds[1]);
-        store_run(fds[0], path);
-    }
-    close(fds[0]);
-    if ((!l && !loop_new(&l, &e)) || pid < 0 || !store_client_new(l, ret, &e))
+    if (pid == 0)
+        store_run(control[0], place);
+    close(control[0]);
+    if ((!l && !loop_new(&l, &e)) || pid < 0 || !store_client_new(l, ret, &e) ||
+        !channel_open_take(l, control[1], &callbacks, NULL, &c, &e) ||
+        !channel_send(c, (bytes){(const uint8_t *)"w", 1}, worker[0], &e))
         fail("a client");
-    store_client_connect_take(*ret, fds[1]);
+    close(worker[0]);
+    store_client_connect_take(*ret, worker[1]);
+    controls[controls_n++] = c;
     return pid;
+}
+
+/* With the last of its connections it ends. */
+static void stores_stop(void)
+{
+    while (controls_n)
+        channel_close(controls[--controls_n]);
 }
 
 /* "VmRSS" or others of a process' status, in kB. */
@@ -366,6 +387,7 @@ static void share(const char *url, long calls)
            nodes[1].ended);
     for (int i = 0; i < 2; i++)
         store_client_free(nodes[i].c);
+    stores_stop();
     waitpid(nodes[1].pid, NULL, 0);
     free(all);
 }
@@ -402,6 +424,7 @@ int main(int argc, char **argv)
                status_kb(store, "status", "VmRSS"));
     }
     store_client_free(client);
+    stores_stop();
     waitpid(store, NULL, 0);
     loop_free(l);
     return 0;
