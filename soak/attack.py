@@ -45,16 +45,24 @@ HELD = {"spin": "/spin", "grow": "/grow", "wait": "/proxy?http://127.0.0.1:{port
 # name: (guest, apps, what)
 ATTACKS = {
     "cpu": ("c-kitchen", 5, ("hold", "spin", 10)),         # fifty calls that never end
-    "cpu2": ("c-kitchen", 1, ("hold", "spin", 50)),
     "short": ("c-kitchen", 1, ("wrk", "/burn?100", 64)),   # each ends within its first slice
     "long": ("c-kitchen", 1, ("wrk", "/burn?2000", 32)),   # each takes some slices
-    "memory": ("c-hostile", 1, ("hold", "grow", 40)),      # takes all that there is, and writes it
+    "memory": ("c-kitchen", 1, ("wrk", "/bomb", 4)),       # takes what there is, writes it, ends
+    "memory2": ("c-hostile", 1, ("hold", "grow", 40)),     # the same, and keeps it
     "outward": ("c-client", 1, ("hold", "wait", 150)),     # holds outgoing connections
     "slow": ("c-kitchen", 1, ("drip", "/drain", 190)),     # a byte every tenth of a second
     "logs": ("c-hostile", 1, ("wrk", "/logs?2000", 16)),   # 48 kB a call
     "disk": ("c-keyvalue", 1, ("wrk", "/v2/set?default&k&v&60000", 16)),
     "deploys": ("hello", 1, ("deploy", None, 2)),          # of ever new code
 }
+SETTINGS = """
+[node]
+log_json = true
+[egress]
+allow = "127.0.0.0/8"
+[quota]
+memory_bytes = 536870912
+"""
 REQUEST = b"GET /hello HTTP/1.1\r\nHost: app0-victim.localhost\r\n\r\n"
 
 
@@ -85,7 +93,7 @@ class Client:
                 self.sockets.append(s)
 
     def wrk(self, tenant, apps, path, count):
-        command = ["wrk", "-t1", f"-c{count}", "-d600s", "-H", f"Host: app0-{tenant}.localhost",
+        command = ["wrk", "-t1", f"-c{count}", "-d60s", "-H", f"Host: app0-{tenant}.localhost",
                    f"http://{self.n.host}:{self.n.port}{path}"]
         self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL,
                                                stderr=subprocess.DEVNULL))
@@ -149,9 +157,23 @@ def set_up(n, work):
 def open_loop(n, seconds):
     """Milliseconds from when each request was due to its answer; by a process of its own."""
     done = subprocess.run([sys.executable, __file__, n.host, str(n.port), str(seconds)],
-                          capture_output=True, text=True, timeout=seconds + 60, check=True,
+                          capture_output=True, text=True, timeout=seconds + 60,
                           env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == 0, done.stderr[-1000:]
     return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def attacking(n, work, port, chosen):
+    client = Client(n, work, port)
+    try:
+        for tenant in chosen:
+            _, apps, (what, path, count) = ATTACKS[tenant]
+            getattr(client, what)(tenant, apps, path, count)
+        time.sleep(1)
+        yield client
+    finally:
+        client.end()
 
 
 def percentile(values, p):
@@ -167,8 +189,7 @@ def attack(state, work, arguments):
                                "p99_attacked_ms")}
     os.sched_setaffinity(0, {SERVER_CORE})
     try:
-        with node(work / "node", workers=1, settings='[node]\nlog_json = true\n[egress]\n'
-                  'allow = "127.0.0.0/8"\n') as n, \
+        with node(work / "node", workers=1, settings=SETTINGS) as n, \
                 socket.create_server(("127.0.0.1", 0), backlog=1024) as silent:
             os.sched_setaffinity(0, {CLIENT_CORE})
             set_up(n, work / "node")
@@ -177,13 +198,8 @@ def attack(state, work, arguments):
             deploys = 0
             for i in range(ROUNDS):
                 alone = open_loop(n, ALONE_S)
-                client = Client(n, work / "node", silent.getsockname()[1])
-                for tenant in chosen:
-                    _, apps, (what, path, count) = ATTACKS[tenant]
-                    getattr(client, what)(tenant, apps, path, count)
-                time.sleep(1)
-                attacked = open_loop(n, ATTACKED_S)
-                client.end()
+                with attacking(n, work / "node", silent.getsockname()[1], chosen) as client:
+                    attacked = open_loop(n, ATTACKED_S)
                 deploys += client.deploys
                 for where, took in (("alone", alone), ("attacked", attacked)):
                     figures[f"p50_{where}_ms"].append(percentile(took, 0.5))

@@ -62,6 +62,10 @@
 #define WORKER_QUEUE_MAX     1024 /* calls that wait in one worker, of all components */
 #define WORKER_RETRY_AFTER_S 1    /* seconds, where a queue is full */
 
+#define CALL_LARGE_BYTES (32 * MIB)  /* memory of one is given back in pieces: 5 ms at once */
+#define CALL_KEPT_BYTES  (128 * MIB) /* above, also where it might be restored */
+#define CALL_PIECE_BYTES (4 * MIB)
+
 #define TURNS_FRESH_NS                                                                             \
     (UINT64_C(500000))                     /* of a tenant, then its new calls wait for the others  \
                                             */

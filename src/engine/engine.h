@@ -138,6 +138,10 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
  * allowed. */
 void engine_instance_free(engine_instance *in);
 void *engine_user(const engine_instance *in);
+/* Gives back up to `bytes` of what its memories hold, the last first, so that freeing it does not
+ * take long at once: a gigabyte takes a tenth of a second. It can only be freed afterwards. False:
+ * nothing is left. */
+bool engine_instance_empty(engine_instance *in, size_t bytes);
 /* From now on each of its memories may have so many bytes: never less than they began with, nor
  * more than it was made with. While it is not being polled, or from a host function of its own. */
 void engine_instance_limit(engine_instance *in, size_t memory_bytes);

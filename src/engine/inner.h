@@ -168,6 +168,7 @@ struct engine_instance {
     ns cpu_ns;
     size_t memory_bytes, memory_bytes_max;
     size_t memory_limit; /* now; at most memory_bytes_max */
+    size_t emptied;      /* how much of memory 0 engine_instance_empty gave back */
     uint32_t table_elements_max;
     ns kept_at;
     wasmtime_global_t *globals; /* its g<k>, malloced by the first restore */

@@ -24,6 +24,7 @@
 #include "engine/inner.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static engine_instance *instance_take(engine *en)
 {
@@ -79,6 +80,7 @@ void instance_reset(engine_instance *in)
     in->cpu_ns = 0;
     in->memory_bytes = 0;
     in->was_full = false;
+    in->emptied = 0;
     in->seen_known = 0;
     record_free(in->recording);
     in->recording = NULL;
@@ -153,6 +155,20 @@ void engine_instance_limit(engine_instance *in, size_t memory_bytes)
     in->memory_limit = memory_bytes;
     wasmtime_store_limiter(in->store, (int64_t)memory_bytes, (int64_t)in->table_elements_max, 1, -1,
                            -1);
+}
+
+/* Guest code runs no more in it: what it reads of its memory now is nobody's. Only of the first
+ * memory: others are an adapter's, and small. */
+bool engine_instance_empty(engine_instance *in, size_t piece)
+{
+    size_t size = in->seen_known & 1 ? in->seen_size[0] : 0, left = size - in->emptied;
+    if (in->emptied >= size)
+        return false;
+    if (piece > left)
+        piece = left;
+    in->emptied += piece;
+    madvise(in->seen_base[0] + size - in->emptied, piece, MADV_DONTNEED);
+    return in->emptied < size;
 }
 
 static size_t export_name(char name[12], char kind, uint32_t k)

@@ -130,6 +130,15 @@ void guest_memory_limit(guest *g, uint64_t more)
         each < g->group->memory_bytes_max ? (size_t)each : g->group->memory_bytes_max;
 }
 
+bool guest_memory_empty(guest *g, size_t n)
+{
+    bool more = g->entry.in && engine_instance_empty(g->entry.in, n);
+    for (uint32_t k = 0; !more && g->group && k < g->group->plan->units_count; k++)
+        if (g->group->units[k].in)
+            more = engine_instance_empty(g->group->units[k].in, n);
+    return more;
+}
+
 static bool unit_make(guest_unit *u, err *e)
 {
     const guest_group *group = u->g->group;

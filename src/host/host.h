@@ -201,6 +201,8 @@ void guest_instances_free(guest *g);
 /* Of all instances, the entry's included. */
 ns guest_cpu_ns(const guest *g);
 size_t guest_memory_bytes(const guest *g);
+/* The instances that the guest has can only be freed now; see engine_instance_empty. */
+bool guest_memory_empty(guest *g, size_t bytes);
 /* Until it is polled again, all of them together may grow by about so much. */
 void guest_memory_limit(guest *g, uint64_t more_bytes);
 /* For calls into several units from outside: marks the unit and those around it as entered; false

@@ -36,6 +36,10 @@ struct call {
     bool sliced;   /* has used up a slice */
     uint64_t ran;  /* the last round of turns in which it was taken from there */
     turn turn;
+    bool emptying; /* its memory is given back in pieces, in its turns */
+    bool emptied;  /* and was */
+    bool ending;   /* then call_end, with ending_status */
+    unsigned ending_status;
     bool over;        /* handle, and its post-return, ended normally */
     bool over_quota;  /* it found no memory because its tenant has used up his */
     bool restored;    /* the instance had served before */
@@ -328,9 +332,30 @@ static bool log_turn(void *user)
     return false;
 }
 
+/* Has its sandbox to be emptied before it is freed? What may be restored is left as it is. */
+static bool empties(call *c)
+{
+    size_t now = c->in && !c->emptied ? guest_memory_bytes(c->g) : 0;
+    if (now <= (c->over ? CALL_KEPT_BYTES : CALL_LARGE_BYTES))
+        return false;
+    c->over = false;
+    loop_timer_stop(&c->timer);
+    if (!c->emptying) {
+        turn_give_up(c);
+        c->emptying = c->sliced = true;
+        turn_await(c);
+    }
+    return true;
+}
+
 /* Ends the call in any state but CALL_QUEUED. `status` answers if nothing was sent yet. */
 static void call_end(call *c, unsigned status)
 {
+    if (empties(c)) {
+        c->ending = true;
+        c->ending_status = status;
+        return;
+    }
     loop_timer_stop(&c->timer);
     turn_give_up(c);
     instance_drop(c);
@@ -386,8 +411,9 @@ static void call_returned(call *c, bool trapped)
         return;
     case GUEST_HTTP_STREAMING:
     case GUEST_HTTP_DRAINING:
-        instance_drop(c); /* the sandbox is over; bytes still flow */
-        c->state = CALL_DRAINING;
+        c->state = CALL_DRAINING; /* the sandbox is over; bytes still flow */
+        if (!empties(c))
+            instance_drop(c);
         return;
     case GUEST_HTTP_ENDED:
     case GUEST_HTTP_CUT:
@@ -578,6 +604,8 @@ static void call_run(call *c)
 static void on_wake(void *user)
 {
     call *c = user;
+    if (c->ending)
+        return;
     loop_timer_stop(&c->timer);
     guest_http_state http = guest_http(c->g);
     if (http == GUEST_HTTP_CUT || (c->state == CALL_DRAINING && http == GUEST_HTTP_ENDED)) {
@@ -628,7 +656,8 @@ static void starting_closed(void *user)
     call *c = user;
     exchange_free(c->x);
     c->x = NULL;
-    call_end(c, 0);
+    if (!c->ending)
+        call_end(c, 0);
 }
 
 static void call_start(call *c)
@@ -841,10 +870,34 @@ static void tenants_park(calls *cs, ns now)
         on_unpark(cs);
 }
 
+/* One piece of what `empties` began. */
+static void empty_more(call *c)
+{
+    ns begun = clock_mono();
+    bool more = guest_memory_empty(c->g, CALL_PIECE_BYTES);
+    cpu_charge(c, clock_mono() - begun);
+    if (more) {
+        turn_await(c);
+        return;
+    }
+    c->emptying = false;
+    c->emptied = true;
+    if (c->ending) {
+        c->ending = false;
+        call_end(c, c->ending_status);
+    } else {
+        instance_drop(c);
+    }
+}
+
 static void turn_begin(call *c)
 {
     c->in_turns = false;
     c->ran = c->all->turns.round;
+    if (c->emptying) {
+        empty_more(c);
+        return;
+    }
     if (c->state == CALL_QUEUED) {
         exchange_bind(c->x, NULL, NULL);
         call_admit(c);

@@ -708,6 +708,66 @@ static void limits(void **state)
     engine_module_close(k.m);
 }
 
+/* A limit may change while an instance is there, within what it was made with. */
+static void a_limit_of_memory_moves(void **state)
+{
+    kit_module k = {0};
+    bad_open(&k);
+    engine_instance *in = kit_instance(&k, NULL);
+    struct {
+        size_t limit;
+        int32_t arg, want;
+    } cases[] = {
+        {10 * 65536, 10, -1}, {10 * 65536, 9, 1},   {10 * 65536, 1, -1}, {0, 1, -1},
+        {20 * 65536, 10, 10}, {SIZE_MAX, 1004, 20}, {SIZE_MAX, 1, -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        slot s[1] = {{.i32 = cases[i].arg}};
+        engine_instance_limit(in, cases[i].limit);
+        engine_call(in, 3, s);
+        assert_int_equal(kit_run(in), ENGINE_DONE);
+        assert_int_equal(s[0].i32, cases[i].want);
+    }
+    engine_instance_free(in);
+    engine_module_close(k.m);
+}
+
+static long resident_kib(void)
+{
+    long pages = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%ld %ld", &pages, &resident), 2);
+    fclose(f);
+    return resident * 4;
+}
+
+/* What a large memory holds is given back in pieces, also in the middle of a call. */
+static void a_large_memory_is_emptied_in_pieces(void **state)
+{
+    enum { PAGES = 256, PIECE = 4 << 20 };
+    kit_module k = {0};
+    bad_open(&k);
+    engine_instance *in = kit_instance(&k, NULL);
+    slot s[1] = {{.i32 = PAGES - 1}};
+    size_t size;
+    engine_call(in, 3, s);
+    assert_int_equal(kit_run(in), ENGINE_DONE);
+    memset(engine_memory(in, 0, &size), 0x5a, PAGES * 65536);
+    assert_int_equal(size, PAGES * 65536);
+    engine_call(in, 0, NULL); /* endless */
+    assert_int_equal(engine_poll(in), ENGINE_YIELD);
+    long before = resident_kib();
+    int pieces = 1;
+    while (engine_instance_empty(in, PIECE))
+        pieces++;
+    assert_int_equal(pieces, PAGES * 65536 / PIECE);
+    assert_true(before - resident_kib() > PAGES * 60);
+    assert_false(engine_instance_empty(in, PIECE));
+    engine_instance_free(in);
+    engine_module_close(k.m);
+}
+
 static void slots_run_out(void **state)
 {
     enum { N = 300 };
@@ -728,16 +788,6 @@ static void slots_run_out(void **state)
 }
 
 /* ---- memory of one is never seen by the next; nothing leaks ---- */
-
-static long resident_kib(void)
-{
-    long pages = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%ld %ld", &pages, &resident), 2);
-    fclose(f);
-    return resident * 4;
-}
 
 static void many_in_a_row(void **state)
 {
@@ -890,6 +940,8 @@ int main(void)
         cmocka_unit_test(host_stack),
         cmocka_unit_test(starts),
         cmocka_unit_test(limits),
+        cmocka_unit_test(a_limit_of_memory_moves),
+        cmocka_unit_test(a_large_memory_is_emptied_in_pieces),
         cmocka_unit_test(slots_run_out),
         cmocka_unit_test(many_in_a_row),
         cmocka_unit_test(ticks_stop),
