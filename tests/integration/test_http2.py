@@ -45,7 +45,8 @@ def authority(tmp_path_factory):
 def clear(workers, tmp_path_factory):
     """Over TCP in the clear."""
     folder = tmp_path_factory.mktemp("clear")
-    with serving(write_app(folder / "app", APP), folder, workers=workers) as server:
+    with serving(write_app(folder / "app", APP), folder, "--limit", "half-close-time=1",
+                 workers=workers) as server:
         yield server
 
 

@@ -307,23 +307,6 @@ def test_store_process_sees_only_the_state_folder(served):
     assert state and all(n in state or n.endswith(".log") for n in files), files
 
 
-def test_idle_files_are_closed_and_opened_again(app, tmp_path):
-    with serving(app, tmp_path) as server:
-        (pid,) = server.children("store")
-
-        def open_files():
-            with contextlib.suppress(FileNotFoundError):
-                return [n for n in os.listdir(f"/proc/{pid}/fd")
-                        if "sqlite_key_value" in os.readlink(f"/proc/{pid}/fd/{n}")]
-            return None
-        assert open_files() == []  # nothing was asked for yet
-        get(server, "/v2/set?default&k&v")
-        assert open_files()
-        wait_for(lambda: open_files() == [], "the store to close its files")
-        assert [p.name for p in (app / ".spin").iterdir() if p.is_file()] == ["sqlite_key_value.db"]
-        assert get(server, "/v2/get?default&k") == "v"
-
-
 def redis_config(tmp_path, url):
     (tmp_path / "rc.toml").write_text(
         f'[key_value_store.default]\ntype = "redis"\nurl = "{url}"\n')

@@ -440,6 +440,12 @@ def test_imports(tmp_path, what):
             assert fetch(server, "/hello").status == 200
 
 
+def test_a_component_without_a_handler_is_refused(tmp_path):
+    _, path = neighbour(tmp_path)
+    _, err = ebb("up", "-f", path, "--listen", "127.0.0.1:0", status=1)
+    assert "wasi:http/incoming-handler" in err
+
+
 # --- flags ---
 
 

@@ -338,21 +338,33 @@ def test_statements_of_the_command_line(app, tmp_path, workers, state):
     assert "--sqlite" in text and 'near "creat": syntax error' in text
 
 
-def test_idle_databases_are_closed(app, tmp_path):
+def test_idle_files_are_closed_and_opened_again(tmp_path):
+    """Databases and key-value stores."""
+    app = write_app(tmp_path / "app", APP.replace('"/..."', '"/:version/run"') + f"""
+[[trigger.http]]
+route = "/..."
+component = "k"
+[component.k]
+source = "{guest('c-keyvalue')}"
+key_value_stores = ["default"]
+""")
     with serving(app, tmp_path) as server:
         (pid,) = server.children("store")
 
         def open_files():
             with contextlib.suppress(FileNotFoundError):
-                return [n for n in os.listdir(f"/proc/{pid}/fd")
-                        if "sqlite_db" in os.readlink(f"/proc/{pid}/fd/{n}")]
+                names = [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")]
+                return {x for x in ("sqlite_db", "sqlite_key_value") if any(x in n for n in names)}
             return None
-        assert open_files() == []
+        assert open_files() == set()  # nothing was asked for yet
         run(server, TABLE)
-        assert open_files()
-        wait_for(lambda: open_files() == [], "the store to close its files")
-        assert [p.name for p in (app / ".spin").glob("sqlite*")] == ["sqlite_db.db"]
+        assert fetch(server, "/v2/set?default&k&v").text == "ok"
+        assert open_files() == {"sqlite_db", "sqlite_key_value"}
+        wait_for(lambda: open_files() == set(), "the store to close its files")
+        assert {p.name for p in (app / ".spin").glob("sqlite*")} == {"sqlite_db.db",
+                                                                   "sqlite_key_value.db"}
         assert run(server, "select count(*) n from t") == ["n", "i0"]
+        assert fetch(server, "/v2/get?default&k").text == "v"
 
 
 def test_damaged_and_replaced_files(app, workers, tmp_path):
