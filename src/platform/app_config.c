@@ -39,7 +39,7 @@ static json_t *stores_json(const app_config *c, bool with_urls)
     return list;
 }
 
-static json_t *databases_json(const app_config *c)
+static json_t *databases_json(const app_config *c, bool with_urls)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < c->databases_count; i++) {
@@ -48,6 +48,8 @@ static json_t *databases_json(const app_config *c)
         json_object_set_new(j, "label", json_of(d->label));
         json_object_set_new(j, "path", json_of(d->path));
         json_object_set_new(j, "attach_files", json_boolean(d->attach_files));
+        json_object_set_new(j, "url", json_of(with_urls ? d->url : S("")));
+        json_object_set_new(j, "token", json_of(with_urls ? d->token : S("")));
         json_object_set_new(j, "scripts", json_of_strs(d->scripts, d->scripts_count));
         json_array_append_new(list, j);
     }
@@ -88,7 +90,7 @@ bool app_config_write(const app_config *c, buf *out, err *e)
     json_object_set_new(j, "components", components);
     json_object_set_new(j, "providers", providers_json(&c->providers));
     json_object_set_new(j, "stores", stores_json(c, false));
-    json_object_set_new(j, "databases", databases_json(c));
+    json_object_set_new(j, "databases", databases_json(c, false));
     json_object_set_new(j, "log_dir", json_of(c->log_dir));
     json_object_set_new(j, "transient_write", json_boolean(c->allow_transient_write));
     return json_put(j, out, e);
@@ -112,7 +114,7 @@ bool store_config_write(const app_config *c, str state_dir, const store_queue *q
     if (!j)
         return err_no_memory(e);
     json_object_set_new(j, "stores", stores_json(c, true));
-    json_object_set_new(j, "databases", databases_json(c));
+    json_object_set_new(j, "databases", databases_json(c, true));
     json_object_set_new(j, "log_json", json_boolean(log_json));
     json_object_set_new(j, "state_dir", json_of(state_dir));
     if (queue && queue->path.n + queue->url.n)
@@ -152,6 +154,8 @@ static bool databases_read(arena *a, const json_t *list, const sql_database **re
         d->label = json_str(a, json_object_get(j, "label"));
         d->path = json_str(a, json_object_get(j, "path"));
         d->attach_files = json_is_true(json_object_get(j, "attach_files"));
+        d->url = json_str(a, json_object_get(j, "url"));
+        d->token = json_str(a, json_object_get(j, "token"));
         d->scripts = json_strs(a, json_object_get(j, "scripts"), &d->scripts_count);
         if (!d->label.p || !d->path.p || !d->scripts)
             return false;

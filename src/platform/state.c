@@ -174,10 +174,11 @@ static bool database_make(maker *m, str label, sql_database *ret, err *e)
         return label_unknown("sqlite_databases", "sqlite_database", label, e);
     if (!c)
         return default_file(m, "sqlite_db.db", "SQLite", &ret->path, e);
-    if (c->kind != DATABASE_SPIN)
-        return err_set(e, ERR_UNSUPPORTED,
-                       "[sqlite_database.%.*s]: ebb serves databases of type \"spin\" only",
-                       STR(label));
+    if (c->kind == DATABASE_LIBSQL) {
+        ret->url = c->url;
+        ret->token = c->token;
+        return true;
+    }
     ret->attach_files = c->allow_attach_file;
     return !c->path.n || file_place(m, (str){0}, c->path, &ret->path, e);
 }
@@ -253,6 +254,11 @@ static bool statement_take(maker *m, str text, sql_database *at, size_t count, e
     if (!d)
         return err_set(e, ERR_NOT_FOUND,
                        "--sqlite: no component has \"%.*s\" in its sqlite_databases", STR(label));
+    if (d->url.n)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "--sqlite: \"%.*s\" is at a libSQL server, which only components ask; run "
+                       "the statements there",
+                       STR(label));
     str *grown = arena_grow(m->a, (void *)(uintptr_t)d->scripts, d->scripts_count,
                             d->scripts_count + 1, sizeof *grown);
     if (!grown)

@@ -92,14 +92,16 @@ static bool files_restrict(store_process *s, const store_config *c, err *e)
         ARENA_ARRAY(&s->a, sandbox_path, c->stores_count + c->databases_count + 9);
     if (!paths)
         return err_no_memory(e);
-    bool asks = c->queue.url.n > 0;
+    bool by_libraries = c->queue.url.n > 0, asks = false; /* libpq, libcurl */
+    for (size_t i = 0; i < c->databases_count; i++)
+        by_libraries |= c->databases[i].url.n > 0;
     for (size_t i = 0; i < c->stores_count; i++)
         asks |= c->stores[i].url.n > 0;
-    if (asks) { /* servers' names are looked up */
+    if (asks || by_libraries) { /* servers' names are looked up */
         paths[count++].path = S("/etc/resolv.conf");
         paths[count++].path = S("/etc/hosts");
     }
-    if (c->queue.url.n) { /* by libpq, and authorities are checked */
+    if (by_libraries) { /* and authorities are checked */
         paths[count++].path = S("/etc/nsswitch.conf");
         paths[count++].path = S("/etc/ssl");
         paths[count++].path = S("/usr/share/ca-certificates");

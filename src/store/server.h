@@ -23,6 +23,7 @@ typedef struct {
     bool attach_files;  /* guests may ATTACH files */
     const str *scripts; /* run when a database in memory is made (those in files: by `ebb up`) */
     size_t scripts_count;
+    str url, token; /* or at a libSQL server (sql_libsql.h) */
 } sql_database;
 
 /* A key-value store: rows named `label` in a file; empty path: in memory, in this process; with a

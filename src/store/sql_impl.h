@@ -14,7 +14,8 @@ typedef struct sql_base sql_base;
 struct sql_target {
     sql_database config;
     sql_server *s;
-    sql_base *now; /* NULL: not open */
+    struct sql_libsql *libsql; /* where it is at a server: all else is unused */
+    sql_base *now;             /* NULL: not open */
     bool failing;
     /* Of a named one, which goes when nobody needs it. */
     sql_target *next;

@@ -19,6 +19,7 @@
 #include "base/limits.h"
 #include "base/must.h"
 #include "store/sql_impl.h"
+#include "store/sql_libsql.h"
 #include "store/sql_memory.h"
 
 #include <stdlib.h>
@@ -107,6 +108,10 @@ void sql_server_take(sql_server *s, pending *p)
         pending_answer(p);
         return;
     }
+    if (p->db && p->db->libsql) {
+        sql_libsql_take(p->db->libsql, p);
+        return;
+    }
     if (m.kind == SQL_EXECUTE) {
         execute(s, p, &ask);
         return;
@@ -120,6 +125,9 @@ void sql_server_take(sql_server *s, pending *p)
 
 void sql_server_forget(sql_server *s, const store_connection *c)
 {
+    for (size_t i = 0; i < s->databases_count; i++)
+        if (s->databases[i].libsql)
+            sql_libsql_forget(s->databases[i].libsql, c);
     for (sql_base *b = s->bases; b; b = b->next)
         for (pending *p = b->unsynced.first; p; p = p->next)
             if (p->from == c)
@@ -138,6 +146,28 @@ void sql_server_forget(sql_server *s, const store_connection *c)
 
 /* --- the server ------------------------------------------------------------------------------- */
 
+static bool database_init(sql_server *s, sql_target *d, const sql_database *from, err *e)
+{
+    str *scripts = ARENA_ARRAY(&s->a, str, from->scripts_count + 1);
+    *d = (sql_target){.config = *from, .s = s};
+    d->config.label = arena_str(&s->a, from->label);
+    d->config.path = arena_str(&s->a, from->path);
+    d->config.url = d->config.token = (str){0};
+    d->config.scripts = scripts;
+    for (size_t k = 0; scripts && k < from->scripts_count; k++)
+        scripts[k] = arena_str(&s->a, from->scripts[k]);
+    if (!scripts || !d->config.label.p || !d->config.path.p)
+        return err_no_memory(e);
+    return !from->url.n || sql_libsql_new(s->l, from->label, from->url, from->token, &d->libsql, e);
+}
+
+static void databases_fini(sql_server *s)
+{
+    for (size_t i = 0; i < s->databases_count; i++)
+        sql_libsql_free(s->databases[i].libsql);
+    s->databases_count = 0;
+}
+
 bool sql_server_new(loop *l, const sql_database *at, size_t count, sql_server **ret, err *e)
 {
     sql_server *s = calloc(1, sizeof *s);
@@ -148,22 +178,13 @@ bool sql_server_new(loop *l, const sql_database *at, size_t count, sql_server **
     s->l = l;
     arena_init(&s->a, 64 * MIB);
     s->databases = ARENA_ARRAY(&s->a, sql_target, count + 1);
-    bool ok = s->databases != NULL;
+    bool ok = s->databases || err_no_memory(e);
     for (size_t i = 0; ok && i < count; i++) {
-        sql_target *d = &s->databases[i];
-        str *scripts = ARENA_ARRAY(&s->a, str, at[i].scripts_count + 1);
-        *d = (sql_target){.config = at[i], .s = s};
-        d->config.label = arena_str(&s->a, at[i].label);
-        d->config.path = arena_str(&s->a, at[i].path);
-        d->config.scripts = scripts;
-        for (size_t k = 0; scripts && k < at[i].scripts_count; k++)
-            scripts[k] = arena_str(&s->a, at[i].scripts[k]);
-        ok = scripts && d->config.label.p && d->config.path.p;
+        ok = database_init(s, &s->databases[i], &at[i], e);
+        s->databases_count += ok;
     }
-    s->databases_count = count;
-    if (!ok)
-        err_no_memory(e);
     if (!ok || !loop_hook_add(l, on_turn_end, s, &s->hook, e)) {
+        databases_fini(s);
         arena_fini(&s->a);
         free(s);
         return false;
@@ -225,6 +246,7 @@ void sql_server_free(sql_server *s)
             if (!x->closing)
                 sql_session_close(s, x);
         }
+    databases_fini(s);
     while (s->working)
         loop_turn(s->l, 100);
     for (sql_base *b = s->bases, *next; b; b = next) {
