@@ -40,6 +40,14 @@ const str *app_pairs_get(const app_pairs *pairs, str key)
     return NULL;
 }
 
+bool app_defers(const app *a)
+{
+    for (size_t i = 0; i < a->components_count; i++)
+        if (a->components[i].settings.defer.is_on || a->components[i].settings.crons_count)
+            return true;
+    return false;
+}
+
 app_settings app_settings_default(void)
 {
     return (app_settings){.memory_bytes_max = APP_MEMORY_BYTES_MAX,
@@ -48,7 +56,14 @@ app_settings app_settings_default(void)
                           .queue_max = APP_QUEUE_MAX,
                           .resources_max = APP_RESOURCES_MAX,
                           .log_bytes_max = APP_LOG_BYTES_MAX,
-                          .clock_resolution_ns = 1};
+                          .clock_resolution_ns = 1,
+                          .defer = {.slack_s = APP_DEFER_SLACK_S,
+                                    .slack_s_max = APP_DEFER_SLACK_S_MAX,
+                                    .kept_s = APP_DEFER_KEPT_S,
+                                    .attempts_max = APP_DEFER_ATTEMPTS,
+                                    .criticality = APP_DEFER_NORMAL,
+                                    .body_bytes_max = APP_DEFER_BODY_BYTES,
+                                    .result_bytes_max = APP_DEFER_RESULT_BYTES}};
 }
 
 /* Lists built while reading double at every power of two; n is all the state they need. */

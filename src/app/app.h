@@ -117,6 +117,29 @@ typedef struct {
     size_t n;
 } app_targets;
 
+/* tool.ebb.cron: a call that the platform makes by itself. */
+typedef struct {
+    str schedule, zone, method, path; /* cron.h; zone.h; what is asked of the component */
+    uint32_t window_s;                /* it starts so much later at most */
+    toml_pos pos;
+} app_cron;
+
+enum { APP_DEFER_LOW, APP_DEFER_NORMAL, APP_DEFER_HIGH };
+
+/* tool.ebb.defer: requests that may wait (docs/defer.md). */
+typedef struct {
+    bool is_on;
+    str_list routes;           /* as triggers write them; none: every route of the component */
+    uint32_t slack_s;          /* the deadline of a request that names none */
+    uint32_t slack_s_max;      /* further ones are refused */
+    uint32_t kept_s;           /* how long a result can be asked for */
+    uint32_t attempts_max;     /* then a call is dead */
+    uint32_t criticality;      /* APP_DEFER_*: who goes first when not everything can be in time */
+    uint64_t body_bytes_max;   /* of a request that is kept */
+    uint64_t result_bytes_max; /* of an answer that is kept; more: cut, and said so */
+    toml_pos pos;
+} app_defer;
+
 /* tool.ebb: what ebb adds to a manifest and Spin ignores. 0 means "no limit" throughout. */
 typedef struct {
     uint64_t memory_bytes_max; /* of each linear memory of an instance */
@@ -131,6 +154,9 @@ typedef struct {
     bool no_restore;        /* a new instance for every call, see docs/instances.md */
     bool restore_after_start;
     ns clock_resolution_ns; /* of the clocks that a guest reads; at least 1, never "no limit" */
+    app_defer defer;
+    const app_cron *crons;
+    size_t crons_count;
 } app_settings;
 
 typedef struct {
@@ -214,6 +240,8 @@ const app_component *app_component_by_id(const app *a, str id);
 /* The first http trigger of components[index], public or private, or NULL: what a request to
  * <id>.spin.internal goes to. Linear. */
 const app_trigger *app_trigger_of_component(const app *a, int index);
+/* May any request to it wait, or does it run by the clock (tool.ebb)? */
+bool app_defers(const app *a);
 /* The variable with that name, or NULL. Linear. */
 const app_variable *app_variable_by_name(const app *a, str name);
 /* The value of key, or NULL. Linear. */

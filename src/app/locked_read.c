@@ -273,6 +273,60 @@ static bool mounts_read(reader *r, const json_t *ebb, app_component *c)
     return true;
 }
 
+static bool get_u32(reader *r, const json_t *o, const char *name, uint32_t max, uint32_t *ret)
+{
+    uint64_t v = *ret;
+    if (!get_u64(r, o, name, &v))
+        return false;
+    if (v > max)
+        return err_set(r->e, ERR_INVALID, "locked app: '%s' is out of range", name);
+    *ret = (uint32_t)v;
+    return true;
+}
+
+static bool defer_read(reader *r, const json_t *ebb, app_defer *d)
+{
+    json_t *o;
+    if (!get_object(r, ebb, "defer", &o))
+        return false;
+    if (!o)
+        return true;
+    d->is_on = true;
+    return get_strings(r, o, "routes", &d->routes) &&
+           get_u32(r, o, "slack_s", APP_DEFER_SLACK_S_MAX, &d->slack_s) &&
+           get_u32(r, o, "slack_s_max", APP_DEFER_SLACK_S_MAX, &d->slack_s_max) &&
+           get_u32(r, o, "kept_s", APP_DEFER_KEPT_S_MAX, &d->kept_s) &&
+           get_u32(r, o, "attempts_max", APP_DEFER_ATTEMPTS_MAX, &d->attempts_max) &&
+           get_u32(r, o, "criticality", APP_DEFER_HIGH, &d->criticality) &&
+           get_u64(r, o, "body_bytes_max", &d->body_bytes_max) &&
+           get_u64(r, o, "result_bytes_max", &d->result_bytes_max);
+}
+
+static bool crons_read(reader *r, const json_t *ebb, app_settings *s)
+{
+    json_t *list;
+    if (!get_array(r, ebb, "cron", &list))
+        return false;
+    size_t n = json_array_size(list);
+    if (n > APP_CRONS_MAX)
+        return fail(r, "'cron' has too many entries");
+    app_cron *at = ARENA_ARRAY(r->a, app_cron, n + 1);
+    if (!at)
+        return err_no_memory(r->e);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *o = json_array_get(list, i);
+        if (!json_is_object(o))
+            return fail(r, "an entry of 'cron' must be an object");
+        if (!get_str(r, o, "schedule", &at[i].schedule) || !get_str(r, o, "zone", &at[i].zone) ||
+            !get_str(r, o, "method", &at[i].method) || !get_str(r, o, "path", &at[i].path) ||
+            !get_u32(r, o, "window_s", APP_CRON_WINDOW_S_MAX, &at[i].window_s))
+            return false;
+    }
+    s->crons = at;
+    s->crons_count = n;
+    return true;
+}
+
 static bool settings_read(reader *r, const json_t *ebb, app_component *c)
 {
     uint64_t counts[3] = {0};
@@ -298,7 +352,7 @@ static bool settings_read(reader *r, const json_t *ebb, app_component *c)
     s->concurrency_max = (uint32_t)counts[0];
     s->queue_max = (uint32_t)counts[1];
     s->resources_max = (uint32_t)counts[2];
-    return true;
+    return defer_read(r, ebb, &s->defer) && crons_read(r, ebb, s);
 }
 
 static bool component_metadata(reader *r, const json_t *o, app_component *c)

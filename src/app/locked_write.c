@@ -312,6 +312,36 @@ static void trigger(writer *w, const app *a, const app_trigger *t)
 
 /* ---- components ---- */
 
+static void defer(writer *w, const app_settings *s)
+{
+    const app_defer *d = &s->defer;
+    if (d->is_on) {
+        object(w, "defer");
+        strings_opt(w, "routes", d->routes);
+        number(w, "slack_s", d->slack_s);
+        number(w, "slack_s_max", d->slack_s_max);
+        number(w, "kept_s", d->kept_s);
+        number(w, "attempts_max", d->attempts_max);
+        number(w, "criticality", d->criticality);
+        number(w, "body_bytes_max", d->body_bytes_max);
+        number(w, "result_bytes_max", d->result_bytes_max);
+        close_with(w, '}');
+    }
+    if (!s->crons_count)
+        return;
+    array(w, "cron");
+    for (size_t i = 0; i < s->crons_count; i++) {
+        object(w, NULL);
+        string(w, "schedule", s->crons[i].schedule);
+        string_opt(w, "zone", s->crons[i].zone);
+        string(w, "method", s->crons[i].method);
+        string(w, "path", s->crons[i].path);
+        number(w, "window_s", s->crons[i].window_s);
+        close_with(w, '}');
+    }
+    close_with(w, ']');
+}
+
 static void component_ebb(writer *w, const app_component *c)
 {
     object(w, "ebb");
@@ -329,6 +359,7 @@ static void component_ebb(writer *w, const app_component *c)
     number(w, "response_body_bytes_max", c->settings.response_body_bytes_max);
     number(w, "log_bytes_max", c->settings.log_bytes_max);
     number(w, "clock_resolution_ns", c->settings.clock_resolution_ns);
+    defer(w, &c->settings);
     strings_opt(w, "exclude_files", c->exclude_files);
     targets(w, c->targets);
     if (c->mounts_count) {

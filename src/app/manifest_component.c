@@ -390,6 +390,9 @@ static const unit time_units[] = {{"ns", 1},
                                   {"min", 60 * NS_PER_S},
                                   {"h", 3600 * NS_PER_S},
                                   {NULL, 0}};
+static const unit day_units[] = {{"s", NS_PER_S},         {"m", 60 * NS_PER_S},
+                                 {"min", 60 * NS_PER_S},  {"h", 3600 * NS_PER_S},
+                                 {"d", 86400 * NS_PER_S}, {NULL, 0}};
 static const unit count_units[] = {{"", 1}, {NULL, 0}};
 
 static bool quantity_parse(str s, const unit *units, uint64_t *ret)
@@ -460,15 +463,48 @@ static bool limits_read(reader *r, const toml_table *t, app_settings *s)
            count_read(r, t, "resources_max", "1000", &s->resources_max);
 }
 
+/* Whole seconds from 1 to max; absent: unchanged. */
+bool settings_seconds_read(reader *r, const toml_table *t, const char *key, const char *example,
+                           uint32_t max, uint32_t *ret)
+{
+    uint64_t v = (uint64_t)*ret * NS_PER_S;
+    if (!quantity_read(r, t, key, day_units, NS_PER_S, example, &v))
+        return false;
+    if (v < NS_PER_S || v / NS_PER_S > max)
+        return read_fail(r, read_get(t, key)->pos, "%s must be from 1s to %ud (%u s)", key,
+                         max / 86400, max);
+    *ret = (uint32_t)(v / NS_PER_S);
+    return true;
+}
+
+bool settings_bytes_read(reader *r, const toml_table *t, const char *key, uint64_t max,
+                         uint64_t *ret)
+{
+    if (!quantity_read(r, t, key, byte_units, 1, "1 MiB", ret))
+        return false;
+    return (*ret && *ret <= max) ||
+           read_fail(r, read_get(t, key)->pos, "%s must be from 1 to %llu bytes", key,
+                     (unsigned long long)max);
+}
+
 bool settings_read(reader *r, const toml_table *parent, app_settings *s)
 {
-    static const char *const known[] = {"memory_max",          "cpu_time_max",
-                                        "wall_time_max",       "idle_time_max",
-                                        "request_body_max",    "log_max",
-                                        "response_body_max",   "concurrency_max",
-                                        "queue_max",           "resources_max",
-                                        "clock_resolution",    "restore",
-                                        "restore_after_start", NULL};
+    static const char *const known[] = {"memory_max",
+                                        "cpu_time_max",
+                                        "wall_time_max",
+                                        "idle_time_max",
+                                        "request_body_max",
+                                        "log_max",
+                                        "response_body_max",
+                                        "concurrency_max",
+                                        "queue_max",
+                                        "resources_max",
+                                        "clock_resolution",
+                                        "restore",
+                                        "restore_after_start",
+                                        "defer",
+                                        "cron",
+                                        NULL};
     const toml_value *tool, *ebb;
     if (!read_kind(r, parent, "tool", TOML_TABLE, &tool))
         return false;
@@ -494,6 +530,8 @@ bool settings_read(reader *r, const toml_table *parent, app_settings *s)
         s->restore_after_start = after->boolean;
     if (s->clock_resolution_ns == 0)
         s->clock_resolution_ns = 1;
+    if (!defer_read(r, t, s) || !crons_read(r, t, s))
+        return false;
     return s->clock_resolution_ns <= APP_CLOCK_RESOLUTION_MAX_NS ||
            read_fail(r, read_get(t, "clock_resolution")->pos,
                      "clock_resolution may be at most one second");

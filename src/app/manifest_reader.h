@@ -61,6 +61,17 @@ bool component_http_hosts_convert(reader *r, const toml_table *t, app_component 
                                   bool with_databases);
 bool settings_read(reader *r, const toml_table *tool, app_settings *settings);
 bool targets_read(reader *r, const toml_table *t, app_targets *ret);
+/* Whole seconds ("4h", "7d") from 1 to max; bytes ("1 MiB") from 1 to max. */
+bool settings_seconds_read(reader *r, const toml_table *t, const char *key, const char *example,
+                           uint32_t max, uint32_t *ret);
+bool settings_bytes_read(reader *r, const toml_table *t, const char *key, uint64_t max,
+                         uint64_t *ret);
+
+/* manifest_defer.c: tool.ebb.defer and tool.ebb.cron */
+bool defer_read(reader *r, const toml_table *ebb, app_settings *s);
+bool crons_read(reader *r, const toml_table *ebb, app_settings *s);
+/* Once all triggers are known: what they name is there. */
+bool defer_check(reader *r);
 
 /* manifest_dependency.c */
 bool dependencies_read(reader *r, const toml_table *t, app_component *c);

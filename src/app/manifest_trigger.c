@@ -517,5 +517,5 @@ static bool chaining_warn(reader *r)
 
 bool triggers_check(reader *r)
 {
-    return duplicates_warn(r) && reserved_warn(r) && chaining_warn(r);
+    return defer_check(r) && duplicates_warn(r) && reserved_warn(r) && chaining_warn(r);
 }

@@ -46,6 +46,19 @@
 #define APP_LOG_BYTES_MAX           (1 * MIB) /* default, of one call */
 #define APP_CLOCK_RESOLUTION_MAX_NS (UINT64_C(1000000000)) /* coarser clocks break timers */
 
+/* app/, tool.ebb.defer: defaults, and how far they can be moved */
+#define APP_DEFER_SLACK_S        86400       /* a day: every hour of a grid's day can be chosen */
+#define APP_DEFER_SLACK_S_MAX    (7 * 86400) /* a promise further ahead than forecasts is none */
+#define APP_DEFER_KEPT_S         (7 * 86400)
+#define APP_DEFER_KEPT_S_MAX     (90 * 86400)
+#define APP_DEFER_ATTEMPTS       5
+#define APP_DEFER_ATTEMPTS_MAX   100
+#define APP_DEFER_BODY_BYTES     (1 * MIB)
+#define APP_DEFER_BODY_BYTES_MAX (16 * MIB) /* it is held in memory, sealed and stored whole */
+#define APP_DEFER_RESULT_BYTES   (1 * MIB)
+#define APP_CRONS_MAX            64 /* of one component */
+#define APP_CRON_WINDOW_S_MAX    86400
+
 /* host/ */
 #define HOST_GUEST_BYTES_MAX  (64 * MIB) /* host memory that one instance's objects may take */
 #define HOST_HANDLES_MAX      (((size_t)1 << 28) - 1) /* Table.MAX_LENGTH of the Canonical ABI */
@@ -93,6 +106,12 @@
 #define DIRECTORY_LATER_NS      (60 * UINT64_C(1000000000)) /* for code to be compiled, at most */
 
 #define HOST_CHAIN_DEPTH_MAX 16 /* calls of the app around a call: a cycle ends */
+
+#define DEFER_RUNNING_MAX  64    /* deferred calls that one worker runs at once */
+#define DEFER_WAITING_MAX  1024  /* calls whose clients wait for them (`wait=N`) in one worker */
+#define DEFER_WAIT_S_MAX   300   /* longer a client does not wait, whatever N says */
+#define DEFER_LEASE_MS     60000 /* a lease, extended thrice in that time: what a crash may cost */
+#define DEFER_RETRY_MS_MAX 600000
 
 #define WATCHERS_MAX     64         /* that follow /v1/now: an answer each, every ten seconds */
 #define METRICS_APPS_MAX 500        /* rows of a scrape: 3,000 series, 250 kB */

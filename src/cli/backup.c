@@ -165,8 +165,8 @@ static bool is_empty(const char *path)
 }
 
 /* In this order: the catalogue before what it names. */
-static const char *const parts[] = {"platform.db", "seal.key", "ebb.toml", "usage.db",
-                                    "blobs",       "files",    "state",    "logs"};
+static const char *const parts[] = {"platform.db", "seal.key", "ebb.toml", "usage.db", "blobs",
+                                    "files",       "state",    "queue",    "logs"};
 
 /* Into `to`, which is new; on failure it is taken away again. */
 static bool all_copy(copying *c, const char *from, const char *to, mode_t mode, err *e)

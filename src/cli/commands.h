@@ -14,6 +14,7 @@ int cli_delete(int argc, char **argv);
 int cli_hosts(int argc, char **argv);
 int cli_variables(int argc, char **argv);
 int cli_tenants(int argc, char **argv);
+int cli_calls(int argc, char **argv);
 int cli_tokens(int argc, char **argv);
 int cli_quota(int argc, char **argv);
 int cli_egress(int argc, char **argv);

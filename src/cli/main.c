@@ -36,6 +36,7 @@ static const command commands[] = {
     {"variables", cli_variables, "set variables of an app"},
     {"kv", cli_kv, "read and write a key-value store of an app"},
     {"sqlite", cli_sqlite, "run a statement on a database of an app"},
+    {"calls", cli_calls, "list deferred calls; show, cancel or retry one"},
     {"tenants", cli_tenants, "list, add and remove tenants"},
     {"tokens", cli_tokens, "list, add and revoke tokens"},
     {"quota", cli_quota, "show and change what a tenant may use"},

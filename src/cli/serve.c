@@ -103,7 +103,8 @@ static bool folders_make(serve *s, err *e)
         mode_t mode;
         bool theirs;
     } all[] = {{"blobs", 0700, false}, {"blobs/sha256", 0700, false}, {"artifacts", 0755, false},
-               {"files", 0755, false}, {"state", 0700, false},        {"logs", 0755, true}};
+               {"files", 0755, false}, {"state", 0700, false},        {"queue", 0700, false},
+               {"logs", 0755, true}};
     uid_t uid;
     gid_t gid;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -335,6 +336,7 @@ static bool keeper_settings(serve *s, buf *out, err *e)
         .usage_path = in_data(s, "usage.db"),
         .data_dir = s->data,
         .domain = s->settings.domain,
+        .workers = s->workers,
         .serve = {.scheme = s->tls ? S("https") : S("http"),
                   .url_port = str_eq(port, s->tls ? S(":443") : S(":80")) ? S("") : port,
                   .admin_address = str_from(s->admin),
@@ -424,8 +426,14 @@ static bool store_settings(serve *s, buf *out, err *e)
 {
     app_config none = {0};
     str dir = arena_printf(&s->a, "%.*s/state", STR(s->data));
-    return dir.p ? store_config_write(&none, dir, NULL, s->settings.log_json, out, e)
-                 : err_no_memory(e);
+    str key_path = in_data(s, "seal.key");
+    store_queue queue = {.path = in_data(s, "queue/queue.db")};
+    if (!dir.p || !key_path.p || !queue.path.p)
+        return err_no_memory(e);
+    bool ok = seal_key_load(key_path.p, &queue.key, e) &&
+              store_config_write(&none, dir, &queue, s->settings.log_json, out, e);
+    explicit_bzero(&queue.key, sizeof queue.key);
+    return ok;
 }
 
 /* Whether a start would come as far as its sockets. Nothing is changed. */
@@ -465,6 +473,7 @@ static bool run(serve *s, int *ret_status, err *e)
                                 .store_config = buf_str(&store),
                                 .keeper_config = buf_str(&keeper),
                                 .directory = true,
+                                .defers = true,
                                 .admin_listener = s->admin_local,
                                 .admin_tcp = s->admin_tcp,
                                 .certificates = s->tls,

@@ -15,10 +15,12 @@
 #include "platform/spawn.h"
 #include "platform/supervisor.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { INSTANCES_MAX = 10000 }; /* address space: engine.c */
@@ -370,6 +372,38 @@ static bool restoring_of(const option *o, str *ret, err *e)
     return engine_restoring_parse(*ret, &checked, e) || err_wrap(e, "--restore");
 }
 
+/* Deferred calls are kept beside the app's other state. */
+static bool queue_make(arena *a, const localapp *l, store_queue *ret, err *e)
+{
+    str dir = l->state_dir;
+    if (!dir.n)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "the app defers calls (tool.ebb), which have to be kept somewhere: give a "
+                       "--state-dir");
+    str ebb = arena_printf(a, "%.*s/ebb", STR(dir));
+    str key = arena_printf(a, "%.*s/seal.key", STR(ebb));
+    str folder = arena_printf(a, "%.*s/queue", STR(ebb)); /* the store process may write there */
+    ret->path = arena_printf(a, "%.*s/queue.db", STR(folder));
+    if (!key.p || !folder.p || !ret->path.p)
+        return err_no_memory(e);
+    if ((mkdir(ebb.p, 0700) < 0 && errno != EEXIST) ||
+        (mkdir(folder.p, 0700) < 0 && errno != EEXIST))
+        return err_set_errno(e, "%s", folder.p);
+    return seal_key_load(key.p, &ret->key, e);
+}
+
+static bool store_settings_make(arena *a, const localapp *l, bool log_json, buf *out, err *e)
+{
+    store_queue queue = {0};
+    bool defers = app_defers(l->app);
+    if (!l->config.stores_count && !l->config.databases_count && !defers)
+        return true;
+    bool ok = (!defers || queue_make(a, l, &queue, e)) &&
+              store_config_write(&l->config, S(""), &queue, log_json, out, e);
+    explicit_bzero(&queue.key, sizeof queue.key);
+    return ok;
+}
+
 static bool serve(arena *a, const options *o, int *ret_status, err *e)
 {
     up u = {0};
@@ -427,15 +461,15 @@ static bool serve(arena *a, const options *o, int *ret_status, err *e)
     buf_init(&keeper, 64 * MIB);
     _cleanup_fd_ int admin = -1;
     str admin_path = {0};
-    bool ok = up_keeper(a, &l, node.log_format, options_get(o, "admin"), options_get(o, "carbon"),
-                        &keeper, &admin, &admin_path, e) &&
+    bool ok = up_keeper(a, &l, u.workers, node.log_format, options_get(o, "admin"),
+                        options_get(o, "carbon"), &keeper, &admin, &admin_path, e) &&
               listeners_open(o, &u, fds, e) && worker_config_write(&node, &l.config, &config, e) &&
-              ((!l.config.stores_count && !l.config.databases_count) ||
-               store_config_write(&l.config, S(""), NULL, log_json, &store_settings, e));
+              store_settings_make(a, &l, log_json, &store_settings, e);
     if (ok) {
         supervisor_config sc = {.config = buf_str(&config),
                                 .store_config = buf_str(&store_settings),
                                 .keeper_config = buf_str(&keeper),
+                                .defers = app_defers(l.app),
                                 .admin_listener = admin,
                                 .certificates = tls,
                                 .admin_tcp = -1,

@@ -2,6 +2,7 @@
  * right to make one. */
 #include "cli/up_keeper.h"
 
+#include "base/limits.h"
 #include "loop/listen.h"
 #include "platform/keeper.h"
 
@@ -10,8 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool up_keeper(arena *a, const localapp *l, log_format format, const option *admin,
-               const option *carbon, buf *ret_config, int *ret_listener, str *ret_path, err *e)
+bool up_keeper(arena *a, const localapp *l, unsigned workers, log_format format,
+               const option *admin, const option *carbon, buf *ret_config, int *ret_listener,
+               str *ret_path, err *e)
 {
     const app *served = l->app;
     str state_dir = l->state_dir;
@@ -27,6 +29,16 @@ bool up_keeper(arena *a, const localapp *l, log_format format, const option *adm
                        .apps = names,
                        .apps_count = served->components_count,
                        .grid = grid_config_default()};
+    if (app_defers(served)) {
+        _cleanup_(buf_fini) buf settings;
+        buf_init(&settings, APP_LOCKED_BYTES_MAX);
+        k.workers = workers;
+        if (!app_config_write(&l->config, &settings, e))
+            return false;
+        k.app = arena_str(a, buf_str(&settings));
+        if (!k.app.p)
+            return err_no_memory(e);
+    }
     if (carbon->given && !grid_config_load(a, carbon->got, &k.grid, e))
         return false;
     if (state_dir.n &&

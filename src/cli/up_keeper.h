@@ -9,5 +9,6 @@
 /* admin, carbon: the options of those names. *ret_listener is -1 or the admin socket, the caller's;
  * *ret_path its path, to be unlinked at the end; empty: it has none. A socket that cannot be made
  * by default is a warning only: the app is served without. */
-bool up_keeper(arena *a, const localapp *l, log_format format, const option *admin,
-               const option *carbon, buf *ret_config, int *ret_listener, str *ret_path, err *e);
+bool up_keeper(arena *a, const localapp *l, unsigned workers, log_format format,
+               const option *admin, const option *carbon, buf *ret_config, int *ret_listener,
+               str *ret_path, err *e);

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "platform/inner.h"
 #include "platform/served.h"
 
 #include <stdio.h>
@@ -28,6 +29,7 @@ struct call {
     calls *all;
     hosted *h;
     http_exchange *x;
+    inner *deferred; /* the request behind x, if no client sent it */
     guest *g;
     engine_instance *in;
     call_state state;
@@ -77,11 +79,14 @@ void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES])
 
 static str call_id(const call *c) { return (str){c->id, CALL_ID_BYTES}; }
 
-static void log_request(str id, str component, str client, str method, str path, unsigned status,
-                        ns wall, ns cpu, size_t memory, const char *start)
+static void log_request(str id, const inner *deferred, str component, str client, str method,
+                        str path, unsigned status, ns wall, ns cpu, size_t memory,
+                        const char *start)
 {
     log_line(LOG_INFO, "request");
     log_str("id", id);
+    if (deferred)
+        log_str("call", str_from(inner_id(deferred)));
     log_str("component", component);
     log_str("method", method);
     log_str("path", path);
@@ -101,8 +106,8 @@ void call_log_without(http_exchange *x, calls *cs, str component, unsigned statu
     char id[CALL_ID_BYTES];
     const http_request *r = exchange_request(x);
     call_id_next(cs, id);
-    log_request((str){id, CALL_ID_BYTES}, component, r->peer, r->method, path_of(r->target), status,
-                clock_mono() - r->begun_mono, 0, 0, "-");
+    log_request((str){id, CALL_ID_BYTES}, inner_of(x), component, r->peer, r->method,
+                path_of(r->target), status, clock_mono() - r->begun_mono, 0, 0, "-");
 }
 
 void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
@@ -119,7 +124,7 @@ void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned 
         log_str("reason", str_from(reason));
         log_end();
     }
-    log_request(id_text, S("-"), r->peer, r->method, path_of(r->target), status,
+    log_request(id_text, inner_of(x), S("-"), r->peer, r->method, path_of(r->target), status,
                 clock_mono() - r->begun_mono, 0, 0, "-");
     exchange_abort(x, status, fields, status == 503 || status == 429 ? 2 : 1);
 }
@@ -316,8 +321,8 @@ static bool log_turn(void *user)
     calls *cs = user;
     ns now = cs->done_head ? clock_mono() : 0;
     for (call *c; (c = list_pop(&cs->done_head, &cs->done_tail));) {
-        log_request(call_id(c), c->h->app->id, c->client, c->method, c->path, c->status,
-                    now - c->begun, c->cpu_ns, c->memory_bytes,
+        log_request(call_id(c), c->deferred, c->h->app->id, c->client, c->method, c->path,
+                    c->status, now - c->begun, c->cpu_ns, c->memory_bytes,
                     c->cold       ? "cold"
                     : c->restored ? "restored"
                                   : "warm");
@@ -327,6 +332,7 @@ static bool log_turn(void *user)
                              .bytes_out = c->bytes_out,
                              .memory_peak_bytes = c->memory_bytes};
         meter_call(cs->meter, c->h->row, &used);
+        inner_over(c->deferred, c->cpu_ns, now - c->begun, c->memory_bytes);
         call_recycle(c);
     }
     return false;
@@ -644,6 +650,7 @@ static void on_output(void *user, int stream, str line)
         return;
     }
     guestlog_write(&c->h->log, stream, line);
+    inner_line(c->deferred, stream, line);
     if (c->h->config->follow)
         log_guest(c->h->app->id, stream == 1 ? "out" : "err", call_id(c), line);
 }
@@ -738,6 +745,7 @@ static bool is_too_large(const hosted *h, const http_exchange *x)
 
 static void call_refuse_begun(call *c, unsigned status, const char *reason)
 {
+    inner_leave(c->deferred);
     call_refuse(c->x, c->id, status, reason);
     call_recycle(c);
 }
@@ -825,7 +833,10 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
     memcpy(c->id, id, sizeof id);
     if (!head_make(c, m, &e)) {
         call_refuse_begun(c, 500, e.text);
-    } else if (turn_is_free(c)) {
+        return;
+    }
+    c->deferred = inner_take(x);
+    if (turn_is_free(c)) {
         call_admit(c);
     } else {
         exchange_bind(x, &closed, c);

@@ -46,6 +46,16 @@ typedef struct {
     size_t count;
 } name_list;
 
+/* Who wants a revision by its number. */
+typedef struct wanted {
+    struct wanted *next;
+    uint64_t ask, app;
+    uint32_t revision;
+    bool sent;
+    void (*f)(void *user, served *s, const err *e);
+    void *user;
+} wanted;
+
 struct directory {
     loop *l;
     serving *all;
@@ -53,6 +63,7 @@ struct directory {
     channel *keeper; /* NULL: there is none now */
     table names;
     name_list asked, later, nobody;
+    wanted *wanted; /* the newest first */
     size_t waiting_count, in_flight;
     uint64_t next_ask;
     loop_timer patience;
@@ -254,6 +265,11 @@ static void pump(directory *d)
         n->sent = true;
         d->in_flight++;
     }
+    for (wanted *w = d->wanted; w && d->keeper; w = w->next) {
+        directory_message m = {
+            .kind = DIRECTORY_FIND, .ask = w->ask, .app = w->app, .revision = w->revision};
+        w->sent = w->sent || message_send(d, &m);
+    }
 }
 
 /* No longer asked for; the name is in no list. */
@@ -358,7 +374,8 @@ static uint64_t settings_hash(const directory *d, const directory_message *m)
     return table_hash(&d->names, parts, sizeof parts);
 }
 
-static served *app_make(directory *d, const directory_message *m, err *e)
+/* alone: in no list, its hold is the caller's. */
+static served *app_make(directory *d, const directory_message *m, bool alone, err *e)
 {
     arena a;
     app_config c;
@@ -378,7 +395,7 @@ static served *app_make(directory *d, const directory_message *m, err *e)
     c.revision = m->revision;
     if (!served_new_take(d->all, &a, &c, m->quota, m->egress, &s, e))
         return NULL;
-    return active_add_take(d->apps, s, e) ? s : NULL;
+    return alone || active_add_take(d->apps, s, e) ? s : NULL;
 }
 
 /* The app of an answer. NULL: *e says why there is none. */
@@ -390,7 +407,7 @@ static served *app_of(directory *d, const directory_message *m, err *e)
         return s;
     if (s)
         active_drop(d->apps, s);
-    if ((s = app_make(d, m, e)))
+    if ((s = app_make(d, m, false, e)))
         s->settings_hash = hash;
     return s;
 }
@@ -423,9 +440,61 @@ static void on_nobody(directory *d, name *n, waiting *w)
     waiting_refuse(d, w, 404, NULL);
 }
 
+/* --- revisions by number ---------------------------------------------------------------------- */
+
+static void wanted_answer(directory *d, wanted *w, const directory_message *m)
+{
+    wanted **at = &d->wanted;
+    served *s = NULL;
+    err e;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    if (m->kind == DIRECTORY_FOUND)
+        s = app_make(d, m, true, &e);
+    else if (m->kind == DIRECTORY_NOBODY)
+        err_set(&e, ERR_NOT_FOUND, "revision %u of the app is not there any more", w->revision);
+    else
+        err_set(&e, ERR_CLOSED, "%.*s", STR(str_head(m->settings, 200)));
+    w->f(w->user, s, s ? NULL : &e);
+    free(w);
+}
+
+void directory_revision(directory *d, uint64_t number, uint32_t revision,
+                        void (*f)(void *user, served *s, const err *e), void *user)
+{
+    err e;
+    served *s = active_find(d->apps, number);
+    if (s && s->config.revision == revision) {
+        served_hold(s);
+        active_use(d->apps, s);
+        f(user, s, NULL);
+        return;
+    }
+    wanted *w = malloc(sizeof *w);
+    if (!w) {
+        err_set(&e, ERR_NO_MEMORY, "no memory to ask for an app");
+        f(user, NULL, &e);
+        return;
+    }
+    *w = (wanted){.next = d->wanted,
+                  .ask = ++d->next_ask,
+                  .app = number,
+                  .revision = revision,
+                  .f = f,
+                  .user = user};
+    d->wanted = w;
+    pump(d);
+}
+
 static void on_answer(directory *d, const directory_message *m)
 {
     name *n = d->asked.first;
+    for (wanted *w = d->wanted; w; w = w->next)
+        if (w->ask == m->ask) {
+            wanted_answer(d, w, m);
+            return;
+        }
     while (n && n->ask != m->ask)
         n = n->next;
     for (n = n ? n : d->later.first; n && n->ask != m->ask;)
@@ -501,6 +570,8 @@ static void on_end(void *user)
         n->when = loop_now(d->l);
         list_add(&d->asked, n);
     }
+    for (wanted *w = d->wanted; w; w = w->next)
+        w->sent = false;
 }
 
 void directory_connect_take(directory *d, int fd)
@@ -552,6 +623,10 @@ void directory_free(directory *d)
         name *n = d->asked.first;
         asked_end(d, n);
         name_free(d, n);
+    }
+    for (wanted *w; (w = d->wanted);) {
+        d->wanted = w->next;
+        free(w);
     }
     loop_timer_stop(&d->patience);
     table_fini(&d->names);

@@ -2,7 +2,7 @@
  * of its own; both ends are the same binary: the machine's byte order, nothing versioned.
  *
  *     worker                              keeper
- *       FIND(ask, host)          ------>    looks it up in the catalogue
+ *       FIND(ask, host; or app, revision)  ------>    looks it up in the catalogue
  *             <------  FOUND(ask, app, settings) | NOBODY(ask) | FAILED(ask, why)
  *             <------  LATER(ask)                    one of the others follows: it is being made
  *             <------  FORGET(ask, app or tenant)    something of it has changed

@@ -52,6 +52,16 @@ static bool number_read(reader *r, const toml_table *t, const char *key, double 
     return true;
 }
 
+/* A divisor of an hour, so that slots and hours of a grid fit. */
+static bool slot_read(reader *r, const toml_table *t, double *ret)
+{
+    const toml_value *v = read_get(t, "slot_s");
+    if (!number_read(r, t, "slot_s", 1, 3600, ret))
+        return false;
+    return !v || (*ret == (int)*ret && 3600 % (int)*ret == 0) ||
+           read_fail(r, v->pos, "slot_s must divide an hour: 3600, 1800, 900, 600, 300, ... 1");
+}
+
 static str beside(arena *a, str config, str path)
 {
     size_t slash = str_rfind(config, '/');
@@ -155,6 +165,7 @@ static bool tables_read(reader *r, const toml_table *t, grid_config *g)
                                         "yearly_g_per_kwh",
                                         "node",
                                         "remote",
+                                        "slot_s",
                                         NULL};
     static const char *const node_known[] = {"threads",    "idle_w", "max_w",    "pue", "server_kg",
                                              "life_years", "cpus",   "powercap", NULL};
@@ -167,8 +178,9 @@ static bool tables_read(reader *r, const toml_table *t, grid_config *g)
         !secret_read(r, t, "password", "password_file", &g->password) ||
         !read_bool(r, t, "average", &g->average) || !read_bool(r, t, "forecasts", &g->forecasts) ||
         !number_read(r, t, "yearly_g_per_kwh", 0, INTENSITY_MAX, &g->yearly_g_per_kwh) ||
-        !read_str(r, t, "yearly_table", &table) || !provider_check(r, t, g) ||
-        !remotes_read(r, t, g) || !read_kind(r, t, "node", TOML_TABLE, &node))
+        !slot_read(r, t, &g->slot_s) || !read_str(r, t, "yearly_table", &table) ||
+        !provider_check(r, t, g) || !remotes_read(r, t, g) ||
+        !read_kind(r, t, "node", TOML_TABLE, &node))
         return false;
     g->file = beside(r->a, r->file, g->file);
     if (table.n) {

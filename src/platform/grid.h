@@ -26,8 +26,9 @@ typedef struct {
     double threads;          /* hardware threads of the node */
     double idle_w, max_w;    /* 0: the model of carbon/power.h */
     double pue, server_kg, life_years;
-    double cpus;  /* what this node could do; 0: its threads */
-    str powercap; /* the folder of its energy counters; empty: the kernel's */
+    double cpus;   /* what this node could do; 0: its threads */
+    double slot_s; /* deferred work is planned by slots this long; 0: an hour */
+    str powercap;  /* the folder of its energy counters; empty: the kernel's */
     grid_remote remotes[GRID_REMOTES_MAX];
     size_t remotes_count;
 } grid_config;

@@ -28,8 +28,9 @@ typedef struct {
     size_t bytes;           /* that being loaded takes, about */
     guest_started *started; /* state after start, of kept instances in it; NULL: none */
     uint32_t calls;
-    place_owner place; /* of its calls in this worker */
-    size_t row;        /* of the meter */
+    place_owner place;     /* of its calls in this worker */
+    size_t row;            /* of the meter */
+    double deferred_cpu_s; /* what a deferred call of it takes: a running mean; 0: none has run */
 } hosted;
 
 /* The index-th component of the app. */

@@ -22,7 +22,7 @@ static const field grid_fields[] = {
     GRID(NUMBER, threads), GRID(NUMBER, idle_w),  GRID(NUMBER, max_w),
     GRID(NUMBER, pue),     GRID(NUMBER, cpus),    GRID(NUMBER, server_kg),
     GRID(FLAG, average),   GRID(FLAG, forecasts), GRID(NUMBER, life_years),
-    {NULL, TEXT, 0},
+    GRID(NUMBER, slot_s),  {NULL, TEXT, 0},
 };
 
 #define SERVE(name) {#name, TEXT, offsetof(keeper_serve, name)}
@@ -90,6 +90,8 @@ bool keeper_config_write(const keeper_config *c, buf *out, err *e)
     json_object_set_new(j, "usage_path", json_of(c->usage_path));
     json_object_set_new(j, "data_dir", json_of(c->data_dir));
     json_object_set_new(j, "domain", json_of(c->domain));
+    json_object_set_new(j, "workers", json_integer(c->workers));
+    json_object_set_new(j, "app", json_of(c->app));
     json_object_set_new(j, "log_json", json_boolean(c->log_format == LOG_JSON));
     return json_put(j, out, e);
 }
@@ -117,6 +119,8 @@ bool keeper_config_read(arena *a, bytes text, keeper_config *ret, err *e)
     c.usage_path = json_str(a, json_object_get(j, "usage_path"));
     c.data_dir = json_str(a, json_object_get(j, "data_dir"));
     c.domain = json_str(a, json_object_get(j, "domain"));
+    c.workers = (uint32_t)json_integer_value(json_object_get(j, "workers"));
+    c.app = json_str(a, json_object_get(j, "app"));
     c.log_format = json_is_true(json_object_get(j, "log_json")) ? LOG_JSON : LOG_TEXT;
     *ret = c;
     return true;

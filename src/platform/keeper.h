@@ -27,6 +27,8 @@ typedef struct {
     const str *apps; /* names of the components of `ebb up` */
     size_t apps_count;
     grid_config grid;
+    uint32_t workers; /* of the node; what deferred work is planned for. 0: nothing is deferred */
+    str app;          /* settings of the app of `ebb up` that defers calls (app_config.h) */
     /* Of `ebb serve`: where the catalogue of apps is, and the domain of their default hosts. */
     str data_dir, domain;
     keeper_serve serve;
@@ -42,6 +44,7 @@ typedef enum {
     KEEPER_WORKER = 1, /* a worker; with the keeper's end of a channel to it */
     KEEPER_DIRECTORY,  /* a worker that asks for apps; with the keeper's end of the channel */
     KEEPER_COUNTERS,   /* the area of a worker's counters (counters.h) */
+    KEEPER_CALLS,      /* a worker that runs deferred calls; with the keeper's end of the channel */
     KEEPER_STORE,      /* a channel to the store process, to ask it as a worker would */
     KEEPER_PROCESS,    /* another process of ebb, to be measured */
     KEEPER_LEAVE,      /* a new build takes over: no change begins any more; it answers with a byte

@@ -66,12 +66,12 @@ static bool span_read(question *q, str target, int64_t *ret_from, int64_t *ret_t
 
 /* --- the grid --------------------------------------------------------------------------------- */
 
-/* What is known of [from_s, to_s), hourly: from the file of the settings, or from the records. */
-bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
-                    grid_view *ret, err *e)
+/* What is known of [from_s, to_s), by steps: from the file of the settings, or from the records. */
+static bool grid_view_by(keeper *k, arena *a, int64_t from_s, int64_t to_s, int32_t step_s,
+                         bool forecasts, grid_view *ret, err *e)
 {
     const grid_config *g = &k->config.grid;
-    grid_view v = {.series.step_s = WHEN_HOUR_S};
+    grid_view v = {.series.step_s = step_s};
     if (str_eq(g->provider, S("file"))) {
         bytes text;
         source_format format;
@@ -86,9 +86,25 @@ bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool fore
         v.reading.basis = keeper_grid_basis(k->grid);
     }
     if (v.reading.points_count &&
-        !intensity_series_from(&v.reading, WHEN_HOUR_S, forecasts, a, &v.series, e))
+        !intensity_series_from(&v.reading, step_s, forecasts, a, &v.series, e))
         return false;
     *ret = v;
+    return true;
+}
+
+bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
+                    grid_view *ret, err *e)
+{
+    return grid_view_by(k, a, from_s, to_s, WHEN_HOUR_S, forecasts, ret, e);
+}
+
+bool keeper_intensity(keeper *k, arena *a, int64_t from_s, int64_t to_s, int32_t step_s,
+                      bool forecasts, intensity_series *ret, err *e)
+{
+    grid_view v;
+    if (!grid_view_by(k, a, from_s, to_s, step_s, forecasts, &v, e))
+        return false;
+    *ret = v.series;
     return true;
 }
 

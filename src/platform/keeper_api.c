@@ -215,6 +215,8 @@ void api_forget(api_call *c, uint64_t app, bool is_tenant, void (*done)(api_call
     c->done = done;
     c->busy++;
     c->k->changing++;
+    if (app)
+        serve_app_changed(c->k, app);
     bool told =
         app ? keeper_directory_forget(d, app, on_forgotten, c, &e)
             : keeper_directory_forget_tenant(d, is_tenant ? c->tenant.id : 0, on_forgotten, c, &e);

@@ -134,6 +134,11 @@ void api_kv_get(api_call *c);
 void api_kv_set(api_call *c);
 void api_kv_delete(api_call *c);
 void api_sqlite(api_call *c);
+void api_calls(api_call *c); /* keeper_calls_api.c */
+void api_call_show(api_call *c);
+void api_call_cancel(api_call *c);
+void api_call_retry(api_call *c);
+void api_calls_plan(api_call *c);
 void api_top(api_call *c); /* keeper_node.c */
 void api_openapi(api_call *c);
 void api_question(api_call *c);
@@ -148,6 +153,8 @@ bool deploy_variables(api_call *c, catalogue_db *db, uint64_t app_id, err *e);
  * and of the admin address, -1: none. Before the sandbox, then after it. */
 bool serve_begin(keeper *k, err *e);
 bool serve_open(keeper *k, int local_fd, int tcp_fd, err *e);
+/* An app was deployed, rolled back or deleted: its cron triggers are others. */
+void serve_app_changed(keeper *k, uint64_t app);
 /* The loop is still there. */
 void serve_close(keeper *k);
 

@@ -1,6 +1,7 @@
 /* Routes about apps that are there: lists, roll back, hosts, variables, delete. Every change is one
  * job, then the workers forget, then the answer. */
 #include "platform/keeper_api.h"
+#include "platform/keeper_calls.h"
 
 #include "base/limits.h"
 #include "loop/work.h"
@@ -361,6 +362,7 @@ static void delete_forgotten(api_call *c)
 static void delete_done(api_call *c)
 {
     change *x = c->own;
+    keeper_calls_app_gone(c->k->calls, x->app.id, c->tenant.id);
     api_forget(c, x->app.id, false, delete_forgotten);
 }
 

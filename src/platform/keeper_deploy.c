@@ -461,6 +461,15 @@ static bool apps_room(api_call *c, catalogue_db *db, err *e)
                                  (unsigned long long)q.apps);
 }
 
+/* Revisions of an app that defers calls stay as long as one that they accepted may have to wait. */
+static int64_t held_s(const app *a)
+{
+    bool any = false;
+    for (size_t i = 0; i < a->components_count; i++)
+        any |= a->components[i].settings.defer.is_on;
+    return any ? keeper_now_s() - APP_DEFER_SLACK_S_MAX - 86400 : INT64_MAX;
+}
+
 static bool revision_put(api_call *c, deploy *d, catalogue_db *db, err *e)
 {
     _cleanup_(buf_fini) buf out;
@@ -477,7 +486,7 @@ static bool revision_put(api_call *c, deploy *d, catalogue_db *db, err *e)
         !stores_set(&c->a, &config, e) || !app_config_write(&config, &out, e) ||
         !catalogue_revision_add(db, &d->made, buf_str(&out),
                                 (const uint8_t (*)[CATALOGUE_DIGEST_BYTES])d->digests, d->digests_n,
-                                s->revisions_kept, keeper_now_s(), e))
+                                s->revisions_kept, held_s(d->app), keeper_now_s(), e))
         return false;
     return !d->hosts_given ||
            catalogue_hosts_set(db, &c->a, &d->made, d->hosts, d->hosts_n, c->k->config.domain,
@@ -520,6 +529,7 @@ static void answer(api_call *c)
 static void committed(api_call *c)
 {
     deploy *d = c->own;
+    serve_app_changed(c->k, d->made.id);
     api_forget(c, d->hosts_given ? 0 : d->made.id, false, answer);
 }
 

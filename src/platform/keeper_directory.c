@@ -184,22 +184,25 @@ static bool later_add(worker *w, uint64_t ask, str host, str word)
     return true;
 }
 
-/* is_again: the worker knows already that it is for later. */
-static void find(worker *w, uint64_t ask, str host, bool is_again)
+/* is_again: the worker knows already that it is for later. Who asks by number asks again himself.
+ */
+static void find(worker *w, const directory_message *q, bool is_again)
 {
     _cleanup_(arena_fini) arena a;
     directory_message m = {0};
     err e;
     arena_init(&a, 2 * APP_LOCKED_BYTES_MAX);
-    if (!w->d->find(w->d->user, host, &a, &m, &e))
+    if (!w->d->find(w->d->user, q, &a, &m, &e))
         m = (directory_message){.kind = DIRECTORY_FAILED, .settings = str_from(e.text)};
-    if (m.kind == DIRECTORY_LATER) {
-        if (!later_add(w, ask, host, m.settings))
+    if (m.kind == DIRECTORY_LATER && q->app) {
+        m = (directory_message){.kind = DIRECTORY_FAILED, .settings = S("it is being compiled")};
+    } else if (m.kind == DIRECTORY_LATER) {
+        if (!later_add(w, q->ask, q->host, m.settings))
             m = (directory_message){.kind = DIRECTORY_FAILED, .settings = S("no memory")};
         else if (is_again)
             return;
     }
-    m.ask = ask;
+    m.ask = q->ask;
     if (!message_send(w, &m, &e))
         log_msg(LOG_ERROR, "a worker's question about an app stays unanswered: %s", e.text);
 }
@@ -212,7 +215,9 @@ void keeper_directory_again(keeper_directory *d, str word)
         for (later *l = all, *next; l; l = next) {
             next = l->next;
             if (str_eq((str){l->text, l->word_n}, word)) {
-                find(w, l->ask, (str){l->text + l->word_n, l->host_n}, true);
+                const directory_message q = {.ask = l->ask,
+                                             .host = {l->text + l->word_n, l->host_n}};
+                find(w, &q, true);
                 free(l);
             } else {
                 l->next = w->later;
@@ -234,7 +239,7 @@ static void on_message(void *user, bytes message, int fd)
         return;
     }
     if (m.kind == DIRECTORY_FIND) {
-        find(w, m.ask, m.host, false);
+        find(w, &m, false);
     } else if (m.kind == DIRECTORY_FORGOTTEN && m.ask > w->forgotten && m.ask <= w->d->number) {
         w->forgotten = m.ask;
         forgets_look(w->d);

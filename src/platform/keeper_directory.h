@@ -10,11 +10,12 @@
 
 typedef struct keeper_directory keeper_directory;
 
-/* Whose the host is (as it came: lower case, without port): *ret is FOUND, NOBODY or FAILED with
- * its texts in the arena. False: the same as FAILED, *e says why. LATER, with a word in its
- * settings: keeper_directory_again with that word asks again. */
-typedef bool (*keeper_directory_find)(void *user, str host, arena *a, directory_message *ret,
-                                      err *e);
+/* Whose the host is (as it came: lower case, without port), or, without a host, what q->app has as
+ * q->revision: *ret is FOUND, NOBODY or FAILED with its texts in the arena. False: the same as
+ * FAILED, *e says why. LATER, with a word in its settings: keeper_directory_again with that word
+ * asks again. */
+typedef bool (*keeper_directory_find)(void *user, const directory_message *q, arena *a,
+                                      directory_message *ret, err *e);
 
 /* on_fewer, which may be NULL, is called when a worker has gone. NULL: no memory. */
 keeper_directory *keeper_directory_new(loop *l, keeper_directory_find find,

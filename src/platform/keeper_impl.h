@@ -25,6 +25,9 @@ typedef struct worker_link {
 /* A question that waits until all workers have told what they hold. */
 typedef struct question question;
 
+struct keeper_calls;
+struct keeper_crons;
+
 struct keeper {
     arena a;
     keeper_config config;
@@ -52,6 +55,8 @@ struct keeper {
     struct builder *builder; /* NULL: nothing is deployed here */
     http_server *admin_tcp;
     struct store_client *store; /* NULL: it can't be asked */
+    struct keeper_calls *calls; /* NULL: nothing is deferred here */
+    struct keeper_crons *crons; /* with calls */
     int64_t collected_s;
     const struct builder_wait *unmade; /* while its questions are answered: what can't be made, */
     const err *unmade_why;             /* and why */
@@ -82,6 +87,10 @@ void keeper_ask_tenant(keeper *k, http_exchange *x, str path, const keeper_app *
 void keeper_leave(keeper *k);
 /* A change has ended. */
 void keeper_changed(keeper *k);
+
+/* keeper_admin.c: what is known of the grid in [from_s, to_s), by steps; n 0: nothing. */
+bool keeper_intensity(keeper *k, arena *a, int64_t from_s, int64_t to_s, int32_t step_s,
+                      bool forecasts, intensity_series *ret, err *e);
 
 /* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
 bool keeper_ask_all(keeper *k);

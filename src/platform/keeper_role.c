@@ -8,9 +8,13 @@
  * a running worker's CPU was booked before: a worker's next report says only what is new. */
 #include "platform/role.h"
 
+#include "app/zone.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "platform/calls_message.h"
 #include "platform/keeper_api.h"
+#include "platform/keeper_calls.h"
+#include "platform/keeper_crons.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 #include "store/client.h"
@@ -129,7 +133,8 @@ static void on_report(void *user, bytes message, int fd)
 void keeper_stop_if_unused(void *user)
 {
     keeper *k = user;
-    bool asked = k->directory && keeper_directory_workers(k->directory);
+    bool asked = (k->directory && keeper_directory_workers(k->directory)) ||
+                 (k->calls && keeper_calls_workers(k->calls));
     if (!k->control && !k->workers && !asked && !k->doors)
         loop_stop(k->l);
 }
@@ -171,6 +176,7 @@ static void on_grid(void *user)
     keeper *k = user;
     k->grid_asked = false;
     answer_if_all(k);
+    keeper_calls_forecast(k->calls);
 }
 
 bool keeper_ask_all(keeper *k)
@@ -227,6 +233,11 @@ static void on_note(void *user, bytes message, int fd)
     }
     if (n.kind == KEEPER_STORE && fd >= 0 && k->store) {
         store_client_connect_take(k->store, fd);
+        keeper_calls_look(k->calls);
+        return;
+    }
+    if (n.kind == KEEPER_CALLS && fd >= 0 && k->calls) {
+        keeper_calls_add_take(k->calls, fd);
         return;
     }
     if (n.kind == KEEPER_COUNTERS && fd >= 0) {
@@ -281,8 +292,8 @@ static bool config_read(keeper *k, err *e)
 static bool files_restrict(keeper *k, err *e)
 {
     bool enforced;
-    sandbox_path paths[4] = {{S("/proc"), false}};
-    size_t n = 1;
+    sandbox_path paths[6] = {{S("/proc"), false}, {S(ZONE_DIR), false}};
+    size_t n = 2;
     str dir = str_head(k->config.usage_path, str_rfind(k->config.usage_path, '/'));
     if (dir.n)
         paths[n++] = (sandbox_path){arena_str(&k->a, dir), true};
@@ -324,6 +335,19 @@ static bool power_open(keeper *k, err *e)
     return true;
 }
 
+static bool deferral_open(keeper *k, err *e)
+{
+    if (!store_client_new(k->l, &k->store, e) || !keeper_calls_new(k, &k->calls, e))
+        return false;
+    k->crons = keeper_crons_new(k);
+    if (!k->crons)
+        return err_no_memory(e);
+    if (k->config.app.n)
+        keeper_crons_set(k->crons, CALLS_ONLY_APP, CALLS_ONLY_TENANT, 0, S("localhost"),
+                         k->config.app);
+    return true;
+}
+
 static bool set_up(keeper *k, err *e)
 {
     static const channel_callbacks callbacks = {on_note, on_control_end};
@@ -341,6 +365,8 @@ static bool set_up(keeper *k, err *e)
     http_server_config hc = {0};
     if (serves)
         with_tcp = fcntl(FD_ADMIN_TCP, F_GETFD) >= 0;
+    if (k->config.workers && !deferral_open(k, e))
+        return false;
     if (serves && !serve_open(k, with_admin ? FD_ADMIN : -1, with_tcp ? FD_ADMIN_TCP : -1, e))
         return false;
     if (!serves && with_admin &&
@@ -365,9 +391,12 @@ int role_keeper(int argc, char **argv)
         log_msg(LOG_ERROR, "the keeper cannot run: %s", e.text);
     http_server_free(k.admin);
     http_server_free(k.admin_tcp);
+    keeper_crons_free(k.crons);
+    keeper_calls_free(k.calls);
     serve_close(&k);
     keeper_directory_free(k.directory);
     keeper_grid_free(k.grid);
+    store_client_free(k.store);
     usage_file_close(k.file);
     log_flush();
     return ok ? 0 : 1;

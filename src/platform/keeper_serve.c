@@ -1,6 +1,7 @@
 /* What the keeper of `ebb serve` has beside that of `ebb up`: the catalogue, the builder, the
  * directory that workers ask, and two doors of the admin API. */
 #include "platform/keeper_api.h"
+#include "platform/keeper_crons.h"
 
 #include "base/limits.h"
 #include "store/client.h"
@@ -63,11 +64,12 @@ static made artifacts_are_there(keeper *k, str settings, str *ret_wants, err *e)
     return ret_wants->n ? BEING_MADE : MADE;
 }
 
-static bool find(void *user, str host, arena *a, directory_message *ret, err *e)
+static bool find(void *user, const directory_message *q, arena *a, directory_message *ret, err *e)
 {
     keeper *k = user;
     catalogue_found f;
-    if (!catalogue_find(k->catalogue, host, a, &f, e))
+    if (!(q->app ? catalogue_find_revision(k->catalogue, q->app, q->revision, a, &f, e)
+                 : catalogue_find(k->catalogue, q->host, a, &f, e)))
         return false;
     if (!f.app) {
         *ret = (directory_message){.kind = DIRECTORY_NOBODY};
@@ -167,20 +169,55 @@ static bool door_open(keeper *k, int fd, api_door *door, http_server **ret, err 
     return *ret ? http_server_listen(*ret, fd, e) : err_no_memory(e);
 }
 
+void serve_app_changed(keeper *k, uint64_t app)
+{
+    _cleanup_(arena_fini) arena a;
+    catalogue_found f;
+    err e;
+    char host[600];
+    arena_init(&a, 2 * APP_LOCKED_BYTES_MAX);
+    if (!k->crons)
+        return;
+    if (!catalogue_find_revision(k->catalogue, app, 0, &a, &f, &e)) {
+        log_msg(LOG_ERROR, "cron triggers of app %llu: %s", (unsigned long long)app, e.text);
+        return;
+    }
+    if (!f.app)
+        f = (catalogue_found){0};
+    snprintf(host, sizeof host, "%.*s-%.*s.%.*s", STR(str_head(f.app_name, 100)),
+             STR(str_head(f.tenant_name, 100)), STR(str_head(k->config.domain, 300)));
+    keeper_crons_set(k->crons, app, f.tenant, f.revision, str_from(host), f.settings);
+}
+
+/* Cron triggers of all apps. */
+static bool crons_load(keeper *k, err *e)
+{
+    _cleanup_(arena_fini) arena a;
+    uint64_t *ids;
+    size_t n;
+    arena_init(&a, 64 * MIB);
+    if (!k->crons)
+        return true;
+    if (!catalogue_app_ids(catalogue_reading(k->catalogue), &a, &ids, &n, e))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        serve_app_changed(k, ids[i]);
+    return true;
+}
+
 bool serve_open(keeper *k, int local_fd, int tcp_fd, err *e)
 {
     static api_door local, tcp;
     local = (api_door){k, true};
     tcp = (api_door){k, false};
     blobs_sweep(k);
-    return store_client_new(k->l, &k->store, e) && door_open(k, local_fd, &local, &k->admin, e) &&
+    return (k->store || store_client_new(k->l, &k->store, e)) && crons_load(k, e) &&
+           door_open(k, local_fd, &local, &k->admin, e) &&
            door_open(k, tcp_fd, &tcp, &k->admin_tcp, e);
 }
 
 void serve_close(keeper *k)
 {
-    store_client_free(k->store);
-    k->store = NULL;
     builder_free(k->builder);
     k->builder = NULL;
     catalogue_close(k->catalogue);

@@ -85,6 +85,10 @@ static const row rows[] = {
      "Outgoing connections at once."},
     {"quota", "log_bytes_per_s", NUMBER, AT(quota_log_bytes_per_s), "1048576", 0, ANY,
      "What its apps may log in a second."},
+    {"quota", "deferred_calls", NUMBER, AT(quota_deferred_calls), "100000", 0, ANY,
+     "Deferred calls that wait or run (docs/defer.md),"},
+    {"quota", "deferred_bytes", NUMBER, AT(quota_deferred_bytes), "1073741824", 0, ANY,
+     "and the bytes of their requests."},
 };
 enum { ROWS = sizeof rows / sizeof *rows, TABLES_MAX = 8 };
 
@@ -219,12 +223,11 @@ static bool quota_members(const json_t *j, quota *q, err *e)
     {
         uint64_t *at = quota_at(q, key);
         if (!at)
-            return err_set(
-                e, ERR_INVALID,
-                "there is no quota '%.60s'; there are apps, memory_bytes, concurrency, "
-                "cpu_percent, cpu_weight, requests_per_s, storage_bytes, connections and "
-                "log_bytes_per_s",
-                key);
+            return err_set(e, ERR_INVALID,
+                           "there is no quota '%.60s'; there are apps, memory_bytes, concurrency, "
+                           "cpu_percent, cpu_weight, requests_per_s, storage_bytes, connections, "
+                           "log_bytes_per_s, deferred_calls and deferred_bytes",
+                           key);
         if (!json_is_integer(v) || json_integer_value(v) < 0)
             return err_set(e, ERR_INVALID, "quota %s is a number; 0 means no limit", key);
         *at = (uint64_t)json_integer_value(v);

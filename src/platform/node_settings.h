@@ -31,7 +31,8 @@ typedef struct {
     str queue_url; /* of a database of PostgreSQL; empty: a file */
     /* [quota]: of a new tenant; 0: no limit */
     uint64_t quota_apps, quota_memory_bytes, quota_concurrency, quota_cpu_percent, quota_cpu_weight,
-        quota_requests_per_s, quota_storage_bytes, quota_connections, quota_log_bytes_per_s;
+        quota_requests_per_s, quota_storage_bytes, quota_connections, quota_log_bytes_per_s,
+        quota_deferred_calls, quota_deferred_bytes;
 } node_settings;
 
 node_settings node_settings_default(void);
@@ -46,7 +47,9 @@ bool node_settings_template(buf *out);
     X(memory_bytes)                                                                                \
     X(concurrency)                                                                                 \
     X(cpu_percent)                                                                                 \
-    X(cpu_weight) X(requests_per_s) X(storage_bytes) X(connections) X(log_bytes_per_s)
+    X(cpu_weight)                                                                                  \
+    X(requests_per_s)                                                                              \
+    X(storage_bytes) X(connections) X(log_bytes_per_s) X(deferred_calls) X(deferred_bytes)
 typedef struct {
 #define X(name) uint64_t name;
     QUOTA_NAMES(X)

@@ -111,6 +111,8 @@ static const int worker_calls[] = {
     CALL(sendmmsg),
     /* time */
     CALL(timer_settime),
+    CALL(timerfd_create),
+    CALL(timerfd_settime),
     CALL(timer_delete),
     CALL(clock_nanosleep),
     CALL(clock_getres),

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/must.h"
 #include "platform/call.h"
+#include "platform/deferral.h"
 #include "store/client.h"
 
 #include <stdlib.h>
@@ -259,6 +260,8 @@ void served_begin(served *s, http_exchange *x)
     char id[CALL_ID_BYTES];
     route_match m;
     route_find(s->routes, path_of(exchange_request(x)), &m);
+    if (deferral_begin(s, x, &m))
+        return;
     switch (m.kind) {
     case ROUTE_TRIGGER:
         if (m.trigger->is_static)
@@ -280,6 +283,29 @@ void served_begin(served *s, http_exchange *x)
         call_refuse(x, id, 404, NULL);
         return;
     }
+}
+
+void served_run(served *s, http_exchange *x, str id)
+{
+    char call_id[CALL_ID_BYTES];
+    route_match m;
+    const app *a = s->config.app;
+    for (size_t i = 0; id.n && i < a->components_count; i++) {
+        const app_trigger whatever = {.kind = APP_TRIGGER_HTTP, .component = (int)i};
+        if (!str_eq(a->components[i].id, id))
+            continue;
+        const app_trigger *t = app_trigger_of_component(a, (int)i);
+        route_synthetic(t ? t : &whatever, path_of(exchange_request(x)), &m);
+        call_begin(s->all->calls, &s->hosted[i], x, &m);
+        return;
+    }
+    route_find(s->routes, path_of(exchange_request(x)), &m);
+    if (!id.n && m.kind == ROUTE_TRIGGER && !m.trigger->is_static) {
+        call_begin(s->all->calls, &s->hosted[m.trigger->component], x, &m);
+        return;
+    }
+    call_id_next(s->all->calls, call_id);
+    call_refuse(x, call_id, 404, NULL);
 }
 
 void served_begin_inside(served *s, http_exchange *x, str id)

@@ -23,6 +23,7 @@ typedef struct serving {
     struct calls *calls;
     struct meter *meter;        /* NULL: nothing is metered */
     struct store_client *store; /* NULL: no app asks for a store */
+    struct deferral *defer;     /* NULL: nothing may wait here */
     /* Where apps that come and go have their artifacts, files and logs; empty under `ebb up`. */
     str artifacts_dir, files_dir, logs_dir;
     guestlogs logs;
@@ -75,6 +76,9 @@ bool served_store(served *s, size_t index, bool is_database, uint32_t *ret, err 
 
 /* Answers a request from outside. */
 void served_begin(served *s, http_exchange *x);
+/* Answers a deferred request of the app itself: by the component `id`, whatever its route, or
+ * (n 0) by its path. */
+void served_run(served *s, http_exchange *x, str id);
 /* Answers a request of a component to its own app: the component `id`, whatever its route, or
  * (without p) as if the request had come from outside. */
 void served_begin_inside(served *s, http_exchange *x, str id);

@@ -114,8 +114,8 @@ static void keeper_tell(const supervisor *s, keeper_note_kind kind, const slot_p
     control_send(&s->all[KEEPER], &note, sizeof note, fd);
 }
 
-/* A channel between a worker and the store process ('s') or the keeper, for its meter ('k') or to
- * ask for apps ('d'). */
+/* A channel between a worker and the store process ('s') or the keeper: for its meter ('k'), to ask
+ * for apps ('d'), for deferred calls ('c'). */
 static void channel_make(supervisor *s, const slot_process *server, const slot_process *worker,
                          char kind)
 {
@@ -129,7 +129,11 @@ static void channel_make(supervisor *s, const slot_process *server, const slot_p
     if (kind == 's')
         control_send(server, &kind, 1, pair[0]);
     else
-        keeper_tell(s, kind == 'k' ? KEEPER_WORKER : KEEPER_DIRECTORY, worker, 0, pair[0]);
+        keeper_tell(s,
+                    kind == 'k'   ? KEEPER_WORKER
+                    : kind == 'd' ? KEEPER_DIRECTORY
+                                  : KEEPER_CALLS,
+                    worker, 0, pair[0]);
     control_send(worker, &kind, 1, pair[1]);
     close(pair[0]);
     close(pair[1]);
@@ -154,13 +158,13 @@ static bool counters_send(const supervisor *s, const slot_process *to, err *e)
     return true;
 }
 
-/* The keeper of `ebb serve` asks the store process on behalf of people. */
+/* The keeper asks the store process on behalf of people (`ebb serve`), and for deferred calls. */
 static void keeper_store_connect(supervisor *s)
 {
     int pair[2];
     err e;
     const slot_process *keeper = &s->all[KEEPER], *store = &s->all[STORE];
-    if (!s->c->directory || !s->c->store_config.n || !keeper->pid || !store->pid)
+    if ((!s->c->directory && !s->c->defers) || !s->c->store_config.n || !keeper->pid || !store->pid)
         return;
     if (!channel_pair(pair, &e)) {
         log_msg(LOG_ERROR, "the keeper gets no channel to the store: %s", e.text);
@@ -180,6 +184,8 @@ static void pair_connect(supervisor *s, const slot_process *server, const slot_p
     channel_make(s, server, worker, is_store ? 's' : 'k');
     if (!is_store && s->c->directory)
         channel_make(s, server, worker, 'd');
+    if (!is_store && s->c->defers)
+        channel_make(s, server, worker, 'c');
 }
 
 /* CPU of us before the keeper runs, and of the decode and compile processes, which have gone. */

@@ -17,6 +17,7 @@ typedef struct {
     str store_config;           /* for the store process (app_config.h); empty: nothing is stored */
     str keeper_config;          /* for the keeper (keeper.h) */
     bool directory;             /* workers ask the keeper for apps */
+    bool defers;                /* requests may wait: there is a queue of them */
     int admin_listener;         /* for the keeper; -1: nobody can ask it; stays the caller's */
     int admin_tcp;              /* the same, of the admin API's address; -1: none */
     certificates *certificates; /* for workers, read again on SIGHUP; NULL: no TLS. Borrowed */

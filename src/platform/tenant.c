@@ -247,6 +247,8 @@ tenant_verdict tenant_ask(tenant *t, ns now, unsigned *ret_after)
     return TENANT_OK;
 }
 
+quota tenant_quota(const tenant *t) { return t->q; }
+
 void tenant_begun(tenant *t)
 {
     if (t)

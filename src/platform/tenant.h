@@ -44,6 +44,9 @@ bool tenant_take(tenants *all, uint64_t number, str quota, tenant **ret, err *e)
 /* NULL is allowed, here and below. */
 void tenant_let(tenant *t);
 
+/* Its quota; what the queue of deferred calls bounds is of the node as a whole. */
+quota tenant_quota(const tenant *t);
+
 typedef enum {
     TENANT_OK,
     TENANT_RATE,        /* too many requests a second */

@@ -14,6 +14,7 @@
 #include "platform/artifact.h"
 #include "platform/call.h"
 #include "platform/certificates.h"
+#include "platform/deferral.h"
 #include "platform/directory.h"
 #include "platform/meter.h"
 #include "platform/reach.h"
@@ -79,7 +80,16 @@ static bool flush_log(void *user)
     return false;
 }
 
-static void on_calls_over(void *user) { loop_stop(((worker *)user)->l); }
+static void on_deferral_over(void *user) { loop_stop(((worker *)user)->l); }
+
+static void on_calls_over(void *user)
+{
+    worker *w = user;
+    if (w->serving.defer)
+        deferral_drain(w->serving.defer, on_deferral_over, w);
+    else
+        loop_stop(w->l);
+}
 
 static void on_drained(void *user)
 {
@@ -90,6 +100,8 @@ static void on_drained(void *user)
 static void on_term(void *user, int signo)
 {
     worker *w = user;
+    if (w->serving.defer)
+        deferral_stop(w->serving.defer);
     http_server_drain(w->server, on_drained, w);
 }
 
@@ -147,6 +159,8 @@ static void on_control(void *user, bytes message, int fd)
         store_client_connect_take(w->serving.store, fd);
     else if (fd >= 0 && message.p[0] == 'd' && w->directory)
         directory_connect_take(w->directory, fd);
+    else if (fd >= 0 && message.p[0] == 'c' && w->serving.defer)
+        deferral_connect_take(w->serving.defer, fd);
     else if (fd >= 0 && message.p[0] == 'k' && w->meter)
         meter_connect_take(w->meter, fd);
     else if (fd >= 0)
@@ -190,7 +204,8 @@ static bool control_set_up(worker *w, err *e)
             return false;
     }
     static const channel_callbacks callbacks = {on_control, on_control_end};
-    bool stores = w->app.stores_count || w->app.databases_count || !w->app.app;
+    bool stores =
+        w->app.stores_count || w->app.databases_count || !w->app.app || app_defers(w->app.app);
     return (!stores || store_client_new(w->l, &w->serving.store, e)) &&
            (w->node.unmetered || meter_new(w->l, &w->meter, e)) &&
            channel_open_take(w->l, FD_CONTROL, &callbacks, w, &w->control, e);
@@ -219,13 +234,17 @@ static bool apps_set_up(worker *w, err *e)
     w->serving.logs.open_max = ACTIVE_LOGS_MAX;
     arena_init(&a, 1 * GIB);
     if (w->app.app)
-        return served_new_take(&w->serving, &a, &w->app, S(""), S(""), &w->pinned, e);
+        return served_new_take(&w->serving, &a, &w->app, S(""), S(""), &w->pinned, e) &&
+               (!app_defers(w->app.app) || deferral_new(w->l, &w->serving, w->serving.store, NULL,
+                                                        w->pinned, &w->serving.defer, e));
     host_connections_owned(connection_take, connection_give, &w->serving.tenants);
     return egress_open(&w->a, w->node.egress_allow, &w->serving.egress, e) &&
            dir_of(w, "artifacts", &w->serving.artifacts_dir, e) &&
            dir_of(w, "files", &w->serving.files_dir, e) &&
            dir_of(w, "logs", &w->serving.logs_dir, e) &&
-           directory_new(w->l, &w->serving, &w->node.active, &w->directory, e);
+           directory_new(w->l, &w->serving, &w->node.active, &w->directory, e) &&
+           deferral_new(w->l, &w->serving, w->serving.store, w->directory, NULL, &w->serving.defer,
+                        e);
 }
 
 static bool network_set_up(worker *w, err *e)
@@ -336,6 +355,7 @@ static void tear_down(worker *w)
 {
     http_server_free(w->server);
     calls_fini(&w->calls);
+    deferral_free(w->serving.defer);
     directory_free(w->directory);
     tenants_fini(&w->serving.tenants);
     served_let(w->pinned);

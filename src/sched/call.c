@@ -28,7 +28,7 @@ bool call_deadline_parse(str text, int64_t now_s, int64_t *ret_s, err *e)
 
 static int cmp64(int64_t a, int64_t b) { return (a > b) - (a < b); }
 
-int call_cmp(const call *a, const call *b, bool shortage)
+int call_cmp(const deferred_call *a, const deferred_call *b, bool shortage)
 {
     int c = cmp64(a->class, b->class);
     if (!c && shortage)
@@ -42,7 +42,7 @@ int call_cmp(const call *a, const call *b, bool shortage)
     return c ? c : (a->id > b->id) - (a->id < b->id);
 }
 
-bool call_may_start(const call *c, int64_t now_s, int64_t slot_end_s, double budget_cpu_s)
+bool call_may_start(const deferred_call *c, int64_t now_s, int64_t slot_end_s, double budget_cpu_s)
 {
     if (now_s < c->start_s)
         return false;

@@ -19,7 +19,7 @@ typedef struct {
     call_criticality criticality;
     int64_t accepted_s, start_s, deadline_s;
     double cpu_s; /* estimate: the route's running mean */
-} call;
+} deferred_call;
 
 /* `Ebb-Deadline`: whole seconds from now, or a time as RFC 3339. ERR_INVALID if it is in the past,
  * ERR_LIMIT if further than CALL_SLACK_S_MAX. */
@@ -28,7 +28,7 @@ bool call_deadline_parse(str text, int64_t now_s, int64_t *ret_s, err *e);
 /* Which of two runs first. While the plan places everything: earliest deadline first, which makes
  * "nothing late while capacity allows" true. When it does not (`shortage`): criticality decides
  * what is late, then the deadline. Ties by age, then id: a total order. */
-int call_cmp(const call *a, const call *b, bool shortage);
+int call_cmp(const deferred_call *a, const deferred_call *b, bool shortage);
 
 /* May it start now? Due in this slot, or budget left, and never before its start. */
-bool call_may_start(const call *c, int64_t now_s, int64_t slot_end_s, double budget_cpu_s);
+bool call_may_start(const deferred_call *c, int64_t now_s, int64_t slot_end_s, double budget_cpu_s);

@@ -150,7 +150,7 @@ bool plan_make_places(const plan_input *in, size_t places, plan_demand *d, size_
     return true;
 }
 
-bool plan_make(const plan_input *in, plan_demand *d, size_t n, plan *ret, err *e)
+bool plan_make(const plan_input *in, plan_demand *d, size_t n, work_plan *ret, err *e)
 {
     double unplaced;
     if (!plan_make_places(in, 1, d, n, &ret->run, &unplaced, e))

@@ -45,10 +45,10 @@ typedef struct {
 typedef struct {
     double run[PLAN_SLOTS_MAX]; /* CPU-seconds of deferred work per slot */
     double unplaced;            /* what no plan can finish in time */
-} plan;
+} work_plan;
 
 /* Demands are sorted in place by last slot. ERR_LIMIT beyond the maxima above. */
-bool plan_make(const plan_input *in, plan_demand *d, size_t n, plan *ret, err *e);
+bool plan_make(const plan_input *in, plan_demand *d, size_t n, work_plan *ret, err *e);
 
 /* The same over several places: nodes in other zones that would take the work. in[z] describes
  * place z (the same number of slots everywhere); ret_run[z] what runs there and when. What moving

@@ -239,7 +239,7 @@ static void run_deferred(sim *s, double work, double *ret_done)
         s->taken[k] += by_slot[k];
 }
 
-static bool plan_hour(sim *s, int64_t t, plan *ret, bool *ret_all_now, err *e)
+static bool plan_hour(sim *s, int64_t t, work_plan *ret, bool *ret_all_now, err *e)
 {
     const sim_config *c = s->c;
     double intensity[SIM_HORIZON], reserved[SIM_HORIZON], arrivals[SIM_HORIZON];
@@ -275,7 +275,7 @@ static bool hour(sim *s, int64_t t, size_t index, err *e)
     const sim_config *c = s->c;
     double reserved_hour = 0, arrivals_before = s->r.deferrable_cpu_s, done_hour = 0;
     double received, step_cap = c->cpus * SIM_STEP_S;
-    plan p;
+    work_plan p;
     bool all_now = false;
     double late = s->todo.late;
     backlog_advance(&s->todo, t);

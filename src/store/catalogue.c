@@ -401,6 +401,19 @@ static bool find_host(catalogue *c, str host, arena *a, catalogue_found *ret, er
     return found_take(c, s, a, ret, e);
 }
 
+bool catalogue_find_revision(catalogue *c, uint64_t app, uint32_t revision, arena *a,
+                             catalogue_found *ret, err *e)
+{
+    *ret = (catalogue_found){0};
+    sqlite3_stmt *s =
+        db_query(c->reading, e,
+                 "SELECT a.id, a.tenant, r.id & 1048575, a.name, t.name, t.quota, r.settings,"
+                 " t.egress FROM apps a JOIN tenants t ON t.id = a.tenant JOIN revisions r"
+                 " ON r.id = (a.id << 20) | iif(?2, ?2, a.revision) WHERE a.id = ?1",
+                 "ii", (int64_t)app, (int64_t)revision);
+    return found_take(c, s, a, ret, e);
+}
+
 /* Lower case, without port and final dot. */
 static str host_plain(str host, char place[256])
 {

@@ -70,6 +70,10 @@ typedef struct {
 /* host: with or without port, any case. The default domain comes first, then hosts that tenants
  * took, then wildcards ("*.example.com" has one label in place of the star). All in the arena. */
 bool catalogue_find(catalogue *c, str host, arena *a, catalogue_found *ret, err *e);
+/* A kept revision of an app, live or not (0: the live one), for a deferred call that it has
+ * accepted. ret->app 0: the app has gone, or the revision is not kept any more. */
+bool catalogue_find_revision(catalogue *c, uint64_t app, uint32_t revision, arena *a,
+                             catalogue_found *ret, err *e);
 
 /* --- tenants and tokens ----------------------------------------------------------------------- */
 
@@ -147,16 +151,18 @@ bool catalogue_app_find(catalogue_db *db, arena *a, uint64_t tenant, str name, c
 bool catalogue_app_name(catalogue_db *db, arena *a, uint64_t id, str *ret, err *e);
 bool catalogue_apps(catalogue_db *db, arena *a, uint64_t tenant, str after, catalogue_app **ret,
                     size_t *ret_n, err *e);
+/* Numbers of all apps. */
+bool catalogue_app_ids(catalogue_db *db, arena *a, uint64_t **ret, size_t *ret_n, err *e);
 /* Of a tenant; 0: of all. */
 bool catalogue_apps_count(catalogue_db *db, uint64_t tenant, uint64_t *ret, err *e);
 /* Finds the app or makes it, without a revision: only for a job that adds one. */
 bool catalogue_app_ensure(catalogue_db *db, arena *a, uint64_t tenant, str name, catalogue_app *ret,
                           err *e);
 /* Makes a revision live. digests: the blobs that it needs, which the tenant must have. Only the
- * newest `keep` revisions stay. */
+ * newest `keep` revisions stay, and those that were live after held_s: calls may wait for them. */
 bool catalogue_revision_add(catalogue_db *db, catalogue_app *app, str settings,
                             const uint8_t (*digests)[CATALOGUE_DIGEST_BYTES], size_t digests_n,
-                            uint32_t keep, int64_t now_s, err *e);
+                            uint32_t keep, int64_t held_s, int64_t now_s, err *e);
 /* The settings of a kept revision; number 0: of the live one. ERR_NOT_FOUND. */
 bool catalogue_revision_settings(catalogue_db *db, arena *a, const catalogue_app *app,
                                  uint32_t number, str *ret, err *e);

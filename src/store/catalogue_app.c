@@ -99,6 +99,30 @@ bool catalogue_apps(catalogue_db *db, arena *a, uint64_t tenant, str after, cata
     return more == 0;
 }
 
+bool catalogue_app_ids(catalogue_db *db, arena *a, uint64_t **ret, size_t *ret_n, err *e)
+{
+    uint64_t *all = NULL;
+    size_t n = 0, room = 0;
+    int more = -1;
+    sqlite3_stmt *s = db_query(db, e, "SELECT id FROM apps ORDER BY id", "");
+    while (s && (more = db_next(db, s, e)) > 0) {
+        if (n == room) {
+            size_t wider = room ? room * 2 : 64;
+            uint64_t *at = arena_grow(a, all, n, wider, sizeof *at);
+            if (!at) {
+                db_end(s);
+                return err_no_memory(e);
+            }
+            all = at;
+            room = wider;
+        }
+        all[n++] = (uint64_t)sqlite3_column_int64(s, 0);
+    }
+    *ret = all;
+    *ret_n = n;
+    return more == 0;
+}
+
 bool catalogue_apps_count(catalogue_db *db, uint64_t tenant, uint64_t *ret, err *e)
 {
     int64_t n = 0;
@@ -198,16 +222,25 @@ static bool needs_put(catalogue_db *db, const catalogue_app *app, int64_t id,
 
 bool catalogue_revision_add(catalogue_db *db, catalogue_app *app, str settings,
                             const uint8_t (*digests)[CATALOGUE_DIGEST_BYTES], size_t digests_n,
-                            uint32_t keep, int64_t now_s, err *e)
+                            uint32_t keep, int64_t held_s, int64_t now_s, err *e)
 {
     uint32_t number;
+    int64_t held = INT64_MAX;
     if (!number_next(db, app, &number, e))
         return false;
     int64_t id = revision_id(app->id, number);
     if (!settings_put(db, id, settings, now_s, e) ||
         !needs_put(db, app, id, digests, digests_n, e) || !live_set(db, app->id, number, e))
         return false;
-    if (number > keep && !revisions_drop(db, app->id, 0, number - keep + 1, e))
+    /* Of a revision that was replaced after held_s the next one was made after it. */
+    if (!db_number(db, e, &held,
+                   "SELECT coalesce(min(id), -1) FROM revisions WHERE id >= ?1 AND id < ?2 AND"
+                   " made_s >= ?3",
+                   "iii", revision_id(app->id, 0), revision_id(app->id + 1, 0), held_s))
+        return false;
+    held = (held & ((1 << REVISION_BITS) - 1)) - 1;
+    int64_t end = (int64_t)number - keep + 1 < held ? (int64_t)number - keep + 1 : held;
+    if (end > 0 && !revisions_drop(db, app->id, 0, (uint32_t)end, e))
         return false;
     app->revision = number;
     app->made_s = now_s;

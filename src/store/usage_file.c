@@ -27,6 +27,9 @@ enum {
     POINTS,
     CHECKS,
     OLDEST,
+    HOURS,
+    MARK,
+    MARKED,
     STATEMENTS
 };
 
@@ -44,7 +47,8 @@ static const char schema[] =
     " g_per_kwh REAL, estimated INTEGER, PRIMARY KEY (from_s, forecast)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS deferred (ran_s INTEGER, accepted_s INTEGER, app TEXT,"
     " calls INTEGER, energy_j REAL, delay_s REAL, PRIMARY KEY (ran_s, accepted_s, app))"
-    " WITHOUT ROWID;";
+    " WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, t_s INTEGER) WITHOUT ROWID;";
 
 #define SUMS                                                                                       \
     " ON CONFLICT (window_s, app) DO UPDATE SET calls = calls + excluded.calls,"                   \
@@ -79,6 +83,10 @@ static const char *const statements[STATEMENTS] = {
     [CHECKS] = "SELECT window_s, process, booked_ns, kernel_ns FROM process"
                " WHERE window_s >= ?1 AND window_s < ?2 ORDER BY window_s, process",
     [OLDEST] = "SELECT coalesce(min(window_s), 0) FROM usage",
+    [HOURS] = "SELECT (window_s - ?1) / 3600, sum(cpu_ns) FROM usage WHERE window_s >= ?1 AND"
+              " window_s < ?2 AND app NOT IN ('-', '*') GROUP BY 1",
+    [MARK] = "INSERT OR REPLACE INTO mark VALUES (?1, ?2)",
+    [MARKED] = "SELECT t_s FROM mark WHERE name = ?1",
 };
 
 struct usage_file {
@@ -483,6 +491,39 @@ bool usage_file_points(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bo
 int64_t usage_file_oldest(usage_file *f)
 {
     sqlite3_stmt *s = start(f, OLDEST);
+    int64_t t = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_reset(s);
+    return t;
+}
+
+bool usage_file_hours(usage_file *f, int64_t from_s, size_t n, double *ret, err *e)
+{
+    sqlite3_stmt *s = start_span(f, HOURS, from_s, from_s + (int64_t)n * 3600);
+    int code;
+    memset(ret, 0, n * sizeof *ret);
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+        int64_t h = sqlite3_column_int64(s, 0);
+        if (h >= 0 && h < (int64_t)n)
+            ret[h] = sqlite3_column_double(s, 1) / 1e9;
+    }
+    sqlite3_reset(s);
+    return code == SQLITE_DONE || fail(f, e);
+}
+
+bool usage_file_mark(usage_file *f, str name, int64_t t_s, err *e)
+{
+    sqlite3_stmt *s = start(f, MARK);
+    sqlite3_bind_text(s, 1, name.p, (int)name.n, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 2, t_s);
+    bool ok = sqlite3_step(s) == SQLITE_DONE;
+    sqlite3_reset(s);
+    return ok || fail(f, e);
+}
+
+int64_t usage_file_marked(usage_file *f, str name)
+{
+    sqlite3_stmt *s = start(f, MARKED);
+    sqlite3_bind_text(s, 1, name.p, (int)name.n, SQLITE_STATIC);
     int64_t t = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
     sqlite3_reset(s);
     return t;

@@ -54,6 +54,11 @@ bool usage_file_records(usage_file *f, arena *a, int64_t from_s, int64_t to_s, b
 /* Points in [from_s, to_s). */
 bool usage_file_points(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
                        intensity_reading *ret, err *e);
+/* CPU-seconds of all apps in each of n hours from from_s (a full hour) on. */
+bool usage_file_hours(usage_file *f, int64_t from_s, size_t n, double *ret, err *e);
+/* A moment kept under a name (cron triggers: the last that was fired); 0: none is. */
+bool usage_file_mark(usage_file *f, str name, int64_t t_s, err *e);
+int64_t usage_file_marked(usage_file *f, str name);
 /* The oldest record's time; 0 if there is none. */
 int64_t usage_file_oldest(usage_file *f);
 

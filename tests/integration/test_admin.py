@@ -44,7 +44,7 @@ def filled(path, tenant):
     """A path with its parameters; everything but the tenant names nothing that there is."""
     return re.sub(r"\{(\w+)\}", lambda m: {"tenant": tenant, "token": "999999", "app": "none",
                                            "store": "default", "key": "k",
-                                           "database": "default", "file": "none",
+                                           "database": "default", "file": "none", "call": "0" * 32,
                                            "digest": "sha256:" + "a" * 64}[m[1]], path)
 
 

@@ -223,7 +223,7 @@ static double plan_once(queue_backlog *ret)
     static plan_demand demands[PLAN_DEMANDS_MAX];
     double intensity[SLOTS], reserved[SLOTS];
     backlog log;
-    plan made;
+    work_plan made;
     const uint8_t *at;
     size_t n;
     ns begun = clock_mono();

@@ -60,6 +60,8 @@ static const char manifest[] =
     "[component.web.tool.ebb]\nmemory_max = '128 MiB'\nconcurrency_max = 7\n"
     "queue_max = 8\nresources_max = 9\nrequest_body_max = 10\nresponse_body_max = 11\n"
     "log_max = 12\nclock_resolution = '13us'\nrestore = false\nrestore_after_start = true\n"
+    "defer = { routes = ['/a/:b'], slack = 14, attempts = 15, criticality = 'low' }\n"
+    "cron = [{ schedule = '@daily', zone = 'Europe/Berlin', window = 16, path = '/n' }]\n"
     "[component.web.dependencies]\n\"a:b/c@1.0.0\" = '1.0'\n"
     "plain = { path = 'd.wasm', export = 'e', inherit_configuration = true }\n"
     "[component.lib]\nsource = { registry = 'r.io', package = 'n:p', version = '1.0.0' }\n"
@@ -150,6 +152,15 @@ static void round_trip(void **state)
     assert_int_equal(c->settings.log_bytes_max, 12);
     assert_int_equal(c->settings.clock_resolution_ns, 13000);
     assert_true(c->settings.no_restore && c->settings.restore_after_start);
+    assert_true(c->settings.defer.is_on);
+    assert_str(c->settings.defer.routes.at[0], "/a/:b");
+    assert_int_equal(c->settings.defer.slack_s, 14);
+    assert_int_equal(c->settings.defer.attempts_max, 15);
+    assert_int_equal(c->settings.defer.criticality, APP_DEFER_LOW);
+    assert_int_equal(c->settings.crons_count, 1);
+    assert_str(c->settings.crons[0].zone, "Europe/Berlin");
+    assert_int_equal(c->settings.crons[0].window_s, 16);
+    assert_str(c->settings.crons[0].method, "POST");
     assert_true(c->is_used);
     assert_str(c->dependencies.at[0].source.package, "a:b");
     assert_int_equal(c->dependencies.at[1].inherit, APP_INHERIT_ALL);

@@ -77,6 +77,77 @@ static void minimal(void **state)
     assert_int_equal(f->app->warnings.n, 0);
 }
 
+static void defer_words(void **state)
+{
+    fixture *f = *state;
+    ok(f, COMPONENT);
+    assert_false(f->app->components[0].settings.defer.is_on);
+    ok(f, COMPONENT "tool.ebb.defer = true");
+    const app_settings *s = &f->app->components[0].settings;
+    assert_true(s->defer.is_on);
+    assert_int_equal(s->defer.slack_s, 86400);
+    assert_int_equal(s->defer.attempts_max, 5);
+    assert_int_equal(s->crons_count, 0);
+    ok(f, COMPONENT
+       "[component.web.tool.ebb]\ndefer = { routes = ['/...'], slack = '8h', slack_max = '2d', "
+       "keep = '1h', attempts = 3, criticality = 'high', body_max = '2 MiB', result_max = 100 "
+       "}\n"
+       "cron = [{ schedule = '30 1 * * *', zone = 'Europe/Berlin', window = '4h', path = '/n', "
+       "method = 'GET' }, { schedule = '@daily' }]");
+    s = &f->app->components[0].settings;
+    assert_int_equal(s->defer.routes.n, 1);
+    assert_int_equal(s->defer.slack_s, 8 * 3600);
+    assert_int_equal(s->defer.slack_s_max, 2 * 86400);
+    assert_int_equal(s->defer.kept_s, 3600);
+    assert_int_equal(s->defer.attempts_max, 3);
+    assert_int_equal(s->defer.criticality, APP_DEFER_HIGH);
+    assert_true(s->defer.body_bytes_max == 2 * MIB && s->defer.result_bytes_max == 100);
+    assert_int_equal(s->crons_count, 2);
+    assert_int_equal(s->crons[0].window_s, 4 * 3600);
+    assert_str(s->crons[0].method, "GET");
+    assert_int_equal(s->crons[1].window_s, 0);
+    assert_str(s->crons[1].method, "POST");
+    assert_str(s->crons[1].path, "/");
+    /* A slack_max below the usual slack takes it along. */
+    ok(f, COMPONENT "tool.ebb.defer.slack_max = '1h'");
+    assert_int_equal(f->app->components[0].settings.defer.slack_s, 3600);
+}
+
+static void defer_mistakes(void **state)
+{
+    fixture *f = *state;
+    refused(f, COMPONENT "tool.ebb.defer = 1",
+            "spin.toml:9:18: defer must be true, false or a table like { slack = \"8h\" }, not an "
+            "integer");
+    refused(f, COMPONENT "tool.ebb.defer.slak = '1h'",
+            "spin.toml:9:16: unknown field 'slak' in defer; did you mean 'slack'?");
+    refused(f, COMPONENT "tool.ebb.defer.slack_max = '8d'",
+            "spin.toml:9:28: slack_max must be from 1s to 7d (604800 s)");
+    refused(f, COMPONENT "tool.ebb.defer.slack = 'none'",
+            "spin.toml:9:24: slack must be from 1s to 7d (604800 s)");
+    refused(f, COMPONENT "tool.ebb.defer.routes = ['/x']",
+            "spin.toml:9:10: defer: component 'web' has no route '/x'; write it as its "
+            "[[trigger.http]] does");
+    refused(f, COMPONENT "tool.ebb.defer.attempts = 0",
+            "spin.toml:9:27: attempts must be from 1 to 100");
+    refused(f, COMPONENT "tool.ebb.defer.criticality = 'max'",
+            "spin.toml:9:30: criticality is \"low\", \"normal\" or \"high\", not 'max'");
+    refused(f, COMPONENT "tool.ebb.cron = [{ schedule = '61 * * * *' }]",
+            "spin.toml:9:31: schedule: '61' is no minute: write *, a number from 0 to 59, a range "
+            "1-5, a step */2 or a list of those with commas");
+    refused(f, COMPONENT "tool.ebb.cron = [{ schedule = '@daily', zone = '../x' }]",
+            "spin.toml:9:48: zone '../x' is no name of a time zone; write it like "
+            "'Europe/Berlin'");
+    refused(f, COMPONENT "tool.ebb.cron = [{ schedule = '@daily', window = '25h' }]",
+            "spin.toml:9:50: window must be from 1s to 1d (86400 s)");
+    refused(f, COMPONENT "tool.ebb.cron = [{ schedule = '@daily', path = 'x' }]",
+            "spin.toml:9:48: path 'x' must begin with '/'");
+    refused(f,
+            HEAD "tool.ebb.cron = [{ schedule = '@daily' }]\n" TRIGGER
+                 "[component.web]\nsource = 'w.wasm'",
+            "spin.toml:4:17: cron belongs to a component: [component.<id>.tool.ebb]");
+}
+
 static void maximal(void **state)
 {
     fixture *f = *state;
@@ -696,24 +767,11 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(minimal),
-        T(maximal),
-        T(versions),
-        T(unknown_fields),
-        T(types),
-        T(identifiers),
-        T(variables),
-        T(sources),
-        T(hosts),
-        T(triggers),
-        T(inline_components),
-        T(profiles),
-        T(dependencies),
-        T(settings),
-        T(version_1),
-        T(from_wasm),
-        T(retain),
-        T(thousand_components),
+        T(minimal),           T(maximal),        T(defer_words),  T(defer_mistakes),
+        T(versions),          T(unknown_fields), T(types),        T(identifiers),
+        T(variables),         T(sources),        T(hosts),        T(triggers),
+        T(inline_components), T(profiles),       T(dependencies), T(settings),
+        T(version_1),         T(from_wasm),      T(retain),       T(thousand_components),
         T(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,14 +44,14 @@ static str settings_of(const entry *of)
     return json;
 }
 
-static bool find(void *user, str host, arena *a, directory_message *ret, err *why)
+static bool find(void *user, const directory_message *q, arena *a, directory_message *ret, err *why)
 {
     finds++;
     if (broken)
         return err_set(why, ERR_IO, "a bad disk");
     *ret = (directory_message){.kind = DIRECTORY_NOBODY};
     for (entry *x = catalogue; x->host; x++)
-        if (str_eq(host, str_from(x->host)))
+        if (q->app ? q->app == x->id && q->revision == 1 : str_eq(q->host, str_from(x->host)))
             *ret = (directory_message){.kind = DIRECTORY_FOUND,
                                        .app = x->id,
                                        .tenant = x->tenant,

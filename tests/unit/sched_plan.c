@@ -97,7 +97,7 @@ static void optimal(void **state)
         }
         double want = flow_cost(d, n, room, prices, &sent), all = 0, placed = 0, cost = 0;
         plan_input in = {SLOTS, price, reserved, capacity, 0.9, 0, 4};
-        plan p;
+        work_plan p;
         for (size_t i = 0; i < n; i++)
             all += d[i].work;
         assert_true(plan_make(&in, d, n, &p, NULL));
@@ -150,7 +150,7 @@ static void crowding_spreads(void **state)
     for (int k = 0; k < 24; k++)
         flat[k] = 300;
     plan_input in = {24, flat, none, 100, 0.85, PLAN_HEADROOM_WEIGHT, PLAN_STEPS};
-    plan p;
+    work_plan p;
     assert_true(plan_make(&in, d, 1, &p, NULL));
     for (int k = 0; k < 24; k++) {
         top = fmax(top, p.run[k]);
@@ -205,7 +205,7 @@ static void rolling(void **state)
             plan_input in = {24, price, none, capacity, PLAN_TARGET, 0, 1};
             plan_demand d[PLAN_DEMANDS_MAX];
             size_t n = backlog_demands(&b, expected, 4, 24, d);
-            plan p;
+            work_plan p;
             assert_true(plan_make(&in, d, n, &p, NULL));
             assert_true(p.run[0] <= capacity + 1e-9 && p.run[0] <= before + 1e-9);
             /* As the platform does: what is due now may use the whole node. */
@@ -249,7 +249,7 @@ static void late_only_without_room(void **state)
             plan_input in = {24, price, none, capacity, 1, 0.5, 8};
             plan_demand d[PLAN_DEMANDS_MAX];
             size_t n = backlog_demands(&b, NULL, 0, 24, d);
-            plan p;
+            work_plan p;
             assert_true(plan_make(&in, d, n, &p, NULL));
             backlog_take(&b, p.run[0], NULL);
         }
@@ -263,7 +263,7 @@ static void late_only_without_room(void **state)
 static void limits(void **state)
 {
     err e;
-    plan p = {.unplaced = 7};
+    work_plan p = {.unplaced = 7};
     double x[PLAN_SLOTS_MAX + 1] = {0};
     plan_input in = {PLAN_SLOTS_MAX + 1, x, x, 1, 1, 0, 1};
     assert_false(plan_make(&in, NULL, 0, &p, &e));
@@ -292,9 +292,9 @@ static void calls(void **state)
     assert_int_equal(e.code, ERR_LIMIT);
     assert_false(call_deadline_parse(S("soon"), 1000, &at, &e));
     assert_int_equal(at, 86400);
-    call a = {1, CALL_OPPORTUNISTIC, CALL_LOW, 0, 0, 100, 1};
-    call b = {2, CALL_OPPORTUNISTIC, CALL_HIGH, 0, 0, 200, 1};
-    call c = {3, CALL_RESERVED, CALL_LOW, 50, 50, 900, 1};
+    deferred_call a = {1, CALL_OPPORTUNISTIC, CALL_LOW, 0, 0, 100, 1};
+    deferred_call b = {2, CALL_OPPORTUNISTIC, CALL_HIGH, 0, 0, 200, 1};
+    deferred_call c = {3, CALL_RESERVED, CALL_LOW, 50, 50, 900, 1};
     assert_true(call_cmp(&a, &b, false) < 0); /* the earlier deadline */
     assert_true(call_cmp(&a, &b, true) > 0);  /* in need: the more critical */
     assert_true(call_cmp(&c, &a, false) < 0 && call_cmp(&c, &b, true) < 0);

@@ -1,0 +1,398 @@
+/* Accepting a request that may wait (deferral.h, docs/defer.md): its head is checked, its body read
+ * whole, the call put into the queue, and only then comes 202. With `wait=N` it runs at once under
+ * a lease of this worker, and its own answer is the answer if that comes in time.
+ *
+ * RFC 7240 (Prefer), draft-ietf-httpapi-idempotency-key-header. */
+#include "platform/deferral_impl.h"
+
+#include "app/toml_json.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "carbon/when.h"
+#include "http/field.h"
+#include "http/prefer.h"
+#include "platform/call.h"
+#include "sched/call.h"
+
+#include <math.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+/* Before anything has run: what the first plan and lease reckon with. */
+#define ESTIMATE_UNKNOWN_S 0.05
+
+#define TOO_LONG                                                                                   \
+    "the body is longer than a deferred call may have (body_max of defer in tool.ebb); ask "       \
+    "without 'Prefer: respond-async'"
+
+typedef struct {
+    deferral *d;
+    served *s;        /* a hold */
+    http_exchange *x; /* NULL: the client has gone */
+    arena a;
+    const hosted *h;
+    prefer prefer;
+    queue_offer offer;
+    deferred_request request;
+    deferred_about about;
+    buf body;
+    bool too_long;
+    store_call *putting;
+    queue_accepted accepted;
+    run *run; /* that we wait for */
+    bool beginning, over_at_once;
+    loop_timer patience;
+} acceptance;
+
+static void accept_free(acceptance *c)
+{
+    loop_timer_stop(&c->patience);
+    if (c->run) {
+        c->run->waiter = NULL;
+        c->run->waiter_user = NULL;
+    }
+    store_call_free(c->putting);
+    served_let(c->s);
+    buf_fini(&c->body);
+    arena_fini(&c->a);
+    free(c);
+}
+
+static void fail(acceptance *c, unsigned status, unsigned after_s, const char *text)
+{
+    call_log_without(c->x, c->d->all->calls, c->h->app->id, status);
+    exchange_bind(c->x, NULL, NULL);
+    defer_refuse(c->x, status, after_s, text);
+    accept_free(c);
+}
+
+/* --- what it says ----------------------------------------------------------------------------- */
+
+static const http_field *field_of(const acceptance *c, str name)
+{
+    const http_request *r = exchange_request(c->x);
+    return field_find(r->fields, r->fields_count, name);
+}
+
+/* What is said to the platform is not the component's, except the key, by which it can tell a
+ * second attempt. */
+static bool is_platforms(str name)
+{
+    return str_eq(name, S("prefer")) || str_eq(name, S("ebb-deadline")) ||
+           str_eq(name, S("ebb-call")) || str_eq(name, S("ebb-attempt")) ||
+           str_eq(name, S("expect")) || str_eq(name, S("content-length"));
+}
+
+static bool request_take(acceptance *c, err *e)
+{
+    const http_request *r = exchange_request(c->x);
+    http_field *fields = ARENA_ARRAY(&c->a, http_field, r->fields_count + 1);
+    size_t n = 0;
+    for (size_t i = 0; fields && i < r->fields_count; i++)
+        if (!is_platforms(r->fields[i].name))
+            fields[n++] = r->fields[i];
+    c->request = (deferred_request){.method = r->method,
+                                    .target = r->target,
+                                    .authority = r->authority,
+                                    .scheme = r->scheme,
+                                    .peer = r->peer,
+                                    .fields = fields,
+                                    .fields_count = n};
+    c->about = (deferred_about){.component = c->h->app->id,
+                                .method = r->method,
+                                .path = str_head(r->target, str_find(r->target, '?'))};
+    return fields ? true : err_no_memory(e);
+}
+
+static bool deadline_take(acceptance *c, int64_t now_s, err *e)
+{
+    const app_defer *d = &c->h->app->settings.defer;
+    const http_field *f = field_of(c, S("ebb-deadline"));
+    int64_t at = now_s + d->slack_s;
+    if (f && !call_deadline_parse(f->value, now_s, &at, e))
+        return err_wrap(e, "Ebb-Deadline");
+    if (at - now_s > d->slack_s_max)
+        return err_set(e, ERR_INVALID,
+                       "Ebb-Deadline: this app lets calls wait for %u s at most (slack_max in "
+                       "tool.ebb), and %lld s is further",
+                       d->slack_s_max, (long long)(at - now_s));
+    c->offer.head.terms.deadline_ms = at * 1000;
+    return true;
+}
+
+static quota quota_of(const served *s) { return s->tenant ? tenant_quota(s->tenant) : (quota){0}; }
+
+static bool terms_take(acceptance *c, err *e)
+{
+    const app_defer *d = &c->h->app->settings.defer;
+    const http_request *r = exchange_request(c->x);
+    int64_t now_s = now_ms() / 1000;
+    double known = run_estimate(c->h), estimate = known > 0 ? known : ESTIMATE_UNKNOWN_S;
+    const pace_view *v = &c->d->view;
+    quota q = quota_of(c->s);
+    c->offer.head.terms = (queue_terms){.tenant = queue_tenant_of(c->s),
+                                        .app = queue_app_of(c->s),
+                                        .revision = (uint32_t)c->s->config.revision,
+                                        .attempts_max = d->attempts_max,
+                                        .class = CALL_OPPORTUNISTIC,
+                                        .criticality = (uint8_t)d->criticality,
+                                        .trigger = DEFERRED_HTTP,
+                                        .keep_ms = (int64_t)d->kept_s * 1000,
+                                        .cpu_ns = (uint64_t)(estimate * 1e9),
+                                        .intensity_g_per_kwh = v->slots ? v->intensity[0] : 0};
+    c->offer.head.calls_max = q.deferred_calls;
+    c->offer.head.bytes_max = q.deferred_bytes;
+    c->prefer = prefer_read(r->fields, r->fields_count);
+    if (!request_take(c, e) || !deadline_take(c, now_s, e) ||
+        !idempotency_key_read(r->fields, r->fields_count, &c->offer.key, e))
+        return false;
+    int64_t slack = c->offer.head.terms.deadline_ms / 1000 - now_s;
+    if ((double)slack < known)
+        return err_set(
+            e, ERR_TIMEOUT,
+            "Ebb-Deadline: calls like this one take %.1f s of CPU time, so that it can't "
+            "end in %lld s; give it more, or ask without 'Prefer: respond-async'",
+            known, (long long)slack);
+    if (!c->prefer.has_wait && pace_free(v, c->offer.head.terms.deadline_ms / 1000) < estimate)
+        return err_set(e, ERR_LIMIT,
+                       "the node has accepted as much work as it can end by then; ask for a later "
+                       "deadline, or try again");
+    return true;
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static void put_time(buf *out, const char *name, int64_t at_s)
+{
+    buf_printf(out, ",\"%s\":\"", name);
+    when_put(out, at_s);
+    buf_put_u8(out, '"');
+}
+
+static int64_t planned_s(const pace_view *v, const queue_terms *t)
+{
+    int64_t at = pace_start(v, t->deadline_ms / 1000, (double)t->cpu_ns / 1e9),
+            now = now_ms() / 1000;
+    return at > now ? at : now;
+}
+
+static void answer_202(acceptance *c)
+{
+    _cleanup_(buf_fini) buf out;
+    char id[QUEUE_ID_TEXT + 1], location[80];
+    const queue_terms *t = &c->offer.head.terms;
+    const pace_view *v = &c->d->view;
+    queue_id_text(&c->accepted.id, id);
+    snprintf(location, sizeof location, "/.well-known/ebb/calls/%s", id);
+    buf_init(&out, 8 * KIB);
+    buf_printf(&out, "{\"id\":\"%s\",\"state\":\"%s\"", id,
+               queue_state_name((queue_state)c->accepted.state));
+    if (!c->accepted.existed)
+        put_time(&out, "deadline", t->deadline_ms / 1000);
+    if (v->slots && !c->accepted.existed && c->accepted.state == QUEUE_WAITING)
+        put_time(&out, "planned_start", planned_s(v, t));
+    buf_printf(&out,
+               ",\"location\":\"%s\",\"help\":\"%s; GET the location to see how it stands, "
+               "GET %s/result for the answer itself, DELETE cancels it\"}\n",
+               location,
+               c->accepted.existed
+                   ? "a call with this Idempotency-Key was accepted before: this is "
+                     "that one"
+                   : "accepted, and kept through crashes until it has ended",
+               location);
+    http_field fields[] = {{S("location"), str_from(location)},
+                           {S("preference-applied"), S("respond-async")},
+                           {S("retry-after"), S("5")}};
+    exchange_bind(c->x, NULL, NULL);
+    call_log_without(c->x, c->d->all->calls, c->h->app->id, 202);
+    defer_answer(c->x, 202, fields, 3, buf_str(&out));
+    accept_free(c);
+}
+
+static void on_patience(void *user) { answer_202(user); }
+
+/* The call's own answer, as if it had not been deferred. */
+static void on_ran(void *user, const inner_result *r)
+{
+    acceptance *c = user;
+    char id[QUEUE_ID_TEXT + 1], location[80];
+    c->run = NULL;
+    if (c->beginning) {
+        c->over_at_once = true;
+        return;
+    }
+    if (!r || r->body_cut) {
+        answer_202(c);
+        return;
+    }
+    http_field *fields = ARENA_ARRAY(&c->a, http_field, r->fields_count + 2);
+    http_exchange *x = c->x;
+    queue_id_text(&c->accepted.id, id);
+    snprintf(location, sizeof location, "/.well-known/ebb/calls/%s", id);
+    if (fields)
+        memcpy(fields, r->fields, r->fields_count * sizeof *fields);
+    exchange_bind(x, NULL, NULL);
+    c->x = NULL;
+    if (!fields) {
+        exchange_abort(x, 503, NULL, 0);
+    } else {
+        fields[r->fields_count] = (http_field){S("preference-applied"), S("wait")};
+        fields[r->fields_count + 1] = (http_field){S("content-location"), str_from(location)};
+        defer_send(x, r->status, fields, r->fields_count + 2, r->body);
+    }
+    accept_free(c);
+}
+
+/* --- the queue -------------------------------------------------------------------------------- */
+
+static void run_and_wait(acceptance *c)
+{
+    queue_info info = {.id = c->accepted.id,
+                       .terms = c->offer.head.terms,
+                       .state = QUEUE_LEASED,
+                       .attempts = c->accepted.attempt,
+                       .accepted_ms = now_ms()};
+    uint32_t wait = c->prefer.wait_s < DEFER_WAIT_S_MAX ? c->prefer.wait_s : DEFER_WAIT_S_MAX;
+    c->beginning = true;
+    run *r = run_begin_leased(c->d, &info, c->offer.request, c->s, on_ran, c);
+    c->beginning = false;
+    c->run = c->over_at_once ? NULL : r;
+    if (!c->x)
+        accept_free(c);
+    else if (!c->run) /* the lease expires, or it has ended without an answer */
+        answer_202(c);
+    else
+        loop_timer_start(c->d->l, &c->patience, wait * NS_PER_S, on_patience, c);
+}
+
+static void on_put(void *user)
+{
+    acceptance *c = user;
+    err e;
+    bool ok = queue_accepted_read(store_call_answer(c->putting), &c->accepted, &e);
+    store_call_free(c->putting);
+    c->putting = NULL;
+    if (ok && !c->accepted.existed) {
+        pace_accept(&c->d->view, c->offer.head.terms.deadline_ms / 1000,
+                    (double)c->offer.head.terms.cpu_ns / 1e9);
+        deferral_changed(c->d);
+    }
+    if (ok && c->accepted.state == QUEUE_LEASED && !c->accepted.existed) {
+        run_and_wait(c);
+    } else if (!c->x) {
+        accept_free(c);
+    } else if (ok) {
+        answer_202(c);
+    } else if (e.code == ERR_LIMIT) {
+        fail(c, 429, 60, e.text);
+    } else if (e.code == ERR_CONFLICT) {
+        fail(c, 422, 0, e.text);
+    } else {
+        log_msg(LOG_ERROR, "a call could not be kept: %s", e.text);
+        fail(c, 503, 2, "the call could not be kept; it was not accepted, try again");
+    }
+}
+
+/* Two requests under one key are the same if this is. */
+static bool same_make(acceptance *c)
+{
+    const deferred_request *q = &c->request;
+    str parts[] = {q->method, q->target, {(const char *)q->body.p, q->body.n}};
+    EVP_MD_CTX *h = EVP_MD_CTX_new();
+    bool ok = h && EVP_DigestInit_ex(h, EVP_sha256(), NULL);
+    for (size_t i = 0; ok && i < 3; i++) {
+        uint64_t n = parts[i].n;
+        ok = EVP_DigestUpdate(h, &n, sizeof n) && EVP_DigestUpdate(h, parts[i].p, parts[i].n);
+    }
+    ok = ok && EVP_DigestFinal_ex(h, c->offer.head.same, NULL);
+    EVP_MD_CTX_free(h);
+    return ok;
+}
+
+static void put(acceptance *c)
+{
+    buf about, request;
+    err e;
+    c->request.body = buf_bytes(&c->body);
+    buf_init(&about, QUEUE_ABOUT_BYTES_MAX);
+    buf_init(&request, QUEUE_REQUEST_BYTES_MAX);
+    bool ok = same_make(c) && deferred_about_write(&c->about, &about) &&
+              deferred_request_write(&c->request, &request);
+    c->offer.about = buf_bytes(&about);
+    c->offer.request = arena_bytes(&c->a, buf_bytes(&request));
+    if (c->prefer.has_wait && c->prefer.wait_s &&
+        c->d->running < DEFER_RUNNING_MAX + DEFER_WAITING_MAX / 2 && !c->d->draining) {
+        c->offer.head.holder = c->d->holder;
+        c->offer.head.lease_ms = DEFER_LEASE_MS;
+    }
+    c->putting = ok && c->offer.request.p ? queue_ask_put(c->d->store, &c->offer) : NULL;
+    buf_fini(&about);
+    buf_fini(&request);
+    if (!c->putting || !store_call_send(c->putting, on_put, c, &e)) {
+        c->putting = NULL;
+        fail(c, 503, 2, "the call could not be kept; it was not accepted, try again");
+    }
+}
+
+/* --- the body --------------------------------------------------------------------------------- */
+
+static void body_read(acceptance *c)
+{
+    static uint8_t block[64 * 1024];
+    body_state state;
+    size_t n;
+    while ((n = exchange_read(c->x, block, sizeof block, &state)) > 0)
+        c->too_long |= !buf_put(&c->body, block, n);
+    if (c->too_long)
+        fail(c, 413, 0, TOO_LONG);
+    else if (state == BODY_END)
+        put(c);
+    else if (state == BODY_ABORTED)
+        fail(c, 400, 0, "the body was cut");
+}
+
+static void on_readable(void *user)
+{
+    acceptance *c = user;
+    if (!c->putting && !c->run && c->x)
+        body_read(c);
+}
+
+/* Nobody hears the 202: the call is accepted all the same if it was on its way. */
+static void on_closed(void *user)
+{
+    acceptance *c = user;
+    exchange_free(c->x);
+    c->x = NULL;
+    if (!c->putting)
+        accept_free(c);
+}
+
+void accept_begin(deferral *d, served *s, http_exchange *x, const route_match *m)
+{
+    static const exchange_callbacks callbacks = {.on_readable = on_readable,
+                                                 .on_closed = on_closed};
+    err e;
+    acceptance *c = calloc(1, sizeof *c);
+    if (!c) {
+        defer_refuse(x, 503, 2, "no memory for another request");
+        return;
+    }
+    *c = (acceptance){.d = d, .s = s, .x = x, .h = &s->hosted[m->trigger->component]};
+    served_hold(s);
+    uint64_t max = c->h->app->settings.defer.body_bytes_max;
+    arena_init(&c->a, max + 8 * MIB);
+    buf_init(&c->body, max);
+    if (!terms_take(c, &e)) {
+        fail(c,
+             e.code == ERR_TIMEOUT ? 422
+             : e.code == ERR_LIMIT ? 503
+                                   : 400,
+             e.code == ERR_LIMIT ? 60 : 0, e.text);
+    } else if (exchange_request(x)->content_length > (int64_t)max) {
+        fail(c, 413, 0, TOO_LONG);
+    } else {
+        exchange_bind(x, &callbacks, c);
+        body_read(c);
+    }
+}

@@ -1,0 +1,114 @@
+/* What the files of a worker's deferral share: defer_accept.c, defer_run.c, defer_status.c,
+ * deferral.c. Private. */
+#pragma once
+
+#include "loop/channel.h"
+#include "platform/calls_message.h"
+#include "platform/deferral.h"
+#include "platform/deferred.h"
+#include "platform/inner.h"
+#include "sched/flow.h"
+#include "store/queue_client.h"
+
+#define DEFER_PATH S("/.well-known/ebb/calls/")
+
+/* A call that runs here. */
+typedef struct run {
+    struct run *next;
+    deferral *d;
+    arena a;
+    queue_info info;
+    deferred_request request; /* in the arena */
+    served *app;              /* a hold; NULL: not found yet */
+    hosted *component;        /* NULL: the route leads nowhere */
+    inner *inner;             /* NULL: not begun, or over */
+    store_call *asking;       /* END or RETRY */
+    double estimate_cpu_s;
+    bool lost; /* the lease is another's: nothing is said to the store any more */
+    /* Whoever waits for it to end (`wait=N`); called once, with what came, or with NULL: it has not
+     * ended well, or not here. */
+    void (*waiter)(void *user, const inner_result *r);
+    void *waiter_user;
+} run;
+
+/* A client's question to the keeper about what a call has cost. */
+typedef struct price_ask {
+    struct price_ask *next;
+    uint64_t ask;
+    void (*f)(void *user, const calls_price *p); /* p NULL: nobody knows */
+    void *user;
+} price_ask;
+
+typedef struct app_flow app_flow;
+
+struct deferral {
+    loop *l;
+    serving *all;
+    store_client *store;
+    directory *directory; /* NULL: there is the one app only */
+    served *only;
+    channel *keeper; /* NULL: there is none now */
+    uint64_t holder;
+    pace_view view; /* slots 0: nothing has been planned yet */
+    run *runs;
+    unsigned running;
+    bool draining;
+    void (*on_empty)(void *user); /* set while it drains */
+    void *on_empty_user;
+    store_call *extending, *leasing;
+    bool leasing_urgent; /* what is leased is due: flow does not hold it back */
+    queue_held extended[DEFER_RUNNING_MAX + DEFER_WAITING_MAX]; /* what is asked for */
+    size_t extended_n;
+    calls_message lease_next; /* a RUN that came while one is asked for; kind 0: none */
+    loop_timer extend_timer;
+    price_ask *prices;
+    uint64_t next_ask;
+    loop_hook *hook;
+    /* To be told at the end of the turn. */
+    bool changed;
+    calls_message ran;
+    app_flow *flows;
+};
+
+static inline int64_t now_ms(void) { return (int64_t)(clock_wall() / NS_PER_MS); }
+
+static inline uint64_t queue_app_of(const served *s)
+{
+    return s->config.id ? s->config.id : CALLS_ONLY_APP;
+}
+static inline uint64_t queue_tenant_of(const served *s)
+{
+    return s->config.id ? s->config.tenant : CALLS_ONLY_TENANT;
+}
+
+/* deferral.c */
+void deferral_changed(deferral *d);
+/* f is called later, or at once where there is no keeper. */
+void deferral_price(deferral *d, const calls_price *p, void (*f)(void *user, const calls_price *p),
+                    void *user);
+void deferral_price_forget(deferral *d, void *user);
+void deferral_told(deferral *d, double started_cpu_s, double ended_cpu_s, uint32_t ended);
+
+/* defer_run.c */
+void run_lease(deferral *d, const calls_message *m);
+/* Runs a call that PUT has leased to us. s is held anew. NULL: no memory; the lease will expire.
+ * f is called once, maybe at once, with NULL where there is no answer of the call. */
+run *run_begin_leased(deferral *d, const queue_info *info, bytes request, served *s,
+                      void (*f)(void *user, const inner_result *r), void *user);
+/* What a call of this component takes, by those that ran here; 0: none has. */
+double run_estimate(const hosted *h);
+void runs_free(deferral *d);
+void run_cancel(deferral *d, const queue_id *id);
+
+/* defer_accept.c */
+void accept_begin(deferral *d, served *s, http_exchange *x, const route_match *m);
+
+/* defer_status.c */
+void status_begin(deferral *d, served *s, http_exchange *x);
+
+/* Answers with a body of any length, copied; takes x. */
+void defer_send(http_exchange *x, unsigned status, const http_field *fields, size_t n, bytes body);
+/* Answers with JSON; takes x. */
+void defer_answer(http_exchange *x, unsigned status, const http_field *fields, size_t n, str body);
+/* {"error": text}. */
+void defer_refuse(http_exchange *x, unsigned status, unsigned retry_after_s, const char *text);

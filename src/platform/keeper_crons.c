@@ -1,0 +1,275 @@
+/* See keeper_crons.h. When a trigger fires next is computed from what it fired last and the present
+ * time zone data, never from a timer: whatever the clock does, the sequence is the same. */
+#include "platform/keeper_crons.h"
+
+#include "app/cron.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "platform/app_config.h"
+#include "platform/deferred.h"
+#include "platform/keeper_calls.h"
+#include "sched/call.h"
+#include "store/queue_client.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WINDOW_S_MIN 60 /* what a window of nothing is: the call has to run and end */
+
+typedef struct trigger {
+    struct trigger *next;
+    keeper_crons *all;
+    arena a;
+    uint64_t app, tenant;
+    uint32_t revision;
+    app_cron given;
+    app_defer defer;
+    str component, host, name;
+    cron when;
+    zone zone;
+    int64_t last_s, next_s; /* fired last; what is next */
+    store_call *putting;    /* NULL: nothing is under way */
+    bool gone;              /* of settings that are no more */
+} trigger;
+
+struct keeper_crons {
+    keeper *k;
+    trigger *first;
+};
+
+static void trigger_free(trigger *t)
+{
+    trigger **at = &t->all->first;
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    store_call_free(t->putting);
+    arena_fini(&t->a);
+    free(t);
+}
+
+/* --- firing ----------------------------------------------------------------------------------- */
+
+static void on_put(void *user)
+{
+    trigger *t = user;
+    keeper *k = t->all->k;
+    queue_accepted accepted;
+    err e;
+    bool ok = queue_accepted_read(store_call_answer(t->putting), &accepted, &e);
+    store_call_free(t->putting);
+    t->putting = NULL;
+    if (!ok && e.code != ERR_CONFLICT) {
+        log_msg(LOG_ERROR, "cron trigger '%.*s' can't be put into the queue, it is tried again: %s",
+                STR(t->name), e.text);
+        t->next_s = keeper_now_s() + 5;
+    } else {
+        t->last_s = t->next_s;
+        if (!usage_file_mark(k->file, t->name, t->last_s, &e))
+            log_msg(LOG_WARN, "cron trigger '%.*s': %s", STR(t->name), e.text);
+        t->next_s = cron_next(&t->when, &t->zone, t->last_s);
+    }
+    bool gone = t->gone;
+    if (gone)
+        trigger_free(t);
+    keeper_calls_look(k->calls);
+}
+
+static void fire(trigger *t)
+{
+    keeper *k = t->all->k;
+    const pace_view *v = keeper_calls_plan(k->calls);
+    buf about, request;
+    err e;
+    int64_t window = t->given.window_s > WINDOW_S_MIN ? t->given.window_s : WINDOW_S_MIN;
+    int64_t at = cron_next(&t->when, &t->zone, t->last_s);
+    deferred_about a = {.component = t->component,
+                        .method = t->given.method,
+                        .path = t->given.path,
+                        .schedule = t->given.schedule};
+    deferred_request r = {.component = t->component,
+                          .method = t->given.method,
+                          .target = t->given.path,
+                          .authority = t->host,
+                          .scheme = S("http"),
+                          .peer = S("0.0.0.0:0")};
+    queue_offer q = {.head.terms = {.tenant = t->tenant,
+                                    .app = t->app,
+                                    .revision = t->revision,
+                                    .attempts_max = t->defer.attempts_max,
+                                    .class = CALL_OPPORTUNISTIC,
+                                    .criticality = (uint8_t)t->defer.criticality,
+                                    .trigger = DEFERRED_CRON,
+                                    .start_ms = at * 1000,
+                                    .deadline_ms = (at + window) * 1000,
+                                    .keep_ms = (int64_t)t->defer.kept_s * 1000,
+                                    .cpu_ns = NS_PER_S / 20,
+                                    .intensity_g_per_kwh = v->slots ? v->intensity[0] : 0}};
+    char key[QUEUE_KEY_BYTES_MAX];
+    buf_init(&about, QUEUE_ABOUT_BYTES_MAX);
+    buf_init(&request, QUEUE_REQUEST_BYTES_MAX);
+    snprintf(key, sizeof key, "cron %lld %.*s", (long long)at, STR(str_head(t->name, 200)));
+    t->next_s = at;
+    bool ok = deferred_about_write(&a, &about) && deferred_request_write(&r, &request);
+    q.key = str_from(key);
+    q.about = buf_bytes(&about);
+    q.request = buf_bytes(&request);
+    t->putting = ok ? queue_ask_put(k->store, &q) : NULL;
+    if (t->putting && !store_call_send(t->putting, on_put, t, &e)) {
+        store_call_free(t->putting);
+        t->putting = NULL;
+    }
+    if (!t->putting)
+        log_msg(LOG_ERROR, "no memory for cron trigger '%.*s'; it is tried again", STR(t->name));
+    buf_fini(&about);
+    buf_fini(&request);
+}
+
+/* Not made up for: what is older than CRON_LATE_S. */
+static void skip_old(trigger *t, int64_t now_s)
+{
+    int64_t first = now_s - CRON_LATE_S;
+    if (t->last_s >= first || cron_next(&t->when, &t->zone, t->last_s) > first)
+        return;
+    log_msg(LOG_WARN,
+            "cron trigger '%.*s' was not fired while ebb did not run; what is older than "
+            "a day is not made up for",
+            STR(t->name));
+    t->last_s = first;
+}
+
+int64_t keeper_crons_look(keeper_crons *c, int64_t now_s)
+{
+    int64_t wake = INT64_MAX;
+    for (trigger *t = c ? c->first : NULL; t; t = t->next) {
+        if (t->putting || t->gone)
+            continue;
+        skip_old(t, now_s);
+        int64_t next = cron_next(&t->when, &t->zone, t->last_s);
+        if (next <= now_s && t->next_s <= now_s && store_client_connected(c->k->store))
+            fire(t);
+        else if (next <= now_s)
+            next = now_s + 1;
+        if (!t->putting && next < wake)
+            wake = next;
+    }
+    return wake;
+}
+
+/* --- which there are -------------------------------------------------------------------------- */
+
+static bool zone_load(trigger *t, err *e)
+{
+    static uint8_t data[ZONE_BYTES_MAX];
+    char path[128];
+    if (!t->given.zone.n || str_eq(t->given.zone, S("UTC"))) {
+        t->zone = zone_utc();
+        return true;
+    }
+    snprintf(path, sizeof path, ZONE_DIR "/%.*s", STR(t->given.zone));
+    FILE *f = fopen(path, "rbe");
+    if (!f)
+        return err_set_errno(e, path);
+    size_t n = fread(data, 1, sizeof data, f);
+    fclose(f);
+    return zone_parse(&t->a, (bytes){data, n}, &t->zone, e) || err_wrap(e, "%s", path);
+}
+
+static bool trigger_fill(trigger *t, const app_component *from, const app_cron *of_app, str host,
+                         err *e)
+{
+    t->component = arena_str(&t->a, from->id);
+    t->host = arena_str(&t->a, host);
+    t->given = (app_cron){.schedule = arena_str(&t->a, of_app->schedule),
+                          .zone = arena_str(&t->a, of_app->zone),
+                          .method = arena_str(&t->a, of_app->method),
+                          .path = arena_str(&t->a, of_app->path),
+                          .window_s = of_app->window_s};
+    t->defer = from->settings.defer;
+    t->name = arena_printf(&t->a, "%llu %.*s %.*s %.*s %.*s %.*s", (unsigned long long)t->app,
+                           STR(from->id), STR(of_app->schedule), STR(of_app->zone),
+                           STR(of_app->method), STR(of_app->path));
+    if (!t->component.p || !t->host.p || !t->given.schedule.p || !t->given.zone.p ||
+        !t->given.method.p || !t->given.path.p || !t->name.p)
+        return err_no_memory(e);
+    return cron_parse(t->given.schedule, &t->when, e) && zone_load(t, e);
+}
+
+static void trigger_add(keeper_crons *c, const trigger *of, const app_component *from,
+                        const app_cron *of_app, str host)
+{
+    err e;
+    trigger *t = calloc(1, sizeof *t);
+    if (!t) {
+        log_msg(LOG_ERROR, "no memory for a cron trigger");
+        return;
+    }
+    *t = *of;
+    t->all = c;
+    t->next = c->first;
+    c->first = t;
+    arena_init(&t->a, 4 * MIB);
+    if (!trigger_fill(t, from, of_app, host, &e)) {
+        log_msg(LOG_ERROR, "a cron trigger of component '%.*s' will not run: %s", STR(from->id),
+                e.text);
+        trigger_free(t);
+        return;
+    }
+    t->last_s = usage_file_marked(c->k->file, t->name);
+    if (t->last_s)
+        return;
+    t->last_s = keeper_now_s();
+    if (!usage_file_mark(c->k->file, t->name, t->last_s, &e))
+        log_msg(LOG_WARN, "cron trigger '%.*s': %s", STR(t->name), e.text);
+}
+
+void keeper_crons_set(keeper_crons *c, uint64_t number, uint64_t tenant, uint32_t revision,
+                      str host, str settings)
+{
+    _cleanup_(arena_fini) arena a;
+    app_config config;
+    err e;
+    arena_init(&a, APP_ARENA_BYTES_MAX);
+    if (!c)
+        return;
+    for (trigger *t = c->first, *next; t; t = next) {
+        next = t->next;
+        if (t->app != number)
+            continue;
+        t->gone = true;
+        if (!t->putting)
+            trigger_free(t);
+    }
+    if (settings.n && memmem(settings.p, settings.n, "\"cron\":[", 8)) {
+        bytes json = {(const uint8_t *)settings.p, settings.n};
+        if (!app_config_read(&a, json, &config, &e)) {
+            log_msg(LOG_ERROR, "cron triggers of app %llu: %s", (unsigned long long)number, e.text);
+            return;
+        }
+        const trigger of = {.app = number, .tenant = tenant, .revision = revision};
+        for (size_t i = 0; i < config.app->components_count; i++) {
+            const app_component *x = &config.app->components[i];
+            for (size_t n = 0; n < x->settings.crons_count; n++)
+                trigger_add(c, &of, x, &x->settings.crons[n], host);
+        }
+    }
+    keeper_calls_look(c->k->calls);
+}
+
+keeper_crons *keeper_crons_new(keeper *k)
+{
+    keeper_crons *c = calloc(1, sizeof *c);
+    if (c)
+        c->k = k;
+    return c;
+}
+
+void keeper_crons_free(keeper_crons *c)
+{
+    if (!c)
+        return;
+    while (c->first)
+        trigger_free(c->first);
+    free(c);
+}

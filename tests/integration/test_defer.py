@@ -1,0 +1,366 @@
+"""Work that waits (docs/defer.md): over plain HTTP, against `ebb up` and `ebb serve`."""
+import json
+import os
+import signal
+import sqlite3
+import time
+from datetime import datetime, timezone
+
+import pytest
+
+from harness import Connection, fetch, guest, serving, wait_for, write_app
+from node import node
+
+MANIFEST = """
+spin_manifest_version = 2
+[application]
+name = "later"
+[[trigger.http]]
+route = "/k/..."
+component = "k"
+[[trigger.http]]
+route = "/never/..."
+component = "k"
+[component.k]
+source = "{source}"
+[component.k.tool.ebb]
+defer = {{ routes = ["/k/..."], slack_max = "2d", attempts = 3, body_max = 1000 }}
+{more}
+"""
+
+ENDED = ("done", "failed", "dead", "cancelled")
+ASYNC = (("Prefer", "respond-async"),)
+
+
+def app(tmp_path, more="", name="app"):
+    return write_app(tmp_path / name, MANIFEST.format(source=guest("c-kitchen"), more=more))
+
+
+class Calls:
+    """Requests to one app, wherever it is served."""
+
+    def __init__(self, server, host="example.test"):
+        self.server, self.host = server, host
+
+    def ask(self, target, method="GET", fields=(), body=None):
+        return fetch(self.server, target, method, fields, body, self.host)
+
+    def defer(self, target, method="POST", fields=(), body=b""):
+        r = self.ask(target, method, ASYNC + tuple(fields), body)
+        assert r.status == 202, (r.status, r.text)
+        return r.get("location")
+
+    def show(self, location):
+        """How it stands; a store process that has just died is waited for."""
+        r = wait_for(lambda: (r := self.ask(location)).status != 503 and r, "the store process")
+        assert r.status == 200, (r.status, r.text)
+        return r.json()
+
+    def ended(self, location):
+        def look():
+            c = self.show(location)
+            return c if c["state"] in ENDED else None
+        return wait_for(look, f"the end of {location}: {self.show(location)}\n"
+                              f"{self.server.log()[-3000:]}")
+
+
+@pytest.fixture(params=("up", "serve"))
+def later(request, tmp_path, workers):
+    """The app under `ebb up` and as a tenant's under `ebb serve`."""
+    if request.param == "up":
+        with serving(app(tmp_path), tmp_path, workers=workers) as server:
+            yield Calls(server)
+    else:
+        with node(tmp_path, workers=workers) as n:
+            n.tenant("default")
+            n.run("deploy", "-f", app(tmp_path), tenant="default")
+            yield Calls(n, f"later-default.localhost:{n.port}")
+
+
+def test_a_call_waits_and_its_result_can_be_fetched(later):
+    r = later.ask("/k/echo?x", "POST", ASYNC + (("Content-Type", "text/plain"),), b"for later")
+    assert r.status == 202, r.text
+    assert r.get("preference-applied") == "respond-async"
+    said = r.json()
+    assert r.get("location") == said["location"] == f"/.well-known/ebb/calls/{said['id']}"
+    assert len(said["id"]) == 32
+    call = later.ended(said["location"])
+    assert call["state"] == "done", call
+    assert call["attempts"] == 1 and not call["late"]
+    assert call["method"] == "POST" and call["path"] == "/k/echo" and call["component"] == "k"
+    assert call["result"]["status"] == 200 and call["result"]["body"] == "for later"
+    assert call["cpu_s"] > 0
+    got = later.ask(said["location"] + "/result")
+    assert got.status == 200 and got.body == b"for later"
+    # The log line of the request has the call's id.
+    wait_for(lambda: said["id"] in "".join(x for x in later.server.log().splitlines()
+                                           if "request" in x and "/k/echo" in x), "the log line")
+
+
+def test_who_does_not_ask_for_it_is_answered_as_ever(later):
+    assert later.ask("/k/echo", "POST", (), b"now").body == b"now"
+    assert later.ask("/k/echo", "POST", (("Prefer", "wait=5"),), b"now").body == b"now"
+    r = later.ask("/never/echo", "POST", ASYNC, b"now")
+    assert r.status == 200 and r.body == b"now" and not r.get("preference-applied")
+
+
+def test_wait_answers_directly_if_it_is_done_in_time(later):
+    r = later.ask("/k/status?207", "GET", (("Prefer", "respond-async, wait=30"),))
+    assert r.status == 207 and r.get("x-kitchen") == "yes", r.text
+    assert r.get("preference-applied") == "wait"
+    call = later.ended(r.get("content-location"))
+    assert call["state"] == "done" and call["result"]["status"] == 207
+    r = later.ask("/k/sleep?2500", "GET", (("Prefer", "respond-async, wait=1"),))
+    assert r.status == 202
+    assert later.ended(r.get("location"))["result"]["body"] == "slept"
+
+
+def test_the_component_sees_the_request_and_which_attempt_it_is(later):
+    location = later.defer("/k/request", "PUT", (("X-Own", "1"), ("Ebb-Deadline", "600"),
+                                                 ("Idempotency-Key", "k1")))
+    seen = json.loads(later.ended(location)["result"]["body"])
+    headers = dict(seen["headers"])
+    assert seen["method"] == "PUT" and headers["x-own"] == "1"
+    assert headers["ebb-call"] == location.rsplit("/", 1)[1] and headers["ebb-attempt"] == "1"
+    assert headers["idempotency-key"] == "k1"
+    assert "prefer" not in headers and "ebb-deadline" not in headers
+
+
+def test_what_fails_is_tried_again_and_then_dead(later):
+    call = later.ended(later.defer("/k/status?503"))
+    assert call["state"] == "dead" and call["attempts"] == 3, call
+    assert call["result"]["status"] == 503 and "503" in call["note"]
+    call = later.ended(later.defer("/k/status?404"))
+    assert call["state"] == "failed" and call["attempts"] == 1
+
+
+def test_a_deadline_is_checked(later):
+    def refused(value):
+        r = later.ask("/k/echo", "POST", ASYNC + (("Ebb-Deadline", value),), b"")
+        assert r.status == 400, (value, r.status)
+        return r.json()["error"]
+    assert "neither seconds nor a time" in refused("soon")
+    assert "in the past" in refused("2001-01-01T00:00:00Z")
+    assert "slack_max" in refused(str(3 * 86400))
+    at = datetime.fromtimestamp(time.time() + 3600, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    r = later.ask("/k/echo", "POST", ASYNC + (("Ebb-Deadline", at),), b"")
+    assert r.status == 202 and r.json()["deadline"] == at
+
+
+def test_an_idempotency_key_makes_one_call(later):
+    fields = (("Idempotency-Key", '"order-7"'),)
+    first = later.defer("/k/echo", "POST", fields, b"a")
+    assert later.defer("/k/echo", "POST", fields, b"a") == first
+    r = later.ask("/k/echo", "POST", ASYNC + fields, b"another body")
+    assert r.status == 422, r.text
+    assert later.defer("/k/echo", "POST", (("Idempotency-Key", "order-8"),), b"a") != first
+
+
+def test_a_body_that_is_too_long_is_refused(later):
+    r = later.ask("/k/echo", "POST", ASYNC, b"x" * 1001)
+    assert r.status == 413 and "body_max" in r.json()["error"]
+    with Connection(later.server) as c:
+        c.send(f"POST /k/echo HTTP/1.1\r\nHost: {later.host}\r\nPrefer: respond-async\r\n"
+               "Transfer-Encoding: chunked\r\n\r\n".encode() + b"3e9\r\n" + b"x" * 1001 +
+               b"\r\n0\r\n\r\n")
+        assert c.response().status == 413
+
+
+def test_unknown_calls_are_not_found(later):
+    for path in ("x", "0" * 32, "0" * 31, "0" * 32 + "/other", ""):
+        assert later.ask("/.well-known/ebb/calls/" + path).status == 404, path
+    location = later.defer("/k/echo")
+    assert later.ask(location, "POST").status == 405
+
+
+def test_a_running_call_can_be_cancelled(later):
+    location = later.defer("/k/sleep?60000")
+    wait_for(lambda: later.show(location)["state"] == "leased", "the lease")
+    r = later.ask(location, "DELETE")
+    assert r.status == 200 and r.json()["state"] == "cancelled", r.text
+    assert later.ended(location)["state"] == "cancelled"
+    assert later.ask(location, "DELETE").status == 409
+
+
+def test_a_call_that_was_accepted_survives_all_processes(tmp_path, workers):
+    """kill -9 of worker, keeper and store, and a restart of everything, while calls wait or run."""
+    folder = app(tmp_path)
+    with serving(folder, tmp_path, workers=workers) as server:
+        later = Calls(server)
+        running = later.defer("/k/sleep?2000")
+        wait_for(lambda: later.show(running)["state"] == "leased", "the lease")
+        for pid in server.children("worker"):
+            os.kill(pid, signal.SIGKILL)
+        call = later.ended(running)  # given back at once: not after the lease of a minute
+        assert call["state"] == "done" and call["attempts"] >= 2, call
+        for role in ("keeper", "store"):
+            running, quick = later.defer("/k/sleep?1500"), later.defer("/k/echo", "POST", (), b"q")
+            for pid in server.children(role):
+                os.kill(pid, signal.SIGKILL)
+            assert later.ended(quick)["state"] == "done", role
+            assert later.ended(running)["state"] == "done", role
+        left = later.defer("/k/sleep?700", "GET", (("Ebb-Deadline", "3600"),))
+    with serving(folder, tmp_path, workers=workers) as server:
+        assert Calls(server).ended(left)["state"] == "done"
+
+
+def grid(tmp_path, dirty_s):
+    """Settings of a node whose grid is dirty for so long and then clean, by slots of 5 s."""
+    now = int(time.time()) // 5 * 5
+    lines = [f"{datetime.fromtimestamp(t, timezone.utc):%Y-%m-%dT%H:%M:%SZ},"
+             f"{900 if t < now + dirty_s else 50}" for t in range(now - 60, now + 900, 5)]
+    (tmp_path / "grid.csv").write_text("time,g_per_kwh\n" + "\n".join(lines) + "\n")
+    (tmp_path / "carbon.toml").write_text('zone = "X"\nprovider = "file"\nfile = "grid.csv"\n'
+                                          "slot_s = 5\n")
+    return now + dirty_s
+
+
+def test_work_waits_for_clean_power(tmp_path, workers):
+    clean_from = grid(tmp_path, 25)
+    with serving(app(tmp_path), tmp_path, "--carbon", str(tmp_path / "carbon.toml"),
+                 workers=workers) as server:
+        later = Calls(server)
+        # The plan is known once there was a call to plan.
+        def planned():
+            location = later.defer("/k/burn?100", "GET", (("Ebb-Deadline", "300"),))
+            call = later.show(location)
+            return (location, call) if "forecast" in call.get("why", "") else None
+        location, call = wait_for(planned, "a plan")
+        assert call["planned_start"] >= f"{datetime.fromtimestamp(clean_from, timezone.utc):%FT%TZ}"
+        urgent = later.ended(later.defer("/k/burn?1", "GET", (("Ebb-Deadline", "5"),)))
+        assert urgent["state"] == "done" and not urgent["late"], urgent
+        call = later.ended(location)
+        started = datetime.fromisoformat(call["started"]).timestamp()
+        assert started >= clean_from and not call["late"], call
+        assert call["energy_j"] > 0
+        carbon = call["carbon"]
+        assert carbon["at_acceptance_g_per_kwh"] == 900 and carbon["g_per_kwh"] == 50
+        assert carbon["saved_g"] == pytest.approx(call["energy_j"] / 3.6e6 * 850, rel=1e-5)
+
+
+def test_nothing_wakes_up_before_the_planned_start(tmp_path):
+    grid(tmp_path, 200)  # slots of 5 s: a plan sees four minutes
+    with serving(app(tmp_path), tmp_path, "--carbon", str(tmp_path / "carbon.toml")) as server:
+        later = Calls(server)
+        location = later.defer("/k/echo", "POST", (("Ebb-Deadline", "3600"),))
+        wait_for(lambda: "forecast" in later.show(location).get("why", ""), "a plan")
+
+        def switches():
+            sums = {}
+            for role in ("worker", "keeper", "store"):
+                for pid in server.children(role):
+                    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+                        sums[role] = next(int(x.split()[1]) for x in f if "voluntary" in x)
+            return sums
+
+        def settled():  # the meter's window and the store's file close first
+            before = switches()
+            time.sleep(3)
+            return switches() == before
+        wait_for(settled, "three seconds without a wake-up")
+
+
+CRON = """cron = [{ schedule = "* * * * *", window = "10m", path = "/k/hello", method = "GET" }]"""
+
+
+def test_cron_fires_what_was_missed_once(tmp_path):
+    folder = app(tmp_path, CRON)
+    usage = folder / ".spin/ebb/usage.db"
+    with serving(folder, tmp_path) as server:
+        wait_for(usage.exists, "the records")
+    with sqlite3.connect(usage) as db:
+        (last,) = db.execute("SELECT t_s FROM mark").fetchone()
+        missed = last // 60 * 60 - 180
+        db.execute("UPDATE mark SET t_s = ?", (missed - 1,))
+    db.close()
+
+    def fired(server):
+        return [x for x in server.log_lines("request") if x.get("call") and x["path"] == "/k/hello"]
+    with serving(folder, tmp_path) as server:
+        wait_for(lambda: len(fired(server)) >= 4, "the missed minutes")
+        assert {x["status"] for x in fired(server)} == {200}
+    with sqlite3.connect(usage) as db:  # as if the clock had been set back, or the record was lost
+        db.execute("UPDATE mark SET t_s = ?", (missed - 1,))
+    db.close()
+    with serving(folder, tmp_path) as server:
+        later = Calls(server)
+        assert later.ended(later.defer("/k/echo"))["state"] == "done"
+
+        def caught_up():
+            with sqlite3.connect(usage) as db:
+                (t,) = db.execute("SELECT t_s FROM mark").fetchone()
+            return t >= last // 60 * 60
+        wait_for(caught_up, "the trigger to be where it was")
+        assert len(fired(server)) <= 2  # minutes that have begun meanwhile
+
+
+def test_calls_of_a_tenant(tmp_path):
+    """The admin API and `ebb calls`; another tenant sees nothing of them."""
+    with node(tmp_path) as n:
+        token, foreign = n.tenant("acme"), n.tenant("umbra")
+        n.run("deploy", "-f", app(tmp_path), token=token, tenant="acme")
+        n.run("deploy", "-f", app(tmp_path), token=foreign, tenant="umbra")
+        later = Calls(n, f"later-acme.localhost:{n.port}")
+        done = later.defer("/k/echo", "POST", (), b"hello")
+        dead = later.defer("/k/status?404")
+        assert later.ended(done)["state"] == "done" and later.ended(dead)["state"] == "failed"
+        other = Calls(n, f"later-umbra.localhost:{n.port}")
+        assert other.ask(done).status == 404 and other.ask(done, "DELETE").status == 404
+        done, dead = done.rsplit("/", 1)[1], dead.rsplit("/", 1)[1]
+
+        status, listed = n.api("GET", "/v1/tenants/acme/calls", token=token)
+        assert status == 200 and [c["id"] for c in listed["calls"]] == [dead, done]
+        assert listed["counts"]["done"] == 1 and listed["counts"]["failed"] == 1
+        assert listed["calls"][0]["app"] == "later" and listed["next"] is None
+        status, listed = n.api("GET", "/v1/tenants/acme/calls?state=done&limit=1&app=later",
+                               token=token)
+        assert [c["id"] for c in listed["calls"]] == [done]
+        assert n.api("GET", "/v1/tenants/acme/calls?state=odd", token=token)[0] == 400
+        assert n.api("GET", f"/v1/tenants/umbra/calls/{done}", token=foreign)[0] == 404
+        assert n.api("GET", "/v1/tenants/umbra/calls", token=foreign)[1]["calls"] == []
+        status, call = n.api("GET", f"/v1/tenants/acme/calls/{done}", token=token)
+        assert status == 200 and call["result"]["body"] == "hello"
+        status, plan = n.api("GET", "/v1/calls/plan")
+        assert status == 200 and len(plan["slots"]) == 48 and plan["counts"]["done"] == 1
+
+        def run(*args, **more):
+            return n.run("calls", *args, token=token, tenant="acme", **more)
+        assert done in run() and "1 done" in run("list")
+        assert dead not in run("list", "--state", "done")
+        assert "status 404" in run("show", dead)
+        assert json.loads(run("show", done, "--json"))["state"] == "done"
+        assert "ended" in run("cancel", done, status=1)
+        run("retry", dead)
+        call = wait_for(lambda: (c := later.show("/.well-known/ebb/calls/" + dead))["state"] ==
+                        "failed" and c, "the second failure")
+        assert call["attempts"] == 2
+        events = n.api("GET", "/v1/tenants/acme/audit", token=token)[1]["events"]
+        assert [e["action"] for e in events if "call" in e["action"]] == ["retry call",
+                                                                              "cancel call"]
+
+
+def test_the_accepting_revision_runs_the_call_and_a_deleted_app_ends_it(tmp_path):
+    """A call waits for clean power while a new revision is deployed; another while the app goes."""
+    text = MANIFEST.format(source=guest("c-kitchen"), more="")
+    first, second = (write_app(tmp_path / who, text.replace(
+        "[component.k]\n", f'[component.k]\nenvironment = {{ WHO = "{who}" }}\n'))
+        for who in ("first", "second"))
+    grid(tmp_path, 15)
+    with node(tmp_path, settings='[node]\ncarbon = "../carbon.toml"\n') as n:
+        n.tenant("default")
+        n.run("deploy", "-f", first, tenant="default")
+        later = Calls(n, f"later-default.localhost:{n.port}")
+        waits = later.defer("/k/env?WHO", "GET", (("Ebb-Deadline", "600"),))
+        n.run("deploy", "-f", second, tenant="default")
+        assert later.ask("/k/env?WHO").text == "second"
+        call = later.ended(waits)
+        assert call["result"]["body"] == "first" and call["revision"] == 1, call
+        last = later.defer("/k/sleep?60000")
+        wait_for(lambda: later.show(last)["state"] == "leased", "the lease")
+        n.run("delete", "later", tenant="default")
+        assert later.ask(last).status == 404  # its host has gone
+
+        def ended():
+            status, shown = n.api("GET", f"/v1/tenants/default/calls/{last.rsplit('/', 1)[1]}")
+            return status == 200 and shown["state"] == "dead" and shown
+        assert "deleted" in wait_for(ended, "the end of the call")["note"]

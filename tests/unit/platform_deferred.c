@@ -1,0 +1,155 @@
+/* platform/deferred, calls_message, defer_show: what is kept of a call is read back as it was, and
+ * nothing that is damaged is. */
+#include "unit.h"
+
+#include "base/limits.h"
+#include "platform/calls_message.h"
+#include "platform/defer_show.h"
+
+#include <jansson.h>
+#include <math.h>
+
+static const http_field fields[] = {{{"content-type", 12}, {"text/plain", 10}},
+                                    {{"x-empty", 7}, {"", 0}}};
+
+static void request(void **state)
+{
+    _cleanup_(buf_fini) buf out;
+    arena a;
+    deferred_request got, d = {.component = S("k"),
+                               .method = S("POST"),
+                               .target = S("/a?b"),
+                               .authority = S("x:1"),
+                               .scheme = S("http"),
+                               .peer = S("127.0.0.1:9"),
+                               .fields = fields,
+                               .fields_count = 2,
+                               .body = {(const uint8_t *)"a\0b", 3}};
+    buf_init(&out, MIB);
+    arena_init(&a, MIB);
+    assert_true(deferred_request_write(&d, &out));
+    assert_true(deferred_request_read(&a, buf_bytes(&out), &got));
+    assert_true(str_eq(got.target, d.target) && str_eq(got.peer, d.peer));
+    assert_true(got.fields_count == 2 && str_eq(got.fields[0].value, S("text/plain")));
+    assert_true(got.fields[1].value.n == 0 && got.body.n == 3 && !memcmp(got.body.p, "a\0b", 3));
+    for (size_t n = 0; n < out.n; n++)
+        if (deferred_request_read(&a, (bytes){out.p, n}, &got))
+            fail_msg("read from %zu of %zu bytes", n, out.n);
+    buf_put_u8(&out, 0);
+    assert_false(deferred_request_read(&a, buf_bytes(&out), &got));
+    for (size_t i = 0; i < out.n; i++) { /* any length may be a lie */
+        out.p[i] ^= 0xff;
+        deferred_request_read(&a, buf_bytes(&out), &got);
+        out.p[i] ^= 0xff;
+        arena_reset(&a);
+    }
+    arena_fini(&a);
+}
+
+static void result(void **state)
+{
+    _cleanup_(buf_fini) buf out;
+    arena a;
+    deferred_result got, d = {.status = 207,
+                              .body_cut = true,
+                              .fields = fields,
+                              .fields_count = 2,
+                              .body = {(const uint8_t *)"body", 4},
+                              .log = S("oout\neerr\n")};
+    buf_init(&out, MIB);
+    arena_init(&a, MIB);
+    assert_true(deferred_result_write(&d, &out));
+    assert_true(deferred_result_read(&a, buf_bytes(&out), &got));
+    assert_true(got.status == 207 && got.body_cut && !got.log_cut && str_eq(got.log, d.log));
+    for (size_t n = 0; n < out.n; n++)
+        assert_false(deferred_result_read(&a, (bytes){out.p, n}, &got));
+    arena_fini(&a);
+}
+
+static void messages(void **state)
+{
+    calls_message got, m = {.kind = CALLS_RUN, .count = 7};
+    m.run.deadline_max_ms = 99;
+    bytes b = calls_message_bytes(&m);
+    assert_true(calls_message_read(b, &got) && got.count == 7 && got.run.deadline_max_ms == 99);
+    assert_false(calls_message_read((bytes){b.p, b.n - 1}, &got));
+    assert_false(calls_message_read((bytes){b.p, 0}, &got));
+    m.kind = CALLS_PLAN;
+    b = calls_message_bytes(&m);
+    assert_true(calls_message_read(b, &got) && b.n > sizeof m.run);
+    m.kind = CALLS_KINDS_END;
+    assert_false(calls_message_read((bytes){(const uint8_t *)&m, b.n}, &got));
+}
+
+static json_t *shown(const queue_call *c, const pace_view *v, const calls_price *p, int64_t now_s)
+{
+    _cleanup_(buf_fini) buf out;
+    json_error_t e;
+    buf_init(&out, MIB);
+    defer_show(&out, c, v, p, true, now_s);
+    json_t *j = json_loadb((const char *)out.p, out.n, 0, &e);
+    if (!j)
+        fail_msg("%s in %.*s", e.text, STR(buf_str(&out)));
+    return j;
+}
+
+static const char *text(const json_t *j, const char *name)
+{
+    return json_string_value(json_object_get(j, name));
+}
+
+/* What the JSON says of a call that waits, and of one that has run. */
+static void show(void **state)
+{
+    pace_view v = {.slot_s = 3600, .first = 500000, .slots = PACE_SLOTS, .sourced = 1};
+    const int64_t now = v.first * 3600 + 10;
+    queue_call c = {.info = {.state = QUEUE_WAITING,
+                             .terms = {.deadline_ms = (now + 3000) * 1000,
+                                       .cpu_ns = 1000000,
+                                       .attempts_max = 3,
+                                       .criticality = 2},
+                             .accepted_ms = now * 1000}};
+    for (int i = 0; i < PACE_SLOTS; i++) {
+        v.intensity[i] = i ? 50 : 400;
+        v.room[i] = 1000;
+    }
+    v.due[0] = 0.001;
+    v.run[0] = 0.001;
+    json_t *j = shown(&c, &v, NULL, now);
+    assert_string_equal(text(j, "state"), "waiting");
+    assert_string_equal(text(j, "planned_start"), "2027-01-15T08:00:10Z");
+    assert_string_equal(text(j, "why"), "its deadline leaves no later time");
+    assert_string_equal(text(j, "criticality"), "high");
+    assert_true(json_is_false(json_object_get(j, "late")));
+    json_decref(j);
+    v.run[0] = 0;
+    v.run[1] = 0.001;
+    c.info.terms.deadline_ms = (now + 4 * 3600) * 1000;
+    v.due[0] = 0;
+    v.due[2] = 0.001;
+    j = shown(&c, &v, NULL, now);
+    assert_string_equal(text(j, "planned_start"), "2027-01-15T09:00:00Z");
+    assert_non_null(strstr(text(j, "why"), "50 g/kWh are forecast then, 400 now"));
+    json_decref(j);
+    /* Carbon only if both hours are known. */
+    c.info.state = QUEUE_DONE;
+    c.info.ended_ms = (now + 5) * 1000;
+    c.info.use.energy_nj = 3600000000000; /* a thousandth of a kWh */
+    calls_price p = {.energy_j = 3600, .accepted_g_per_kwh = 400, .ran_g_per_kwh = NAN};
+    j = shown(&c, &v, &p, now + 9);
+    assert_true(json_is_null(json_object_get(j, "carbon")));
+    json_decref(j);
+    p.ran_g_per_kwh = 50;
+    j = shown(&c, &v, &p, now + 9);
+    const json_t *carbon = json_object_get(j, "carbon");
+    assert_true(json_number_value(json_object_get(carbon, "g")) == 0.05);
+    assert_true(json_number_value(json_object_get(carbon, "saved_g")) == 0.35);
+    json_decref(j);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(request), cmocka_unit_test(result),
+                                       cmocka_unit_test(messages), cmocka_unit_test(show)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

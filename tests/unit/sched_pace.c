@@ -1,0 +1,194 @@
+/* sched/pace: what the keeper starts within a slot, and when it looks again. */
+#include "unit.h"
+
+#include "near.h"
+
+#include "sched/pace.h"
+#include <math.h>
+
+enum { SLOT = 3600 };
+#define T0 INT64_C(1800000000) /* a multiple of an hour */
+
+static double flat[PACE_SLOTS], none[PACE_SLOTS];
+
+static pace make(double cpus)
+{
+    pace p;
+    for (int i = 0; i < PACE_SLOTS; i++)
+        flat[i] = 100;
+    pace_init(&p, SLOT, cpus);
+    return p;
+}
+
+static void replan(pace *p, int64_t now, const pace_work *w, size_t n, const double *intensity)
+{
+    err e;
+    if (!pace_plan(p, now, w, n, intensity, none, &e))
+        fail_msg("%s", e.text);
+}
+
+/* Nothing waits: nothing wakes up. */
+static void idle(void **state)
+{
+    pace p = make(2);
+    replan(&p, T0 + 5, NULL, 0, flat);
+    pace_decision d = pace_step(&p, T0 + 5, 0, 0);
+    assert_true(d.begin_cpu_s == 0 && d.wake_s == INT64_MAX && !d.urgent_by_s && !d.shortage);
+    d = pace_step(&p, T0 + 5, 0, T0 + 99);
+    assert_true(d.wake_s == T0 + 99);
+}
+
+/* The third hour is the cleanest: until then nobody wakes up; then it begins tick by tick. */
+static void clean_hour(void **state)
+{
+    pace p = make(1);
+    double g[PACE_SLOTS];
+    pace_work w = {T0 / SLOT + 6, 36, 0};
+    for (int i = 0; i < PACE_SLOTS; i++)
+        g[i] = i == 3 ? 50 : 400;
+    replan(&p, T0 + 1, &w, 1, g);
+    pace_decision d = pace_step(&p, T0 + 1, T0 + 6 * SLOT, 0);
+    assert_true(d.begin_cpu_s == 0 && d.wake_s == T0 + 3 * SLOT);
+    assert_true(pace_start(&p.view, T0 + 6 * SLOT, 1) == T0 + 3 * SLOT);
+    for (int i = 0; i < PACE_SLOTS; i++)
+        g[i] = i ? 400 : 50;
+    w.slot = T0 / SLOT + 6;
+    replan(&p, T0 + 3 * SLOT, &w, 1, g);
+    d = pace_step(&p, T0 + 3 * SLOT, T0 + 6 * SLOT, 0);
+    assert_true(d.begin_cpu_s == (double)INFINITY); /* all of it fits here */
+    assert_true(pace_start(&p.view, T0 + 6 * SLOT, 1) == T0 + 3 * SLOT);
+}
+
+/* Whoever has not heard of a call yet says the same of it. */
+static void unknown_call(void **state)
+{
+    pace p = make(1);
+    double g[PACE_SLOTS];
+    for (int i = 0; i < PACE_SLOTS; i++)
+        g[i] = i == 3 ? 50 : 400;
+    replan(&p, T0, NULL, 0, g);
+    assert_true(pace_start(&p.view, T0 + 6 * SLOT, 1) == T0 + 3 * SLOT);
+    pace_accept(&p.view, T0 + 6 * SLOT, 1);
+    assert_true(pace_start(&p.view, T0 + 6 * SLOT, 1) == T0 + 3 * SLOT);
+}
+
+/* More than the cleanest hour should have: it is spread over the ticks, and what began counts. */
+static void ticks(void **state)
+{
+    pace p = make(1);
+    pace_work w = {T0 / SLOT + 3, 3600, 0};
+    replan(&p, T0, &w, 1, flat);
+    assert_near(p.view.run[0] + p.view.run[1] + p.view.run[2], 3600, 1e-6);
+    double begun = 0, want = p.view.run[0];
+    assert_true(want > 1000 && want < 1400);
+    for (int64_t t = T0; t < T0 + SLOT; t += 10) {
+        pace_decision d = pace_step(&p, t, T0 + 3 * SLOT, 0);
+        assert_true(d.wake_s == t + 10 || d.wake_s == T0 + SLOT);
+        assert_true(d.begin_cpu_s <= want / 300);
+        pace_begun(&p, d.begin_cpu_s);
+        begun += d.begin_cpu_s;
+    }
+    assert_near(begun, want, 1e-6);
+    /* A busy node: the pace falls. */
+    replan(&p, T0 + SLOT, &(pace_work){T0 / SLOT + 3, 2400, 0}, 1, flat);
+    double calm = pace_step(&p, T0 + SLOT, T0 + 3 * SLOT, 0).begin_cpu_s;
+    for (int i = 1; i < 10; i++)
+        pace_utilisation(&p, T0 + SLOT + 10 * i, 1);
+    assert_true(pace_step(&p, T0 + SLOT + 100, T0 + 3 * SLOT, 0).begin_cpu_s < calm / 10);
+}
+
+/* What is due begins, whatever carbon says and however busy the node is. */
+static void due(void **state)
+{
+    pace p = make(1);
+    double g[PACE_SLOTS];
+    for (int i = 0; i < PACE_SLOTS; i++)
+        g[i] = i ? 1 : 1000;
+    /* Its last slot is this one. */
+    replan(&p, T0, &(pace_work){T0 / SLOT + 1, 360, 0}, 1, g);
+    pace_decision d = pace_step(&p, T0, T0 + SLOT, 0);
+    assert_true(d.begin_cpu_s == (double)INFINITY);
+    /* Its deadline is near. */
+    replan(&p, T0, &(pace_work){T0 / SLOT, 1, 0}, 1, g);
+    d = pace_step(&p, T0, T0 + 200, 0);
+    assert_true(d.urgent_by_s >= T0 + 200);
+    /* Urgent work beside work that has time: only the urgent begins. */
+    pace_work both[] = {{T0 / SLOT, 1, 0}, {T0 / SLOT + 30, 1, 0}};
+    replan(&p, T0, both, 2, g);
+    d = pace_step(&p, T0, T0 + 200, 0);
+    assert_true(d.urgent_by_s >= T0 + 200 && d.begin_cpu_s == 0 && d.wake_s == T0 + 10);
+    /* Far away: nothing is urgent, and the wake-up is when it will be, or the plan says. */
+    replan(&p, T0, &(pace_work){T0 / SLOT + 30, 1, 0}, 1, g);
+    d = pace_step(&p, T0, T0 + 30 * SLOT, 0);
+    assert_true(!d.urgent_by_s && d.begin_cpu_s == 0 && d.wake_s == T0 + SLOT);
+}
+
+static void shortage(void **state)
+{
+    pace p = make(1);
+    replan(&p, T0, &(pace_work){T0 / SLOT + 2, 100000, 0}, 1, flat);
+    pace_decision d = pace_step(&p, T0, T0 + 2 * SLOT, 0);
+    assert_true(d.shortage && d.begin_cpu_s > 0);
+    assert_true(pace_free(&p.view, T0 + 2 * SLOT) == 0);
+    /* The work of two hours fills them; what is due later has room. */
+    assert_near(pace_free(&p.view, T0 + 40 * SLOT), 0.85 * 3600 * 40 - 100000, 1);
+}
+
+/* Late in a slot it is not dearer than the next one: where all hours are alike, work begins now. */
+static void late_in_a_slot(void **state)
+{
+    pace p = make(1);
+    pace_work w = {T0 / SLOT + 24, 1, 0};
+    replan(&p, T0 + 3500, &w, 1, flat);
+    assert_true(pace_step(&p, T0 + 3500, T0 + 24 * SLOT, 0).begin_cpu_s == (double)INFINITY);
+    /* But it has only what is left of it. */
+    w.ready_cpu_s = 48 * 3060;
+    replan(&p, T0 + 1800, &w, 1, flat);
+    assert_near(p.view.run[0], 0.85 * 1800, 1e-6);
+    assert_near(p.view.room[0], 0.85 * 1800, 1e-6);
+}
+
+/* What is free for a deadline is what can be accepted: no less, no more. */
+static void free_room(void **state)
+{
+    pace p = make(1);
+    replan(&p, T0, NULL, 0, flat);
+    assert_near(pace_free(&p.view, T0 + SLOT), 0.85 * SLOT, 1e-6);
+    assert_near(pace_free(&p.view, T0 + 10), 0.85 * SLOT, 1e-6);
+    assert_near(pace_free(&p.view, T0 + 2 * SLOT), 2 * 0.85 * SLOT, 1e-6);
+    pace_accept(&p.view, T0 + 2 * SLOT, 0.85 * SLOT);
+    assert_near(pace_free(&p.view, T0 + SLOT), 0.85 * SLOT, 1e-6);
+    pace_accept(&p.view, T0 + SLOT, 0.85 * SLOT);
+    assert_near(pace_free(&p.view, T0 + SLOT), 0, 1e-6);
+    assert_near(pace_free(&p.view, T0 + 2 * SLOT), 0, 1e-6);
+    assert_near(pace_free(&p.view, T0 + 3 * SLOT), 0.85 * SLOT, 1e-6);
+}
+
+/* A clock that is set: the slot is another one, and everything follows from the present time. */
+static void clock_steps(void **state)
+{
+    pace p = make(1);
+    pace_work w = {T0 / SLOT + 3, 3600, 0};
+    replan(&p, T0, &w, 1, flat);
+    pace_begun(&p, 50);
+    replan(&p, T0 + 2 * SLOT, &w, 1, flat); /* forwards */
+    assert_true(p.view.first == T0 / SLOT + 2);
+    pace_decision d = pace_step(&p, T0 + 2 * SLOT, T0 + 3 * SLOT, 0);
+    assert_true(d.begin_cpu_s > 0);         /* due now */
+    replan(&p, T0 - 5 * SLOT, &w, 1, flat); /* backwards */
+    assert_true(p.view.first == T0 / SLOT - 5);
+    d = pace_step(&p, T0 - 5 * SLOT, T0 + 3 * SLOT, 0);
+    assert_true(d.wake_s > T0 - 5 * SLOT && d.wake_s <= T0 - 4 * SLOT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(idle),           cmocka_unit_test(clean_hour),
+        cmocka_unit_test(ticks),          cmocka_unit_test(unknown_call),
+        cmocka_unit_test(late_in_a_slot), cmocka_unit_test(due),
+        cmocka_unit_test(shortage),       cmocka_unit_test(free_room),
+        cmocka_unit_test(clock_steps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
