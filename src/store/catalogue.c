@@ -58,8 +58,7 @@ struct catalogue {
 static bool fail(const catalogue_db *db, err *e)
 {
     int code = sqlite3_extended_errcode(db->db);
-    return err_set(e, code == SQLITE_FULL ? ERR_LIMIT : ERR_IO, "the catalogue: %s (SQLite %d)",
-                   sqlite3_errmsg(db->db), code);
+    return err_set(e, ERR_IO, "the catalogue: %s (SQLite %d)", sqlite3_errmsg(db->db), code);
 }
 
 static sqlite3_stmt *statement(catalogue_db *db, const char *sql, err *e)

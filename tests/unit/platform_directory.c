@@ -17,6 +17,7 @@ typedef struct {
 static entry catalogue[8];
 static unsigned finds, forgotten;
 static bool broken; /* the catalogue cannot be read */
+static bool unmade; /* the code of apps is being made */
 static node_config node;
 static serving all;
 static calls the_calls;
@@ -49,6 +50,10 @@ static bool find(void *user, const directory_message *q, arena *a, directory_mes
     finds++;
     if (broken)
         return err_set(why, ERR_IO, "a bad disk");
+    if (unmade) {
+        *ret = (directory_message){.kind = DIRECTORY_LATER, .settings = S("code")};
+        return true;
+    }
     *ret = (directory_message){.kind = DIRECTORY_NOBODY};
     for (entry *x = catalogue; x->host; x++)
         if (q->app ? q->app == x->id && q->revision == 1 : str_eq(q->host, str_from(x->host)))
@@ -88,7 +93,7 @@ static int open_with(const active_limits *limits)
     catalogue[2] = (entry){"www.two.test", 2, 7, "two"};
     catalogue[3] = (entry){"three.test", 3, 8, "three"};
     finds = forgotten = 0;
-    broken = false;
+    broken = unmade = false;
     kit_open(NULL, begin);
     calls_init(&the_calls, kit.l, NULL, NULL, 1, 1);
     all = (serving){.node = &node, .calls = &the_calls};
@@ -207,6 +212,53 @@ static void after_a_forget_it_is_the_new_one(void **state)
     get("one.test", "another");
     get("two.test", "two");
     assert_int_equal(finds, before + 1);
+}
+
+/* After a doubt each request asks: what changes elsewhere is seen, without a forget. */
+static void in_doubt_every_request_asks(void **state)
+{
+    get("one.test", "one");
+    assert_true(keeper_directory_doubt(k, on_forgotten, NULL, &e));
+    until(forgotten);
+    get("one.test", "one");
+    catalogue[0].body = "another";
+    get("one.test", "another");
+    assert_int_equal(finds, 3);
+    keeper_stop();
+    settle_down();
+    keeper_start(); /* of this build: it tells what it changes */
+    get("one.test", "another");
+    get("one.test", "another");
+    assert_int_equal(finds, 4);
+}
+
+/* What is being made is waited for, also over the death of a keeper; another name goes past it. */
+static void what_is_being_made_is_waited_for(void **state)
+{
+    client one = client_open(), same = client_open();
+    unmade = true;
+    ask(&one, "one.test");
+    ask(&same, "one.test");
+    until(kit.requests == 2 && finds == 1);
+    settle_down();
+    unmade = false;
+    get("two.test", "two");
+    keeper_directory_again(k, S("other"));
+    settle_down();
+    assert_false(client_has(&one, "HTTP"));
+    unmade = true;
+    keeper_directory_again(k, S("code")); /* not yet */
+    keeper_stop();
+    settle_down();
+    keeper_start();
+    settle_down();
+    assert_false(client_has(&one, "HTTP"));
+    unmade = false;
+    keeper_directory_again(k, S("code"));
+    expect(&one, "one");
+    expect(&same, "one");
+    client_close(&one);
+    client_close(&same);
 }
 
 static void a_tenant_is_forgotten_as_a_whole(void **state)
@@ -422,6 +474,8 @@ int main(void)
         CASE(nobodys_name_is_404_and_remembered),
         CASE(requests_for_one_name_wait_for_one_answer),
         CASE(after_a_forget_it_is_the_new_one),
+        CASE(in_doubt_every_request_asks),
+        CASE(what_is_being_made_is_waited_for),
         CASE(a_tenant_is_forgotten_as_a_whole),
         CASE(all_names_are_asked_anew_and_apps_stay),
         CASE(a_new_keeper_is_asked_again),
