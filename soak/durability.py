@@ -144,12 +144,12 @@ def insert(c, h, k):
         h.rows_acknowledged.add(row)
 
 
-def client(server, h, k, seed, stop, failures):
+def client(server, h, k, seed, stop, failures, connect=Connection):
     """Works until told to stop; a connection that breaks is made again."""
     chance = random.Random(seed)
     while not stop.is_set():
         try:
-            with Connection(server) as c:
+            with connect(server) as c:
                 while not stop.is_set():
                     write(c, h, k)
                     chance.choice((increment, swap, insert))(c, h, k)
@@ -180,9 +180,9 @@ def load(server, h, seed):
         raise failures[0]
 
 
-def verify(server, h):
+def verify(server, h, connect=Connection):
     """All that was acknowledged is there, after the last writer has stopped."""
-    with Connection(server) as c:
+    with connect(server) as c:
         for k in range(WRITERS):
             read(c, h, k)
             # What was asked for and not answered has happened or never will: from here on, both.

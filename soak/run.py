@@ -66,6 +66,8 @@ def main():
     parser.add_argument("--apps", type=int, default=100_000, help="of density")
     parser.add_argument("--attacks", help="of attack: only these, with commas")
     parser.add_argument("--artifacts", type=int, default=10_000, help="of density")
+    parser.add_argument("--kills", type=int, default=100,
+                        help="of serve-kill (each kind of process), and cuts of serve-powercut")
     arguments = parser.parse_args()
     arguments.said = [a for a in sys.argv[1:] if a not in arguments.names and a != "--fresh"]
     names = arguments.names or list(stages.STAGES)

@@ -11,6 +11,7 @@ import fair
 import durability
 import hostile
 import onecore
+import serving_node
 import stall
 import waiting
 import wast
@@ -164,4 +165,5 @@ STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_k
           "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
           "density": density.density, "attack": attack.attack,
           "kill": durability.kill, "powercut": durability.power_cut,
-          "waiting": waiting.waiting}
+          "waiting": waiting.waiting,
+          "serve-kill": serving_node.kill, "serve-powercut": serving_node.power_cut}

@@ -177,6 +177,16 @@ stage_bench() {
     EBB_DEPS=$(deps_dir) "$(venv_dir test)/bin/python" bench/run.py "$@"
 }
 
+# ./dev demo [--apps N]: see bench/demo.py.
+stage_demo() {
+    setup_packages build guests
+    setup_deps
+    setup_venv test
+    build_dir build
+    stage_guests hello rust-hello-wasi js-hello python-hello
+    "$(venv_dir test)/bin/python" bench/demo.py "$@"
+}
+
 # ./dev mutate [ROOM...]: small changes to the code, one at a time; do the tests see them?
 stage_mutate() {
     setup_test
