@@ -88,7 +88,7 @@ def test_nothing_is_left_for_the_next_request(one_slot, path):
 @pytest.mark.parametrize("restore", ["never", "auto,check=1"])
 @pytest.mark.parametrize("how", ["spin", "deep", "handles"])
 def test_nothing_is_left_by_a_request_that_ended_badly(tmp_path, how, restore):
-    text = MANIFEST + '[component.one.tool.ebb]\ncpu_time_max = "5ms"\n'
+    text = MANIFEST + '[component.one.tool.ebb]\ncpu_time_max = "50ms"\n'
     app = write_app(tmp_path / "app", text, {"a.txt": "a"})
     with serving(app, tmp_path, "--instances", "1", "--restore", restore, workers=1) as server:
         clean = seek(server, 7, "/other/seek")
