@@ -92,9 +92,6 @@
 #define ACTIVE_LOOK_NS     (30 * UINT64_C(1000000000))  /* not more often are apps looked at */
 #define ACTIVE_LOGS_MAX    256 /* log files that one worker has open for apps that come and go */
 #define ACTIVE_MAPPINGS_PER_MODULE 5    /* three of the module, two of an instance that is kept */
-#define ACTIVE_MAPPINGS_OF_CODE    3    /* of a module: code, its data, what is read only */
-#define ACTIVE_MAPPINGS_OF_MEMORY  4    /* of one kept mapped: image, below, above, closed */
-#define ACTIVE_MAPPINGS_OTHER      4096 /* stacks, tables, libraries, heaps */
 #define HOSTED_MODULE_BYTES        (16 * KIB) /* on Wasmtime's heap, about; for the budget */
 
 #define DIRECTORY_NAMES_MAX     64   /* hosts that one worker remembers of an app: wildcards */

@@ -116,14 +116,12 @@ static uint32_t twins_max(const engine_config *c)
 
 static void engine_pool(wasm_config_t *c, const engine_config *ec)
 {
-    uint32_t n = ec->instances_max + twins_max(ec), memories = n + n / 4 + MEMORIES_PER_MODULE_MAX;
-    if (memories < ec->modules_max + MEMORIES_PER_MODULE_MAX)
-        memories = ec->modules_max + MEMORIES_PER_MODULE_MAX;
+    uint32_t n = ec->instances_max + twins_max(ec);
     wasmtime_pooling_allocation_config_t *p = wasmtime_pooling_allocation_config_new();
     wasmtime_pooling_allocation_config_total_core_instances_set(p, n);
     wasmtime_pooling_allocation_config_total_stacks_set(p, n);
     /* A module with two memories or tables is rare, one with eight must still be possible. */
-    wasmtime_pooling_allocation_config_total_memories_set(p, memories);
+    wasmtime_pooling_allocation_config_total_memories_set(p, n + n / 4 + MEMORIES_PER_MODULE_MAX);
     wasmtime_pooling_allocation_config_total_tables_set(p, n + n / 4 + TABLES_PER_MODULE_MAX);
     wasmtime_pooling_allocation_config_total_gc_heaps_set(p, n);
     wasmtime_pooling_allocation_config_max_memories_per_module_set(p, MEMORIES_PER_MODULE_MAX);
@@ -133,7 +131,7 @@ static void engine_pool(wasm_config_t *c, const engine_config *ec)
     wasmtime_pooling_allocation_config_table_elements_set(p, TABLE_ELEMENTS_MAX);
     wasmtime_pooling_allocation_config_table_keep_resident_set(p, 1 * MIB);
     wasmtime_pooling_allocation_config_linear_memory_keep_resident_set(p, 0);
-    wasmtime_pooling_allocation_config_max_unused_warm_slots_set(p, memories);
+    wasmtime_pooling_allocation_config_max_unused_warm_slots_set(p, n);
     wasmtime_pooling_allocation_config_decommit_batch_size_set(p, ec->decommit_batch);
     wasmtime_pooling_allocation_strategy_set(c, p);
     wasmtime_pooling_allocation_config_delete(p);

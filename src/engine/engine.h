@@ -56,8 +56,6 @@ typedef struct {
     bool compiler;           /* true in the compile process: no pool is made */
     bool compiler_threads;   /* compile with a thread a core; same artifacts, more memory at once */
     uint32_t instances_max;  /* pool slots: instances alive at once */
-    uint32_t modules_max;    /* whose memories stay mapped while they are not called; address space
-                                and some 300 bytes each; 0: as many as instances_max */
     size_t memory_bytes_max; /* per linear memory; the pool reserves address space, not memory */
     size_t wasm_stack_bytes; /* per call */
     uint32_t decommit_batch; /* dropped instances whose memory is given back in one go; README */

@@ -37,7 +37,7 @@ static uint64_t mappings_max(void)
     return n;
 }
 
-void active_limits_complete(active_limits *l)
+static void limits_complete(active_limits *l)
 {
     struct rlimit r;
     uint64_t possible = mappings_max() / ACTIVE_MAPPINGS_PER_MODULE;
@@ -53,14 +53,6 @@ void active_limits_complete(active_limits *l)
         l->bytes_max = ACTIVE_BYTES_MAX;
     if (!l->idle)
         l->idle = ACTIVE_IDLE_NS;
-}
-
-uint32_t active_warm_max(const active_limits *l)
-{
-    uint64_t all = mappings_max(),
-             modules = (uint64_t)l->modules_max * ACTIVE_MAPPINGS_OF_CODE + ACTIVE_MAPPINGS_OTHER,
-             room = all > modules ? (all - modules) / ACTIVE_MAPPINGS_OF_MEMORY : 0;
-    return (uint32_t)(room < l->modules_max ? room : l->modules_max);
 }
 
 static bool is_over(const active *a)
@@ -193,7 +185,7 @@ bool active_new(loop *l, serving *all, const active_limits *limits,
     if (!a)
         return err_no_memory(e);
     *a = (active){.l = l, .all = all, .limits = *limits, .on_drop = on_drop, .user = user};
-    active_limits_complete(&a->limits);
+    limits_complete(&a->limits);
     table_init(&a->by_number, (uint64_t[]){0, 0}); /* numbers are the catalogue's own */
     if (!loop_hook_add(l, on_turn, a, &a->hook, e)) {
         free(a);

@@ -15,12 +15,6 @@
 
 typedef struct active active;
 
-/* What is 0 becomes the default; all are bounded by what this process may have. */
-void active_limits_complete(active_limits *l);
-/* How many memories may stay mapped for the modules that they last served (engine_config), so that
- * with modules_max modules there are no more mappings than the kernel allows. */
-uint32_t active_warm_max(const active_limits *l);
-
 /* on_drop is told of an app that leaves, while it is still whole. */
 bool active_new(loop *l, serving *all, const active_limits *limits,
                 void (*on_drop)(void *user, served *s), void *user, active **ret, err *e);

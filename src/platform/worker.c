@@ -323,10 +323,6 @@ static bool set_up(worker *w, err *e)
         return false;
     if (w->node.instances_max)
         ec.instances_max = w->node.instances_max;
-    if (!w->app.app) {
-        active_limits_complete(&w->node.active);
-        ec.modules_max = active_warm_max(&w->node.active);
-    }
     loop_hook *hook;
     loop_signal *term, *retire;
     /* The hooks run in this order: responses (the server's), log lines, guests' time slices. */
