@@ -16,6 +16,8 @@ static size_t size_of(const calls_message *m)
     case CALLS_PRICE:
     case CALLS_PRICED:
         return head + sizeof m->price;
+    case CALLS_ENDED:
+        return head + sizeof m->ended;
     case CALLS_PLAN:
         return head + sizeof m->plan;
     case CALLS_KINDS_END:

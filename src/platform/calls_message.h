@@ -7,6 +7,7 @@
  *       CHANGED                  ------>    calls were accepted, cancelled, or wait again
  *             <------  RUN(lease)           lease what this says, and run it
  *       RAN(cpu)                 ------>    calls began, or ended; places are free again
+ *       ENDED(app, times, use)   ------>    one was answered: for the sums of what waiting saved
  *       PRICE(ask, use)          ------>    what did that call's energy cost in carbon?
  *             <------  PRICED(ask, ...)
  *       APP(ask, app, revision)  ------>    (directory_message.h: settings of an app by number)
@@ -27,6 +28,7 @@ typedef enum {
     CALLS_RAN,
     CALLS_PRICE,
     CALLS_PRICED,
+    CALLS_ENDED,
     CALLS_KINDS_END,
 } calls_kind;
 
@@ -53,6 +55,11 @@ typedef struct {
             double ended_cpu_s;   /* what calls used that ended */
         } ran;
         calls_price price;
+        struct {
+            uint64_t app, component; /* as in meter_row: app 0 is that of `ebb up` */
+            int64_t accepted_s, ran_s;
+            double energy_j;
+        } ended;
         pace_view plan;
     };
 } calls_message;

@@ -187,6 +187,20 @@ static void retry(run *r, const inner_result *result, const char *why)
     tell(r, queue_ask_retry(r->d->store, &q, str_from(why)));
 }
 
+/* What its waiting saved or cost, the keeper sums (usage_file.h). */
+static void ended_tell(const run *r, const inner_result *result, uint64_t energy_nj)
+{
+    calls_message m = {.kind = CALLS_ENDED};
+    if (!result || !result->ran || !r->component || !r->app)
+        return;
+    m.ended.app = r->app->config.id;
+    m.ended.component = (uint64_t)(r->component - r->app->hosted);
+    m.ended.accepted_s = r->info.accepted_ms / 1000;
+    m.ended.ran_s = (now_ms() - (int64_t)(result->wall_ns / NS_PER_MS)) / 1000;
+    m.ended.energy_j = (double)energy_nj / 1e9;
+    deferral_say(r->d, &m);
+}
+
 static void end(run *r, queue_state state, const inner_result *result, const char *note)
 {
     _cleanup_(buf_fini) buf out;
@@ -207,6 +221,8 @@ static void end(run *r, queue_state state, const inner_result *result, const cha
         kept.body_cut = true;
         deferred_result_write(&kept, &out);
     }
+    if (state == QUEUE_DONE || state == QUEUE_FAILED)
+        ended_tell(r, result, q.use.energy_nj);
     tell(r, queue_ask_end(r->d->store, &q, str_from(note), buf_bytes(&out)));
 }
 

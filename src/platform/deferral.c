@@ -16,7 +16,7 @@
 
 /* --- the keeper ------------------------------------------------------------------------------- */
 
-static void say(deferral *d, const calls_message *m)
+void deferral_say(deferral *d, const calls_message *m)
 {
     err e;
     if (d->keeper && !channel_send(d->keeper, calls_message_bytes(m), -1, &e))
@@ -37,9 +37,9 @@ static bool on_turn_end(void *user)
 {
     deferral *d = user;
     if (d->ran.kind)
-        say(d, &d->ran);
+        deferral_say(d, &d->ran);
     if (d->changed)
-        say(d, &(calls_message){.kind = CALLS_CHANGED});
+        deferral_say(d, &(calls_message){.kind = CALLS_CHANGED});
     d->changed = false;
     d->ran = (calls_message){0};
     return false;
@@ -66,7 +66,7 @@ void deferral_price(deferral *d, const calls_price *p, void (*f)(void *user, con
     }
     *q = (price_ask){.next = d->prices, .ask = ++d->next_ask, .f = f, .user = user};
     d->prices = q;
-    say(d, &(calls_message){.kind = CALLS_PRICE, .ask = q->ask, .price = *p});
+    deferral_say(d, &(calls_message){.kind = CALLS_PRICE, .ask = q->ask, .price = *p});
 }
 
 void deferral_price_forget(deferral *d, void *user)
@@ -118,7 +118,7 @@ void deferral_connect_take(deferral *d, int fd)
         log_msg(LOG_ERROR, "no channel to the keeper for deferred calls: %s", e.text);
         return;
     }
-    say(d, &(calls_message){.kind = CALLS_HELLO, .ask = d->holder});
+    deferral_say(d, &(calls_message){.kind = CALLS_HELLO, .ask = d->holder});
 }
 
 /* --- answers ---------------------------------------------------------------------------------- */

@@ -87,6 +87,8 @@ void deferral_changed(deferral *d);
 void deferral_price(deferral *d, const calls_price *p, void (*f)(void *user, const calls_price *p),
                     void *user);
 void deferral_price_forget(deferral *d, void *user);
+/* Tells the keeper, if there is one. */
+void deferral_say(deferral *d, const calls_message *m);
 void deferral_told(deferral *d, double started_cpu_s, double ended_cpu_s, uint32_t ended);
 
 /* defer_run.c */

@@ -57,6 +57,17 @@ static str name_of(const book *b, const meter_row *r, char place[BOOK_NAME_BYTES
     return (str){place, (size_t)n};
 }
 
+bool book_deferred(book *b, uint64_t app, uint64_t component, int64_t accepted_s, int64_t ran_s,
+                   double energy_j, err *e)
+{
+    meter_row r = {.app = app, .component = component};
+    char place[BOOK_NAME_BYTES];
+    if (!app && component >= b->apps_count)
+        return err_set(e, ERR_INVALID, "a deferred call of component %llu of %zu",
+                       (unsigned long long)component, b->apps_count);
+    return usage_file_deferred(b->file, name_of(b, &r, place), accepted_s, ran_s, energy_j, e);
+}
+
 bool book_report(book *b, int pid, const meter_report *r, const meter_row *rows, uint64_t kernel_ns,
                  err *e)
 {

@@ -35,6 +35,9 @@ bool book_process_add(book *b, int pid, const char *role, unsigned index, bool r
 /* One message of a worker's report. kernel_ns: what we read of its CPU clock when it came. */
 bool book_report(book *b, int pid, const meter_report *r, const meter_row *rows, uint64_t kernel_ns,
                  err *e);
+/* A deferred call of a component (as in a meter's row) has ended (usage_file_deferred). */
+bool book_deferred(book *b, uint64_t app, uint64_t component, int64_t accepted_s, int64_t ran_s,
+                   double energy_j, err *e);
 /* Measures the processes that do not report, and the machine (busy CPU time since it started, 0:
  * unknown), into the window. */
 bool book_sample(book *b, int64_t window_s, uint64_t machine_ns, err *e);

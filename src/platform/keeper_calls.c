@@ -429,6 +429,7 @@ static void on_message(void *user, bytes message, int fd)
     peer *l = user;
     keeper_calls *c = l->c;
     calls_message m;
+    err e;
     if (fd >= 0)
         close(fd);
     if (!calls_message_read(message, &m)) {
@@ -442,6 +443,11 @@ static void on_message(void *user, bytes message, int fd)
         return;
     case CALLS_RAN:
         pace_begun(&c->pace, m.ran.started_cpu_s);
+        return;
+    case CALLS_ENDED:
+        if (!book_deferred(&c->k->book, m.ended.app, m.ended.component, m.ended.accepted_s,
+                           m.ended.ran_s, m.ended.energy_j, &e))
+            log_msg(LOG_WARN, "what waiting saved is not summed: %s", e.text);
         return;
     case CALLS_CHANGED:
         keeper_calls_look(c);

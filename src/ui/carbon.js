@@ -90,11 +90,16 @@ export function carbonTenant(carbon) {
     "that is frozen for a day. Three digits.");
 }
 
-export function grid(outlook, placed, unit) {
+// placed: [{from, amount}] of the work that waits, in `kind` ("cpu_s", or "count" of calls).
+export function grid(outlook, placed, kind) {
   const hours = [...outlook.measured.map((h) => ({ ...h, measured: true })),
     ...outlook.forecast.hours];
   const at = hours.map((h) => Date.parse(h.from) / 1000);
-  const work = new Map((placed || []).map((p) => [Date.parse(p.from) / 1000, p.cpu_s]));
+  const work = new Map();
+  for (const p of placed) {
+    const hour = Math.floor(Date.parse(p.from) / 3_600_000) * 3600;
+    work.set(hour, (work.get(hour) || 0) + p.amount);
+  }
   const now = Date.parse(outlook.time) / 1000;
   const coming = outlook.forecast.hours.slice(0, 24);
   const best = coming.reduce((m, h) => (m && m.g_per_kwh <= h.g_per_kwh ? m : h), null);
@@ -107,17 +112,18 @@ export function grid(outlook, placed, unit) {
       "(docs/carbon.md). Until then a yearly or the world’s mean stands in.");
     return;
   }
+  const placedName = kind === "count" ? "calls" : "CPU s of work";
   const total = [...work.values()].reduce((a, v) => a + v, 0);
   show("grid-hours", {
-    title: "g CO₂e/kWh (left)" + (total ? `, ${unit} (right)` : ""),
+    title: "g CO₂e/kWh (left)" + (total ? `, ${placedName} placed (right)` : ""),
     x: at,
     when: dayText,
     now,
     right: total > 0,
     least: 10,
     series: [
-      ...(total ? [{ label: "placed work", kind: "cpu_s", colour: "peak", scale: "right",
-        bars: true, data: at.map((t) => work.get(t) || 0) }] : []),
+      ...(total ? [{ label: placedName, kind, colour: "peak", scale: "right", bars: true,
+        data: at.map((t) => work.get(t) || 0) }] : []),
       { label: "measured", kind: "g_per_kwh", colour: "ink", steps: true, mark: "ink",
         data: hours.map((h) => (h.measured ? h.g_per_kwh : null)) },
       { label: "forecast", kind: "g_per_kwh", colour: "dim", steps: true, dash: [4, 3],
@@ -129,6 +135,53 @@ export function grid(outlook, placed, unit) {
     `${outlook.source}. Forecast: ${f.method || "none"}` +
     (f.fit_error_pct ? `, off by ${words("count", f.fit_error_pct)} % in the mean` : "") +
     (f.published_hours ? `, ${f.published_hours} h of it published by the source` : "") + ".");
+}
+
+// What the node plans (an operator), by its slots.
+export function plan(p) {
+  const { counts } = p;
+  fill("calls-lead", b(value("count", p.waiting.calls, "plan.waiting.calls")), " wait with ",
+    value("cpu_s", p.waiting.cpu_s, "plan.waiting.cpu_s"), ", ",
+    b(value("count", p.running, "plan.running")), " run; ",
+    ...(p.next_start ? ["the next are planned from ", time(p.next_start, dayText), "."]
+      : ["none is planned."]));
+  table("calls-table", "Planned work", [{ label: "from" }, { label: "work" },
+    { label: "room" }, { label: "grid" }], p.slots.filter((s) => s.cpu_s > 0).map((s) => ({
+    cells: [time(s.from, dayText), value("cpu_s", s.cpu_s, `plan.${s.from}.cpu_s`),
+      value("cpu_s", s.room_cpu_s, `plan.${s.from}.room_cpu_s`),
+      value("g_per_kwh", s.g_per_kwh, `plan.${s.from}.g_per_kwh`)],
+  })), "Nothing waits for a cleaner or quieter hour.");
+  fill("calls-note", value("count", counts.done, "plan.counts.done"), " done, ",
+    value("count", counts.failed, "plan.counts.failed"), " failed, ",
+    value("count", counts.dead, "plan.counts.dead"), " dead, ",
+    value("count", counts.cancelled, "plan.counts.cancelled"), " cancelled, as long as they are ",
+    "kept. Work is the CPU time that calls are estimated to take",
+    p.sourced ? "." : "; no source of carbon intensity is set, so load alone decides.",
+    ...(p.unplaced_cpu_s > 0 ? [" More than fits before its deadlines: ",
+      value("cpu_s", p.unplaced_cpu_s, "plan.unplaced_cpu_s"), "."] : []));
+}
+
+const CALLS_SHOWN = 10;
+
+// A tenant’s own calls, the newest first.
+export function calls({ calls: list, counts }) {
+  fill("calls-lead", b(value("count", counts.waiting, "calls.counts.waiting")), " wait, ",
+    b(value("count", counts.leased, "calls.counts.leased")), " run; done: ",
+    value("count", counts.done, "calls.counts.done"), ", failed: ",
+    value("count", counts.failed + counts.dead, "calls.not_done"), ".");
+  table("calls-table", "Deferred calls, the newest first", [{ label: "call" },
+    { label: "state", className: "text" }, { label: "accepted" }, { label: "starts or ended" },
+    { label: "deadline" }, { label: "CPU" }], list.slice(0, CALLS_SHOWN).map((c) => ({
+    cells: [[`${c.method || ""} ${c.path || c.component || ""}`.trim(),
+      element("small", "", ` ${c.app}`)], c.state,
+    ...[c.accepted, c.ended || c.started || c.planned_start, c.deadline].map((t) =>
+      (t ? time(t, dayText) : "–")),
+    c.ended ? value("seconds", c.cpu_s, `calls.${c.id}.cpu_s`) : "–"],
+  })), "No call has been deferred.");
+  const listed = list.filter((c) => c.state === "waiting").length;
+  fill("calls-note", "Planned starts may move until they come: forecasts and load change. ",
+    "Each call’s own status says what it saved.",
+    listed < counts.waiting ? ` The chart has the newest ${listed} that wait.` : "");
 }
 
 export function saved(saving) {

@@ -48,7 +48,20 @@ async function showDay() {
 
 async function showOutlook() {
   seen.outlook = await node.get(`${base}/outlook`);
-  carbon.grid(seen.outlook);
+  seen.placed = null;
+}
+
+// The calls that wait, and where they lie on the forecast.
+async function showCalls() {
+  const isNode = who.scope === "node";
+  const said = await node.get(`${base}/${isNode ? "calls/plan" : "calls?limit=100"}`);
+  const of = isNode ? said.slots.map((s) => ({ from: s.from, amount: s.cpu_s }))
+    : said.calls.filter((c) => c.planned_start).map((c) => ({ from: c.planned_start, amount: 1 }));
+  const placed = JSON.stringify(of);
+  (isNode ? carbon.plan : carbon.calls)(said);
+  if (placed !== seen.placed) carbon.grid(seen.outlook, of, isNode ? "cpu_s" : "count");
+  seen.placed = placed;
+  seen.counts = said.counts;
 }
 
 // Asks again for what is older than its time, by the node's clock.
@@ -68,8 +81,9 @@ async function onNow(now) {
   seen.now = now;
   await Promise.all([refresh("day", at, DAY_EVERY_MS, showDay),
     refresh("outlook", at, OUTLOOK_EVERY_MS, showOutlook)]);
+  await showCalls();
   if (seen.now !== now) return;
-  panels.key(now);
+  panels.key(now, seen.counts);
   panels.trafficNow(now);
   panels.runs(now, seen.apps);
   if (now.processes) panels.processes(now);

@@ -13,7 +13,7 @@ export function moments(from, step, n) {
   return Array.from({ length: n }, (_, i) => first + i * step);
 }
 
-export function key(now, day, counts) {
+export function key(now, counts) {
   const cpus = now.cpus && now.cpus.apps + now.cpus.platform + now.cpus.other;
   const list = [
     ["Requests", value("per_s", now.calls_per_s, "now.calls_per_s"),
@@ -35,7 +35,7 @@ export function key(now, day, counts) {
   list.push(["Apps", value("count", now.apps_deployed, "now.apps_deployed"),
     small(value("count", now.apps.length, "key.apps_called"), " called in the last minute")]);
   if (counts)
-    list.push(["Waiting", value("count", counts.waiting, "calls.waiting"),
+    list.push(["Waiting", value("count", counts.waiting, "key.waiting"),
       small("deferred calls")]);
   pairs("key", list);
 }
@@ -170,15 +170,14 @@ export function runs(now, apps) {
   table("runs-table", "Apps by use in the last minute", columns, rows.map((a) => {
     const own = (apps || []).find((x) => x.name === a.app);
     const of = `now.apps.${a.tenant ? `${a.tenant}/` : ""}${a.app}`;
+    const shown = (kind, name) => (a.called ? value(kind, a[name], `${of}.${name}`) : "–");
     return {
       className: a.called ? "" : "rest",
       cells: [a.app, ...(isNode ? [a.tenant || "–"]
-        : [own ? value("count", own.revision, `${of}.revision`) : "–",
+        : [own ? value("count", own.revision, `now.apps.${a.app}.revision`) : "–",
           own ? dayText(own.made_s * 1000) : "–"]),
-      value("per_s", a.called ? a.calls_per_s : 0, `${of}.calls_per_s`),
-      value("ms", a.mean_ms, `${of}.mean_ms`),
-      ...(isNode ? [value("cpu_share", a.cpus, `${of}.cpus`)] : []),
-      value("bytes", a.memory_peak_bytes, `${of}.memory_peak_bytes`)],
+      shown("per_s", "calls_per_s"), shown("ms", "mean_ms"),
+      ...(isNode ? [shown("cpu_share", "cpus")] : []), shown("bytes", "memory_peak_bytes")],
     };
   }), "Nobody called anything in the last minute.");
 }

@@ -26,9 +26,14 @@ route = "/..."
 component = "c"
 [component.c]
 source = "{guest('c-kitchen')}"
+[component.c.tool.ebb]
+defer = true
 """
 APPS = {"acme": ("kelp", "dulse", "wrack"), "umbra": ("blog", "mail"), "calm": ("beacon",)}
 DAY_S = 86400
+# What waits until it is cleaner, some fifteen hours from now, and what can't.
+DUE = [("umbra", "mail", 2)] * 2
+WAITING = [("acme", "kelp", 70_000)] * 3 + [("umbra", "blog", 70_000)] * 2
 PAGES = ("/", "/ui/dashboard.css", "/ui/icon.svg", "/ui/uplot.js", "/ui/uplot.css",
          "/ui/carbon.js", "/ui/charts.js", "/ui/dashboard.js", "/ui/format.js", "/ui/node.js",
          "/ui/panels.js")
@@ -58,6 +63,10 @@ def history(usage, ids):
         rows.append((t, "-", 0, int(2e8 * noon), 0, 0, 0, 0))
     with sqlite3.connect(usage) as db:
         db.executemany("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        hour = now // 3600 * 3600
+        db.executemany("INSERT INTO deferred VALUES (?, ?, ?, ?, ?, ?)", [
+            (hour - 8 * 3600, hour - 18 * 3600, f"{app}/0", 40 + i, 3000.0 * (i + 1), 1.5e6)
+            for i, app in enumerate(ids.values())])
     db.close()
 
 
@@ -81,6 +90,13 @@ def serve(tmp_path_factory):
         for i, (tenant, name) in enumerate(ids):
             for _ in range(3 * (i + 1)):
                 assert n.get(name, "/burn?500", tenant).status == 200
+        for calls, state in ((DUE, "done"), (WAITING, "waiting")):
+            for tenant, name, deadline in calls:
+                fields = (("Prefer", "respond-async"), ("Ebb-Deadline", str(deadline)))
+                r = n.get(name, "/burn?500", tenant, fields=fields)
+                assert r.status == 202, (r.status, r.text)
+            wait_for(lambda s=state, many=len(calls):
+                     n.api("GET", "/v1/calls/plan")[1]["counts"][s] == many, f"calls: {state}")
         begun = time.time()
         wait_for(lambda: n.api("GET", "/v1/now")[1]["apps"] or None,
                  "the end of a window with calls")
@@ -148,19 +164,17 @@ def numbers(page):
     return {of: raw for of, raw, _ in shown}
 
 
-def settled(page, ask):
+def settled(page, n, token, ask):
     """What the page shows, and what the API answers for the same spans."""
     for _ in range(20):
         to = page.js("document.getElementById('main').dataset.to")
-        answers = {name: ask(name) for name in ("now", "day", "outlook")}
+        answers = {name: ask(name) for name in ("now", "day", "outlook", "calls")}
         shown = numbers(page)
         day_to = page.js("document.querySelectorAll('#span time')[1].dateTime")
         if to == answers["now"]["to"] == answers["day"]["to"] == day_to == \
                 page.js("document.getElementById('main').dataset.to"):
             return shown, answers
-        # the day is asked once a minute: load it together with the next window
-        page.js("document.dispatchEvent(new Event('visibilitychange'))")
-        page.wait(f"document.getElementById('main').dataset.to > '{to}'")
+        log_in(page, n, token)  # a window has ended in between
     raise AssertionError("the page and the API never spoke of the same window")
 
 
@@ -170,26 +184,32 @@ def named(answer, of):
     parts = of.split(".")[1:]
     while parts:
         name = parts.pop(0)
-        if isinstance(at, dict) and name not in at and "apps" in at:
-            at = at["apps"]
+        if isinstance(at, dict) and name not in at:
+            at = next(at[x] for x in ("apps", "slots", "calls") if x in at)
         if isinstance(at, list):
             at = next(x for x in at if name in (f"{x.get('tenant')}/{x.get('app')}",
-                                                x.get("app"), x.get("name")))
+                                                x.get("app"), x.get("name"), x.get("from"),
+                                                x.get("id")))
         else:
             at = at[name]
     return at
 
 
-CHANGING = re.compile(r"now\.processes\.|resident_bytes|memory_available|room\.(fit|by_memory)")
+CHANGING = re.compile(r"now\.processes\.|resident_bytes|memory_available|room\.(fit|by_memory)|"
+                      r"room_cpu_s")
 
 
 def test_each_number_of_the_node(serve, look):
     page = look()
-    shown, api = settled(page, lambda name: serve.api("GET", f"/v1/{name}")[1])
+    paths = {"calls": "/v1/calls/plan"}
+    shown, api = settled(page, serve, serve.token,
+                         lambda name: serve.api("GET", paths.get(name, f"/v1/{name}"))[1])
+    api["plan"] = api["calls"]
     own = {"key.cpu_share": sum(api["now"]["cpus"][x] for x in ("apps", "platform", "other"))
            / api["now"]["cpus"]["capacity"],
            "key.cpus": sum(api["now"]["cpus"][x] for x in ("apps", "platform", "other")),
            "key.apps_called": len(api["now"]["apps"]),
+           "key.waiting": api["plan"]["counts"]["waiting"],
            "outlook.best": min(h["g_per_kwh"] for h in api["outlook"]["forecast"]["hours"][:24])}
     bill = api["day"]["bill"]
     for part in ("dynamic_g", "idle_g", "embodied_g"):
@@ -202,9 +222,14 @@ def test_each_number_of_the_node(serve, look):
             assert value > 0 and value == pytest.approx(wanted, rel=0.5, abs=2), of
         else:
             assert value == (wanted and pytest.approx(wanted, rel=1e-9)), of
+    assert shown["plan.waiting.calls"] == 5 and shown["plan.counts.done"] == 2
+    planned = [s for s in api["plan"]["slots"] if s["cpu_s"] > 0]
+    assert planned and all(f"plan.{s['from']}.cpu_s" in shown for s in planned)
+    assert shown["day.saving.calls"] >= 40 and shown["day.saving.saved_g"] != 0
     for tenant, names in APPS.items():
         for name in names:
-            assert f"now.apps.{tenant}/{name}.calls_per_s" in shown
+            called = [a for a in api["now"]["apps"] if (a["tenant"], a["app"]) == (tenant, name)]
+            assert (f"now.apps.{tenant}/{name}.calls_per_s" in shown) == bool(called)
             assert shown[f"day.bill.{tenant}/{name}.calls"] > 0
     assert own["day.bill.sum.dynamic_g"] + own["day.bill.sum.idle_g"] == \
         pytest.approx(bill["operational_g"])
@@ -258,7 +283,7 @@ def test_a_tenant_sees_its_own(serve, look):
 
     def ask(what):
         return serve.api("GET", f"{base}/{what}", token=serve.readers["umbra"])[1]
-    shown, api = settled(page, ask)
+    shown, api = settled(page, serve, serve.readers["umbra"], ask)
     day = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - DAY_S))
     carbon = ask(f"carbon?from={day}")
     mine = {d["app"].split("/")[0]: d for d in carbon["days"]}  # each has one component
@@ -282,9 +307,15 @@ def test_a_tenant_sees_its_own(serve, look):
             wanted = min(h["g_per_kwh"] for h in api["outlook"]["forecast"]["hours"][:24])
         elif of == "key.apps_called":
             wanted = len(api["now"]["apps"])
+        elif of == "key.waiting":
+            wanted = api["calls"]["counts"]["waiting"]
+        elif of == "calls.not_done":
+            wanted = api["calls"]["counts"]["failed"] + api["calls"]["counts"]["dead"]
         else:
             wanted = named(api[what], of)
         assert value == (wanted and pytest.approx(wanted, rel=1e-9)), of
+    assert shown["calls.counts.waiting"] == shown["calls.counts.done"] == 2
+    assert {c["app"] for c in api["calls"]["calls"]} == {"blog", "mail"}
     text = page.js("document.body.textContent") + json.dumps(api) + json.dumps(carbon)
     for foreign in ("acme", "kelp", "dulse", "wrack", "calm", "beacon", "worker 0"):
         assert foreign not in text, foreign
@@ -335,7 +366,8 @@ def test_a_screen_reader_and_a_keyboard(serve, look):
     roles = [n["role"]["value"] for n in nodes if not n.get("ignored")]
     assert {"main", "banner", "contentinfo", "heading", "status"} <= set(roles)
     named_regions = {n["name"]["value"] for n in nodes if n["role"]["value"] == "region"}
-    assert {"Traffic", "Utilisation", "Grid and planned work", "Carbon by app", "Density",
+    assert {"Traffic", "Utilisation", "Grid and planned work", "Deferred calls",
+            "Carbon by app", "Density",
             "What runs"} <= named_regions
     assert page.js("document.activeElement.id") == "main"  # after the log-in
     assert page.js("[...document.querySelectorAll('canvas')].every("
