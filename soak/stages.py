@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import attack
+import calls
 import density
 import differential
 import fair
@@ -165,5 +166,5 @@ STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_k
           "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
           "density": density.density, "attack": attack.attack,
           "kill": durability.kill, "powercut": durability.power_cut,
-          "waiting": waiting.waiting,
+          "waiting": waiting.waiting, "calls": calls.calls,
           "serve-kill": serving_node.kill, "serve-powercut": serving_node.power_cut}

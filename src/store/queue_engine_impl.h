@@ -1,5 +1,5 @@
-/* Shared by the files of the engine: queue_engine.c (transactions, sums, how a call moves) and
- * queue_requests.c (what may be asked). */
+/* Shared by the files of the engine: queue_engine.c (transactions, sums, how a call moves),
+ * queue_requests.c and queue_many.c (what may be asked). */
 #pragma once
 
 #include "store/queue_engine.h"
@@ -48,6 +48,27 @@ queue_quota *queue_quota_of(queue_engine *q, uint64_t tenant, err *e);
 /* Leases that have expired, and starts that have come. */
 bool queue_look(queue_engine *q, err *e);
 
-/* queue_requests.c; out was begun with STORE_OK. */
+/* --- queue_requests.c; out was begun with STORE_OK -------------------------------------------- */
+
+typedef struct {
+    queue_engine *q;
+    const store_message *m;
+    const queue_request *r;
+    buf *out;
+} queue_asked;
+
 bool queue_request_run(queue_engine *q, const store_message *m, const queue_request *r, buf *out,
                        err *e);
+/* The answer becomes a refusal. */
+bool queue_refuse(const queue_asked *a, store_kind kind, const char *why);
+queue_state queue_state_of(unsigned phase);
+/* Writes a call of an answer; with: QUEUE_WITH_... */
+bool queue_show(queue_engine *q, const queue_row *row, unsigned with, buf *out, err *e);
+
+/* --- queue_many.c ----------------------------------------------------------------------------- */
+
+bool queue_on_list(const queue_asked *a, err *e);
+bool queue_on_backlog(const queue_asked *a, err *e);
+bool queue_on_count(const queue_asked *a, err *e);
+bool queue_on_app_gone(const queue_asked *a, err *e);
+bool queue_on_purge(const queue_asked *a, err *e);

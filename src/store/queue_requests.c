@@ -1,5 +1,6 @@
-/* See queue.h: what each request does. Each reads the rows it concerns, decides, moves them with
- * the functions of queue_engine.c and writes its answer.
+/* See queue.h: what each request about one call does, or about those that run next; queue_many.c
+ * has the others. Each reads the rows it concerns, decides, moves them with the functions of
+ * queue_engine.c and writes its answer.
  *
  * A call whose content does not open (the key file is another one, or somebody changed the row) is
  * shown without it; leasing one ends it as dead, because nobody can run it. */
@@ -8,17 +9,8 @@
 
 #include <stdlib.h>
 
-enum { SCAN_LOOKS = 10000, SWEEP_MAX = 500, SWEEP_LOOKS = 5000 };
-
-typedef struct {
-    queue_engine *q;
-    const store_message *m;
-    const queue_request *r;
-    buf *out;
-} asked;
-
 /* The answer becomes a refusal. */
-static bool refuse(const asked *a, store_kind kind, const char *why)
+bool queue_refuse(const queue_asked *a, store_kind kind, const char *why)
 {
     buf_clear(a->out);
     store_message_begin(a->out, a->m->id, kind, a->m->store);
@@ -26,26 +18,14 @@ static bool refuse(const asked *a, store_kind kind, const char *why)
     return true;
 }
 
-static bool absent(const asked *a)
+static bool absent(const queue_asked *a)
 {
-    return refuse(a, QUEUE_ABSENT, "no call has this id, or it is not kept any more");
+    return queue_refuse(a, QUEUE_ABSENT, "no call has this id, or it is not kept any more");
 }
 
-static queue_state state_of(unsigned phase)
+queue_state queue_state_of(unsigned phase)
 {
     return phase <= PHASE_READY_LAST ? QUEUE_WAITING : QUEUE_LEASED + (phase - PHASE_LEASED);
-}
-
-/* Phases of a state, inclusive. */
-static void phases_of(queue_state s, queue_phase *ret_from, queue_phase *ret_to)
-{
-    *ret_from = *ret_to = PHASE_LEASED + (s - QUEUE_LEASED);
-    if (s == QUEUE_ANY || s == QUEUE_WAITING)
-        *ret_from = PHASE_LATER;
-    if (s == QUEUE_ANY)
-        *ret_to = PHASES - 1;
-    if (s == QUEUE_WAITING)
-        *ret_to = PHASE_READY_LAST;
 }
 
 /* --- finding ---------------------------------------------------------------------------------- */
@@ -72,7 +52,7 @@ static bool find(queue_engine *q, const queue_id *id, uint64_t tenant, bool for_
 
 /* The call of a lease. Where it is not found or leased any more, *ret_held is false and the answer
  * says so. */
-static bool find_held(const asked *a, const queue_held *held, queue_row *ret, bool *ret_held,
+static bool find_held(const queue_asked *a, const queue_held *held, queue_row *ret, bool *ret_held,
                       err *e)
 {
     bool found;
@@ -83,7 +63,7 @@ static bool find_held(const asked *a, const queue_held *held, queue_row *ret, bo
         return absent(a);
     *ret_held = ret->phase == PHASE_LEASED && ret->attempts == held->attempt;
     return *ret_held ||
-           refuse(a, QUEUE_CONFLICT, "the call is not leased under this number any more");
+           queue_refuse(a, QUEUE_CONFLICT, "the call is not leased under this number any more");
 }
 
 /* --- showing ---------------------------------------------------------------------------------- */
@@ -94,7 +74,7 @@ static queue_info info_of(queue_engine *q, const queue_row *row)
     return (queue_info){
         .id = queue_id_make(q->keys, row->seq, row->nonce),
         .terms = row->terms,
-        .state = state_of(row->phase),
+        .state = queue_state_of(row->phase),
         .attempts = row->attempts,
         .accepted_ms = row->accepted_ms,
         .next_ms = ready ? row->terms.start_ms : row->at_ms,
@@ -146,7 +126,7 @@ static bool call_read(queue_engine *q, const queue_row *row, unsigned with, queu
     return true;
 }
 
-static bool show(queue_engine *q, const queue_row *row, unsigned with, buf *out, err *e)
+bool queue_show(queue_engine *q, const queue_row *row, unsigned with, buf *out, err *e)
 {
     queue_call c;
     bool opens;
@@ -158,10 +138,10 @@ static bool show(queue_engine *q, const queue_row *row, unsigned with, buf *out,
 
 /* --- PUT -------------------------------------------------------------------------------------- */
 
-static bool accepted(const asked *a, const queue_row *row, bool existed)
+static bool accepted(const queue_asked *a, const queue_row *row, bool existed)
 {
     queue_accepted r = {.id = queue_id_make(a->q->keys, row->seq, row->nonce),
-                        .state = state_of(row->phase),
+                        .state = queue_state_of(row->phase),
                         .existed = existed,
                         .attempt = row->phase == PHASE_LEASED ? row->attempts : 0};
     queue_item_write(a->out, &r, sizeof r);
@@ -169,17 +149,17 @@ static bool accepted(const asked *a, const queue_row *row, bool existed)
 }
 
 /* The key's call is there already: the same request is answered as the first one was. */
-static bool accepted_before(const asked *a, const queue_row *new, err *e)
+static bool accepted_before(const queue_asked *a, const queue_row *new, err *e)
 {
     queue_row row;
     bool found;
     if (!a->q->ops->find(a->q->rows, new->key, &row, &found, e))
         return false;
     if (!found) /* gone in this moment */
-        return refuse(a, QUEUE_CONFLICT, "the call of this idempotency key is being deleted");
+        return queue_refuse(a, QUEUE_CONFLICT, "the call of this idempotency key is being deleted");
     if (memcmp(row.same, new->same, sizeof row.same) != 0)
-        return refuse(a, QUEUE_CONFLICT,
-                      "the idempotency key was used with another request; use a new key");
+        return queue_refuse(a, QUEUE_CONFLICT,
+                            "the idempotency key was used with another request; use a new key");
     return accepted(a, &row, true);
 }
 
@@ -206,7 +186,7 @@ static void row_fill(const queue_engine *q, const queue_offer *p, queue_row *row
 }
 
 /* Over the quota: the answer says what is. */
-static bool quota_check(const asked *a, bool *ret_ok, err *e)
+static bool quota_check(const queue_asked *a, bool *ret_ok, err *e)
 {
     const queue_offer *p = &a->r->offer;
     *ret_ok = true;
@@ -219,16 +199,17 @@ static bool quota_check(const asked *a, bool *ret_ok, err *e)
     uint64_t held = has->bytes > 0 ? (uint64_t)has->bytes : 0;
     if (p->head.calls_max && calls >= p->head.calls_max) {
         *ret_ok = false;
-        return refuse(a, QUEUE_QUOTA, "the tenant has as many calls waiting as it may");
+        return queue_refuse(a, QUEUE_QUOTA, "the tenant has as many calls waiting as it may");
     }
     if (p->head.bytes_max && p->about.n + p->request.n + held > p->head.bytes_max) {
         *ret_ok = false;
-        return refuse(a, QUEUE_QUOTA, "the tenant's waiting calls have as many bytes as they may");
+        return queue_refuse(a, QUEUE_QUOTA,
+                            "the tenant's waiting calls have as many bytes as they may");
     }
     return true;
 }
 
-static bool on_put(const asked *a, err *e)
+static bool on_put(const queue_asked *a, err *e)
 {
     queue_engine *q = a->q;
     const queue_offer *p = &a->r->offer;
@@ -263,7 +244,7 @@ static bool on_put(const asked *a, err *e)
 /* --- LEASE ------------------------------------------------------------------------------------ */
 
 /* Leases the row and writes the call; one that nobody can run ends instead. */
-static bool lease_one(const asked *a, queue_row *row, bool *ret_leased, err *e)
+static bool lease_one(const queue_asked *a, queue_row *row, bool *ret_leased, err *e)
 {
     queue_engine *q = a->q;
     const queue_lease *l = &a->r->lease;
@@ -294,7 +275,7 @@ static int by_deadline(const void *a, const void *b)
 }
 
 /* Those that may run, the best first: by deadline, or by criticality and then deadline. */
-static bool candidates(const asked *a, queue_row *rows, size_t *ret_n, err *e)
+static bool candidates(const queue_asked *a, queue_row *rows, size_t *ret_n, err *e)
 {
     const queue_lease *l = &a->r->lease;
     int64_t due = l->deadline_max_ms ? l->deadline_max_ms : INT64_MAX;
@@ -312,7 +293,7 @@ static bool candidates(const asked *a, queue_row *rows, size_t *ret_n, err *e)
     return true;
 }
 
-static bool lease_best(const asked *a, err *e)
+static bool lease_best(const queue_asked *a, err *e)
 {
     const queue_lease *l = &a->r->lease;
     queue_row *rows = queue_rows_new(a->q, 3 * (size_t)l->count, e);
@@ -332,7 +313,7 @@ static bool lease_best(const asked *a, err *e)
     return true;
 }
 
-static bool lease_id(const asked *a, err *e)
+static bool lease_id(const queue_asked *a, err *e)
 {
     queue_row row;
     bool found, leased;
@@ -340,12 +321,12 @@ static bool lease_id(const asked *a, err *e)
         return false;
     if (!found)
         return absent(a);
-    if (state_of(row.phase) != QUEUE_WAITING)
-        return refuse(a, QUEUE_CONFLICT, "the call does not wait: it runs, or has ended");
+    if (queue_state_of(row.phase) != QUEUE_WAITING)
+        return queue_refuse(a, QUEUE_CONFLICT, "the call does not wait: it runs, or has ended");
     return lease_one(a, &row, &leased, e);
 }
 
-static bool on_lease(const asked *a, err *e)
+static bool on_lease(const queue_asked *a, err *e)
 {
     static const queue_id any;
     return memcmp(&a->r->lease.id, &any, sizeof any) ? lease_id(a, e) : lease_best(a, e);
@@ -353,7 +334,7 @@ static bool on_lease(const asked *a, err *e)
 
 /* --- of a lease ------------------------------------------------------------------------------- */
 
-static bool on_extend(const asked *a, err *e)
+static bool on_extend(const queue_asked *a, err *e)
 {
     queue_engine *q = a->q;
     size_t n = a->r->extend.n;
@@ -386,7 +367,7 @@ static void use_add(queue_use *to, const queue_use *more)
     to->intensity_g_per_kwh = more->intensity_g_per_kwh;
 }
 
-static bool on_end(const asked *a, err *e)
+static bool on_end(const queue_asked *a, err *e)
 {
     const queue_end *end = &a->r->end;
     queue_row row;
@@ -402,7 +383,7 @@ static bool on_end(const asked *a, err *e)
                         a->r->has_result ? result : (bytes){0}, e);
 }
 
-static bool on_retry(const asked *a, err *e)
+static bool on_retry(const queue_asked *a, err *e)
 {
     const queue_retry *retry = &a->r->retry;
     queue_row row;
@@ -415,12 +396,12 @@ static bool on_retry(const asked *a, err *e)
     row.excused += !retry->counts;
     if (!queue_again(a->q, &row, retry->at_ms, a->r->note, e))
         return false;
-    uint32_t state = state_of(row.phase);
+    uint32_t state = queue_state_of(row.phase);
     queue_item_write(a->out, &state, sizeof state);
     return true;
 }
 
-static bool on_give_back(const asked *a, err *e)
+static bool on_give_back(const queue_asked *a, err *e)
 {
     queue_engine *q = a->q;
     uint64_t count = 0;
@@ -443,7 +424,7 @@ static bool on_give_back(const asked *a, err *e)
 
 /* --- one call --------------------------------------------------------------------------------- */
 
-static bool on_one(const asked *a, err *e)
+static bool on_one(const queue_asked *a, err *e)
 {
     const queue_one *one = &a->r->one;
     queue_engine *q = a->q;
@@ -455,224 +436,26 @@ static bool on_one(const asked *a, err *e)
         return absent(a);
     if (a->m->kind == QUEUE_CANCEL) {
         if (row.phase > PHASE_LEASED)
-            return refuse(a, QUEUE_CONFLICT, "the call has ended");
+            return queue_refuse(a, QUEUE_CONFLICT, "the call has ended");
         if (!queue_finish(q, &row, PHASE_CANCELLED, S(""), (bytes){0}, e))
             return false;
     } else if (a->m->kind == QUEUE_REVIVE) {
         if (row.phase <= PHASE_DONE)
-            return refuse(a, QUEUE_CONFLICT, "the call has not failed: it waits, runs or is done");
+            return queue_refuse(a, QUEUE_CONFLICT,
+                                "the call has not failed: it waits, runs or is done");
         row.terms.deadline_ms = one->deadline_ms;
         row.excused = row.attempts;
         row.ended_ms = 0;
         if (!queue_wait(q, &row, q->now_ms, e))
             return false;
     }
-    return show(q, &row, one->with, a->out, e);
-}
-
-/* --- many calls ------------------------------------------------------------------------------- */
-
-static bool on_list(const asked *a, err *e)
-{
-    static const queue_id newest;
-    const queue_list *list = &a->r->list;
-    queue_engine *q = a->q;
-    uint64_t before = INT64_MAX, nonce, next;
-    queue_phase from, to;
-    size_t n;
-    queue_row *rows = queue_rows_new(q, list->count, e);
-    if (memcmp(&list->after, &newest, sizeof newest))
-        queue_id_open(q->keys, &list->after, &before, &nonce);
-    phases_of(list->state, &from, &to);
-    if (before > INT64_MAX)
-        before = 0;
-    if (!rows || !q->ops->scan(q->rows, list, from, to, before, SCAN_LOOKS, rows, &n, &next, e))
-        return false;
-    queue_id after = next ? queue_id_make(q->keys, next, 0) : newest;
-    queue_item_write(a->out, &after, sizeof after);
-    for (size_t i = 0; i < n; i++)
-        if (!show(q, &rows[i], 0, a->out, e))
-            return false;
-    return true;
-}
-
-typedef struct {
-    int64_t slot_ms;
-    queue_slot *at;
-    size_t n, size;
-    queue_backlog b;
-    bool failed;
-} slots;
-
-/* Sums come in the order of deadlines, the ready ones first. */
-static void slot_add(void *user, const queue_tally *t)
-{
-    slots *s = user;
-    bool ready = t->kind == TALLY_READY;
-    int64_t slot = t->key * QUEUE_GRAIN_MS / s->slot_ms;
-    uint64_t n = t->n > 0 ? (uint64_t)t->n : 0, cpu = t->v > 0 ? (uint64_t)t->v : 0;
-    if (t->kind == PHASE_LEASED)
-        s->b.leased += n;
-    if (t->kind == PHASE_LEASED || !n)
-        return;
-    s->b.waiting += n;
-    queue_slot *at = s->n ? &s->at[s->n - 1] : NULL;
-    if (!at || at->slot != slot || (ready ? at->later_count : at->ready_count)) {
-        size_t size = s->n < s->size ? s->size : 2 * s->size + 64;
-        queue_slot *grown = size == s->size ? s->at : realloc(s->at, size * sizeof *grown);
-        if (!grown) {
-            s->failed = true;
-            return;
-        }
-        s->at = grown;
-        s->size = size;
-        at = &s->at[s->n++];
-        *at = (queue_slot){.slot = slot};
-    }
-    *(ready ? &at->ready_count : &at->later_count) += n;
-    *(ready ? &at->ready_cpu_ns : &at->later_cpu_ns) += cpu;
-}
-
-static int by_slot(const void *a, const void *b)
-{
-    const queue_slot *x = a, *y = b;
-    return x->slot < y->slot ? -1 : x->slot > y->slot;
-}
-
-/* Ready and later ones of a slot become one. */
-static void slots_join(slots *s)
-{
-    size_t to = 0;
-    if (s->n)
-        qsort(s->at, s->n, sizeof *s->at, by_slot);
-    for (size_t i = 0; i < s->n; i++) {
-        if (to && s->at[to - 1].slot == s->at[i].slot) {
-            s->at[to - 1].ready_count += s->at[i].ready_count;
-            s->at[to - 1].ready_cpu_ns += s->at[i].ready_cpu_ns;
-            s->at[to - 1].later_count += s->at[i].later_count;
-            s->at[to - 1].later_cpu_ns += s->at[i].later_cpu_ns;
-        } else {
-            s->at[to++] = s->at[i];
-        }
-    }
-    s->n = to;
-}
-
-static bool moments_read(queue_engine *q, queue_backlog *b, err *e)
-{
-    int64_t at;
-    for (unsigned phase = PHASE_READY; phase <= PHASE_READY_LAST; phase++) {
-        if (!q->ops->first(q->rows, phase, &at, e))
-            return false;
-        if (at && (!b->next_deadline_ms || at < b->next_deadline_ms))
-            b->next_deadline_ms = at;
-    }
-    return q->ops->first(q->rows, PHASE_LATER, &b->next_start_ms, e) &&
-           q->ops->first(q->rows, PHASE_LEASED, &b->next_expiry_ms, e);
-}
-
-static bool on_backlog(const asked *a, err *e)
-{
-    queue_engine *q = a->q;
-    slots s = {.slot_ms = a->r->backlog.slot_ms, .b.now_ms = q->now_ms};
-    bool ok = queue_look(q, e) && queue_sums_flush(q, e) &&
-              q->ops->tally_each(q->rows, PHASE_LEASED, PHASE_LEASED, NULL, slot_add, &s, e) &&
-              q->ops->tally_each(q->rows, TALLY_READY, TALLY_LATER, NULL, slot_add, &s, e) &&
-              moments_read(q, &s.b, e);
-    if (ok && s.failed)
-        ok = err_no_memory(e);
-    slots_join(&s);
-    buf_clear(&q->first);
-    if (ok &&
-        (!buf_put(&q->first, &s.b, sizeof s.b) || !buf_put(&q->first, s.at, s.n * sizeof *s.at)))
-        ok = err_no_memory(e);
-    if (ok)
-        queue_item_write(a->out, q->first.p, q->first.n);
-    free(s.at);
-    return ok;
-}
-
-static void count_add(void *user, const queue_tally *t)
-{
-    queue_count *c = user;
-    uint64_t n = t->n > 0 ? (uint64_t)t->n : 0;
-    c->calls[state_of(t->kind)] += n;
-    c->calls[QUEUE_ANY] += n;
-    if (t->kind <= PHASE_LEASED && t->v > 0)
-        c->bytes += (uint64_t)t->v;
-}
-
-static bool on_count(const asked *a, err *e)
-{
-    queue_engine *q = a->q;
-    int64_t tenant = (int64_t)a->r->number;
-    queue_count c = {0};
-    if (!queue_sums_flush(q, e) || !q->ops->tally_each(q->rows, PHASE_LATER, PHASES - 1,
-                                                       tenant ? &tenant : NULL, count_add, &c, e))
-        return false;
-    queue_item_write(a->out, &c, sizeof c);
-    return true;
-}
-
-static bool forget(queue_engine *q, const queue_row *row, err *e)
-{
-    return queue_sums_count(q, row, -1, e) && q->ops->remove(q->rows, row->seq, e);
-}
-
-static bool on_app_gone(const asked *a, err *e)
-{
-    const queue_app_gone *gone = &a->r->gone;
-    queue_engine *q = a->q;
-    queue_list list = {.tenant = gone->tenant, .app = gone->app, .count = SWEEP_MAX};
-    queue_swept swept = {0};
-    uint64_t before = gone->from && gone->from <= INT64_MAX ? gone->from : INT64_MAX;
-    queue_phase to = gone->forget ? PHASES - 1 : PHASE_LEASED;
-    queue_row *rows = queue_rows_new(q, SWEEP_MAX, e);
-    size_t n;
-    if (!rows || !q->ops->scan(q->rows, &list, PHASE_LATER, to, before, SWEEP_LOOKS, rows, &n,
-                               &swept.next, e))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        bool found; /* again, for change: somebody else may have moved it */
-        if (!q->ops->get(q->rows, rows[i].seq, true, &rows[i], &found, e))
-            return false;
-        if (!found || rows[i].phase > to)
-            continue;
-        if (gone->forget ? !forget(q, &rows[i], e)
-                         : !queue_finish(q, &rows[i], PHASE_DEAD, a->r->note, (bytes){0}, e))
-            return false;
-        swept.calls++;
-    }
-    queue_item_write(a->out, &swept, sizeof swept);
-    return true;
-}
-
-static bool on_purge(const asked *a, err *e)
-{
-    queue_engine *q = a->q;
-    queue_swept swept = {0};
-    queue_row *rows = queue_rows_new(q, SWEEP_MAX, e);
-    if (!rows)
-        return false;
-    for (unsigned phase = PHASE_DONE; phase < PHASES && swept.calls < SWEEP_MAX; phase++) {
-        size_t n;
-        if (!q->ops->take(q->rows, phase, q->now_ms, 0, SWEEP_MAX - swept.calls, rows, &n, e))
-            return false;
-        for (size_t i = 0; i < n; i++)
-            if (!forget(q, &rows[i], e))
-                return false;
-        swept.calls += n;
-    }
-    swept.next = swept.calls == SWEEP_MAX;
-    q->tidy = !swept.next;
-    queue_item_write(a->out, &swept, sizeof swept);
-    return true;
+    return queue_show(q, &row, one->with, a->out, e);
 }
 
 bool queue_request_run(queue_engine *q, const store_message *m, const queue_request *r, buf *out,
                        err *e)
 {
-    asked a = {q, m, r, out};
+    queue_asked a = {q, m, r, out};
     switch (r->kind) {
     case QUEUE_PUT:
         return on_put(&a, e);
@@ -687,15 +470,15 @@ bool queue_request_run(queue_engine *q, const store_message *m, const queue_requ
     case QUEUE_GIVE_BACK:
         return on_give_back(&a, e);
     case QUEUE_LIST:
-        return on_list(&a, e);
+        return queue_on_list(&a, e);
     case QUEUE_BACKLOG:
-        return on_backlog(&a, e);
+        return queue_on_backlog(&a, e);
     case QUEUE_COUNT:
-        return on_count(&a, e);
+        return queue_on_count(&a, e);
     case QUEUE_APP_GONE:
-        return on_app_gone(&a, e);
+        return queue_on_app_gone(&a, e);
     case QUEUE_PURGE:
-        return on_purge(&a, e);
+        return queue_on_purge(&a, e);
     default:
         return on_one(&a, e);
     }

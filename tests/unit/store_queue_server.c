@@ -135,6 +135,28 @@ static void test_a_large_call(void **state)
     free(body);
 }
 
+/* More answers than may be held at once: the group is cut, and each is answered nevertheless. */
+static void test_many_large_answers(void **state)
+{
+    enum { N = 6 };
+    size_t n = 15 * MIB;
+    uint8_t *body = calloc(1, n);
+    store_call *k = put(client, (bytes){body, n}, S("")), *gets[N];
+    wait_done(1);
+    queue_one one = {.id = accepted(k).id, .with = QUEUE_WITH_REQUEST};
+    for (int i = 0; i < N; i++)
+        gets[i] = sent(queue_ask_one(i % 2 ? client : second, QUEUE_GET, &one));
+    wait_done(1 + N);
+    for (int i = 0; i < N; i++) {
+        queue_call c;
+        if (!queue_call_read(store_call_answer(gets[i]), &c, &e))
+            fail_msg("%s", e.text);
+        assert_int_equal(c.request.n, n);
+        store_call_free(gets[i]);
+    }
+    free(body);
+}
+
 static void test_leased_by_one_of_two(void **state)
 {
     store_call *p = put(client, (bytes){(const uint8_t *)"body", 4}, S(""));
@@ -231,9 +253,13 @@ static void test_a_locked_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_many_of_two_workers),  CASE(test_a_large_call),
-        CASE(test_leased_by_one_of_two), CASE(test_the_server_goes_and_comes),
-        CASE(test_sealed_at_rest),       CASE(test_no_queue),
+        CASE(test_many_of_two_workers),
+        CASE(test_a_large_call),
+        CASE(test_many_large_answers),
+        CASE(test_leased_by_one_of_two),
+        CASE(test_the_server_goes_and_comes),
+        CASE(test_sealed_at_rest),
+        CASE(test_no_queue),
         CASE(test_a_locked_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
