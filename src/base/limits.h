@@ -91,7 +91,7 @@
 #define ACTIVE_IDLE_NS     (300 * UINT64_C(1000000000)) /* default: then an unused app goes */
 #define ACTIVE_LOOK_NS     (30 * UINT64_C(1000000000))  /* not more often are apps looked at */
 #define ACTIVE_LOGS_MAX    256 /* log files that one worker has open for apps that come and go */
-#define ACTIVE_MAPPINGS_PER_MODULE 5    /* three of the module, two of an instance that is kept */
+#define ACTIVE_MAPPINGS_PER_MODULE 5 /* three of the module, two of an instance that is kept */
 #define HOSTED_MODULE_BYTES        (16 * KIB) /* on Wasmtime's heap, about; for the budget */
 
 #define DIRECTORY_NAMES_MAX     64   /* hosts that one worker remembers of an app: wildcards */

@@ -427,7 +427,8 @@ static bool store_settings(serve *s, buf *out, err *e)
     app_config none = {0};
     str dir = arena_printf(&s->a, "%.*s/state", STR(s->data));
     str key_path = in_data(s, "seal.key");
-    store_queue queue = {.path = in_data(s, "queue/queue.db")};
+    str url = s->settings.queue_url;
+    store_queue queue = {.path = url.n ? S("") : in_data(s, "queue/queue.db"), .url = url};
     if (!dir.p || !key_path.p || !queue.path.p)
         return err_no_memory(e);
     bool ok = seal_key_load(key_path.p, &queue.key, e) &&

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from backends import postgres
 from harness import Connection, fetch, guest, serving, wait_for, write_app
 from node import node
 
@@ -364,3 +365,18 @@ def test_the_accepting_revision_runs_the_call_and_a_deleted_app_ends_it(tmp_path
             status, shown = n.api("GET", f"/v1/tenants/default/calls/{last.rsplit('/', 1)[1]}")
             return status == 200 and shown["state"] == "dead" and shown
         assert "deleted" in wait_for(ended, "the end of the call")["note"]
+
+
+def test_the_queue_of_a_node_may_be_postgresql(tmp_path, workers):
+    with postgres() as database:
+        with node(tmp_path, settings=f'[queue]\nurl = "{database.url}"\n', workers=workers) as n:
+            n.tenant("default")
+            n.run("deploy", "-f", app(tmp_path), tenant="default")
+            calls = Calls(n, f"later-default.localhost:{n.port}")
+            waits = calls.defer("/k/echo", fields=(("Ebb-Deadline", "90000"),), body=b"waits")
+            at_once = calls.defer("/k/echo", fields=(("Ebb-Deadline", "1"),), body=b"now")
+            assert calls.ended(at_once)["state"] == "done"
+            assert calls.show(waits)["state"] in ("waiting", "leased", "done")
+            assert database.ask("select count(*) from ebb_call") == "2"
+            assert not (n.data / "queue" / "queue.db").exists()
+            assert database.password not in n.log()
