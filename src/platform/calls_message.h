@@ -48,7 +48,7 @@ typedef struct {
         struct {
             uint64_t cpu_max_ns;
             int64_t deadline_max_ms;
-            uint32_t shortage, unused;
+            uint32_t shortage, urgent; /* urgent: whatever the flow of their app says */
         } run;
         struct {
             double started_cpu_s; /* estimates of calls that began */

@@ -462,7 +462,7 @@ void run_lease(deferral *d, const calls_message *m)
         return;
     store_call *k = queue_ask_lease(d->store, &q);
     d->leasing = k;
-    d->leasing_urgent = m->run.deadline_max_ms != 0;
+    d->leasing_urgent = m->run.urgent;
     if (k && store_call_send(k, on_leased, d, &e))
         return;
     d->leasing = NULL;

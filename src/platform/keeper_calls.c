@@ -291,16 +291,18 @@ static void run_tell(keeper_calls *c, const pace_decision *d)
     calls_message m = {.kind = CALLS_RUN, .count = DEFER_RUNNING_MAX};
     m.run.shortage = d->shortage;
     if (d->urgent_by_s) {
+        m.run.urgent = true;
         m.run.deadline_max_ms = d->urgent_by_s * 1000;
         for (peer *l = c->links; l; l = l->next)
             say(l, &m);
-        m.run.deadline_max_ms = 0;
+        m.run.urgent = false;
     }
     if (d->begin_cpu_s <= 0)
         return;
     bool all = isinf(d->begin_cpu_s), divided = all || d->begin_cpu_s > c->workers;
     double part = divided ? d->begin_cpu_s / c->workers : d->begin_cpu_s;
     m.run.cpu_max_ns = all ? 0 : (uint64_t)(part * 1e9) + 1;
+    m.run.deadline_max_ms = all ? d->all_by_s * 1000 : 0;
     for (peer *l = c->links; divided && l; l = l->next)
         say(l, &m);
     if (!divided)

@@ -116,10 +116,13 @@ bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const doubl
     v->slots = PACE_SLOTS;
     memset(v->due, 0, sizeof v->due);
     p->ready_cpu_s = 0;
+    p->due_by_s = 0;
     for (size_t i = 0; i < n; i++) {
         size_t last = pace_last_slot(v, w[i].slot * v->slot_s);
         v->due[last] += w[i].ready_cpu_s + w[i].later_cpu_s;
         p->ready_cpu_s += w[i].ready_cpu_s;
+        if (p->due_by_s < (w[i].slot + 1) * v->slot_s)
+            p->due_by_s = (w[i].slot + 1) * v->slot_s;
     }
     p->due_cpu_s = v->due[0];
     double capacity = p->cpus * (double)v->slot_s, left = left_of(p, now_s);
@@ -200,6 +203,7 @@ pace_decision pace_step(pace *p, int64_t now_s, int64_t next_deadline_s, int64_t
         d.wake_s = earlier(d.wake_s, next_deadline_s - urgent);
     if (p->all_now && p->util.s >= 0.5) {
         d.begin_cpu_s = INFINITY;
+        d.all_by_s = p->due_by_s;
         return d;
     }
     if (d.urgent_by_s) {

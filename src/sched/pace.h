@@ -61,6 +61,7 @@ typedef struct {
     double begun_cpu_s; /* in this slot */
     double ready_cpu_s, due_cpu_s, unplaced_cpu_s;
     bool all_now;
+    int64_t due_by_s; /* no deadline of what the plan knows is later */
 } pace;
 
 void pace_init(pace *p, int64_t slot_s, double cpus);
@@ -72,7 +73,8 @@ bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const doubl
 void pace_utilisation(pace *p, int64_t now_s, double utilisation);
 
 typedef struct {
-    double begin_cpu_s;  /* begin about so much (estimates) now; INFINITY: all that may run */
+    double begin_cpu_s;  /* begin about so much (estimates) now; INFINITY: all that may run... */
+    int64_t all_by_s;    /* ...and is due by then: what came after the plan was made may have time */
     int64_t urgent_by_s; /* besides, whatever is due by then; 0: nothing */
     bool shortage;       /* not all can be in time: criticality first */
     int64_t wake_s;      /* then look again; INT64_MAX: nothing will happen by itself */

@@ -56,6 +56,7 @@ static void clean_hour(void **state)
     replan(&p, T0 + 3 * SLOT, &w, 1, g);
     d = pace_step(&p, T0 + 3 * SLOT, T0 + 6 * SLOT, 0);
     assert_true(d.begin_cpu_s == (double)INFINITY); /* all of it fits here */
+    assert_true(d.all_by_s == T0 + 7 * SLOT);       /* and nothing that is due later */
     assert_true(pace_start(&p.view, T0 + 6 * SLOT, 1) == T0 + 3 * SLOT);
 }
 
