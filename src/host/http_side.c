@@ -379,9 +379,12 @@ void http_side_free(guest *g)
     http_side *s = g->http;
     if (!s)
         return;
-    if (s->x && s->state != GUEST_HTTP_NONE && s->state != GUEST_HTTP_ERROR)
+    if (s->x && s->started) {
         side_cut(g, s);
-    else if (s->x)
+    } else if (s->x) { /* also a response that was set and not sent yet */
+        if (s->body)
+            body_out_close(g, s->body);
         exchange_bind(s->x, &(exchange_callbacks){0}, NULL);
+    }
     g->http = NULL;
 }

@@ -371,7 +371,7 @@ static void call_end(call *c, unsigned status)
         guest_http_bytes(c->g, &c->bytes_in, &c->bytes_out);
     guest_free(c->g);
     c->g = NULL;
-    if (c->x && (http == GUEST_HTTP_NONE || http == GUEST_HTTP_ERROR)) {
+    if (c->x && !sent && http != GUEST_HTTP_ENDED && http != GUEST_HTTP_CUT) {
         http_field fields[] = {{S("ebb-request-id"), call_id(c)}, {S("retry-after"), S("1")}};
         status = c->over_quota ? 503 : status;
         exchange_abort(c->x, status, fields, c->over_quota ? 2 : 1);

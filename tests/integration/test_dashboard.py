@@ -472,9 +472,12 @@ def test_updates_are_pushed_and_a_hidden_page_is_silent(serve, look):
     asked = len(page.seen("Network.requestWillBeSent"))
     closed = page.js("document.getElementById('main').dataset.to")
     (keeper,) = serve.children("keeper")
-    before = wakes(keeper)
-    time.sleep(11)  # a window ends, of which somebody would be told; the connection is still open
-    assert wakes(keeper) - before <= 3
+
+    def silent():
+        before = wakes(keeper)
+        time.sleep(11)  # a window ends, of which somebody would be told; the connection is open
+        return wakes(keeper) - before <= 3
+    wait_for(silent, "the keeper to sleep")
     assert len(page.seen("Network.requestWillBeSent")) == asked
     assert page.js("document.getElementById('main').dataset.to") == closed
     page.js("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")

@@ -4,6 +4,7 @@
 what the process writes: frames of a plan and of core modules, true and false ones.
 """
 import random
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -102,11 +103,14 @@ def test_a_plan_of_another_module(liar, honest, tmp_path):
     other_plan, other_modules = flattened(ROOT / "tests" / "component" / "shim.wasm", tmp_path)
     for data in (frames(other_plan, [module] * len(other_modules)),
                  frames(plan, [other_modules[0]]), frames(plan, [b"\0asm\1\0\0\0"])):
-        with liar(data) as server, Connection(server) as c:
-            worker = server.children("worker")
-            assert c.request("GET", "/").status == 500
-            assert c.request("GET", "/").status == 500
-            assert server.children("worker") == worker
+        try:
+            with liar(data) as server, Connection(server) as c:
+                worker = server.children("worker")
+                assert c.request("GET", "/").status == 500
+                assert c.request("GET", "/").status == 500
+                assert server.children("worker") == worker
+        except AssertionError as e:  # its imports are looked at before that
+            assert "did not become ready" in str(e) and "not offered" in str(e), e
 
 
 def test_plans_with_flipped_bits(liar, honest, tmp_path):
@@ -125,5 +129,6 @@ def test_plans_with_flipped_bits(liar, honest, tmp_path):
                 assert server.children("worker") == worker
                 served += 1
         except AssertionError as e:
-            assert "did not become ready" in str(e) and "bad plan" in str(e), e
+            assert "did not become ready" in str(e), e
+            assert re.search("bad plan|not offered|no handler", str(e)), e
     assert served >= 3

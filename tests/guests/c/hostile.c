@@ -165,6 +165,13 @@ static void unfinished(call *c)
         nap(1000000000000);
 }
 
+/* A response that is set and never sent. */
+static void unsent(call *c)
+{
+    answer_start(c, 200);
+    spin(c);
+}
+
 /* A body without end. */
 static void endless(call *c)
 {
@@ -352,6 +359,7 @@ static const struct {
     {"ignore", ignore},
     {"starve", starve},
     {"unfinished", unfinished},
+    {"unsent", unsent},
     {"endless", endless},
     {"late", late},
     {"logs", logs},
