@@ -74,7 +74,7 @@ void pace_utilisation(pace *p, int64_t now_s, double utilisation);
 
 typedef struct {
     double begin_cpu_s;  /* begin about so much (estimates) now; INFINITY: all that may run... */
-    int64_t all_by_s;    /* ...and is due by then: what came after the plan was made may have time */
+    int64_t all_by_s;    /* ...and is due by then: what came later may have time */
     int64_t urgent_by_s; /* besides, whatever is due by then; 0: nothing */
     bool shortage;       /* not all can be in time: criticality first */
     int64_t wake_s;      /* then look again; INT64_MAX: nothing will happen by itself */

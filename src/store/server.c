@@ -237,7 +237,7 @@ void store_server_free(store_server *s)
     on_turn_end(s);
     while (s->connections)
         connection_close(s->connections);
-    loop_hook_remove(s->hook); /* databases of a libSQL server turn the loop until they are closed */
+    loop_hook_remove(s->hook); /* closing databases of a libSQL server turns the loop */
     stores_free(s);
     kv_server_free(s->kv);
     sql_server_free(s->sql);

@@ -131,4 +131,4 @@ def test_plans_with_flipped_bits(liar, honest, tmp_path):
         except AssertionError as e:
             assert "did not become ready" in str(e), e
             assert re.search("bad plan|component 'upload': ", str(e)), e
-    assert served >= 3
+    assert served >= 1  # most ask for what is not offered
