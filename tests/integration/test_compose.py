@@ -20,7 +20,7 @@ component = "app"
 source = "{app}"
 environment = {{ GREETING = "not this one" }}
 [component.app.tool.ebb]
-cpu_time_max = "300ms"
+cpu_time_max = "2s"
 [[trigger.http]]
 route = "/plain/..."
 component = "plain"
