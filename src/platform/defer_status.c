@@ -97,8 +97,6 @@ static void on_got(void *user)
         fail(q, 404, "there is no such call (any more)");
     } else if (!ok) {
         fail(q, 503, "the queue of calls can't be asked now");
-    } else if (i->terms.app != queue_app_of(q->s) || i->terms.tenant != queue_tenant_of(q->s)) {
-        fail(q, 404, "there is no such call (any more)");
     } else if (q->wants_result) {
         answer_result(q);
     } else {
@@ -154,7 +152,10 @@ void status_begin(deferral *d, served *s, http_exchange *x)
         fail(q, 405, "GET shows a call, DELETE cancels it");
         return;
     }
-    queue_one one = {.id = q->id, .tenant = queue_tenant_of(s), .with = QUEUE_WITH_RESULT};
+    queue_one one = {.id = q->id,
+                     .tenant = queue_tenant_of(s),
+                     .app = queue_app_of(s),
+                     .with = QUEUE_WITH_RESULT};
     q->asking = queue_ask_one(d->store, q->cancels ? QUEUE_CANCEL : QUEUE_GET, &one);
     if (!q->asking || !store_call_send(q->asking, on_got, q, &e)) {
         fail(q, 503, "the queue of calls can't be asked now");

@@ -174,12 +174,12 @@ typedef struct {
  * has died. Answer: u64 how many. */
 
 /* QUEUE_CANCEL, QUEUE_REVIVE, QUEUE_GET: one call. Answer: the call as it is then. QUEUE_ABSENT: no
- * call has this id, or it is another tenant's. QUEUE_CONFLICT: it has ended (CANCEL); it has not,
- * or is done (REVIVE). */
+ * call has this id, or it is another tenant's or app's. QUEUE_CONFLICT: it has ended (CANCEL); it
+ * has not, or is done (REVIVE). */
 typedef struct {
     queue_id id;
-    uint64_t tenant; /* 0: of any */
-    uint32_t with;   /* QUEUE_WITH_... */
+    uint64_t tenant, app; /* 0: of any */
+    uint32_t with;        /* QUEUE_WITH_... */
     uint32_t unused;
     int64_t deadline_ms; /* REVIVE: the new one. Attempts are counted anew. */
 } queue_one;

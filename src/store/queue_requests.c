@@ -30,9 +30,9 @@ queue_state queue_state_of(unsigned phase)
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
-/* The call of an id, of that tenant (0: of any). */
-static bool find(queue_engine *q, const queue_id *id, uint64_t tenant, bool for_change,
-                 queue_row *ret, bool *ret_found, err *e)
+/* The call of an id, of that tenant and app (0: of any). */
+static bool find(queue_engine *q, const queue_id *id, uint64_t tenant, uint64_t app,
+                 bool for_change, queue_row *ret, bool *ret_found, err *e)
 {
     uint64_t seq, nonce;
     queue_row row;
@@ -44,7 +44,8 @@ static bool find(queue_engine *q, const queue_id *id, uint64_t tenant, bool for_
     }
     if (!q->ops->get(q->rows, seq, for_change, &row, &found, e))
         return false;
-    *ret_found = found && row.nonce == nonce && (!tenant || row.terms.tenant == tenant);
+    *ret_found = found && row.nonce == nonce && (!tenant || row.terms.tenant == tenant) &&
+                 (!app || row.terms.app == app);
     if (*ret_found)
         *ret = row;
     return true;
@@ -57,7 +58,7 @@ static bool find_held(const queue_asked *a, const queue_held *held, queue_row *r
 {
     bool found;
     *ret_held = false;
-    if (!find(a->q, &held->id, 0, true, ret, &found, e))
+    if (!find(a->q, &held->id, 0, 0, true, ret, &found, e))
         return false;
     if (!found)
         return absent(a);
@@ -317,7 +318,7 @@ static bool lease_id(const queue_asked *a, err *e)
 {
     queue_row row;
     bool found, leased;
-    if (!queue_look(a->q, e) || !find(a->q, &a->r->lease.id, 0, true, &row, &found, e))
+    if (!queue_look(a->q, e) || !find(a->q, &a->r->lease.id, 0, 0, true, &row, &found, e))
         return false;
     if (!found)
         return absent(a);
@@ -346,7 +347,7 @@ static bool on_extend(const queue_asked *a, err *e)
         queue_row row;
         bool found;
         memcpy(&held, a->r->extend.held + i * sizeof held, sizeof held);
-        if (!find(q, &held.id, 0, true, &row, &found, e))
+        if (!find(q, &held.id, 0, 0, true, &row, &found, e))
             return false;
         if (!found || row.phase != PHASE_LEASED || row.attempts != held.attempt)
             continue;
@@ -430,7 +431,7 @@ static bool on_one(const queue_asked *a, err *e)
     queue_engine *q = a->q;
     queue_row row;
     bool found, change = a->m->kind != QUEUE_GET;
-    if (!find(q, &one->id, one->tenant, change, &row, &found, e))
+    if (!find(q, &one->id, one->tenant, one->app, change, &row, &found, e))
         return false;
     if (!found)
         return absent(a);

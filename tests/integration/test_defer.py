@@ -34,8 +34,9 @@ ASYNC = (("Prefer", "respond-async"),)
 SOON = ("Ebb-Deadline", "120")
 
 
-def app(tmp_path, more="", name="app"):
-    return write_app(tmp_path / name, MANIFEST.format(source=guest("c-kitchen"), more=more))
+def app(tmp_path, more="", name="app", called="later"):
+    text = MANIFEST.replace('"later"', f'"{called}"')
+    return write_app(tmp_path / name, text.format(source=guest("c-kitchen"), more=more))
 
 
 class Calls:
@@ -305,7 +306,14 @@ def test_calls_of_a_tenant(tmp_path):
         token, foreign = n.tenant("acme"), n.tenant("umbra")
         n.run("deploy", "-f", app(tmp_path), token=token, tenant="acme")
         n.run("deploy", "-f", app(tmp_path), token=foreign, tenant="umbra")
+        n.run("deploy", "-f", app(tmp_path, called="own"), token=token, tenant="acme")
         later = Calls(n, f"later-acme.localhost:{n.port}")
+        waits = later.defer("/k/sleep?60000")
+        own = Calls(n, f"own-acme.localhost:{n.port}")  # another app, of the same tenant
+        assert own.ask(waits).status == 404 and own.ask(waits, "DELETE").status == 404
+        assert later.show(waits)["state"] in ("waiting", "leased")
+        assert later.ask(waits, "DELETE").status == 200
+        waits = waits.rsplit("/", 1)[1]
         done = later.defer("/k/echo", "POST", (), b"hello")
         dead = later.defer("/k/status?404")
         assert later.ended(done)["state"] == "done" and later.ended(dead)["state"] == "failed"
@@ -314,7 +322,7 @@ def test_calls_of_a_tenant(tmp_path):
         done, dead = done.rsplit("/", 1)[1], dead.rsplit("/", 1)[1]
 
         status, listed = n.api("GET", "/v1/tenants/acme/calls", token=token)
-        assert status == 200 and [c["id"] for c in listed["calls"]] == [dead, done]
+        assert status == 200 and [c["id"] for c in listed["calls"]] == [dead, done, waits]
         assert listed["counts"]["done"] == 1 and listed["counts"]["failed"] == 1
         assert listed["calls"][0]["app"] == "later" and listed["next"] is None
         status, listed = n.api("GET", "/v1/tenants/acme/calls?state=done&limit=1&app=later",

@@ -466,6 +466,14 @@ static void test_cancelled(void **state)
     queue_id id = put_due("x", now + 1000), running = put_due("y", now + 2000);
     assert_false(one(QUEUE_CANCEL, id, TENANT + 1)); /* another tenant's */
     assert_int_equal(e.code, ERR_NOT_FOUND);
+    queue_one of = {.id = id, .tenant = TENANT, .app = APP + 1}; /* another app's */
+    queue_one_write(asking(QUEUE_CANCEL), &of);
+    assert_false(queue_call_read(answered(), &got, &e));
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    assert_int_equal(get(id).state, QUEUE_WAITING);
+    of.app = APP;
+    queue_one_write(asking(QUEUE_GET), &of);
+    assert_true(queue_call_read(answered(), &got, &e));
     assert_true(one(QUEUE_CANCEL, id, TENANT));
     assert_int_equal(got.info.state, QUEUE_CANCELLED);
     assert_false(one(QUEUE_CANCEL, id, TENANT));
