@@ -122,6 +122,19 @@ size_t exchange_write(http_exchange *x, const void *p, size_t n, bool *ret_overr
     return n;
 }
 
+bool exchange_write_on(http_exchange *x, const void *p, size_t n, size_t *written)
+{
+    bool overrun;
+    while (*written < n) {
+        size_t taken =
+            exchange_write(x, (const uint8_t *)p + *written, n - *written, &overrun);
+        if (!taken)
+            return false;
+        *written += taken;
+    }
+    return true;
+}
+
 void exchange_end(http_exchange *x, const http_field *trailers, size_t count)
 {
     if (x->gone)

@@ -75,6 +75,9 @@ size_t exchange_room(const http_exchange *x);
 /* Takes at most n bytes, returns how many were taken (bounded by exchange_room). Bytes past the
  * declared content-length are refused: returns 0 and sets *ret_overrun. */
 size_t exchange_write(http_exchange *x, const void *p, size_t n, bool *ret_overrun);
+/* Goes on writing the n bytes at p, of which *written are: as many as there is room for, and moves
+ * *written. True: all are written. False: go on at the next on_writable. */
+bool exchange_write_on(http_exchange *x, const void *p, size_t n, size_t *written);
 /* Ends the response and gives the exchange back: x is invalid afterwards. A body shorter than its
  * content-length closes the connection; it is never padded. Trailers only when chunked. */
 void exchange_end(http_exchange *x, const http_field *trailers, size_t count);

@@ -47,15 +47,8 @@ static void on_closed(void *user)
 static void on_writable(void *user)
 {
     api_call *c = user;
-    bool overrun;
-    if (!c->answering)
+    if (!c->answering || !exchange_write_on(c->x, c->out.p, c->out.n, &c->written))
         return;
-    while (c->written < c->out.n) {
-        size_t n = exchange_write(c->x, c->out.p + c->written, c->out.n - c->written, &overrun);
-        if (!n)
-            return;
-        c->written += n;
-    }
     buf_clear(&c->out);
     c->written = 0;
     if (c->more)

@@ -42,14 +42,8 @@ static void on_closed(void *user)
 static void on_writable(void *user)
 {
     sending *s = user;
-    bool overrun;
-    while (s->written < s->page->n) {
-        size_t n =
-            exchange_write(s->x, s->page->bytes + s->written, s->page->n - s->written, &overrun);
-        if (!n)
-            return;
-        s->written += n;
-    }
+    if (!exchange_write_on(s->x, s->page->bytes, s->page->n, &s->written))
+        return;
     exchange_end(s->x, NULL, 0);
     free(s);
 }
