@@ -1,6 +1,7 @@
 /* What the files of the keeper share. Private to keeper_*.c. */
 #pragma once
 
+#include "carbon/outlook.h"
 #include "http/server.h"
 #include "loop/channel.h"
 #include "platform/counters.h"
@@ -91,6 +92,9 @@ void keeper_changed(keeper *k);
 /* keeper_admin.c: what is known of the grid in [from_s, to_s), by steps; n 0: nothing. */
 bool keeper_intensity(keeper *k, arena *a, int64_t from_s, int64_t to_s, int32_t step_s,
                       bool forecasts, intensity_series *ret, err *e);
+/* keeper_admin.c: the forecast from this hour on, of as many hours as asked, from what is known now
+ * (carbon/outlook.h). */
+bool outlook_of(keeper *k, arena *a, size_t hours, outlook *ret, err *e);
 
 /* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
 bool keeper_ask_all(keeper *k);

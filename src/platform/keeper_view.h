@@ -6,7 +6,6 @@
  * nothing of the node, of power, or of CPU by the second (carbon/visible.h says why). */
 #pragma once
 
-#include "carbon/outlook.h"
 #include "platform/keeper_impl.h"
 
 #include <jansson.h>
@@ -36,7 +35,6 @@ typedef struct {
 bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
                     grid_view *ret, err *e);
 bool report_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, carbon_report *ret, err *e);
-bool outlook_of(keeper *k, arena *a, size_t hours, outlook *ret, err *e);
 
 /* keeper_node.c: the processes of the node, with CPU time and memory. *ret_bytes: resident in all.
  */
