@@ -416,7 +416,7 @@ static const struct {
     {"/v1/usage/check", check_put, "application/json"},
 };
 
-bool question_follows(const question *q, str target)
+bool question_follows(str target)
 {
     str path = str_head(target, str_find(target, '?'));
     return str_ends(path, S("/now")) && !str_ends(path, S("/carbon/now")) &&

@@ -45,8 +45,8 @@ struct keeper {
     question *questions;
     loop_timer patience;
     question *watchers; /* that follow, between two windows */
-    size_t watchers_count;
-    loop_timer window; /* while there are any */
+    loop_timer window;  /* while there are any */
+    size_t followers;   /* questions that follow, whatever they wait for: at most WATCHERS_MAX */
     int64_t compacted_s;
     /* Of `ebb serve` (keeper_serve.c); NULL: workers know their app from the start. */
     catalogue *catalogue;

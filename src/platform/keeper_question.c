@@ -23,7 +23,6 @@ static void window_over(void *user)
     keeper *k = user;
     question *q = k->watchers;
     k->watchers = NULL;
-    k->watchers_count = 0;
     while (q) {
         question *next = q->next;
         ask(q);
@@ -38,7 +37,6 @@ static void watch(question *q)
     q->state = QUESTION_WATCHING;
     q->next = k->watchers;
     k->watchers = q;
-    k->watchers_count++;
     ns window = LEDGER_WINDOW_S * NS_PER_S;
     if (!loop_timer_active(&k->window))
         loop_timer_start(k->l, &k->window, window - clock_wall() % window + AFTER_NS, window_over,
@@ -52,7 +50,7 @@ static void unwatch(question *q)
     while (*at != q)
         at = &(*at)->next;
     *at = q->next;
-    if (!--k->watchers_count)
+    if (!k->watchers)
         loop_timer_stop(&k->window);
 }
 
@@ -60,6 +58,7 @@ static void unwatch(question *q)
 
 static void question_free(question *q)
 {
+    q->k->followers -= q->counted;
     arena_fini(&q->a);
     arena_fini(&q->kept);
     buf_fini(&q->body);
@@ -81,15 +80,9 @@ static void on_closed(void *user)
 static void on_writable(void *user)
 {
     question *q = user;
-    bool overrun;
-    if (q->state != QUESTION_ANSWERING)
+    if (q->state != QUESTION_ANSWERING ||
+        !exchange_write_on(q->x, q->body.p, q->body.n, &q->written))
         return;
-    while (q->written < q->body.n) {
-        size_t n = exchange_write(q->x, q->body.p + q->written, q->body.n - q->written, &overrun);
-        if (!n)
-            return;
-        q->written += n;
-    }
     if (q->follows && clock_mono() < q->until_mono) {
         watch(q);
         return;
@@ -181,7 +174,7 @@ static question *question_new(keeper *k, http_exchange *x, str path)
         return NULL;
     }
     *q = (question){.k = k, .x = x, .path = path, .until_mono = clock_mono() + FOLLOW_NS};
-    q->follows = question_follows(q, exchange_request(x)->target);
+    q->follows = question_follows(exchange_request(x)->target);
     arena_init(&q->a, ARENA_BYTES_MAX);
     arena_init(&q->kept, ARENA_BYTES_MAX);
     buf_init(&q->body, ANSWER_BYTES_MAX);
@@ -203,10 +196,13 @@ static void ask(question *q)
 
 static void ask_first(question *q)
 {
-    if (q->follows && q->k->watchers_count >= WATCHERS_MAX)
+    if (q->follows && q->k->followers >= WATCHERS_MAX) {
         fail(q, 503, "too many look at this node already");
-    else
-        ask(q);
+        return;
+    }
+    q->counted = q->follows;
+    q->k->followers += q->counted;
+    ask(q);
 }
 
 void keeper_on_request(void *user, http_exchange *x)

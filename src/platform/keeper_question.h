@@ -23,6 +23,7 @@ struct question {
         QUESTION_WATCHING,  /* in keeper.watchers, until the window is over */
     } state;
     bool follows;
+    bool counted;     /* in keeper.followers, until it is freed */
     ns until_mono;    /* of one that follows */
     str path;         /* what is asked; empty: the request's own path */
     arena kept;       /* what lives as long as the question; a is emptied by each answer */
@@ -32,4 +33,4 @@ struct question {
 
 /* keeper_admin.c: puts the answer into q->body. ERR_NOT_FOUND: nobody knows such a question. */
 bool question_put(question *q, str *ret_type, err *e);
-bool question_follows(const question *q, str target);
+bool question_follows(str target);

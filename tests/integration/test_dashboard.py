@@ -5,7 +5,9 @@ import http.client
 import io
 import json
 import math
+import os
 import re
+import signal
 import socket
 import sqlite3
 import time
@@ -514,3 +516,24 @@ def test_followers_are_bounded(serve):
         with follow(serve, serve.token) as s:
             return b"text/event-stream" in s.recv(4096)
     wait_for(room, "the keeper to see that they have gone")
+
+
+def test_followers_that_wait_for_a_worker_count(serve):
+    """Those that ask at once are bounded too, while nobody has been answered yet."""
+    workers = serve.children("worker")
+    held = []
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        held = [follow(serve, serve.token) for _ in range(70)]
+        assert serve.api("GET", "/v1/whoami")[0] == 200  # the keeper has come so far
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        heads = [s.recv(4096).split(b"\r\n")[0] for s in held]
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        for s in held:
+            s.close()
+    refused = sum(b" 503 " in head for head in heads)
+    assert refused >= 6 and refused + sum(b" 200 " in head for head in heads) == 70, heads
