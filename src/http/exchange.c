@@ -126,8 +126,7 @@ bool exchange_write_on(http_exchange *x, const void *p, size_t n, size_t *writte
 {
     bool overrun;
     while (*written < n) {
-        size_t taken =
-            exchange_write(x, (const uint8_t *)p + *written, n - *written, &overrun);
+        size_t taken = exchange_write(x, (const uint8_t *)p + *written, n - *written, &overrun);
         if (!taken)
             return false;
         *written += taken;
