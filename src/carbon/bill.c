@@ -6,23 +6,6 @@
 
 #include <math.h>
 
-static void row_add(ledger_row *sum, const ledger_row *r)
-{
-    sum->used.calls += r->used.calls;
-    sum->used.cpu_ns += r->used.cpu_ns;
-    sum->used.wall_ns += r->used.wall_ns;
-    sum->used.bytes_in += r->used.bytes_in;
-    sum->used.bytes_out += r->used.bytes_out;
-    if (r->used.memory_peak_bytes > sum->used.memory_peak_bytes)
-        sum->used.memory_peak_bytes = r->used.memory_peak_bytes;
-    sum->dynamic_j += r->dynamic_j;
-    sum->idle_j += r->idle_j;
-    sum->operational_g += r->operational_g;
-    sum->dynamic_g += r->dynamic_g;
-    sum->embodied_g += r->embodied_g;
-    sum->peak_cpus = fmax(sum->peak_cpus, r->peak_cpus);
-}
-
 static void day_add(ledger_day *sum, const ledger_day *d)
 {
     sum->node_j += d->node_j;
@@ -144,10 +127,10 @@ bool bill_make(arena *a, const bill_records *b, carbon_report *r, err *e)
         book_until(l, &at, end);
         ledger_day_close(l, end, intensity, rows, &d);
         day_add(&r->total, &d);
-        row_add(&r->platform, &rows[LEDGER_PLATFORM]);
-        row_add(&r->other, &rows[LEDGER_OTHER]);
+        ledger_row_add(&r->platform, &rows[LEDGER_PLATFORM]);
+        ledger_row_add(&r->other, &rows[LEDGER_OTHER]);
         for (size_t i = 0; i < b->apps_count; i++)
-            row_add(&apps[i].sum, &rows[LEDGER_APPS + i]);
+            ledger_row_add(&apps[i].sum, &rows[LEDGER_APPS + i]);
         if (end < r->to_s)
             ledger_day_next(l, end);
     }

@@ -34,6 +34,28 @@ struct ledger {
     double window_cpus, idle_j[LEDGER_HOURS], lost_j;
 };
 
+void ledger_usage_add(ledger_usage *sum, const ledger_usage *u)
+{
+    sum->calls += u->calls;
+    sum->cpu_ns += u->cpu_ns;
+    sum->wall_ns += u->wall_ns;
+    sum->bytes_in += u->bytes_in;
+    sum->bytes_out += u->bytes_out;
+    if (u->memory_peak_bytes > sum->memory_peak_bytes)
+        sum->memory_peak_bytes = u->memory_peak_bytes;
+}
+
+void ledger_row_add(ledger_row *sum, const ledger_row *r)
+{
+    ledger_usage_add(&sum->used, &r->used);
+    sum->dynamic_j += r->dynamic_j;
+    sum->idle_j += r->idle_j;
+    sum->operational_g += r->operational_g;
+    sum->dynamic_g += r->dynamic_g;
+    sum->embodied_g += r->embodied_g;
+    sum->peak_cpus = fmax(sum->peak_cpus, r->peak_cpus);
+}
+
 static int64_t floor_to(int64_t t, int64_t step) { return t - ((t % step) + step) % step; }
 
 bool ledger_new(arena *a, size_t rows, int64_t start_s, const power_model *power,
@@ -153,17 +175,6 @@ static void advance(ledger *l, int64_t now_s)
         l->now_s = now_s;
 }
 
-static void usage_add(ledger_usage *sum, const ledger_usage *u)
-{
-    sum->calls += u->calls;
-    sum->cpu_ns += u->cpu_ns;
-    sum->wall_ns += u->wall_ns;
-    sum->bytes_in += u->bytes_in;
-    sum->bytes_out += u->bytes_out;
-    if (u->memory_peak_bytes > sum->memory_peak_bytes)
-        sum->memory_peak_bytes = u->memory_peak_bytes;
-}
-
 void ledger_use(ledger *l, size_t row, int64_t now_s, const ledger_usage *u)
 {
     must(row < l->rows);
@@ -173,8 +184,8 @@ void ledger_use(ledger *l, size_t row, int64_t now_s, const ledger_usage *u)
     advance(l, now_s);
     l->used_s = now_s;
     cell_row *r = &l->row[row];
-    usage_add(&r->used, u);
-    usage_add(&r->window, u);
+    ledger_usage_add(&r->used, u);
+    ledger_usage_add(&r->window, u);
     if (!r->in_window) {
         r->in_window = true;
         l->in_window[l->in_window_count++] = (uint32_t)row;

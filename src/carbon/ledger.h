@@ -46,6 +46,10 @@ typedef struct {
     size_t rows;
 } ledger_day;
 
+/* Sums of calls, bytes, time, energy and grams; of peaks the higher one. */
+void ledger_usage_add(ledger_usage *sum, const ledger_usage *u);
+void ledger_row_add(ledger_row *sum, const ledger_row *r);
+
 typedef struct ledger ledger;
 
 /* Lives in the arena: about 600 bytes a row. start_s: seconds since 1970; capacity_cpus: what

@@ -273,17 +273,6 @@ static int by_cpu(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-static void row_sum(ledger_row *into, const ledger_row *r)
-{
-    into->used.calls += r->used.calls;
-    into->used.cpu_ns += r->used.cpu_ns;
-    into->dynamic_j += r->dynamic_j;
-    into->idle_j += r->idle_j;
-    into->operational_g += r->operational_g;
-    into->dynamic_g += r->dynamic_g;
-    into->embodied_g += r->embodied_g;
-}
-
 /* However many apps there are, a scrape has METRICS_APPS_MAX of them: those that used most, and one
  * row that sums the others. */
 static bool rows_bound(arena *a, carbon_report *r, err *e)
@@ -299,7 +288,7 @@ static bool rows_bound(arena *a, carbon_report *r, err *e)
     report_row *others = &rows[METRICS_APPS_MAX - 1];
     others->app = S("(others)");
     for (size_t i = METRICS_APPS_MAX; i < n; i++)
-        row_sum(&others->sum, &rows[i].sum);
+        ledger_row_add(&others->sum, &rows[i].sum);
     r->rows = rows;
     r->rows_count = METRICS_APPS_MAX;
     return true;

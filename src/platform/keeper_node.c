@@ -86,17 +86,11 @@ static size_t uses_sum(const bill_records *r, app_use *all)
     }
     if (n)
         qsort(all, n, sizeof *all, by_app);
-    for (size_t i = 0; i < n; i++) {
-        if (!kept || all[kept - 1].app != all[i].app) {
+    for (size_t i = 0; i < n; i++)
+        if (kept && all[kept - 1].app == all[i].app)
+            ledger_usage_add(&all[kept - 1].sum, &all[i].sum);
+        else
             all[kept++] = all[i];
-            continue;
-        }
-        ledger_usage *sum = &all[kept - 1].sum;
-        sum->calls += all[i].sum.calls;
-        sum->cpu_ns += all[i].sum.cpu_ns;
-        if (all[i].sum.memory_peak_bytes > sum->memory_peak_bytes)
-            sum->memory_peak_bytes = all[i].sum.memory_peak_bytes;
-    }
     return kept;
 }
 

@@ -25,8 +25,9 @@ enum {
 typedef struct {
     str key; /* how the records begin: "7", or the component of `ebb up` */
     str shown;
-    ledger_usage sum, open; /* of the span, of the open five minutes */
-    double s1, s2;          /* of CPUs over those that are closed, and of their squares */
+    ledger_usage sum;     /* of the span */
+    uint64_t open_cpu_ns; /* of the open five minutes */
+    double s1, s2;        /* of CPUs over those that are closed, and of their squares */
     ledger_row bill;
 } group;
 
@@ -81,17 +82,6 @@ static group *group_of(const grouped *g, const bill_use *u)
     if (u->row < LEDGER_APPS || g->of[u->row - LEDGER_APPS] == SIZE_MAX)
         return NULL;
     return &g->groups[g->of[u->row - LEDGER_APPS]];
-}
-
-static void usage_add(ledger_usage *sum, const ledger_usage *u)
-{
-    sum->calls += u->calls;
-    sum->cpu_ns += u->cpu_ns;
-    sum->wall_ns += u->wall_ns;
-    sum->bytes_in += u->bytes_in;
-    sum->bytes_out += u->bytes_out;
-    if (u->memory_peak_bytes > sum->memory_peak_bytes)
-        sum->memory_peak_bytes = u->memory_peak_bytes;
 }
 
 static int by_use(const void *a, const void *b)
@@ -185,10 +175,10 @@ static void recent_sum(const grouped *g, int64_t from_s, recent *r)
             r->bytes[at] += (double)u->u.bytes_out / LEDGER_WINDOW_S;
         }
         if (last && app) {
-            usage_add(&app->sum, &u->u);
-            usage_add(&r->apps, &u->u);
+            ledger_usage_add(&app->sum, &u->u);
+            ledger_usage_add(&r->apps, &u->u);
         } else if (last && u->row < LEDGER_APPS) {
-            usage_add(u->row == LEDGER_PLATFORM ? &r->platform : &r->other, &u->u);
+            ledger_usage_add(u->row == LEDGER_PLATFORM ? &r->platform : &r->other, &u->u);
         }
     }
 }
@@ -321,10 +311,10 @@ static void bins_close(grouped *g, day *d, size_t until)
     for (; d->closed < until; d->closed++)
         for (size_t i = 0; i < g->n && g->groups; i++) {
             group *x = &g->groups[i];
-            double cpus = (double)x->open.cpu_ns / 1e9 / share_of(d, d->closed);
+            double cpus = (double)x->open_cpu_ns / 1e9 / share_of(d, d->closed);
             x->s1 += cpus;
             x->s2 += cpus * cpus;
-            x->open = (ledger_usage){0};
+            x->open_cpu_ns = 0;
         }
 }
 
@@ -339,8 +329,8 @@ static void day_sum(grouped *g, day *d)
         if (app) {
             d->calls[at] += (double)u->u.calls / share_of(d, at);
             d->apps[at] += cpus;
-            usage_add(&app->sum, &u->u);
-            usage_add(&app->open, &u->u);
+            ledger_usage_add(&app->sum, &u->u);
+            app->open_cpu_ns += u->u.cpu_ns;
         } else if (u->row < LEDGER_APPS) {
             *(u->row == LEDGER_PLATFORM ? &d->platform[at] : &d->other[at]) += cpus;
         }
@@ -407,23 +397,13 @@ static json_t *bill_row_json(const ledger_row *r)
                      number(score));
 }
 
-static void bill_add(ledger_row *into, const ledger_row *r)
-{
-    usage_add(&into->used, &r->used);
-    into->dynamic_j += r->dynamic_j;
-    into->idle_j += r->idle_j;
-    into->dynamic_g += r->dynamic_g;
-    into->operational_g += r->operational_g;
-    into->embodied_g += r->embodied_g;
-}
-
 static bool bill_apps_json(grouped *g, json_t *list, err *e)
 {
     ledger_row others = {0};
     qsort(g->groups, g->n, sizeof *g->groups, by_use);
     for (size_t i = 0; i < g->n; i++) {
         if (i >= APPS_SHOWN_MAX) {
-            bill_add(&others, &g->groups[i].bill);
+            ledger_row_add(&others, &g->groups[i].bill);
             continue;
         }
         json_t *x = bill_row_json(&g->groups[i].bill);
@@ -453,7 +433,7 @@ static json_t *bill_json(grouped *g, const carbon_report *r, err *e)
 {
     for (size_t i = 0; i < r->rows_count; i++)
         if (i < g->records.apps_count && g->of[i] != SIZE_MAX)
-            bill_add(&g->groups[g->of[i]].bill, &r->rows[i].sum);
+            ledger_row_add(&g->groups[g->of[i]].bill, &r->rows[i].sum);
     ledger_row idle = {.idle_j = r->total.idle_unallocated_j,
                        .operational_g = r->total.operational_unallocated_g,
                        .embodied_g = r->total.embodied_unallocated_g};
