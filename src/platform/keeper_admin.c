@@ -170,19 +170,18 @@ static bool remotes_add(keeper *k, arena *a, carbon_report *r, err *e)
     return true;
 }
 
-/* The records of [from_s, to_s) and what a report of it says of the node. */
-static bool records_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill_records *ret,
-                         carbon_report *ret_node, err *e)
+/* Puts to records of [from_s, to_s) what prices them, and says what a report says of the node. */
+static bool records_price(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill_records *records,
+                          carbon_report *ret_node, err *e)
 {
     const grid_config *g = &k->config.grid;
     grid_view *grid = ARENA_NEW(a, grid_view);
     if (!grid)
         return err_no_memory(e);
-    if (!usage_file_records(k->file, a, from_s, to_s, ret, e) ||
-        !grid_view_make(k, a, from_s - 8 * WHEN_DAY_S, to_s, false, grid, e))
+    if (!grid_view_make(k, a, from_s - 8 * WHEN_DAY_S, to_s, false, grid, e))
         return false;
-    ret->intensity = &grid->series;
-    ret->yearly_g_per_kwh = g->yearly_g_per_kwh;
+    records->intensity = &grid->series;
+    records->yearly_g_per_kwh = g->yearly_g_per_kwh;
     *ret_node = (carbon_report){.from_s = from_s,
                                 .to_s = to_s,
                                 .node = k->config.node,
@@ -197,11 +196,18 @@ static bool records_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill
     return true;
 }
 
-bool report_make(keeper *k, arena *a, int64_t from, int64_t to, carbon_report *r, err *e)
+bool report_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill_records *records,
+                 carbon_report *ret, err *e)
+{
+    return records_price(k, a, from_s, to_s, records, ret, e) && bill_make(a, records, ret, e) &&
+           remotes_add(k, a, ret, e);
+}
+
+static bool report_of(question *q, int64_t from_s, int64_t to_s, carbon_report *ret, err *e)
 {
     bill_records records = {0};
-    return records_make(k, a, from, to, &records, r, e) && bill_make(a, &records, r, e) &&
-           remotes_add(k, a, r, e);
+    return usage_file_records(q->k->file, &q->a, from_s, to_s, &records, e) &&
+           report_make(q->k, &q->a, from_s, to_s, &records, ret, e);
 }
 
 /* What the tenant calls it; p NULL: it is not his. */
@@ -226,7 +232,9 @@ static bool tenant_put(question *q, const keeper_app *apps, size_t n, int64_t fr
     carbon_report node;
     int64_t now = keeper_now_s(); /* what is not over would look different when it is */
     to_s = to_s < now ? to_s : now;
-    if (!records_make(q->k, &q->a, from_s - from_s % WHEN_DAY_S, to_s, &records, &node, e))
+    int64_t begin_s = from_s - from_s % WHEN_DAY_S;
+    if (!usage_file_records(q->k->file, &q->a, begin_s, to_s, &records, e) ||
+        !records_price(q->k, &q->a, begin_s, to_s, &records, &node, e))
         return false;
     str *shown = ARENA_ARRAY(&q->a, str, records.apps_count + 1);
     if (!shown)
@@ -262,7 +270,7 @@ static bool carbon_report_put(question *q, str target, err *e)
     carbon_report r;
     int64_t from, to;
     str format = parameter(&q->a, target, "format");
-    return span_read(q, target, &from, &to, e) && report_make(q->k, &q->a, from, to, &r, e) &&
+    return span_read(q, target, &from, &to, e) && report_of(q, from, to, &r, e) &&
            report_as(format.n ? format : S("json"), &r, &q->body, e);
 }
 
@@ -299,7 +307,7 @@ static bool metrics_put(question *q, str target, err *e)
     carbon_report r;
     int64_t from, to;
     day_so_far(q->k, &from, &to);
-    return report_make(q->k, &q->a, from, to, &r, e) && rows_bound(&q->a, &r, e) &&
+    return report_of(q, from, to, &r, e) && rows_bound(&q->a, &r, e) &&
            report_prometheus(&r, &q->body);
 }
 

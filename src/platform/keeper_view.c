@@ -541,7 +541,7 @@ static json_t *density_json(const grouped *g, const day *d, uint64_t deployed)
 static bool node_put(grouped *g, const day *d, uint64_t deployed, json_t *j, err *e)
 {
     carbon_report r;
-    if (!report_make(g->v->k, g->v->a, d->from_s, d->to_s, &r, e))
+    if (!report_make(g->v->k, g->v->a, d->from_s, d->to_s, &g->records, &r, e))
         return false;
     /* before the bill, which sorts the groups: records know them by their place */
     json_object_set_new(j, "density", density_json(g, d, deployed));

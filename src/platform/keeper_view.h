@@ -34,7 +34,10 @@ typedef struct {
 } grid_view;
 bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
                     grid_view *ret, err *e);
-bool report_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, carbon_report *ret, err *e);
+/* The report of [from_s, to_s) from the usage records of that span, to which it puts what prices
+ * them. */
+bool report_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill_records *records,
+                 carbon_report *ret, err *e);
 
 /* keeper_node.c: the processes of the node, with CPU time and memory. *ret_bytes: resident in all.
  */
