@@ -71,7 +71,7 @@ static bool grid_view_by(keeper *k, arena *a, int64_t from_s, int64_t to_s, int3
                          bool forecasts, grid_view *ret, err *e)
 {
     const grid_config *g = &k->config.grid;
-    grid_view v = {.series.step_s = step_s};
+    grid_view v = {.series.step_s = step_s, .source = g->provider.n ? g->provider : S("none")};
     if (str_eq(g->provider, S("file"))) {
         bytes text;
         source_format format;
@@ -88,6 +88,7 @@ static bool grid_view_by(keeper *k, arena *a, int64_t from_s, int64_t to_s, int3
     if (v.reading.points_count &&
         !intensity_series_from(&v.reading, step_s, forecasts, a, &v.series, e))
         return false;
+    v.zone = g->zone.n ? g->zone : v.reading.zone;
     *ret = v;
     return true;
 }
@@ -108,15 +109,24 @@ bool keeper_intensity(keeper *k, arena *a, int64_t from_s, int64_t to_s, int32_t
     return true;
 }
 
-static bool carbon_now(question *q, str target, err *e)
+bool grid_now(keeper *k, arena *a, grid_moment *ret, err *e)
 {
     grid_view g;
-    intensity_quality quality;
-    int64_t now = keeper_now_s();
-    if (!grid_view_make(q->k, &q->a, now - 8 * WHEN_DAY_S, now + WHEN_DAY_S, true, &g, e))
+    grid_moment now = {.t_s = keeper_now_s()};
+    if (!grid_view_make(k, a, now.t_s - 8 * WHEN_DAY_S, now.t_s + WHEN_DAY_S, true, &g, e))
         return false;
-    double v = intensity_or(&g.series, now, q->k->config.grid.yearly_g_per_kwh, &quality);
-    return intensity_now_json(now, v, quality, g.reading.kind, g.reading.basis, &q->body);
+    now.g_per_kwh = intensity_or(&g.series, now.t_s, k->config.grid.yearly_g_per_kwh, &now.quality);
+    now.kind = g.reading.kind;
+    now.basis = g.reading.basis;
+    *ret = now;
+    return true;
+}
+
+static bool carbon_now(question *q, str target, err *e)
+{
+    grid_moment now;
+    return grid_now(q->k, &q->a, &now, e) &&
+           intensity_now_json(now.t_s, now.g_per_kwh, now.quality, now.kind, now.basis, &q->body);
 }
 
 bool outlook_of(keeper *k, arena *a, size_t hours, outlook *ret, err *e)
@@ -170,6 +180,11 @@ static bool remotes_add(keeper *k, arena *a, carbon_report *r, err *e)
     return true;
 }
 
+double node_cpus(const keeper *k)
+{
+    return k->config.grid.cpus > 0 ? k->config.grid.cpus : k->config.grid.threads;
+}
+
 /* Puts to records of [from_s, to_s) what prices them, and says what a report says of the node. */
 static bool records_price(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill_records *records,
                           carbon_report *ret_node, err *e)
@@ -185,14 +200,14 @@ static bool records_price(keeper *k, arena *a, int64_t from_s, int64_t to_s, bil
     *ret_node = (carbon_report){.from_s = from_s,
                                 .to_s = to_s,
                                 .node = k->config.node,
-                                .zone = g->zone.n ? g->zone : grid->reading.zone,
-                                .source = g->provider.n ? g->provider : S("none"),
+                                .zone = grid->zone,
+                                .source = grid->source,
                                 .kind = grid->reading.kind,
                                 .basis = grid->reading.basis,
                                 .power = k->power,
                                 .server_kg = g->server_kg,
                                 .life_s = g->life_years * 365 * WHEN_DAY_S,
-                                .capacity_cpus = g->cpus > 0 ? g->cpus : g->threads};
+                                .capacity_cpus = node_cpus(k)};
     return true;
 }
 

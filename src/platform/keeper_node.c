@@ -40,6 +40,14 @@ static uint64_t resident_bytes(int pid)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+uint64_t processes_bytes(const book *b)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < BOOK_PROCESSES_MAX; i++)
+        sum += b->all[i].pid ? resident_bytes(b->all[i].pid) : 0;
+    return sum;
+}
+
 json_t *processes_json(const book *b, uint64_t *ret_bytes)
 {
     json_t *list = json_array();

@@ -150,11 +150,6 @@ static bool apps_deployed(const view *v, uint64_t *ret, err *e)
            catalogue_apps_count(catalogue_reading(v->k->catalogue), 0, ret, e);
 }
 
-static double capacity(const keeper *k)
-{
-    return k->config.grid.cpus > 0 ? k->config.grid.cpus : k->config.grid.threads;
-}
-
 /* --- now -------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -230,7 +225,7 @@ static void power_put(const grouped *g, const recent *r, double g_per_kwh, json_
     double watts = (m.idle_w + m.busy_w * (apps + platform + other)) * m.pue;
     json_object_set_new(j, "cpus",
                         json_pack("{s:f,s:f,s:f,s:f}", "apps", apps, "platform", platform, "other",
-                                  other, "capacity", capacity(k)));
+                                  other, "capacity", node_cpus(k)));
     json_object_set_new(j, "power",
                         json_pack("{s:f,s:f,s:s,s:f}", "w", watts, "idle_w", m.idle_w * m.pue,
                                   "source", power_source_name(m.source), "uncertainty",
@@ -238,18 +233,16 @@ static void power_put(const grouped *g, const recent *r, double g_per_kwh, json_
     json_object_set_new(j, "g_per_h", json_real(watts / 1000 * g_per_kwh));
 }
 
-static bool intensity_put(const view *v, json_t *j, double *ret, err *e)
+static bool intensity_put(const view *v, json_t *j, double *ret_g_per_kwh, err *e)
 {
-    grid_view g;
-    intensity_quality quality;
-    int64_t now = keeper_now_s();
-    if (!grid_view_make(v->k, v->a, now - 8 * WHEN_DAY_S, now + WHEN_DAY_S, true, &g, e))
+    grid_moment now;
+    if (!grid_now(v->k, v->a, &now, e))
         return false;
-    *ret = intensity_or(&g.series, now, v->k->config.grid.yearly_g_per_kwh, &quality);
+    *ret_g_per_kwh = now.g_per_kwh;
     json_object_set_new(j, "intensity",
-                        json_pack("{s:f,s:s,s:s}", "g_per_kwh", *ret, "quality",
-                                  intensity_quality_name(quality), "kind",
-                                  intensity_kind_name(g.reading.kind)));
+                        json_pack("{s:f,s:s,s:s}", "g_per_kwh", now.g_per_kwh, "quality",
+                                  intensity_quality_name(now.quality), "kind",
+                                  intensity_kind_name(now.kind)));
     return true;
 }
 
@@ -350,37 +343,39 @@ static json_t *series_json(const view *v, const day *d)
     return s;
 }
 
-/* All CPUs of the machine, by five minutes: what sizes it, and what it is used for. Five minutes of
- * which less than one is over say nothing yet, unless there are no others. */
-static void used_of(const day *d, double *ret_mean, double *ret_deviation, double *ret_peak,
-                    size_t *ret_peak_at)
+/* All CPUs of the machine, by five minutes: what sizes it, and what it is used for. */
+typedef struct {
+    double mean, deviation, peak;
+    size_t peak_at;
+} use;
+
+/* Five minutes of which less than one is over say nothing yet, unless there are no others. */
+static use used_of(const day *d)
 {
-    double s1 = 0, s2 = 0, highest = 0;
+    use u = {0};
+    double s1 = 0, s2 = 0;
     size_t bins = d->n > 1 && share_of(d, d->n - 1) < NOW_S ? d->n - 1 : d->n;
     for (size_t i = 0; i < bins; i++) {
         double x = d->apps[i] + d->platform[i] + d->other[i];
         s1 += x;
         s2 += x * x;
-        if (x > highest) {
-            highest = x;
-            *ret_peak_at = i;
+        if (x > u.peak) {
+            u.peak = x;
+            u.peak_at = i;
         }
     }
     double n = (double)bins;
-    *ret_mean = s1 / n;
-    *ret_deviation = sqrt(fmax(0, s2 / n - s1 / n * (s1 / n)));
-    *ret_peak = highest;
+    u.mean = s1 / n;
+    u.deviation = sqrt(fmax(0, s2 / n - s1 / n * (s1 / n)));
+    return u;
 }
 
-static json_t *used_json(const keeper *k, const day *d)
+static json_t *used_json(const keeper *k, const day *d, const use *u)
 {
-    double mean, deviation, highest;
-    size_t at = 0;
-    used_of(d, &mean, &deviation, &highest, &at);
-    return json_pack("{s:f,s:f,s:f,s:o,s:o}", "capacity_cpus", capacity(k), "mean_cpus", mean,
-                     "peak_cpus", highest, "peak_from",
-                     time_json(d->from_s + (int64_t)at * DAY_STEP_S), "peak_by_mean",
-                     number(mean > 0 ? highest / mean : (double)NAN));
+    return json_pack("{s:f,s:f,s:f,s:o,s:o}", "capacity_cpus", node_cpus(k), "mean_cpus", u->mean,
+                     "peak_cpus", u->peak, "peak_from",
+                     time_json(d->from_s + (int64_t)u->peak_at * DAY_STEP_S), "peak_by_mean",
+                     number(u->mean > 0 ? u->peak / u->mean : (double)NAN));
 }
 
 /* --- the bill --------------------------------------------------------------------------------- */
@@ -502,17 +497,18 @@ static size_t typical_app(const grouped *g, const day *d, capacity_app *ret)
 }
 
 /* null: too little is known. */
-static json_t *room_json(const grouped *g, const day *d, double total, double available)
+static json_t *room_json(const grouped *g, const day *d, const use *u, double total,
+                         double available)
 {
     capacity_app app;
     capacity_answer fits;
-    double highest;
-    size_t at;
     err ignored;
     size_t apps = typical_app(g, d, &app);
-    capacity_node node = {
-        .cpus = capacity(g->v->k), .memory_bytes = total, .memory_used_bytes = total - available};
-    used_of(d, &node.used_mean, &node.used_deviation, &highest, &at);
+    capacity_node node = {.cpus = node_cpus(g->v->k),
+                          .used_mean = u->mean,
+                          .used_deviation = u->deviation,
+                          .memory_bytes = total,
+                          .memory_used_bytes = total - available};
     app.limit = fmax(node.cpus, app.mean);
     if (!apps || d->n < ROOM_BINS_MIN || !capacity_ask(&node, &app, COMPLIANCE, &fits, &ignored))
         return json_null();
@@ -523,33 +519,33 @@ static json_t *room_json(const grouped *g, const day *d, double total, double av
                      (json_int_t)fits.fit, "compliance", COMPLIANCE);
 }
 
-static json_t *density_json(const grouped *g, const day *d, uint64_t deployed)
+static json_t *density_json(const grouped *g, const day *d, const use *u, uint64_t deployed)
 {
     double total, available;
-    uint64_t resident;
     size_t called = 0;
     for (size_t i = 0; i < g->n; i++)
         called += g->groups[i].sum.calls > 0;
     memory_read(&total, &available);
-    json_decref(processes_json(&g->v->k->book, &resident));
     return json_pack("{s:I,s:I,s:I,s:f,s:f,s:o}", "apps_deployed", (json_int_t)deployed,
-                     "apps_called", (json_int_t)called, "resident_bytes", (json_int_t)resident,
-                     "memory_bytes", total, "memory_available_bytes", available, "room",
-                     room_json(g, d, total, available));
+                     "apps_called", (json_int_t)called, "resident_bytes",
+                     (json_int_t)processes_bytes(&g->v->k->book), "memory_bytes", total,
+                     "memory_available_bytes", available, "room",
+                     room_json(g, d, u, total, available));
 }
 
 static bool node_put(grouped *g, const day *d, uint64_t deployed, json_t *j, err *e)
 {
     carbon_report r;
+    use u = used_of(d);
     if (!report_make(g->v->k, g->v->a, d->from_s, d->to_s, &g->records, &r, e))
         return false;
     /* before the bill, which sorts the groups: records know them by their place */
-    json_object_set_new(j, "density", density_json(g, d, deployed));
+    json_object_set_new(j, "density", density_json(g, d, &u, deployed));
     json_t *bill = bill_json(g, &r, e);
     if (!bill)
         return false;
     json_object_set_new(j, "bill", bill);
-    json_object_set_new(j, "used", used_json(g->v->k, d));
+    json_object_set_new(j, "used", used_json(g->v->k, d, &u));
     json_object_set_new(j, "saving", saving_json(&r.saved));
     return true;
 }
@@ -614,20 +610,17 @@ static json_t *forecast_json(const view *v)
 
 bool view_outlook(const view *v, err *e)
 {
-    const grid_config *c = &v->k->config.grid;
     grid_view g;
     double ignored;
     int64_t now = keeper_now_s(), hour = now - now % WHEN_HOUR_S;
     if (!grid_view_make(v->k, v->a, hour - WHEN_DAY_S, hour + WHEN_HOUR_S, false, &g, e))
         return false;
-    str zone = c->zone.n ? c->zone : g.reading.zone;
-    str source = c->provider.n ? c->provider : S("none");
     double past[24];
     for (int64_t i = 0; i < 24; i++)
         past[i] = intensity_at(&g.series, hour - WHEN_DAY_S + i * WHEN_HOUR_S);
     json_t *j = json_pack("{s:o,s:s%,s:s%,s:s,s:s,s:o,s:o}", "time", time_json(now), "zone",
-                          zone.n ? zone.p : "", zone.n, "source", source.p, source.n, "kind",
-                          intensity_kind_name(g.reading.kind), "basis",
+                          g.zone.n ? g.zone.p : "", g.zone.n, "source", g.source.p, g.source.n,
+                          "kind", intensity_kind_name(g.reading.kind), "basis",
                           intensity_basis_name(g.reading.basis), "measured",
                           hours_json(hour - WHEN_DAY_S, past, 24), "forecast", forecast_json(v));
     if (!j || !intensity_put(v, j, &ignored, e))

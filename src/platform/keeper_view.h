@@ -27,13 +27,25 @@ bool view_day(const view *v, err *e);
 /* The grid: the last day as measured, and the forecast. */
 bool view_outlook(const view *v, err *e);
 
-/* keeper_admin.c: the grid in [from_s, to_s), hourly; and a report of it. */
+/* keeper_admin.c: the grid in [from_s, to_s), hourly, and what reports call it. */
 typedef struct {
     intensity_reading reading;
     intensity_series series;
+    str zone, source;
 } grid_view;
 bool grid_view_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
                     grid_view *ret, err *e);
+/* The grid at this moment; where nothing is known of it, what stands for it (intensity_or). */
+typedef struct {
+    int64_t t_s;
+    double g_per_kwh;
+    intensity_quality quality;
+    intensity_kind kind;
+    intensity_basis basis;
+} grid_moment;
+bool grid_now(keeper *k, arena *a, grid_moment *ret, err *e);
+/* What the node could do. */
+double node_cpus(const keeper *k);
 /* The report of [from_s, to_s) from the usage records of that span, to which it puts what prices
  * them. */
 bool report_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill_records *records,
@@ -42,3 +54,5 @@ bool report_make(keeper *k, arena *a, int64_t from_s, int64_t to_s, bill_records
 /* keeper_node.c: the processes of the node, with CPU time and memory. *ret_bytes: resident in all.
  */
 json_t *processes_json(const book *b, uint64_t *ret_bytes);
+/* That sum alone. */
+uint64_t processes_bytes(const book *b);
