@@ -27,6 +27,8 @@
 #include <stdlib.h>
 
 enum { HISTORY_DAYS = 400, FORECAST_AHEAD_DAYS = 3 };
+/* Times of files come in ticks, of up to 2 s (FAT): after that a change shows another time. */
+enum { FILE_SETTLED_S = 3 };
 
 /* --- parameters ------------------------------------------------------------------------------- */
 
@@ -66,6 +68,56 @@ static bool span_read(question *q, str target, int64_t *ret_from, int64_t *ret_t
 
 /* --- the grid --------------------------------------------------------------------------------- */
 
+static bool file_is_as_it_was(const grid_file *f, const struct stat *is)
+{
+    const struct stat *was = &f->was;
+    return f->known && was->st_dev == is->st_dev && was->st_ino == is->st_ino &&
+           was->st_size == is->st_size && was->st_ctim.tv_sec == is->st_ctim.tv_sec &&
+           was->st_ctim.tv_nsec == is->st_ctim.tv_nsec;
+}
+
+static bool reading_copy(const intensity_reading *r, arena *a, intensity_reading *ret)
+{
+    intensity_reading copy = *r;
+    copy.points = ARENA_ARRAY(a, intensity_point, r->points_count + 1);
+    copy.zone = arena_str(a, r->zone);
+    if (!copy.points || !copy.zone.p)
+        return false;
+    memcpy(copy.points, r->points, r->points_count * sizeof *r->points);
+    *ret = copy;
+    return true;
+}
+
+/* An answer looks at the file up to four times, and the file changes seldom: it is parsed when it
+ * has changed, or may have since. What is given is a copy, because the next look may find another
+ * file. */
+static bool grid_file_read(keeper *k, arena *a, intensity_reading *ret, err *e)
+{
+    _cleanup_(arena_fini) arena scratch;
+    grid_file *f = &k->grid_file;
+    struct stat is;
+    bytes text;
+    source_format format;
+    intensity_reading r = {0};
+    arena_init(&scratch, 1 * GIB);
+    const char *path = arena_cstr(&scratch, k->config.grid.file);
+    if (!path)
+        return err_no_memory(e);
+    bool is_there = stat(path, &is) == 0; /* before it is read: a change after this shows */
+    if (is_there && file_is_as_it_was(f, &is))
+        return reading_copy(&f->reading, a, ret) || err_no_memory(e);
+    if (!file_load(&scratch, path, SOURCE_BYTES_MAX, &text, e) || !source_guess(text, &format, e) ||
+        !source_parse(format, text, INT64_MAX, &scratch, &r, e))
+        return false;
+    arena_fini(&f->a);
+    arena_init(&f->a, 256 * MIB);
+    f->known = is_there && keeper_now_s() - is.st_ctim.tv_sec > FILE_SETTLED_S &&
+               reading_copy(&r, &f->a, &f->reading);
+    if (f->known)
+        f->was = is;
+    return reading_copy(&r, a, ret) || err_no_memory(e);
+}
+
 /* What is known of [from_s, to_s), by steps: from the file of the settings, or from the records. */
 static bool grid_view_by(keeper *k, arena *a, int64_t from_s, int64_t to_s, int32_t step_s,
                          bool forecasts, grid_view *ret, err *e)
@@ -73,11 +125,7 @@ static bool grid_view_by(keeper *k, arena *a, int64_t from_s, int64_t to_s, int3
     const grid_config *g = &k->config.grid;
     grid_view v = {.series.step_s = step_s, .source = g->provider.n ? g->provider : S("none")};
     if (str_eq(g->provider, S("file"))) {
-        bytes text;
-        source_format format;
-        if (!file_load(a, arena_cstr(a, g->file), SOURCE_BYTES_MAX, &text, e) ||
-            !source_guess(text, &format, e) ||
-            !source_parse(format, text, INT64_MAX, a, &v.reading, e))
+        if (!grid_file_read(k, a, &v.reading, e))
             return err_wrap(e, "carbon intensity from %.*s", STR(g->file));
     } else if (!usage_file_points(k->file, a, from_s, to_s, forecasts, &v.reading, e)) {
         return false;

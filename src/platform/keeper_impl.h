@@ -12,6 +12,8 @@
 #include "platform/node_power.h"
 #include "store/catalogue.h"
 
+#include <sys/stat.h>
+
 typedef struct keeper keeper;
 
 /* A worker's meter at the other end of a channel. */
@@ -22,6 +24,14 @@ typedef struct worker_link {
     channel *channel;
     bool asked; /* we wait for its report */
 } worker_link;
+
+/* The file of carbon intensity as it was when it was parsed; keeper_admin.c's. */
+typedef struct {
+    arena a;
+    bool known;
+    struct stat was;
+    intensity_reading reading;
+} grid_file;
 
 /* A question that waits until all workers have told what they hold. */
 typedef struct question question;
@@ -39,8 +49,9 @@ struct keeper {
     usage_file *file;
     book book;
     node_power node_power;
-    keeper_grid *grid;  /* NULL: no provider on the network */
-    bool grid_asked;    /* an answer is under way */
+    keeper_grid *grid; /* NULL: no provider on the network */
+    bool grid_asked;   /* an answer is under way */
+    grid_file grid_file;
     http_server *admin; /* NULL: nobody can ask */
     question *questions;
     loop_timer patience;

@@ -2,6 +2,7 @@
 import http.server
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -159,6 +160,43 @@ def test_intensity_from_a_file(app, tmp_path):
         assert (r["power"]["idle_w"], r["power"]["busy_w_per_cpu"]) == (10, 10)
         assert report(app, "--format", "html").startswith("<!doctype html>")
         assert "ebb_cpu_seconds_total" in ask(app, "/metrics")
+
+
+def test_a_file_of_intensity_is_read_again_when_it_changes(app, tmp_path):
+    """And only then: an answer that looks at it four times does not read it."""
+    hour = int(time.time()) // 3600 * 3600
+    path = tmp_path / "grid.csv"
+
+    def content(g):
+        lines = [f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(hour + 3600 * h))},{g}"
+                 for h in range(-24 * 200, 3)]
+        return "time,g_per_kwh\n" + "\n".join(lines) + "\n"
+
+    def now():
+        return json.loads(ask(app, "/v1/carbon/now"))["g_per_kwh"]
+    path.write_text(content(100))
+    options = carbon_settings(tmp_path, 'zone = "X"\nprovider = "file"\nfile = "grid.csv"\n')
+    with serving(app, tmp_path, *options) as server:
+        (keeper,) = server.children("keeper")
+
+        def read():
+            io = Path(f"/proc/{keeper}/io").read_text()
+            return int(re.search(r"rchar: (\d+)", io)[1])
+        assert now() == 100
+        for g in range(101, 121):  # of one length, at once after one another
+            path.write_text(content(g))
+            assert now() == g
+        wait_for(lambda: time.time() - path.stat().st_ctime > 5, "the file to be an old one")
+        assert now() == 120
+        before = read()
+        outlook = json.loads(ask(app, "/v1/outlook"))
+        assert outlook["intensity"]["g_per_kwh"] == 120
+        assert read() - before < path.stat().st_size
+        path.write_text(content(200))  # in its place
+        assert now() == 200
+        path.unlink()
+        with pytest.raises(subprocess.CalledProcessError):  # curl's --fail
+            now()
 
 
 def test_the_socket_goes_with_the_node(app, tmp_path):
