@@ -196,24 +196,31 @@ npm_unpack() {
     tar -xzf "$2/$archive" -C "$2"
 }
 
+# Makes folder $1 of some files of package $2 of tools/npm.txt, saying that it fetches $3. The rest
+# are the files, as patterns.
+npm_make() {
+    local dir=$1 name=$2 what=$3 tmp
+    shift 3
+    [ -d "$dir" ] && return 0
+    say "fetching $what"
+    tmp=$(mktemp -d "$EBB_CACHE/.npm-XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$tmp'" EXIT
+    npm_unpack "$name" "$tmp"
+    mkdir "$tmp/out"
+    # shellcheck disable=SC2068
+    (cd "$tmp/package" && cp $@ "$tmp/out/")
+    mv "$tmp/out" "$dir"
+    rm -rf "$tmp"
+    trap - EXIT
+}
+
 # uPlot, which the build embeds, with its licence.
 uplot_dir() { echo "$EBB_CACHE/uplot-$(digest_of tools/npm.txt)"; }
 
 uplot_make() {
-    local dir tmp
-    dir=$(uplot_dir)
-    [ -d "$dir" ] && return 0
-    say "fetching uPlot"
-    tmp=$(mktemp -d "$EBB_CACHE/.uplot-XXXXXX")
-    # shellcheck disable=SC2064
-    trap "rm -rf '$tmp'" EXIT
-    npm_unpack uplot "$tmp"
-    mkdir "$tmp/out"
-    cp "$tmp/package/LICENSE" "$tmp/package/dist/uPlot.iife.min.js" \
-        "$tmp/package/dist/uPlot.min.css" "$tmp/out/"
-    mv "$tmp/out" "$dir"
-    rm -rf "$tmp"
-    trap - EXIT
+    npm_make "$(uplot_dir)" uplot "uPlot" \
+        LICENSE dist/uPlot.iife.min.js dist/uPlot.min.css
 }
 
 setup_uplot() {
@@ -226,25 +233,12 @@ setup_uplot() {
 carbon_dir() { echo "$EBB_CACHE/carbon-$(digest_of tools/npm.txt)"; }
 
 carbon_make() {
-    local dir tmp
-    dir=$(carbon_dir)
-    [ -d "$dir" ] && return 0
-    say "fetching the yearly tables of carbon intensity"
-    tmp=$(mktemp -d "$EBB_CACHE/.carbon-XXXXXX")
-    # shellcheck disable=SC2064
-    trap "rm -rf '$tmp'" EXIT
-    npm_unpack @tgwf/co2 "$tmp"
-    mkdir "$tmp/out"
-    cp "$tmp"/package/LICENSE "$tmp"/package/dist/esm/data/average-intensities.min.js \
-        "$tmp"/package/dist/esm/data/electricity-maps/yearly_*.js "$tmp/out/"
-    mv "$tmp/out" "$dir"
-    rm -rf "$tmp"
-    trap - EXIT
+    npm_make "$(carbon_dir)" @tgwf/co2 "the yearly tables of carbon intensity" LICENSE \
+        dist/esm/data/average-intensities.min.js dist/esm/data/electricity-maps/yearly_*.js
 }
 
 setup_carbon() {
-    setup_node
-    [ -d "$(carbon_dir)" ] || locked carbon carbon_make
+    [ -d "$(carbon_dir)" ] || { setup_node; locked carbon carbon_make; }
     mkdir -p build/carbon
     cp "$(carbon_dir)"/* build/carbon/
 }

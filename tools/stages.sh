@@ -170,8 +170,8 @@ stage_fuzz() {
 stage_bench() {
     setup_packages build bench guests
     setup_deps
-    setup_uplot
     setup_venv test
+    setup_uplot
     build_dir build
     stage_guests
     EBB_DEPS=$(deps_dir) "$(venv_dir test)/bin/python" bench/run.py "$@"
@@ -182,6 +182,7 @@ stage_demo() {
     setup_packages build guests
     setup_deps
     setup_venv test
+    setup_uplot
     build_dir build
     stage_guests hello rust-hello-wasi js-hello python-hello
     "$(venv_dir test)/bin/python" bench/demo.py "$@"
