@@ -2,11 +2,12 @@
  * moment of the question, after every worker has told what it holds; nothing is kept ready.
  *
  *   GET /v1/carbon/report?from=T&to=T&format=F   json, prometheus, manifest or html; today by
- * default   GET /v1/carbon/now, /v1/carbon/forecast?hours=N
+ *                                     default
+ *   GET /v1/carbon/now, /v1/carbon/forecast?hours=N
  *   GET /v1/carbon/tenant?apps=A,B&from=T&to=T   what the tenant of these apps may see; today by
  *                                     default
  *   GET /v1/now, /v1/day, /v1/outlook   what the dashboard shows (keeper_view.h); /v1/now?follow=1:
- *                                     again at the end of each 10-second window (keeper_watch.c)
+ *                                     again at the end of each 10-second window (keeper_pages.c)
  *   GET /v1/usage?from=T&to=T         CSV, as `ebb carbon report --use` reads it
  *   GET /v1/usage/check?from=T&to=T   JSON: booked and accounted CPU by process and window
  *   GET /metrics                      Prometheus
