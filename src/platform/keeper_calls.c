@@ -63,14 +63,19 @@ struct keeper_calls {
     struct errand *errands;
 };
 
-/* --- asking the store without an answer that matters ------------------------------------------ */
+/* --- errands: the store is to do something with many calls ------------------------------------ */
 
 typedef struct errand {
     struct errand *next;
     keeper_calls *c;
     store_call *k;
+    store_kind kind;     /* QUEUE_GIVE_BACK, QUEUE_PURGE or QUEUE_APP_GONE */
+    uint64_t holder;     /* of GIVE_BACK */
+    queue_app_gone gone; /* of APP_GONE; gone.from: as far as it has come */
     const char *what;
 } errand;
+
+static void on_errand(void *user);
 
 static void errand_free(errand *x)
 {
@@ -82,39 +87,65 @@ static void errand_free(errand *x)
     free(x);
 }
 
-static void on_errand(void *user)
+static store_call *errand_ask(const errand *x)
 {
-    errand *x = user;
+    store_client *store = x->c->k->store;
+    return x->kind == QUEUE_GIVE_BACK ? queue_ask_give_back(store, x->holder)
+           : x->kind == QUEUE_PURGE
+               ? queue_ask_purge(store)
+               : queue_ask_app_gone(store, &x->gone, S("its app was deleted"));
+}
+
+static void errand_send(errand *x)
+{
     err e;
-    if (!queue_answer_ok(store_call_answer(x->k), &e))
-        log_msg(LOG_WARN, "%s: %s", x->what, e.text);
-    keeper_calls_look(x->c);
+    err_no_memory(&e);
+    x->k = errand_ask(x);
+    if (x->k && store_call_send(x->k, on_errand, x, &e))
+        return;
+    log_msg(LOG_ERROR, "%s: %s", x->what, e.text);
     errand_free(x);
 }
 
-static void errand_send(keeper_calls *c, store_call *k, const char *what)
+/* A sweep takes a bounded number of calls at a time: as long as there is more it is sent again. */
+static void on_errand(void *user)
 {
+    errand *x = user;
+    store_message *m = store_call_answer(x->k);
+    queue_swept swept = {0};
     err e;
-    errand *x = k ? malloc(sizeof *x) : NULL;
+    if (!(x->kind == QUEUE_GIVE_BACK ? queue_answer_ok(m, &e) : queue_swept_read(m, &swept, &e)))
+        log_msg(LOG_WARN, "%s: %s", x->what, e.text);
+    store_call_free(x->k);
+    x->k = NULL;
+    keeper_calls_look(x->c);
+    x->gone.from = swept.next;
+    if (swept.next)
+        errand_send(x);
+    else
+        errand_free(x);
+}
+
+static void errand_begin(keeper_calls *c, const errand *of)
+{
+    errand *x = malloc(sizeof *x);
     if (!x) {
-        store_call_free(k);
-        log_msg(LOG_ERROR, "%s: no memory", what);
+        log_msg(LOG_ERROR, "%s: no memory", of->what);
         return;
     }
-    *x = (errand){c->errands, c, k, what};
+    *x = *of;
+    x->c = c;
+    x->next = c->errands;
     c->errands = x;
-    if (store_call_send(k, on_errand, x, &e))
-        return;
-    log_msg(LOG_ERROR, "%s: %s", what, e.text);
-    errand_free(x);
+    errand_send(x);
 }
 
 void keeper_calls_app_gone(keeper_calls *c, uint64_t app, uint64_t tenant)
 {
-    queue_app_gone q = {.app = app, .tenant = tenant};
     if (c)
-        errand_send(c, queue_ask_app_gone(c->k->store, &q, S("its app was deleted")),
-                    "deferred calls of a deleted app");
+        errand_begin(c, &(errand){.kind = QUEUE_APP_GONE,
+                                  .gone = {.app = app, .tenant = tenant},
+                                  .what = "deferred calls of a deleted app"});
 }
 
 /* --- what is known of grid and load ----------------------------------------------------------- */
@@ -340,7 +371,8 @@ static void purge(keeper_calls *c, int64_t now_s)
     if (now_s - c->purged_s < PURGE_EVERY_S && now_s >= c->purged_s)
         return;
     c->purged_s = now_s;
-    errand_send(c, queue_ask_purge(c->k->store), "deferred calls whose time of keeping is over");
+    errand_begin(c, &(errand){.kind = QUEUE_PURGE,
+                              .what = "deferred calls whose time of keeping is over"});
 }
 
 static bool plan(keeper_calls *c, int64_t now_s, const uint8_t *slots, size_t n, err *e)
@@ -407,10 +439,11 @@ static void look(void *user)
     c->looked = loop_now(c->k->l);
     c->k->grid_asked |= keeper_grid_ask(c->k->grid, keeper_now_s());
     c->asking = queue_ask_backlog(c->k->store, c->pace.view.slot_s * 1000);
-    if (c->asking && !store_call_send(c->asking, on_backlog, c, &e))
-        c->asking = NULL;
-    if (!c->asking)
-        log_msg(LOG_ERROR, "no memory to plan deferred calls");
+    if (c->asking && store_call_send(c->asking, on_backlog, c, &e))
+        return;
+    store_call_free(c->asking);
+    c->asking = NULL;
+    log_msg(LOG_ERROR, "no memory to plan deferred calls");
 }
 
 void keeper_calls_look(keeper_calls *c)
@@ -478,8 +511,9 @@ static void on_end(void *user)
     *at = l->next;
     c->workers--;
     if (l->holder && store_client_connected(c->k->store))
-        errand_send(c, queue_ask_give_back(c->k->store, l->holder),
-                    "calls that a worker had leased when it ended");
+        errand_begin(c, &(errand){.kind = QUEUE_GIVE_BACK,
+                                  .holder = l->holder,
+                                  .what = "calls that a worker had leased when it ended"});
     channel_close(l->channel);
     free(l);
     keeper_stop_if_unused(c->k);

@@ -379,6 +379,42 @@ def test_the_accepting_revision_runs_the_call_and_a_deleted_app_ends_it(tmp_path
         assert "deleted" in wait_for(ended, "the end of the call")["note"]
 
 
+def test_a_deleted_app_takes_all_its_calls_along(tmp_path):
+    """More than the store ends in one sweep (500), and deletes in one, once their time is over."""
+    grid(tmp_path, 200)  # within the plan: they wait for it
+    settings = '[node]\ncarbon = "../carbon.toml"\n'
+    text = MANIFEST.format(source=guest("c-kitchen"), more="").replace(
+        "body_max = 1000", 'body_max = 1000, keep = "1s"')
+
+    def counts(n):
+        status, listed = n.api("GET", "/v1/tenants/default/calls?limit=1")
+        return listed["counts"] if status == 200 else {}
+    with node(tmp_path, settings=settings) as n:
+        token = n.token
+        n.tenant("default")
+        n.run("deploy", "-f", write_app(tmp_path / "app", text), tenant="default")
+        with Connection(n) as c:
+            for _ in range(700):  # the first ones run at once: nothing is planned yet
+                r = c.request("POST", "/k/echo", ASYNC + (("Ebb-Deadline", "3600"),), b"",
+                              f"later-default.localhost:{n.port}")
+                assert r.status == 202, r.text
+        waiting = counts(n)["waiting"]
+        assert waiting > 500, counts(n)
+        n.run("delete", "later", tenant="default")
+        wait_for(lambda: counts(n).get("waiting") == 0, "the end of all calls")
+        notes, after = [], ""
+        while after is not None:
+            status, listed = n.api("GET", f"/v1/tenants/default/calls?state=dead{after}")
+            assert status == 200, listed
+            notes += [c["note"] for c in listed["calls"]]
+            after = listed["next"] and f"&after={listed['next']}"
+        assert len(notes) >= waiting and set(notes) == {"its app was deleted"}
+        over = time.time() + 1
+    wait_for(lambda: time.time() > over, "the end of their time")
+    with node(tmp_path, settings=settings, token=token) as n:  # what is over is deleted at once
+        wait_for(lambda: counts(n).get("dead") == 0, "the calls to go")
+
+
 def test_the_queue_of_a_node_may_be_postgresql(tmp_path, workers):
     with postgres() as database:
         with node(tmp_path, settings=f'[queue]\nurl = "{database.url}"\n', workers=workers) as n:
