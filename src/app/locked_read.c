@@ -5,6 +5,7 @@
  * format says that it must be understood. */
 #include "app/locked.h"
 #include "app/names.h"
+#include "app/zone.h"
 #include "base/base64.h"
 #include "base/hex.h"
 #include "base/limits.h"
@@ -273,13 +274,25 @@ static bool mounts_read(reader *r, const json_t *ebb, app_component *c)
     return true;
 }
 
-static bool get_u32(reader *r, const json_t *o, const char *name, uint32_t max, uint32_t *ret)
+/* What a tenant sends as JSON is held to the same limits as what a manifest says. */
+static bool get_within(reader *r, const json_t *o, const char *name, uint64_t min, uint64_t max,
+                       uint64_t *ret)
 {
     uint64_t v = *ret;
     if (!get_u64(r, o, name, &v))
         return false;
-    if (v > max)
+    if (v < min || v > max)
         return err_set(r->e, ERR_INVALID, "locked app: '%s' is out of range", name);
+    *ret = v;
+    return true;
+}
+
+static bool get_u32(reader *r, const json_t *o, const char *name, uint32_t min, uint32_t max,
+                    uint32_t *ret)
+{
+    uint64_t v = *ret;
+    if (!get_within(r, o, name, min, max, &v))
+        return false;
     *ret = (uint32_t)v;
     return true;
 }
@@ -292,14 +305,17 @@ static bool defer_read(reader *r, const json_t *ebb, app_defer *d)
     if (!o)
         return true;
     d->is_on = true;
-    return get_strings(r, o, "routes", &d->routes) &&
-           get_u32(r, o, "slack_s", APP_DEFER_SLACK_S_MAX, &d->slack_s) &&
-           get_u32(r, o, "slack_s_max", APP_DEFER_SLACK_S_MAX, &d->slack_s_max) &&
-           get_u32(r, o, "kept_s", APP_DEFER_KEPT_S_MAX, &d->kept_s) &&
-           get_u32(r, o, "attempts_max", APP_DEFER_ATTEMPTS_MAX, &d->attempts_max) &&
-           get_u32(r, o, "criticality", APP_DEFER_HIGH, &d->criticality) &&
-           get_u64(r, o, "body_bytes_max", &d->body_bytes_max) &&
-           get_u64(r, o, "result_bytes_max", &d->result_bytes_max);
+    if (!get_strings(r, o, "routes", &d->routes) ||
+        !get_u32(r, o, "slack_s_max", 1, APP_DEFER_SLACK_S_MAX, &d->slack_s_max))
+        return false;
+    if (d->slack_s > d->slack_s_max) /* the default */
+        d->slack_s = d->slack_s_max;
+    return get_u32(r, o, "slack_s", 1, d->slack_s_max, &d->slack_s) &&
+           get_u32(r, o, "kept_s", 1, APP_DEFER_KEPT_S_MAX, &d->kept_s) &&
+           get_u32(r, o, "attempts_max", 1, APP_DEFER_ATTEMPTS_MAX, &d->attempts_max) &&
+           get_u32(r, o, "criticality", APP_DEFER_LOW, APP_DEFER_HIGH, &d->criticality) &&
+           get_within(r, o, "body_bytes_max", 1, APP_DEFER_BODY_BYTES_MAX, &d->body_bytes_max) &&
+           get_within(r, o, "result_bytes_max", 1, APP_DEFER_BODY_BYTES_MAX, &d->result_bytes_max);
 }
 
 static bool crons_read(reader *r, const json_t *ebb, app_settings *s)
@@ -319,8 +335,10 @@ static bool crons_read(reader *r, const json_t *ebb, app_settings *s)
             return fail(r, "an entry of 'cron' must be an object");
         if (!get_str(r, o, "schedule", &at[i].schedule) || !get_str(r, o, "zone", &at[i].zone) ||
             !get_str(r, o, "method", &at[i].method) || !get_str(r, o, "path", &at[i].path) ||
-            !get_u32(r, o, "window_s", APP_CRON_WINDOW_S_MAX, &at[i].window_s))
+            !get_u32(r, o, "window_s", 0, APP_CRON_WINDOW_S_MAX, &at[i].window_s))
             return false;
+        if (at[i].zone.n && !zone_name_is(at[i].zone)) /* a part of a path */
+            return fail(r, "'zone' is no name of a time zone");
     }
     s->crons = at;
     s->crons_count = n;

@@ -91,9 +91,8 @@ static store_call *errand_ask(const errand *x)
 {
     store_client *store = x->c->k->store;
     return x->kind == QUEUE_GIVE_BACK ? queue_ask_give_back(store, x->holder)
-           : x->kind == QUEUE_PURGE
-               ? queue_ask_purge(store)
-               : queue_ask_app_gone(store, &x->gone, S("its app was deleted"));
+           : x->kind == QUEUE_PURGE ? queue_ask_purge(store)
+                                    : queue_ask_app_gone(store, &x->gone, S("its app was deleted"));
 }
 
 static void errand_send(errand *x)
@@ -371,8 +370,8 @@ static void purge(keeper_calls *c, int64_t now_s)
     if (now_s - c->purged_s < PURGE_EVERY_S && now_s >= c->purged_s)
         return;
     c->purged_s = now_s;
-    errand_begin(c, &(errand){.kind = QUEUE_PURGE,
-                              .what = "deferred calls whose time of keeping is over"});
+    errand_begin(
+        c, &(errand){.kind = QUEUE_PURGE, .what = "deferred calls whose time of keeping is over"});
 }
 
 static bool plan(keeper_calls *c, int64_t now_s, const uint8_t *slots, size_t n, err *e)

@@ -251,6 +251,47 @@ static void refused(void **state)
     }
 }
 
+/* What a manifest can't say of defer and cron, JSON can't either. */
+static void limits_of_defer(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *ebb, *why; /* NULL: accepted */
+    } cases[] = {
+        {"\"defer\":{\"slack_s\":1,\"slack_s_max\":604800,\"kept_s\":1,\"attempts_max\":1,"
+         "\"body_bytes_max\":16777216,\"result_bytes_max\":16777216}",
+         NULL},
+        {"\"defer\":{\"body_bytes_max\":1,\"result_bytes_max\":1}", NULL},
+        {"\"defer\":{\"slack_s_max\":600}", NULL},
+        {"\"defer\":{\"body_bytes_max\":0}", "'body_bytes_max' is out of range"},
+        {"\"defer\":{\"body_bytes_max\":16777217}", "'body_bytes_max' is out of range"},
+        {"\"defer\":{\"result_bytes_max\":0}", "'result_bytes_max' is out of range"},
+        {"\"defer\":{\"result_bytes_max\":16777217}", "'result_bytes_max' is out of range"},
+        {"\"defer\":{\"attempts_max\":0}", "'attempts_max' is out of range"},
+        {"\"defer\":{\"attempts_max\":101}", "'attempts_max' is out of range"},
+        {"\"defer\":{\"kept_s\":0}", "'kept_s' is out of range"},
+        {"\"defer\":{\"slack_s\":0}", "'slack_s' is out of range"},
+        {"\"defer\":{\"slack_s_max\":0}", "'slack_s_max' is out of range"},
+        {"\"defer\":{\"slack_s_max\":604801}", "'slack_s_max' is out of range"},
+        {"\"defer\":{\"slack_s\":601,\"slack_s_max\":600}", "'slack_s' is out of range"},
+        {"\"cron\":[{\"schedule\":\"@daily\",\"zone\":\"Europe/Berlin\"}]", NULL},
+        {"\"cron\":[{\"schedule\":\"@daily\",\"zone\":\"../../../etc/passwd\"}]", "'zone'"},
+        {"\"cron\":[{\"schedule\":\"@daily\",\"zone\":\"/etc/passwd\"}]", "'zone'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        str s = arena_printf(&f->a,
+                             "{\"metadata\":{\"name\":\"n\"},\"components\":[{\"id\":\"c\","
+                             "\"source\":{\"source\":\"file:///c.wasm\"},"
+                             "\"metadata\":{\"ebb\":{%s}}}]}",
+                             cases[i].ebb);
+        bool ok = locked_read(&f->a, (bytes){(const uint8_t *)s.p, s.n}, &f->app, &f->e);
+        if (ok != !cases[i].why)
+            fail_msg("%s: %s", cases[i].ebb, ok ? "accepted" : f->e.text);
+        if (!ok && !strstr(f->e.text, cases[i].why))
+            fail_msg("%s: %s", cases[i].ebb, f->e.text);
+    }
+}
+
 static void no_memory(void **state)
 {
     fixture *f = *state;
@@ -276,7 +317,7 @@ static void no_memory(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {T(round_trip), T(base_directory), T(from_spin), T(refused),
-                                       T(no_memory)};
+    const struct CMUnitTest tests[] = {T(round_trip), T(base_directory),  T(from_spin),
+                                       T(refused),    T(limits_of_defer), T(no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
