@@ -66,6 +66,17 @@ static void fail(acceptance *c, unsigned status, unsigned after_s, const char *t
     accept_free(c);
 }
 
+/* Of what it says. ERR_LIMIT: the node has no room by its deadline. */
+static void refuse(acceptance *c, const err *e)
+{
+    if (e->code == ERR_LIMIT)
+        fail(c, 503, 60, e->text);
+    else if (e->code == ERR_NO_MEMORY)
+        fail(c, 503, 2, e->text);
+    else
+        fail(c, e->code == ERR_TIMEOUT ? 422 : 400, 0, e->text);
+}
+
 /* --- what it says ----------------------------------------------------------------------------- */
 
 static const http_field *field_of(const acceptance *c, str name)
@@ -384,11 +395,7 @@ void accept_begin(deferral *d, served *s, http_exchange *x, const route_match *m
     arena_init(&c->a, max + 8 * MIB);
     buf_init(&c->body, max);
     if (!terms_take(c, &e)) {
-        fail(c,
-             e.code == ERR_TIMEOUT ? 422
-             : e.code == ERR_LIMIT ? 503
-                                   : 400,
-             e.code == ERR_LIMIT ? 60 : 0, e.text);
+        refuse(c, &e);
     } else if (exchange_request(x)->content_length > (int64_t)max) {
         fail(c, 413, 0, TOO_LONG);
     } else {

@@ -20,7 +20,7 @@ bool call_deadline_parse(str text, int64_t now_s, int64_t *ret_s, err *e)
         return err_set(e, ERR_INVALID, "the deadline is %lld s in the past",
                        (long long)(now_s - at));
     if (at - now_s > CALL_SLACK_S_MAX)
-        return err_set(e, ERR_LIMIT, "the deadline is more than %d days ahead",
+        return err_set(e, ERR_INVALID, "the deadline is more than %d days ahead",
                        CALL_SLACK_S_MAX / 86400);
     *ret_s = at;
     return true;

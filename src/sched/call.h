@@ -21,8 +21,8 @@ typedef struct {
     double cpu_s; /* estimate: the route's running mean */
 } deferred_call;
 
-/* `Ebb-Deadline`: whole seconds from now, or a time as RFC 3339. ERR_INVALID if it is in the past,
- * ERR_LIMIT if further than CALL_SLACK_S_MAX. */
+/* `Ebb-Deadline`: whole seconds from now, or a time as RFC 3339. ERR_INVALID: it is neither, in the
+ * past, or further ahead than CALL_SLACK_S_MAX. */
 bool call_deadline_parse(str text, int64_t now_s, int64_t *ret_s, err *e);
 
 /* Which of two runs first. While the plan places everything: earliest deadline first, which makes

@@ -148,6 +148,8 @@ def test_a_deadline_is_checked(later):
     assert "neither seconds nor a time" in refused("soon")
     assert "in the past" in refused("2001-01-01T00:00:00Z")
     assert "slack_max" in refused(str(3 * 86400))
+    assert "more than 7 days" in refused(str(8 * 86400))
+    assert "more than 7 days" in refused("2999-01-01T00:00:00Z")
     at = datetime.fromtimestamp(time.time() + 3600, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     r = later.ask("/k/echo", "POST", ASYNC + (("Ebb-Deadline", at),), b"")
     assert r.status == 202 and r.json()["deadline"] == at
