@@ -7,11 +7,20 @@
 
 enum { TENANT_WEIGHT_MAX = 10000, MEMORY_PAGE_BYTES = 65536 };
 
-/* Of what a second brings; `seen`: the total up to which use was taken from it. */
+enum { REQUESTS, CPU, LOG, BUCKETS };
+
+/* Of what a second brings. */
 typedef struct {
+    double per_s; /* 0: no limit, and nothing is taken from it */
     double level;
-    uint64_t seen;
+    uint64_t seen; /* the total up to which use was taken from it */
 } bucket;
+
+static const struct {
+    counter total, level;
+} bucket_counters[BUCKETS] = {[REQUESTS] = {COUNT_REQUESTS, COUNT_LEVEL_REQUESTS},
+                              [CPU] = {COUNT_CPU_NS, COUNT_LEVEL_CPU},
+                              [LOG] = {COUNT_LOG_BYTES, COUNT_LEVEL_LOG}};
 
 struct tenant {
     table_link link;
@@ -23,7 +32,7 @@ struct tenant {
     counters_row *own; /* in the shared area, or `alone` */
     counters_row alone;
     ns filled; /* when the buckets were */
-    bucket requests, cpu, log;
+    bucket buckets[BUCKETS];
     bool log_is_full;
 };
 
@@ -70,58 +79,63 @@ static uint64_t sum_of(const tenant *t, counter k)
     return count_get(t->own, k) + others_sum(t, k);
 }
 
-/* A total is smaller than before where a worker was started anew. */
-static void bucket_fill(tenant *t, bucket *b, counter k, double per_s, double seconds)
+static double seconds_between(ns before, ns now)
 {
-    if (per_s <= 0)
-        return;
-    uint64_t sum = sum_of(t, k);
-    b->level += per_s * seconds;
-    if (b->level > per_s)
-        b->level = per_s;
+    return now > before ? (double)(now - before) / (double)NS_PER_S : 0;
+}
+
+/* A total is smaller than before where a worker was started anew. */
+static void bucket_fill(bucket *b, uint64_t sum, double seconds)
+{
+    b->level += b->per_s * seconds;
+    if (b->level > b->per_s)
+        b->level = b->per_s;
     if (sum > b->seen)
         b->level -= (double)(sum - b->seen);
     b->seen = sum;
 }
 
-/* For workers that come to know the tenant later. */
+static void fill(tenant *t, ns now)
+{
+    double seconds = seconds_between(t->filled, now);
+    t->filled = now;
+    for (int i = 0; i < BUCKETS; i++)
+        if (t->buckets[i].per_s > 0)
+            bucket_fill(&t->buckets[i], sum_of(t, bucket_counters[i].total), seconds);
+}
+
+/* For workers that come to know the tenant later. Where there is no limit there is no debt: one
+ * that is set later must not find any. */
 static void levels_publish(tenant *t)
 {
-    count_set(t->own, COUNT_LEVEL_REQUESTS, (uint64_t)(int64_t)t->requests.level);
-    count_set(t->own, COUNT_LEVEL_CPU, (uint64_t)(int64_t)t->cpu.level);
-    count_set(t->own, COUNT_LEVEL_LOG, (uint64_t)(int64_t)t->log.level);
+    for (int i = 0; i < BUCKETS; i++) {
+        const bucket *b = &t->buckets[i];
+        count_set(t->own, bucket_counters[i].level,
+                  (uint64_t)(b->per_s > 0 ? (int64_t)b->level : INT64_MAX));
+    }
     count_set(t->own, COUNT_LEVELS_AT, t->filled);
 }
 
-static void bucket_use(tenant *t, bucket *b, counter k, uint64_t n)
+static void bucket_use(tenant *t, int which, uint64_t n)
 {
-    count_add(t->own, k, n);
+    bucket *b = &t->buckets[which];
+    count_add(t->own, bucket_counters[which].total, n);
+    if (b->per_s <= 0)
+        return;
     b->seen += n;
     b->level -= (double)n;
     levels_publish(t);
 }
 
-static double cpu_per_s(const quota *q) { return (double)q->cpu_percent * (double)NS_PER_S / 100; }
-
-static void fill(tenant *t, ns now)
-{
-    double seconds = now > t->filled ? (double)(now - t->filled) / (double)NS_PER_S : 0;
-    t->filled = now;
-    bucket_fill(t, &t->requests, COUNT_REQUESTS, (double)t->q.requests_per_s, seconds);
-    bucket_fill(t, &t->cpu, COUNT_CPU_NS, cpu_per_s(&t->q), seconds);
-    bucket_fill(t, &t->log, COUNT_LOG_BYTES, (double)t->q.log_bytes_per_s, seconds);
-}
-
 /* As the bucket of another worker that knows the tenant; it is full where nobody does. */
-static void bucket_adopt(tenant *t, bucket *b, counter level, double per_s, ns now)
+static void bucket_adopt(tenant *t, bucket *b, counter level, ns now)
 {
     for (unsigned i = 0; !is_alone(t) && i < t->all->others_count; i++) {
         const counters_row *r = counters_find(t->all->others[i], t->number);
         ns at = r ? count_get(r, COUNT_LEVELS_AT) : 0;
         if (!at || !count_get(r, COUNT_HELD))
             continue;
-        double seconds = now > at ? (double)(now - at) / (double)NS_PER_S : 0;
-        double there = (double)(int64_t)count_get(r, level) + per_s * seconds;
+        double there = (double)(int64_t)count_get(r, level) + b->per_s * seconds_between(at, now);
         if (there < b->level)
             b->level = there;
     }
@@ -129,20 +143,22 @@ static void bucket_adopt(tenant *t, bucket *b, counter level, double per_s, ns n
 
 static void buckets_adopt(tenant *t, ns now)
 {
-    bucket_adopt(t, &t->requests, COUNT_LEVEL_REQUESTS, (double)t->q.requests_per_s, now);
-    bucket_adopt(t, &t->cpu, COUNT_LEVEL_CPU, cpu_per_s(&t->q), now);
-    bucket_adopt(t, &t->log, COUNT_LEVEL_LOG, (double)t->q.log_bytes_per_s, now);
+    for (int i = 0; i < BUCKETS; i++)
+        bucket_adopt(t, &t->buckets[i], bucket_counters[i].level, now);
     t->filled = now;
     levels_publish(t);
 }
 
 /* Full where there was no limit before. */
-static void bucket_resize(tenant *t, bucket *b, counter k, double before, double per_s)
+static void bucket_resize(bucket *b, uint64_t sum, double per_s)
 {
-    if (before <= 0 || b->level > per_s)
+    if (b->per_s <= 0) {
         b->level = per_s;
-    if (before <= 0)
-        b->seen = sum_of(t, k);
+        b->seen = sum;
+    } else if (b->level > per_s) {
+        b->level = per_s;
+    }
+    b->per_s = per_s;
 }
 
 /* --- tenants ---------------------------------------------------------------------------------- */
@@ -155,7 +171,7 @@ static uint64_t part_of(const tenant *t, uint64_t whole)
 
 static void quota_set(tenant *t, const quota *whole)
 {
-    quota was = t->q, q = *whole;
+    quota q = *whole;
     q.memory_bytes = part_of(t, q.memory_bytes);
     q.concurrency = part_of(t, q.concurrency);
     q.cpu_percent = part_of(t, q.cpu_percent);
@@ -164,11 +180,14 @@ static void quota_set(tenant *t, const quota *whole)
     q.log_bytes_per_s = part_of(t, q.log_bytes_per_s);
     t->q = q;
     t->turns.weight = q.cpu_weight < TENANT_WEIGHT_MAX ? (uint32_t)q.cpu_weight : TENANT_WEIGHT_MAX;
-    bucket_resize(t, &t->requests, COUNT_REQUESTS, (double)was.requests_per_s,
-                  (double)q.requests_per_s);
-    bucket_resize(t, &t->cpu, COUNT_CPU_NS, cpu_per_s(&was), cpu_per_s(&q));
-    bucket_resize(t, &t->log, COUNT_LOG_BYTES, (double)was.log_bytes_per_s,
-                  (double)q.log_bytes_per_s);
+    const double per_s[BUCKETS] = {
+        [REQUESTS] = (double)q.requests_per_s,
+        [CPU] = (double)q.cpu_percent * (double)NS_PER_S / 100,
+        [LOG] = (double)q.log_bytes_per_s,
+    };
+    for (int i = 0; i < BUCKETS; i++)
+        bucket_resize(&t->buckets[i], sum_of(t, bucket_counters[i].total), per_s[i]);
+    levels_publish(t);
 }
 
 static tenant *tenant_new(tenants *all, uint64_t number, uint64_t hash)
@@ -234,16 +253,17 @@ tenant_verdict tenant_ask(tenant *t, ns now, unsigned *ret_after)
     if (!t)
         return TENANT_OK;
     const quota *q = &t->q;
+    const bucket *cpu = &t->buckets[CPU];
     fill(t, now);
     if (q->concurrency && sum_of(t, COUNT_RUNNING) >= q->concurrency)
         return over(t, COUNT_OVER_CONCURRENCY, TENANT_CONCURRENCY);
-    if (q->cpu_percent && t->cpu.level < 0) {
-        *ret_after = seconds_until(-t->cpu.level, cpu_per_s(q));
+    if (q->cpu_percent && cpu->level < 0) {
+        *ret_after = seconds_until(-cpu->level, cpu->per_s);
         return over(t, COUNT_OVER_CPU, TENANT_CPU);
     }
-    if (q->requests_per_s && t->requests.level < 1)
+    if (q->requests_per_s && t->buckets[REQUESTS].level < 1)
         return over(t, COUNT_OVER_RATE, TENANT_RATE);
-    bucket_use(t, &t->requests, COUNT_REQUESTS, 1);
+    bucket_use(t, REQUESTS, 1);
     return TENANT_OK;
 }
 
@@ -264,7 +284,7 @@ void tenant_ended(tenant *t)
 void tenant_used(tenant *t, ns cpu)
 {
     if (t)
-        bucket_use(t, &t->cpu, COUNT_CPU_NS, cpu);
+        bucket_use(t, CPU, cpu);
 }
 
 turn_tenant *tenant_turns(tenant *t) { return &t->turns; }
@@ -278,10 +298,11 @@ ns tenant_cpu_wait(tenant *t, ns now)
 {
     if (!t->q.cpu_percent)
         return 0;
+    const bucket *cpu = &t->buckets[CPU];
     fill(t, now);
-    if (t->cpu.level >= 0)
+    if (cpu->level >= 0)
         return 0;
-    return (ns)(-t->cpu.level / cpu_per_s(&t->q) * (double)NS_PER_S) + NS_PER_MS;
+    return (ns)(-cpu->level / cpu->per_s * (double)NS_PER_S) + NS_PER_MS;
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */
@@ -325,14 +346,14 @@ bool tenant_log(tenant *t, ns now, uint64_t line_bytes, bool *ret_first)
         return true;
     if (t->q.log_bytes_per_s)
         fill(t, now);
-    if (t->q.log_bytes_per_s && t->log.level < (double)line_bytes) {
+    if (t->q.log_bytes_per_s && t->buckets[LOG].level < (double)line_bytes) {
         *ret_first = !t->log_is_full;
         t->log_is_full = true;
         count_add(t->own, COUNT_OVER_LOG, 1);
         return false;
     }
     t->log_is_full = false;
-    bucket_use(t, &t->log, COUNT_LOG_BYTES, line_bytes);
+    bucket_use(t, LOG, line_bytes);
     return true;
 }
 

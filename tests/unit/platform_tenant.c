@@ -107,6 +107,39 @@ static void buckets_are_adopted(void **state)
     done(&f, t);
 }
 
+/* What was used while there was no limit is no debt when one is set, whichever worker hears of it
+ * first, and whether there had been one before. */
+static void no_debt_without_a_limit(void **state)
+{
+    static const char limited[] =
+        "{\"requests_per_s\": 10, \"cpu_percent\": 100, \"log_bytes_per_s\": 100}";
+    for (int limit_before = 0; limit_before < 2; limit_before++)
+        for (int first = 0; first < WORKERS; first++) {
+            fixture f = {0};
+            unsigned after;
+            bool full;
+            nodes_open(&f);
+            tenant *t[WORKERS] = {take(&f, 0, 7, limit_before ? limited : "{}")};
+            tenant_let(take(&f, 0, 7, "{}"));
+            ns now = clock_mono();
+            for (int i = 0; i < 1000; i++)
+                assert_int_equal(tenant_ask(t[0], now, &after), TENANT_OK);
+            tenant_used(t[0], 1000 * NS_PER_S);
+            assert_true(tenant_log(t[0], now, 1 << 20, &full));
+            for (int i = 0; i < WORKERS; i++) {
+                int w = (first + i) % WORKERS;
+                tenant *same = take(&f, w, 7, limited);
+                if (t[w])
+                    tenant_let(same);
+                t[w] = same;
+                assert_int_equal(tenant_cpu_wait(t[w], now), 0);
+                assert_int_equal(tenant_ask(t[w], now, &after), TENANT_OK);
+                assert_true(tenant_log(t[w], now, 10, &full));
+            }
+            done(&f, t);
+        }
+}
+
 static void requests_at_once_and_connections(void **state)
 {
     fixture f = {0};
@@ -224,6 +257,7 @@ int main(void)
         cmocka_unit_test(nobody_writes_into_a_read_only_area),
         cmocka_unit_test(requests_a_second),
         cmocka_unit_test(buckets_are_adopted),
+        cmocka_unit_test(no_debt_without_a_limit),
         cmocka_unit_test(requests_at_once_and_connections),
         cmocka_unit_test(cpu_time),
         cmocka_unit_test(memory_is_granted_once),
