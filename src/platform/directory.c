@@ -289,8 +289,8 @@ static void asked_postpone(directory *d, name *n)
     list_add(&d->later, n);
 }
 
-/* Refuses those of a list that have waited so long. Returns when the next will have. */
-static ns patience_of(directory *d, name_list *l, ns most, const char *reason)
+/* Refuses those of a list that have waited so long. */
+static void patience_of(directory *d, name_list *l, ns most, const char *reason)
 {
     ns now = loop_now(d->l);
     while (l->first && now - l->first->when >= most) {
@@ -300,19 +300,29 @@ static ns patience_of(directory *d, name_list *l, ns most, const char *reason)
         name_free(d, n);
         waiting_refuse(d, w, 503, reason);
     }
-    return l->first ? l->first->when + most : UINT64_MAX;
+}
+
+static void on_patience(void *user);
+
+/* For whoever will have waited long enough first. A list's first is its oldest. */
+static void patience_arm(directory *d)
+{
+    ns now = loop_now(d->l), first = UINT64_MAX;
+    if (d->asked.first)
+        first = d->asked.first->when + DIRECTORY_WAIT_NS;
+    if (d->later.first && d->later.first->when + DIRECTORY_LATER_NS < first)
+        first = d->later.first->when + DIRECTORY_LATER_NS;
+    if (first < UINT64_MAX)
+        loop_timer_start(d->l, &d->patience, first > now ? first - now : 0, on_patience, d);
 }
 
 static void on_patience(void *user)
 {
     directory *d = user;
-    ns one = patience_of(d, &d->asked, DIRECTORY_WAIT_NS,
-                         "the keeper, which knows the apps, is not there"),
-       other = patience_of(d, &d->later, DIRECTORY_LATER_NS,
-                           "the app is still being compiled for this version of ebb"),
-       first = one < other ? one : other;
-    if (first < UINT64_MAX)
-        loop_timer_start(d->l, &d->patience, first - loop_now(d->l), on_patience, d);
+    patience_of(d, &d->asked, DIRECTORY_WAIT_NS, "the keeper, which knows the apps, is not there");
+    patience_of(d, &d->later, DIRECTORY_LATER_NS,
+                "the app is still being compiled for this version of ebb");
+    patience_arm(d);
 }
 
 static void ask(directory *d, str host, uint64_t hash, http_exchange *x)
@@ -329,8 +339,8 @@ static void ask(directory *d, str host, uint64_t hash, http_exchange *x)
     n->n = (uint8_t)host.n;
     memcpy(n->host, host.p, host.n);
     list_add(&d->asked, n);
-    if (!loop_timer_active(&d->patience))
-        loop_timer_start(d->l, &d->patience, DIRECTORY_WAIT_NS, on_patience, d);
+    if (d->asked.first == n || !loop_timer_active(&d->patience))
+        patience_arm(d);
     wait_for(d, n, x);
     pump(d);
 }
@@ -570,6 +580,7 @@ static void on_end(void *user)
         n->when = loop_now(d->l);
         list_add(&d->asked, n);
     }
+    patience_arm(d);
     for (wanted *w = d->wanted; w; w = w->next)
         w->sent = false;
 }
