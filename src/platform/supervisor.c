@@ -288,13 +288,19 @@ static slot_process *process_by_pid(supervisor *s, pid_t pid)
     return NULL;
 }
 
-static void process_died(supervisor *s, slot_process *p, int status)
+/* It has ended: what it held is free. */
+static void process_gone(slot_process *p)
 {
-    ns now = clock_mono();
     p->pid = 0;
     fd_close(&p->control);
     if (p->counters >= 0)
         counters_empty(p->counters);
+}
+
+static void process_died(supervisor *s, slot_process *p, int status)
+{
+    ns now = clock_mono();
+    process_gone(p);
     if (s->draining)
         return;
     bool young = now - p->started < YOUNG_NS;
@@ -496,7 +502,7 @@ static void current_drop(supervisor *s)
         if (s->all[i].pid) {
             kill(s->all[i].pid, SIGKILL);
             wait_for(s->all[i].pid);
-            s->all[i].pid = 0;
+            process_gone(&s->all[i]);
         }
 }
 
