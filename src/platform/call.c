@@ -39,7 +39,6 @@ struct call {
     uint64_t ran;  /* the last round of turns in which it was taken from there */
     turn turn;
     bool emptying; /* its memory is given back in pieces, in its turns */
-    bool emptied;  /* and was */
     bool ending;   /* then call_end, with ending_status */
     unsigned ending_status;
     bool over;        /* handle, and its post-return, ended normally */
@@ -341,7 +340,7 @@ static bool log_turn(void *user)
 /* Has its sandbox to be emptied before it is freed? What may be restored is left as it is. */
 static bool empties(call *c)
 {
-    size_t now = c->in && !c->emptied ? guest_memory_bytes(c->g) : 0;
+    size_t now = c->in ? guest_memory_bytes(c->g) : 0;
     if (now <= (c->over ? CALL_KEPT_BYTES : CALL_LARGE_BYTES))
         return false;
     c->over = false;
@@ -354,14 +353,8 @@ static bool empties(call *c)
     return true;
 }
 
-/* Ends the call in any state but CALL_QUEUED. `status` answers if nothing was sent yet. */
-static void call_end(call *c, unsigned status)
+static void call_finish(call *c, unsigned status)
 {
-    if (empties(c)) {
-        c->ending = true;
-        c->ending_status = status;
-        return;
-    }
     loop_timer_stop(&c->timer);
     turn_give_up(c);
     instance_drop(c);
@@ -378,6 +371,15 @@ static void call_end(call *c, unsigned status)
         sent = status;
     }
     call_gone(c, sent ? sent : 499); /* 499: the client left before anything was sent */
+}
+
+/* Ends the call in any state but CALL_QUEUED. `status` answers if nothing was sent yet. */
+static void call_end(call *c, unsigned status)
+{
+    c->ending_status = status;
+    c->ending = empties(c);
+    if (!c->ending)
+        call_finish(c, status);
 }
 
 static void log_failure(const call *c, const char *event, str text, const char *backtrace)
@@ -892,10 +894,9 @@ static void empty_more(call *c)
         return;
     }
     c->emptying = false;
-    c->emptied = true;
     if (c->ending) {
         c->ending = false;
-        call_end(c, c->ending_status);
+        call_finish(c, c->ending_status);
     } else {
         instance_drop(c);
     }
