@@ -464,10 +464,7 @@ static bool apps_room(api_call *c, catalogue_db *db, err *e)
 /* Revisions of an app that defers calls stay as long as one that they accepted may have to wait. */
 static int64_t held_s(const app *a)
 {
-    bool any = false;
-    for (size_t i = 0; i < a->components_count; i++)
-        any |= a->components[i].settings.defer.is_on;
-    return any ? keeper_now_s() - APP_DEFER_SLACK_S_MAX - 86400 : INT64_MAX;
+    return app_defers(a) ? keeper_now_s() - APP_DEFER_SLACK_S_MAX - 86400 : INT64_MAX;
 }
 
 static bool revision_put(api_call *c, deploy *d, catalogue_db *db, err *e)

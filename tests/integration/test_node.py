@@ -145,6 +145,22 @@ def test_revisions(tmp_path, workers):
         assert "no app 'page'" in n.run("status", "page", status=1)
 
 
+def test_revisions_that_calls_may_wait_for_stay(tmp_path):
+    """Of an app that calls itself by the clock more than `revisions_kept`; of another no more."""
+    clock = static(tmp_path / "clock", "tick", "clock")
+    with open(clock / "spin.toml", "a", encoding="utf-8") as f:
+        f.write('[component.hello.tool.ebb]\ncron = [{ schedule = "0 0 1 1 *", path = "/x" }]\n')
+
+    def kept(name):
+        app = n.api("GET", f"/v1/tenants/default/apps/{name}")[1]
+        return sorted(r["number"] for r in app["revisions"])
+    with node(tmp_path, settings="[apps]\nrevisions_kept = 1\n") as n:
+        for _ in range(3):
+            n.run("deploy", "-f", clock)
+            n.run("deploy", "-f", static(tmp_path / "app", "page"))
+        assert kept("clock") == [1, 2, 3] and kept("page") == [3]
+
+
 def test_no_request_fails_while_apps_change(tmp_path, workers):
     """Old or new, never neither: while deploys go on, every request has one of both answers, and
     what a deploy's answer promised is what the next request gets."""
