@@ -589,7 +589,13 @@ static void bulk_answer(api_call *c)
     api_json_take(c, 200, json_pack("{s:o}", "apps", list));
 }
 
-static void bulk_done(api_call *c) { api_forget(c, 0, false, bulk_answer); }
+static void bulk_done(api_call *c)
+{
+    const uint64_t *ids = c->own;
+    for (size_t i = 0; i < json_array_size(json_object_get(c->json, "apps")); i++)
+        serve_app_changed(c->k, ids[i]);
+    api_forget(c, 0, false, bulk_answer);
+}
 
 /* No files are laid out and nothing is compiled: what an app lacks is made when it is first found,
  * or fails then. */

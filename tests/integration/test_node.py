@@ -1,10 +1,12 @@
 """`ebb serve` from the first start on: log in, deploy, change, roll back, delete; what stays over
 restarts and deaths of processes; what is secret."""
+import contextlib
 import hashlib
 import os
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -207,6 +209,27 @@ def ebb_locked(n, folder, text):
         "components": [{"id": "hello", "source": {"content_type": "application/wasm",
                                                   "digest": f"sha256:{digest}"},
                         "metadata": {"ebb": {"is_used": True}}}]}}
+
+
+def test_apps_that_are_deployed_at_once_run_by_the_clock(tmp_path):
+    """A trigger that is known has a mark in usage.db from then on, long before it fires."""
+    with node(tmp_path) as n:
+        n.run("deploy", "-f", static(tmp_path / "app", "page"))
+        apps = []
+        for name in ("first", "second"):
+            one = ebb_locked(n, tmp_path / "app", name) | {"name": name}
+            one["app"]["components"][0]["metadata"]["ebb"]["cron"] = [
+                {"schedule": "0 0 1 1 *", "method": "GET", "path": f"/{name}", "window_s": 60}]
+            apps.append(one)
+        status, answer = n.api("POST", "/v1/bulk", {"tenant": "default", "apps": apps})
+        assert status == 200, answer
+
+        def marked():
+            with contextlib.closing(sqlite3.connect(n.data / "usage.db")) as db:
+                return [name.split()[:2] + [name.split()[-1]]
+                        for (name,) in db.execute("SELECT name FROM mark ORDER BY name")]
+        wanted = [[str(i), "hello", f"/{a['name']}"] for i, a in zip(answer["apps"], apps)]
+        wait_for(lambda: marked() == wanted, "both triggers")
 
 
 def test_the_keeper_is_killed(tmp_path, workers):
