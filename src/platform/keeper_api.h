@@ -85,7 +85,7 @@ bool api_is_over(api_call *c);
 void api_submit(api_call *c, bool (*apply)(api_call *c, catalogue_db *db, err *e),
                 void (*done)(api_call *c));
 /* Workers forget the app (0: all names; is_tenant: all apps of c->tenant), then done on the loop.
- */
+ * The cron triggers of one app are read anew; of others serve_app_changed does that. */
 void api_forget(api_call *c, uint64_t app, bool is_tenant, void (*done)(api_call *c));
 /* For apply: notes what is done, by whom. */
 bool api_audit(api_call *c, catalogue_db *db, const char *action, str subject, err *e);

@@ -526,7 +526,8 @@ static void answer(api_call *c)
 static void committed(api_call *c)
 {
     deploy *d = c->own;
-    serve_app_changed(c->k, d->made.id);
+    if (d->hosts_given) /* else api_forget says so */
+        serve_app_changed(c->k, d->made.id);
     api_forget(c, d->hosts_given ? 0 : d->made.id, false, answer);
 }
 
