@@ -13,7 +13,7 @@ typedef struct {
     size_t open_count;
 } egress;
 
-/* allow: networks, "address/bits", with commas or blanks between; empty: none. ERR_INVALID. */
+/* allow: networks, "address/bits", with commas between; empty: none. ERR_INVALID. */
 bool egress_open(arena *a, str allow, egress *ret, err *e);
 /* The same with more open: what the operator allows one tenant. base is borrowed. */
 bool egress_more(arena *a, const egress *base, str allow, egress *ret, err *e);
