@@ -311,8 +311,7 @@ static bool artifact_make(const char *final, int source_fd, artifact *item, err 
     if (mkdir(temp, 0700) < 0)
         return err_set_errno(e, "cannot make the folder %s", temp);
     bool ok = artifact_fill(temp, source_fd, &item->decode_ns, &item->compile_ns, e);
-    _cleanup_fd_ int folder = open(temp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (ok && (folder < 0 || fsync(folder) < 0)) /* its files last before it has its name */
+    if (ok && !dir_sync(temp)) /* its files last before it has its name */
         ok = err_set_errno(e, "%s", temp);
     if (ok && rename(temp, final) < 0) {
         struct stat st;

@@ -129,12 +129,6 @@ static void blob_done(api_call *c)
     api_json_take(c, 201, json_object());
 }
 
-static bool dir_sync(const char *dir)
-{
-    _cleanup_fd_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 && fsync(fd) == 0;
-}
-
 static void upload_keep(void *user)
 {
     upload *u = ((api_call *)user)->own;

@@ -319,8 +319,7 @@ static bool folders_make(char *path, size_t from)
 
 static int folder_sync(const char *path, const struct stat *st, int kind, struct FTW *f)
 {
-    _cleanup_fd_ int fd = kind == FTW_D ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    return kind != FTW_D || (fd >= 0 && fsync(fd) == 0) ? 0 : -1;
+    return kind != FTW_D || dir_sync(path) ? 0 : -1;
 }
 
 /* Beside its place, then renamed: a folder of files is whole or not there, and lasts. */
@@ -349,8 +348,7 @@ static bool tree_make(str dir, str hex, const app_files *files, err *e)
     if (rename(temp, final) < 0 && errno != EEXIST && errno != ENOTEMPTY)
         return err_set_errno(e, "files can't be laid out");
     snprintf(final, sizeof final, "%.*s/files", STR(dir));
-    _cleanup_fd_ int above = open(final, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return (above >= 0 && fsync(above) == 0) || err_set_errno(e, "files can't be laid out");
+    return dir_sync(final) || err_set_errno(e, "files can't be laid out");
 }
 
 static void unpack_work(void *user)

@@ -175,6 +175,12 @@ bool fd_write_all(int fd, const void *p, size_t n, err *e)
     return true;
 }
 
+bool dir_sync(const char *path)
+{
+    _cleanup_fd_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 && fsync(fd) == 0;
+}
+
 bool spawn_memfd(const char *name, const void *p, size_t n, int *ret, err *e)
 {
     _cleanup_fd_ int fd = memfd_create(name, MFD_CLOEXEC);

@@ -29,6 +29,8 @@ bool spawn_memfd(const char *name, const void *p, size_t n, int *ret, err *e);
 /* Waits for a message of exactly n bytes that brings a descriptor. */
 bool fd_receive(int socket, void *p, size_t n, int *ret_fd, err *e);
 bool fd_write_all(int fd, const void *p, size_t n, err *e);
+/* The names in a folder last. False: errno says why not. */
+bool dir_sync(const char *path);
 
 /* `_cleanup_fd_ int fd = -1;` closes on every way out. */
 void fd_close(int *fd);

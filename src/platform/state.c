@@ -38,9 +38,7 @@ static bool folder_make(str dir, err *e)
 static void parent_sync(arena *a, str path)
 {
     str parent = arena_str(a, str_head(path, str_rfind(path, '/')));
-    _cleanup_fd_ int fd = open(parent.n ? parent.p : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        fsync(fd);
+    dir_sync(parent.n ? parent.p : "/");
 }
 
 static bool absolute(arena *a, str path, str *ret, err *e)
