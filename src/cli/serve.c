@@ -483,13 +483,9 @@ static bool run(serve *s, int *ret_status, err *e)
                                 .on_ready = on_ready,
                                 .user = s,
                                 .self = &s->self,
-                                .sockets = {.listen = s->settings.listen,
-                                            .address = str_from(s->address),
-                                            .admin = str_from(s->admin),
-                                            .listeners = s->listeners,
-                                            .workers = s->workers,
-                                            .admin_local = s->admin_local,
-                                            .admin_tcp = s->admin_tcp},
+                                .listen = s->settings.listen,
+                                .address = str_from(s->address),
+                                .admin = str_from(s->admin),
                                 .before = s->continues ? &s->before : NULL};
         *ret_status = supervisor_run(&sc, e);
         ok = *ret_status == 0;

@@ -535,8 +535,14 @@ static void upgrade(supervisor *s)
     keeper_leave(s);
     if (!s->announced)
         current_drop(s);
-    handover h = s->c->sockets;
-    h.all = all;
+    handover h = {.listen = s->c->listen,
+                  .address = s->c->address,
+                  .admin = s->c->admin,
+                  .listeners = s->c->listeners,
+                  .workers = s->c->workers,
+                  .admin_local = s->c->admin_listener,
+                  .admin_tcp = s->c->admin_tcp,
+                  .all = all};
     for (unsigned i = 0; i < s->count; i++)
         process_hand_over(&h, &s->all[i], false);
     for (unsigned i = 0; i < s->old_count; i++)

@@ -25,9 +25,9 @@ typedef struct {
     unsigned workers;
     void (*on_ready)(void *user); /* all workers accept connections */
     void *user;
-    const upgrade_self *self; /* for SIGUSR2; NULL: no upgrades */
-    handover sockets;         /* what the next one needs to know of them; processes are filled in */
-    const handover *before;   /* what the build before us has left; NULL: it is a start */
+    const upgrade_self *self;   /* for SIGUSR2; NULL: no upgrades */
+    str listen, address, admin; /* for the next one, as in handover */
+    const handover *before;     /* what the build before us has left; NULL: it is a start */
 } supervisor_config;
 
 /* Runs until a signal: SIGHUP reads certificates again, SIGUSR2 executes the binary anew (all

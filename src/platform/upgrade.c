@@ -173,12 +173,13 @@ static bool from_json(arena *a, const json_t *j, handover *h, err *e)
     h->admin_tcp = number_of(j, "admin_tcp");
     h->workers = json_array_size(listeners);
     h->count = json_array_size(all);
-    h->listeners = ARENA_ARRAY(a, int, h->workers + 1);
+    int *fds = ARENA_ARRAY(a, int, h->workers + 1);
+    h->listeners = fds;
     h->all = ARENA_ARRAY(a, handover_process, h->count + 1);
-    if (!h->listeners || !h->all || !h->address.p)
+    if (!fds || !h->all || !h->address.p)
         return err_no_memory(e);
     for (size_t i = 0; i < h->workers; i++)
-        h->listeners[i] = (int)json_integer_value(json_array_get(listeners, i));
+        fds[i] = (int)json_integer_value(json_array_get(listeners, i));
     for (size_t i = 0; i < h->count; i++) {
         const json_t *p = json_array_get(all, i);
         h->all[i] = (handover_process){.role = json_str(a, json_object_get(p, "role")),

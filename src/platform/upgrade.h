@@ -20,9 +20,9 @@ typedef struct {
 
 /* Everything that one supervisor leaves to the next. */
 typedef struct {
-    str listen, address; /* of apps: as it was set, and as it is */
-    str admin;           /* where the admin API listens; empty: nowhere */
-    int *listeners;      /* one per worker slot */
+    str listen, address;  /* of apps: as it was set, and as it is */
+    str admin;            /* where the admin API listens; empty: nowhere */
+    const int *listeners; /* one per worker slot */
     size_t workers;
     int admin_local, admin_tcp; /* -1: none */
     handover_process *all;
