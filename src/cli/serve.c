@@ -188,21 +188,30 @@ static bool first_apply(catalogue_job *j, catalogue_db *db, err *e)
            catalogue_audit_add(db, t.made_s, 0, S("ebb serve"), S("first start"), S(""), e);
 }
 
-static bool catalogue_ready(serve *s, err *e)
+static bool catalogue_is_there(str path) { return access(path.p, F_OK) == 0; }
+
+/* Makes the key only where there is no catalogue yet. */
+static bool catalogue_key(serve *s, str path, seal_key *ret, err *e)
 {
-    str path = in_data(s, "platform.db"), key_path = in_data(s, "seal.key");
-    catalogue_tenant *all;
-    size_t n;
-    seal_key key;
-    catalogue_db *db = NULL;
+    str key_path = in_data(s, "seal.key");
     if (!path.p || !key_path.p)
         return err_no_memory(e);
-    if (access(path.p, F_OK) == 0 && access(key_path.p, F_OK) < 0)
+    if (catalogue_is_there(path) && access(key_path.p, F_OK) < 0)
         return err_set(e, ERR_NOT_FOUND,
                        "%s is missing, and without it %s does not open: put back the key that it "
                        "was made with",
                        key_path.p, path.p);
-    if (!seal_key_load(key_path.p, &key, e))
+    return seal_key_load(key_path.p, ret, e);
+}
+
+static bool catalogue_ready(serve *s, err *e)
+{
+    str path = in_data(s, "platform.db");
+    catalogue_tenant *all;
+    size_t n;
+    seal_key key;
+    catalogue_db *db = NULL;
+    if (!catalogue_key(s, path, &key, e))
         return false;
     bool ok =
         catalogue_db_open(path.p, &key, &db, e) && catalogue_tenants(db, &s->a, S(""), &all, &n, e);
@@ -230,7 +239,7 @@ static bool address_open(str address, const char *what, int *fds, unsigned n,
 }
 
 /* Those of the build before. Where the settings would have others, it takes a new start. */
-static bool sockets_take(serve *s)
+static void sockets_take(serve *s)
 {
     const handover *h = &s->before;
     bool same = str_eq(s->settings.listen, h->listen) && s->workers == h->workers;
@@ -246,7 +255,6 @@ static bool sockets_take(serve *s)
     s->settings.listen = h->listen;
     snprintf(s->address, sizeof s->address, "%.*s", STR(h->address));
     snprintf(s->admin, sizeof s->admin, "%.*s", STR(h->admin));
-    return true;
 }
 
 static bool sockets_open(serve *s, err *e)
@@ -254,8 +262,10 @@ static bool sockets_open(serve *s, err *e)
     s->socket = in_data(s, "admin.sock");
     if (!s->socket.p)
         return err_no_memory(e);
-    if (s->continues)
-        return sockets_take(s);
+    if (s->continues) {
+        sockets_take(s);
+        return true;
+    }
     if (!listen_local(s->socket.p, &s->admin_local, e)) {
         s->socket = (str){0};
         return err_wrap(e, e->code == ERR_CONFLICT ? "another ebb serves from this folder" : "%s",
@@ -437,12 +447,24 @@ static bool store_settings(serve *s, buf *out, err *e)
     return ok;
 }
 
-/* Whether a start would come as far as its sockets. Nothing is changed. */
-static bool check(serve *s, buf *worker, err *e)
+static bool catalogue_check(serve *s, err *e)
 {
-    str fingerprint;
-    return certificates_load(s, e) && worker_settings(s, worker, e) &&
-           fingerprint_of(s, &fingerprint, e);
+    str path = in_data(s, "platform.db");
+    seal_key key;
+    if (!path.p)
+        return err_no_memory(e);
+    if (!catalogue_is_there(path))
+        return true;
+    bool ok = catalogue_key(s, path, &key, e) && catalogue_schema_check(path.p, e);
+    explicit_bzero(&key, sizeof key);
+    return ok;
+}
+
+/* Whether a start with these settings would come as far as its sockets. Nothing is changed. */
+static bool check(serve *s, buf *keeper, buf *worker, err *e)
+{
+    return certificates_load(s, e) && catalogue_check(s, e) && keeper_settings(s, keeper, e) &&
+           worker_settings(s, worker, e);
 }
 
 static bool run(serve *s, int *ret_status, err *e)
@@ -461,7 +483,7 @@ static bool run(serve *s, int *ret_status, err *e)
         return err_set(e, ERR_INVALID, "what the build before us has left names no worker");
     log_init(STDERR_FILENO, s->settings.log_json ? LOG_JSON : LOG_TEXT, "supervisor");
     if (options_get(s->o, "check")->given) {
-        *ret_status = check(s, &worker, e) ? 0 : 1;
+        *ret_status = check(s, &keeper, &worker, e) ? 0 : 1;
         return *ret_status == 0;
     }
     if (!folders_make(s, e))
@@ -469,6 +491,8 @@ static bool run(serve *s, int *ret_status, err *e)
     bool ok = certificates_load(s, e) && sockets_open(s, e) && catalogue_ready(s, e) &&
               keeper_settings(s, &keeper, e) && worker_settings(s, &worker, e) &&
               store_settings(s, &store, e);
+    if (!ok && s->continues)
+        upgrade_report(s->data, false, e->text);
     if (ok) {
         supervisor_config sc = {.config = buf_str(&worker),
                                 .store_config = buf_str(&store),
@@ -490,7 +514,7 @@ static bool run(serve *s, int *ret_status, err *e)
         *ret_status = supervisor_run(&sc, e);
         ok = *ret_status == 0;
     }
-    if (s->socket.n && !options_get(s->o, "check")->given)
+    if (s->socket.n)
         unlink(s->socket.p);
     fd_close(&s->admin_local);
     fd_close(&s->admin_tcp);

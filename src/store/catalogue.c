@@ -160,6 +160,20 @@ static bool exec(catalogue_db *db, const char *sql, err *e)
     return sqlite3_exec(db->db, sql, NULL, NULL, NULL) == SQLITE_OK || fail(db, e);
 }
 
+static bool connect(catalogue_db *db, const char *path, int flags, err *e)
+{
+    if (sqlite3_open_v2(path, &db->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+        return err_set(e, ERR_IO, "%s", db->db ? sqlite3_errmsg(db->db) : "no memory");
+    sqlite3_busy_timeout(db->db, BUSY_MS);
+    return true;
+}
+
+static bool version_is_known(int64_t version, err *e)
+{
+    return version <= SCHEMA_VERSION ||
+           err_set(e, ERR_UNSUPPORTED, "it was made by a newer ebb (schema %d)", (int)version);
+}
+
 static bool schema_ensure(catalogue_db *db, err *e)
 {
     int64_t version = 0;
@@ -170,9 +184,9 @@ static bool schema_ensure(catalogue_db *db, err *e)
               e) ||
         !db_number(db, e, &version, "PRAGMA user_version", ""))
         return false;
-    if (version > SCHEMA_VERSION) {
+    if (!version_is_known(version, e)) {
         exec(db, "ROLLBACK", NULL);
-        return err_set(e, ERR_UNSUPPORTED, "it was made by a newer ebb (schema %d)", (int)version);
+        return false;
     }
     return (version == SCHEMA_VERSION || exec(db, version == 1 ? schema_2 : schema, e)) &&
            exec(db, "COMMIT", e);
@@ -191,16 +205,8 @@ bool catalogue_db_open(const char *path, const seal_key *key, catalogue_db **ret
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0)
         close(fd);
-    bool ok = sqlite3_open_v2(path, &db->db,
-                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                              NULL) == SQLITE_OK;
-    if (ok) {
-        sqlite3_busy_timeout(db->db, BUSY_MS);
-        ok = schema_ensure(db, e);
-    } else {
-        err_set(e, ERR_IO, "%s", db->db ? sqlite3_errmsg(db->db) : "no memory");
-    }
-    if (!ok) {
+    if (!connect(db, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e) ||
+        !schema_ensure(db, e)) {
         catalogue_db_close(db);
         return err_wrap(e, "%s", path);
     }
@@ -217,6 +223,18 @@ void catalogue_db_close(catalogue_db *db)
     sqlite3_close(db->db);
     explicit_bzero(&db->key, sizeof db->key);
     free(db);
+}
+
+bool catalogue_schema_check(const char *path, err *e)
+{
+    catalogue_db *db = calloc(1, sizeof *db);
+    int64_t version = 0;
+    if (!db)
+        return err_no_memory(e);
+    bool ok = connect(db, path, SQLITE_OPEN_READONLY, e) &&
+              db_number(db, e, &version, "PRAGMA user_version", "") && version_is_known(version, e);
+    catalogue_db_close(db);
+    return ok || err_wrap(e, "%s", path);
 }
 
 bool catalogue_open(loop *l, const char *path, str domain, const seal_key *key, catalogue **ret,

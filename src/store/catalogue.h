@@ -38,6 +38,9 @@ catalogue_db *catalogue_reading(catalogue *c);
 /* A connection without a loop, for set-up and tests. */
 bool catalogue_db_open(const char *path, const seal_key *key, catalogue_db **ret, err *e);
 void catalogue_db_close(catalogue_db *db);
+/* Would the file, which is there, open by its schema? It is only read, never brought up to date;
+ * nothing but the empty log that SQLite keeps beside it may be new. */
+bool catalogue_schema_check(const char *path, err *e);
 
 /* --- jobs ------------------------------------------------------------------------------------- */
 

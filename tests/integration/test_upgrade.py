@@ -1,16 +1,18 @@
 """A new build takes over under load: every process is replaced, no request fails, nothing that was
 acknowledged is lost or late; a build that does not start changes nothing. And a new engine: apps
 are compiled while their first requests wait."""
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import struct
 import threading
 from pathlib import Path
 
 import pytest
 
-from harness import EBB, Connection, ebb, guest, wait_for, write_app
+from harness import EBB, PATIENCE_S, Connection, ebb, guest, wait_for, write_app
 from http2raw import ACK, GOAWAY, PING, Raw, frame
 from node import node
 
@@ -228,6 +230,14 @@ def test_a_long_request_ends_in_the_process_where_it_began(tmp_path, installed):
             assert n.stop() == 0
 
 
+def schema_version(n, new):
+    """Of the catalogue: what it was before it is `new`."""
+    with contextlib.closing(sqlite3.connect(n.data / "platform.db")) as db:
+        (was,) = db.execute("PRAGMA user_version").fetchone()
+        db.execute(f"PRAGMA user_version = {new}")
+    return was
+
+
 def test_a_build_that_does_not_start_changes_nothing(tmp_path, installed):
     with node(tmp_path, binary=installed) as n:
         n.run("deploy", "-f", write_app(tmp_path / "app", APP))
@@ -239,7 +249,19 @@ def test_a_build_that_does_not_start_changes_nothing(tmp_path, installed):
         settings = (n.data / "ebb.toml").read_text()
         (n.data / "ebb.toml").write_text(settings + "\n[surprise]\n")
         assert "surprise" in ebb("upgrade", "--data", n.data, status=1)[1]
+        # What only the keeper reads, and what the catalogue says, are tried as well.
+        (n.data / "carbon.toml").write_text("this is no table")
+        (n.data / "ebb.toml").write_text(
+            settings.replace("[node]\n", '[node]\ncarbon = "carbon.toml"\n', 1))
+        assert "carbon.toml" in ebb("upgrade", "--data", n.data, status=1)[1]
         (n.data / "ebb.toml").write_text(settings)
+        version = schema_version(n, 1000)
+        assert "newer ebb" in ebb("upgrade", "--data", n.data, status=1)[1]
+        assert schema_version(n, version) == 1000
+        (n.data / "seal.key").rename(n.data / "elsewhere")
+        assert "seal.key is missing" in ebb("upgrade", "--data", n.data, status=1)[1]
+        assert not (n.data / "seal.key").exists()
+        (n.data / "elsewhere").rename(n.data / "seal.key")
         assert n.get("load", "/increment?default&k&1").text == "1"
         n.run("variables", "load")
         assert pids(n) == before
@@ -250,6 +272,28 @@ def test_a_build_that_does_not_start_changes_nothing(tmp_path, installed):
         assert n.get("load", "/increment?default&k&1").text == "2"
         ebb("upgrade", "--data", n.data)
         assert n.get("load", "/increment?default&k&1").text == "3"
+
+
+def test_a_build_that_fails_after_it_was_tried_says_why(tmp_path, installed):
+    """The supervisor has gone then, which no build can undo; its workers serve on."""
+    with node(tmp_path, binary=installed, may_die=True) as n:
+        n.run("deploy", "-f", write_app(tmp_path / "app", APP))
+        left = [p for role in pids(n).values() for p in role]
+        settings = (n.data / "ebb.toml").read_text()
+        (n.data / "ebb.toml").write_text(
+            settings.replace("[node]\n", '[node]\ncarbon = "carbon.toml"\n', 1))
+        install(installed, f"""#!/bin/sh
+case "$*" in *--check*) exit 0;; esac
+exec {EBB} "$@"
+""".encode())
+        try:
+            out = ebb("upgrade", "--data", n.data, status=1)[1]
+            assert "carbon.toml" in out and "has not said" not in out
+            assert n.process.wait(PATIENCE_S) == 1
+            assert n.get("load", "/increment?default&k&1").text == "1"
+        finally:
+            for p in left:
+                os.kill(p, signal.SIGKILL)
 
 
 def test_nobody_to_upgrade(tmp_path):
