@@ -3,9 +3,11 @@
  *     waiting list -> end of the turn: a group: begin, apply..., commit -> answers
  *
  * as key-value's (kv_server.c): while a commit waits for the disk, the next group gathers in the
- * sockets. Where the queue is shared over a network, groups run on a thread, one at a time, and the
- * next one gathers in the waiting list. A request that the database refuses does not take its group
- * along: the group is tried again one by one, unless nobody knows what became of its commit.
+ * sockets. Where the queue is shared over a network, groups run on a thread, one at a time: a group
+ * is the first so many of the waiting list, in which the next one gathers behind it. The thread
+ * reads the links within the group and writes answers; the list itself, and who wants an answer, are
+ * the loop's. A request that the database refuses does not take its group along: the group is tried
+ * again one by one, unless nobody knows what became of its commit.
  *
  * The queue is opened by the first request and closed STORE_IDLE_NS after the last one. */
 #include "base/limits.h"
@@ -23,8 +25,8 @@ struct queue_server {
     seal_key key;
     queue_engine *open; /* the thread's while working */
     pending_list waiting;
-    pending *group; /* that is carried out */
-    pending *left;  /* of it: for the next one, because of what answers take */
+    size_t group_n; /* of them, the first ones: carried out now; nobody unlinks them meanwhile */
+    size_t done_n;  /* of the group: have their answers; the others are of the next one */
     bool working;   /* on a thread */
     bool failed;    /* the group; why */
     err why;
@@ -65,20 +67,22 @@ static bool request_apply(queue_server *s, pending *p, err *e)
     return ok;
 }
 
-/* One transaction of the requests from p on: all, or as many as answers may be held; *ret_last is
- * the last one. False: none of them happened, or *ret_unsure. What failed may be over when the
- * queue is opened again. */
-static bool group_run(queue_server *s, pending *p, pending **ret_last, bool *ret_unsure, err *e)
+/* One transaction of the requests from p on: all n, or as many as answers may be held; *ret_done is
+ * how many. False: none of them happened, or *ret_unsure. What failed may be over when the queue is
+ * opened again. */
+static bool group_run(queue_server *s, pending *p, size_t n, size_t *ret_done, bool *ret_unsure,
+                      err *e)
 {
-    size_t held = 0;
+    size_t held = 0, done = 0;
     *ret_unsure = false;
     if (!engine_ready(s, e))
         return false;
     bool ok = queue_begin(s->open, 0, e);
-    for (; ok && p && held < STORE_HELD_BYTES_MAX; p = p->next) {
+    while (ok && done < n && held < STORE_HELD_BYTES_MAX) {
         ok = request_apply(s, p, e);
         held += p->answer.n;
-        *ret_last = p;
+        if (++done < n)
+            p = p->next;
     }
     if (ok)
         ok = queue_commit(s->open, ret_unsure, e);
@@ -86,49 +90,45 @@ static bool group_run(queue_server *s, pending *p, pending **ret_last, bool *ret
         queue_rollback(s->open);
     if (!ok)
         engine_close(s);
+    *ret_done = done;
     return ok;
 }
 
-static void group_refuse(pending *p, const char *why)
+/* Why n requests from p on failed is their answer. */
+static void group_refuse(queue_server *s, pending *p, size_t n, bool unsure)
 {
-    for (; p; p = p->next)
-        pending_refuse(p, STORE_FAILED, why);
+    s->failed = true;
+    if (unsure)
+        err_wrap(&s->why, "it may or may not have happened");
+    for (; n; p = --n ? p->next : NULL)
+        pending_refuse(p, STORE_FAILED, s->why.text);
 }
 
 /* One by one: what the database refuses is refused, the rest is done. */
-static void group_singly(queue_server *s)
+static void group_singly(queue_server *s, pending *p, size_t n)
 {
+    size_t one;
     bool unsure;
     s->failed = false;
-    for (pending *p = s->group, *next, *last; p; p = p->next) {
-        next = p->next;
-        p->next = NULL;
-        if (!group_run(s, p, &last, &unsure, &s->why)) {
-            pending_refuse(p, STORE_FAILED, s->why.text);
-            s->failed = true;
-        }
-        p->next = next;
-    }
+    for (; n; p = --n ? p->next : NULL)
+        if (!group_run(s, p, 1, &one, &unsure, &s->why))
+            group_refuse(s, p, 1, false);
 }
 
-/* Every request of the group, but those that are left, gets its answer. */
+/* The first done_n of the group get their answers. */
 static void group_work(void *user)
 {
     queue_server *s = user;
-    pending *last = NULL;
+    pending *first = s->waiting.first;
     bool unsure;
-    s->failed = !group_run(s, s->group, &last, &unsure, &s->why);
-    if (!s->failed) {
-        s->left = last->next;
-        last->next = NULL;
-    } else if (unsure) {
-        err_wrap(&s->why, "it may or may not have happened");
-        group_refuse(s->group, s->why.text);
-    } else if (!s->group->next || !engine_ready(s, &s->why)) {
-        group_refuse(s->group, s->why.text);
-    } else {
-        group_singly(s);
-    }
+    s->failed = !group_run(s, first, s->group_n, &s->done_n, &unsure, &s->why);
+    if (!s->failed)
+        return;
+    s->done_n = s->group_n;
+    if (unsure || s->group_n == 1 || !engine_ready(s, &s->why))
+        group_refuse(s, first, s->group_n, unsure);
+    else
+        group_singly(s, first, s->group_n);
 }
 
 /* --- on the loop's thread --------------------------------------------------------------------- */
@@ -156,48 +156,22 @@ static void on_idle(void *user)
                          idle < STORE_IDLE_NS ? STORE_IDLE_NS - idle : STORE_IDLE_NS, on_idle, s);
 }
 
-/* What is left of a group is the first of the next one. */
-static void left_first(queue_server *s)
-{
-    pending *rest = pending_list_take(&s->waiting), *next;
-    for (pending *p = s->left; p; p = next) {
-        next = p->next;
-        pending_list_push(&s->waiting, p);
-    }
-    s->left = NULL;
-    for (; rest; rest = next) {
-        next = rest->next;
-        pending_list_push(&s->waiting, rest);
-    }
-}
-
 static void group_answer(queue_server *s)
 {
-    pending *p = s->group;
-    s->group = NULL;
     failure_note(s);
-    if (s->left)
-        left_first(s);
-    while (p) {
-        pending *next = p->next;
-        pending_answer(p);
-        p = next;
-    }
+    for (; s->done_n; s->done_n--)
+        pending_answer(pending_list_pop(&s->waiting));
     s->used = clock_mono();
-    if (s->open && !loop_timer_active(&s->idle) && (s->path.n || s->url.n))
+    if (s->open && !loop_timer_active(&s->idle))
         loop_timer_start(s->l, &s->idle, STORE_IDLE_NS, on_idle, s);
 }
 
 /* The first of those that wait, as many as one commit may hold. */
 static void group_gather(queue_server *s)
 {
-    pending *last = s->waiting.first;
-    s->group = last;
-    for (size_t n = 1; last->next && n < STORE_GROUP_MAX; n++)
-        last = last->next;
-    if (!(s->waiting.first = last->next))
-        s->waiting.last = &s->waiting.first;
-    last->next = NULL;
+    s->group_n = 0;
+    for (const pending *p = s->waiting.first; p && s->group_n < STORE_GROUP_MAX; p = p->next)
+        s->group_n++;
 }
 
 static void group_done(void *user)
@@ -235,9 +209,6 @@ void queue_server_take(queue_server *s, pending *p)
 void queue_server_forget(queue_server *s, const store_connection *c)
 {
     for (pending *p = s ? s->waiting.first : NULL; p; p = p->next)
-        if (p->from == c)
-            p->from = NULL;
-    for (pending *p = s ? s->group : NULL; p; p = p->next)
         if (p->from == c)
             p->from = NULL;
 }
