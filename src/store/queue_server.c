@@ -233,9 +233,11 @@ void queue_server_free(queue_server *s)
 {
     if (!s)
         return;
-    queue_server_run(s);
-    while (s->working)
-        loop_turn(s->l, 100);
+    do {
+        queue_server_run(s);
+        while (s->working)
+            loop_turn(s->l, 100);
+    } while (s->waiting.first);
     loop_timer_stop(&s->idle);
     engine_close(s);
     OPENSSL_cleanse(&s->key, sizeof s->key);

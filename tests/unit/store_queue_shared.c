@@ -275,6 +275,22 @@ static void test_a_worker_ends_while_its_group_runs(void **state)
     assert_int_equal(db.prepared, 4); /* nobody's request is carried out too */
 }
 
+static void test_what_gathered_is_carried_out_at_the_end(void **state)
+{
+    db.refuses = 1000;
+    db.holds = 1;
+    store_call *first = put(client);
+    wait_held();
+    store_call *gathered = put(second);
+    arrived(second);
+    sem_post(&db.go);
+    store_server_free(server);
+    server = NULL;
+    store_call_free(first);
+    store_call_free(gathered);
+    assert_int_equal(db.prepared, 2);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -282,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_accepted),
         CASE(test_a_worker_ends_while_its_group_runs),
+        CASE(test_what_gathered_is_carried_out_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
