@@ -112,7 +112,7 @@ static void group_singly(queue_server *s, pending *p, size_t n)
     s->failed = false;
     for (; n; p = --n ? p->next : NULL)
         if (!group_run(s, p, 1, &one, &unsure, &s->why))
-            group_refuse(s, p, 1, false);
+            group_refuse(s, p, 1, unsure);
 }
 
 /* The first done_n of the group get their answers. */

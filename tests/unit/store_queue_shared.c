@@ -291,6 +291,17 @@ static void test_what_gathered_is_carried_out_at_the_end(void **state)
     assert_int_equal(db.prepared, 2);
 }
 
+/* The commit of each, after that of both, breaks the connection. */
+static void test_nobody_knows_of_one_by_one_either(void **state)
+{
+    db.refuses = 1;
+    db.breaks = true;
+    store_call *k = put(client), *other = put(client);
+    refused(k, "it may or may not have happened");
+    refused(other, "it may or may not have happened");
+    assert_true(db.prepared > 2); /* tried again */
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -299,6 +310,7 @@ int main(void)
         CASE(test_accepted),
         CASE(test_a_worker_ends_while_its_group_runs),
         CASE(test_what_gathered_is_carried_out_at_the_end),
+        CASE(test_nobody_knows_of_one_by_one_either),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
