@@ -3,8 +3,8 @@
  * the one it enters. Sums are gathered in memory and added to the rows before the commit, so that a
  * group of many calls of one tenant changes its sums once.
  *
- * Time: a lease is a span, not a moment. If the wall clock was set while this process lives, the
- * leases of a file are moved with it. Where the rows are shared, the database's clock counts. */
+ * Time: a lease is a span, not a moment. Who sees that the wall clock was set shifts the leases
+ * with it (queue_server.c). Where the rows are shared, the database's clock counts. */
 #include "base/limits.h"
 #include "base/must.h"
 #include "store/queue_engine_impl.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 enum { FAR_MS = 2 * 3600 * 1000, FAR_GRAIN_MS = 60 * 1000 };
-enum { LOOK_MAX = 1000, CLOCK_STEP_MS = 1000, SCRATCH_KEPT = 256 * 1024 };
+enum { LOOK_MAX = 1000, SCRATCH_KEPT = 256 * 1024 };
 
 bool queue_engine_new_take(queue_rows *rows, const seal_key *key, queue_engine **ret, err *e)
 {
@@ -46,8 +46,6 @@ void queue_engine_free(queue_engine *q)
     free(q->quotas);
     free(q);
 }
-
-bool queue_is_shared(const queue_engine *q) { return q->ops->shared; }
 
 queue_row *queue_rows_new(queue_engine *q, size_t n, err *e)
 {
@@ -224,35 +222,18 @@ bool queue_look(queue_engine *q, err *e)
 
 /* --- transactions ----------------------------------------------------------------------------- */
 
-/* The wall clock was set: leases keep their length. */
-static bool clock_follow(queue_engine *q, err *e)
-{
-    int64_t ahead = (int64_t)(clock_wall() / NS_PER_MS) - (int64_t)(clock_mono() / NS_PER_MS);
-    int64_t step = q->clock_ms ? ahead - q->clock_ms : 0;
-    size_t n = 0;
-    if (q->clock_ms && step < CLOCK_STEP_MS && step > -CLOCK_STEP_MS)
-        return true;
-    q->clock_ms = ahead;
-    queue_row *rows = step ? queue_rows_new(q, LOOK_MAX, e) : NULL;
-    if (step &&
-        (!rows || !q->ops->take(q->rows, PHASE_LEASED, INT64_MAX, 0, LOOK_MAX, rows, &n, e)))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        rows[i].at_ms += step;
-        if (!q->ops->put(q->rows, &rows[i], e))
-            return false;
-    }
-    return true;
-}
-
 bool queue_begin(queue_engine *q, int64_t now_ms, err *e)
 {
     q->now_ms = now_ms;
     q->sums_n = q->quotas_n = 0;
     q->tidy = false;
     arena_reset(&q->a);
-    return q->ops->begin(q->rows, &q->now_ms, e) &&
-           (now_ms || q->ops->shared || clock_follow(q, e));
+    return q->ops->begin(q->rows, &q->now_ms, e);
+}
+
+bool queue_leases_shift(queue_engine *q, int64_t by_ms, err *e)
+{
+    return !q->ops->shift || q->ops->shift(q->rows, PHASE_LEASED, by_ms, e);
 }
 
 bool queue_commit(queue_engine *q, bool *ret_unsure, err *e)

@@ -16,7 +16,6 @@ struct queue_engine {
     const queue_rows_ops *ops;
     queue_keys *keys;
     int64_t now_ms;
-    int64_t clock_ms;  /* how far the wall clock is ahead of the monotonic one */
     arena a;           /* of a request */
     buf first, second; /* what is being sealed */
     /* of the transaction */

@@ -541,9 +541,9 @@ static void on_notice(void *user, const PGresult *result) {}
 bool queue_pg_open(const char *url, queue_rows **ret, err *e)
 {
     static const queue_rows_ops ops = {
-        pg_begin,     pg_commit,     pg_rollback, pg_add,   pg_get,  pg_find,    pg_put,
-        pg_remove,    pg_take,       pg_first,    pg_scan,  pg_body, pg_outcome, pg_outcome_set,
-        pg_tally_add, pg_tally_each, pg_tidy,     pg_close, true,
+        pg_begin,       pg_commit,    pg_rollback,   pg_add,   pg_get,   pg_find, pg_put,
+        pg_remove,      pg_take,      NULL,          pg_first, pg_scan,  pg_body, pg_outcome,
+        pg_outcome_set, pg_tally_add, pg_tally_each, pg_tidy,  pg_close,
     };
     /* What the URL says counts more. */
     static const char *const names[] = {"connect_timeout",

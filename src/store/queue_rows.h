@@ -98,6 +98,9 @@ typedef struct {
      * that somebody else is changing are left out. holder not 0: only its. */
     bool (*take)(queue_rows *r, queue_phase phase, int64_t at_max_ms, uint64_t holder, size_t max,
                  queue_row *ret, size_t *ret_n, err *e);
+    /* Adds by_ms to at_ms of all rows of the phase. NULL: the clock of these rows is nobody's to
+     * set. */
+    bool (*shift)(queue_rows *r, queue_phase phase, int64_t by_ms, err *e);
     /* The earliest at_ms of the phase; 0: it has no rows. */
     bool (*first)(queue_rows *r, queue_phase phase, int64_t *ret_at_ms, err *e);
     /* Looks at up to `looks` rows below seq `before`, the newest first, and returns those (at most
@@ -122,7 +125,6 @@ typedef struct {
     bool (*tidy)(queue_rows *r, err *e);
     /* NULL is allowed. Rolls back. */
     void (*close)(queue_rows *r);
-    bool shared; /* by several nodes, over a network: its functions may take long */
 } queue_rows_ops;
 
 /* Each kind of rows begins with it. */

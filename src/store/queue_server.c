@@ -5,11 +5,13 @@
  * as key-value's (kv_server.c): while a commit waits for the disk, the next group gathers in the
  * sockets. Where the queue is shared over a network, groups run on a thread, one at a time: a group
  * is the first so many of the waiting list, in which the next one gathers behind it. The thread
- * reads the links within the group and writes answers; the list itself, and who wants an answer, are
- * the loop's. A request that the database refuses does not take its group along: the group is tried
- * again one by one, unless nobody knows what became of its commit.
+ * reads the links within the group and writes answers; the list itself, and who wants an answer,
+ * are the loop's. A request that the database refuses does not take its group along: the group is
+ * tried again one by one, unless nobody knows what became of its commit.
  *
- * The queue is opened by the first request and closed STORE_IDLE_NS after the last one. */
+ * The queue is opened by the first request and closed STORE_IDLE_NS after the last one. A wall
+ * clock that was set while this process lives, be it in such a pause, is followed by the next
+ * group: leases keep their length. */
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/work.h"
@@ -18,6 +20,8 @@
 
 #include <openssl/crypto.h>
 #include <stdlib.h>
+
+enum { CLOCK_STEP_MS = 1000 }; /* so much, and the wall clock was set */
 
 struct queue_server {
     loop *l;
@@ -30,7 +34,8 @@ struct queue_server {
     bool working;   /* on a thread */
     bool failed;    /* the group; why */
     err why;
-    bool failing; /* said in the log */
+    bool failing;     /* said in the log */
+    int64_t clock_ms; /* how far the wall clock is ahead of the monotonic one, as leases have it */
     ns used;
     loop_timer idle;
 };
@@ -67,6 +72,18 @@ static bool request_apply(queue_server *s, pending *p, err *e)
     return ok;
 }
 
+static int64_t clock_ahead_ms(void)
+{
+    return (int64_t)(clock_wall() / NS_PER_MS) - (int64_t)(clock_mono() / NS_PER_MS);
+}
+
+/* By how much the wall clock was set since leases followed it last; 0: it was not. */
+static int64_t clock_step_ms(const queue_server *s)
+{
+    int64_t step = clock_ahead_ms() - s->clock_ms;
+    return step >= CLOCK_STEP_MS || step <= -CLOCK_STEP_MS ? step : 0;
+}
+
 /* One transaction of the requests from p on: all n, or as many as answers may be held; *ret_done is
  * how many. False: none of them happened, or *ret_unsure. What failed may be over when the queue is
  * opened again. */
@@ -77,7 +94,8 @@ static bool group_run(queue_server *s, pending *p, size_t n, size_t *ret_done, b
     *ret_unsure = false;
     if (!engine_ready(s, e))
         return false;
-    bool ok = queue_begin(s->open, 0, e);
+    int64_t step_ms = clock_step_ms(s);
+    bool ok = queue_begin(s->open, 0, e) && (!step_ms || queue_leases_shift(s->open, step_ms, e));
     while (ok && done < n && held < STORE_HELD_BYTES_MAX) {
         ok = request_apply(s, p, e);
         held += p->answer.n;
@@ -90,6 +108,7 @@ static bool group_run(queue_server *s, pending *p, size_t n, size_t *ret_done, b
         queue_rollback(s->open);
     if (!ok)
         engine_close(s);
+    s->clock_ms += ok ? step_ms : 0;
     *ret_done = done;
     return ok;
 }
@@ -223,8 +242,11 @@ bool queue_server_new(loop *l, const store_queue *config, queue_server **ret, er
     char *path = (char *)(s + 1), *url = path + config->path.n + 1;
     memcpy(path, config->path.n ? config->path.p : "", config->path.n);
     memcpy(url, config->url.n ? config->url.p : "", config->url.n);
-    *s = (queue_server){
-        .l = l, .path = {path, config->path.n}, .url = {url, config->url.n}, .key = config->key};
+    *s = (queue_server){.l = l,
+                        .path = {path, config->path.n},
+                        .url = {url, config->url.n},
+                        .key = config->key,
+                        .clock_ms = clock_ahead_ms()};
     *ret = s;
     return true;
 }

@@ -52,6 +52,7 @@ typedef enum {
     REMOVE_OUTCOME,
     TAKE,
     TAKE_HELD,
+    SHIFT,
     FIRST,
     SCAN,
     SCAN_TENANT,
@@ -83,6 +84,7 @@ static const char *const texts[STATEMENTS] = {
     [TAKE] = "SELECT seq, %c FROM call WHERE phase = ?1 AND at_ms <= ?2 ORDER BY at_ms LIMIT ?3",
     [TAKE_HELD] = "SELECT seq, %c FROM call WHERE phase = ?1 AND at_ms <= ?2 AND holder = ?4"
                   " ORDER BY at_ms LIMIT ?3",
+    [SHIFT] = "UPDATE call SET at_ms = at_ms + ?2 WHERE phase = ?1",
     [FIRST] = "SELECT at_ms FROM call WHERE phase = ?1 ORDER BY at_ms LIMIT 1",
     [SCAN] = "SELECT seq, %c FROM call WHERE seq < ?1 ORDER BY seq DESC",
     [SCAN_TENANT] = "SELECT seq, %c FROM call WHERE tenant = ?2 AND seq < ?1 ORDER BY seq DESC",
@@ -298,6 +300,11 @@ static bool rows_take(queue_rows *q, queue_phase phase, int64_t at_max_ms, uint6
     return rows_read(r, s, max, ret, ret_n, e);
 }
 
+static bool rows_shift(queue_rows *q, queue_phase phase, int64_t by_ms, err *e)
+{
+    return run(of(q), READY(of(q), SHIFT, (int64_t)phase, by_ms), e);
+}
+
 static bool rows_first(queue_rows *q, queue_phase phase, int64_t *ret_at_ms, err *e)
 {
     rows *r = of(q);
@@ -490,10 +497,10 @@ static bool set_up(rows *r, err *e)
 bool queue_sqlite_open(const char *path, queue_rows **ret, err *e)
 {
     static const queue_rows_ops ops = {
-        rows_begin,   rows_commit,      rows_rollback,  rows_add,        rows_get,  rows_find,
-        rows_put,     rows_remove,      rows_take,      rows_first,      rows_scan, rows_body,
-        rows_outcome, rows_outcome_set, rows_tally_add, rows_tally_each, rows_tidy, rows_close,
-        false,
+        rows_begin,     rows_commit,     rows_rollback, rows_add,     rows_get,
+        rows_find,      rows_put,        rows_remove,   rows_take,    rows_shift,
+        rows_first,     rows_scan,       rows_body,     rows_outcome, rows_outcome_set,
+        rows_tally_add, rows_tally_each, rows_tidy,     rows_close,
     };
     int flags =
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;

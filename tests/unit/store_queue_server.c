@@ -10,6 +10,8 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/ebb-queued-XXXXXX";
@@ -248,6 +250,71 @@ static void test_a_locked_file(void **state)
     accepted(p);
 }
 
+/* The clocks of this program, which tests may set: libuv's too. */
+static int64_t wall_ahead_s, mono_ahead_s;
+
+int clock_gettime(clockid_t id, struct timespec *ret)
+{
+    int code = (int)syscall(SYS_clock_gettime, id, ret);
+    ret->tv_sec += id == CLOCK_REALTIME                                    ? wall_ahead_s
+                   : id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE ? mono_ahead_s
+                                                                           : 0;
+    return code;
+}
+
+static queue_count counts(void)
+{
+    queue_count c;
+    store_call *k = sent(queue_ask_count(client, 1));
+    wait_done(done + 1);
+    assert_true(queue_count_read(store_call_answer(k), &c, &e));
+    store_call_free(k);
+    return c;
+}
+
+/* Asks for what has expired, and says how many leases there are. */
+static uint64_t leased(void)
+{
+    queue_backlog b;
+    const uint8_t *slots;
+    size_t n;
+    store_call *k = sent(queue_ask_backlog(client, 60000));
+    wait_done(done + 1);
+    assert_true(queue_backlog_read(store_call_answer(k), &b, &slots, &n, &e));
+    store_call_free(k);
+    assert_int_equal(b.leased, counts().calls[QUEUE_LEASED]);
+    return b.leased;
+}
+
+/* The wall clock is set while nobody uses the queue, which is closed then: more leases than one
+ * look sees keep their length. */
+static void test_leases_follow_the_clock(void **state)
+{
+    enum { N = 1200, LEASE_S = 60, PAUSE_S = 11, HOUR_S = 3600 };
+    static store_call *puts[N];
+    queue_offer p = {.head = {.terms = {.tenant = 1, .app = 2, .deadline_ms = INT64_C(1) << 47},
+                              .holder = 1,
+                              .lease_ms = LEASE_S * 1000},
+                     .request = {(const uint8_t *)"r", 1}};
+    for (int i = 0; i < N; i++)
+        puts[i] = sent(queue_ask_put(client, &p));
+    wait_done(N);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(accepted(puts[i]).state, QUEUE_LEASED);
+    for (int sign = 1; sign >= -1; sign -= 2) {
+        wall_ahead_s += PAUSE_S;
+        mono_ahead_s += PAUSE_S;
+        while (store_server_files_open(server))
+            loop_turn(l, 1000);
+        wall_ahead_s += sign * HOUR_S;
+        assert_int_equal(leased(), N);
+    }
+    wall_ahead_s += LEASE_S;
+    mono_ahead_s += LEASE_S;
+    assert_int_equal(leased(), N - 1000); /* so many at a time */
+    assert_int_equal(leased(), 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -261,6 +328,7 @@ int main(void)
         CASE(test_sealed_at_rest),
         CASE(test_no_queue),
         CASE(test_a_locked_file),
+        CASE(test_leases_follow_the_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,7 +80,9 @@ static bool reply(int fd, char type, const char *body, char *state)
             return false;
         if (strstr(body, "BEGIN; SELECT")) {
             say_columns(fd, 0);
-            SAY(fd, 'D', "\0\1\0\0\0\7" "1000000");
+            SAY(fd, 'D',
+                "\0\1\0\0\0\7"
+                "1000000");
         }
         SAY(fd, 'C', "COMMIT\0");
         *state = strncmp(body, "BEGIN; SELECT", 13) == 0 ? 'T' : 'I';
