@@ -147,8 +147,10 @@
 #define QUEUE_REQUEST_BYTES_MAX     (16 * MIB) /* of a deferred call, its body included */
 #define QUEUE_RESULT_BYTES_MAX      (16 * MIB)
 #define QUEUE_NOTE_BYTES_MAX        (4 * KIB) /* why it ended */
-#define QUEUE_PAGE_MAX              1000      /* calls of one lease, list or extension */
-#define QUEUE_LEASE_BYTES           (4 * MIB) /* of the requests of one lease, about */
-#define QUEUE_CRITICALITY_MAX       2
-#define QUEUE_CPU_NS_MAX            (UINT64_C(1) << 50) /* 13 days: sums of a million fit u64 */
-#define CATALOGUE_AUDIT_MAX 1000000 /* events that are kept: 100 MB; a year of 2,700 a day */
+#define QUEUE_PAGE_MAX              1000      /* calls of one lease or list */
+/* Leases of one extension: all of a worker. */
+#define QUEUE_EXTEND_MAX      (DEFER_RUNNING_MAX + DEFER_WAITING_MAX)
+#define QUEUE_LEASE_BYTES     (4 * MIB) /* of the requests of one lease, about */
+#define QUEUE_CRITICALITY_MAX 2
+#define QUEUE_CPU_NS_MAX      (UINT64_C(1) << 50) /* 13 days: sums of a million fit u64 */
+#define CATALOGUE_AUDIT_MAX   1000000 /* events that are kept: 100 MB; a year of 2,700 a day */

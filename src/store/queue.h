@@ -150,8 +150,9 @@ typedef struct {
     uint32_t unused;
 } queue_held;
 
-/* QUEUE_EXTEND: these leases last lease_ms from now. Answer: for each whether it is held (a byte).
- * One that is not any more was cancelled, has expired or is another's: stop the work. */
+/* QUEUE_EXTEND: these leases (QUEUE_EXTEND_MAX) last lease_ms from now. Answer: for each whether it
+ * is held (a byte). One that is not any more was cancelled, has expired or is another's: stop the
+ * work. */
 /* QUEUE_END: it has ended. Answer: nothing. QUEUE_ABSENT, QUEUE_CONFLICT. */
 typedef struct {
     queue_held held;

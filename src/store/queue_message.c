@@ -298,7 +298,7 @@ static const char *extend_read(store_message *m, queue_request *r)
     memcpy(&r->extend.lease_ms, i.value.p, sizeof r->extend.lease_ms);
     r->extend.held = i.value.p + sizeof r->extend.lease_ms;
     r->extend.n = (i.value.n - sizeof r->extend.lease_ms) / sizeof(queue_held);
-    if (!time_ok(r->extend.lease_ms) || r->extend.n > QUEUE_PAGE_MAX)
+    if (!time_ok(r->extend.lease_ms) || r->extend.n > QUEUE_EXTEND_MAX)
         return "leases extended for too long, or too many";
     return NULL;
 }

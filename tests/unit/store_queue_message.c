@@ -134,6 +134,23 @@ static void test_leases_and_their_extension(void **state)
     assert_memory_equal(r.extend.held, held, sizeof held);
 }
 
+/* As many leases as one worker may have. */
+static void test_extensions_are_bounded(void **state)
+{
+    enum { MAX = DEFER_RUNNING_MAX + DEFER_WAITING_MAX };
+    static queue_held held[MAX + 1];
+    queue_request r;
+    const char *problem;
+    store_message_begin(&out, 1, QUEUE_EXTEND, 0);
+    queue_extend_write(&out, 500, held, MAX);
+    assert_true(queue_request_read(message(QUEUE_EXTEND), &r, &problem));
+    assert_int_equal(r.extend.n, MAX);
+    buf_clear(&out);
+    store_message_begin(&out, 1, QUEUE_EXTEND, 0);
+    queue_extend_write(&out, 500, held, MAX + 1);
+    assert_non_null(problem_of(QUEUE_EXTEND));
+}
+
 static void test_more_or_less_than_a_request(void **state)
 {
     queue_one one = {.tenant = 1};
@@ -204,6 +221,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_offer_is_read_as_written, begin, end),
         cmocka_unit_test_setup_teardown(test_offers_that_mean_nothing, begin, end),
         cmocka_unit_test_setup_teardown(test_leases_and_their_extension, begin, end),
+        cmocka_unit_test_setup_teardown(test_extensions_are_bounded, begin, end),
         cmocka_unit_test_setup_teardown(test_more_or_less_than_a_request, begin, end),
         cmocka_unit_test_setup_teardown(test_answers, begin, end),
         cmocka_unit_test_setup_teardown(test_reasons, begin, end),
