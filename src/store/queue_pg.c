@@ -538,6 +538,39 @@ static void pg_close(queue_rows *q)
 /* Notices ("the table is there already") are nobody's business. */
 static void on_notice(void *user, const PGresult *result) {}
 
+/* Whether a '/' or '@' of the password, which is not encoded, cuts the URL in the wrong place. */
+static bool is_cut(str url)
+{
+    if (!str_starts(url, S("postgresql://")) && !str_starts(url, S("postgres://")))
+        return false; /* "key=value ..." */
+    str rest = str_skip(url, str_find(url, ':') + 3);
+    size_t slash = str_find(rest, '/');
+    str who = str_head(rest, slash), path = str_skip(rest, slash);
+    path = str_head(path, str_find(path, '?'));
+    return str_find(who, '@') != str_rfind(who, '@') || str_find(path, '@') < path.n;
+}
+
+static bool port_ok(const PQconninfoOption *o)
+{
+    while (o->keyword && strcmp(o->keyword, "port") != 0)
+        o++;
+    return !o->keyword || !o->val || !o->val[strspn(o->val, "0123456789,")];
+}
+
+/* libpq says what of a URL it does not understand, which may be a part of the password. */
+static bool url_check(const char *url, err *e)
+{
+    char *problem = NULL;
+    PQconninfoOption *parts = PQconninfoParse(url, &problem);
+    bool ok = parts && port_ok(parts) && !is_cut(str_from(url));
+    PQconninfoFree(parts);
+    PQfreemem(problem);
+    return ok || err_set(e, ERR_INVALID,
+                         "the URL of the queue's database is malformed; it is "
+                         "postgresql://user:password@host:port/database, with '/', '@' and '%%' in "
+                         "the password percent-encoded");
+}
+
 bool queue_pg_open(const char *url, queue_rows **ret, err *e)
 {
     static const queue_rows_ops ops = {
@@ -561,6 +594,8 @@ bool queue_pg_open(const char *url, queue_rows **ret, err *e)
                                   " -c idle_in_transaction_session_timeout=10000",
                                   url,
                                   NULL};
+    if (!url_check(url, e))
+        return false;
     rows *r = calloc(1, sizeof *r);
     if (!r)
         return err_no_memory(e);

@@ -135,5 +135,5 @@ struct queue_rows {
 /* A file, made if it is missing; NULL: in memory. ERR_IO; ERR_UNSUPPORTED: made by a newer ebb. */
 bool queue_sqlite_open(const char *path, queue_rows **ret, err *e);
 /* A database of PostgreSQL, by its URL (or "key=value ..."); its tables, ebb_..., are made if they
- * are missing. Errors show no password. */
+ * are missing. ERR_INVALID: the URL is malformed; ERR_IO. Errors show no password. */
 bool queue_pg_open(const char *url, queue_rows **ret, err *e);

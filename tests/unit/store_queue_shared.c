@@ -304,6 +304,35 @@ static void test_nobody_knows_of_one_by_one_either(void **state)
     assert_true(db.prepared > 2); /* tried again */
 }
 
+/* What libpq would say of it, it says of a password in the wrong place. */
+static void test_a_malformed_url_is_not_shown(void **state)
+{
+    static const char *const urls[] = {
+        "postgresql://ebb:sesame%zz@127.0.0.1:1/db", "postgresql://ebb:sesame/b@127.0.0.1:1/db",
+        "postgresql://ebb:1/b@sesame/db?x",          "postgresql://ebb:a@sesame@127.0.0.1:1/db",
+        "postgres:/ebb:sesame@127.0.0.1:1/db",       "host=127.0.0.1 port=1 password='sesame",
+        "host=127.0.0.1 port=1 password=a sesame",   "sesame",
+        "postgresql://ebb:1/sesame@127.0.0.1:1/db",  "postgres://ebb:a?b@sesame@127.0.0.1:1/db",
+    };
+    static const char *const of_nobody[] = {
+        "postgresql://ebb:sesame@127.0.0.1:1/db",
+        "postgresql://ebb:%40%2Fsesame@127.0.0.1:1/db?user=a@b",
+        "host=@ebb-nobody password=a@/sesame",
+    };
+    queue_rows *rows;
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        assert_false(queue_pg_open(urls[i], &rows, &e));
+        if (strstr(e.text, "sesame") || !strstr(e.text, "malformed"))
+            fail_msg("of '%s' it says '%s'", urls[i], e.text);
+        assert_int_equal(e.code, ERR_INVALID);
+    }
+    for (size_t i = 0; i < sizeof of_nobody / sizeof *of_nobody; i++) {
+        assert_false(queue_pg_open(of_nobody[i], &rows, &e));
+        assert_int_equal(e.code, ERR_IO);
+        assert_null(strstr(e.text, "sesame"));
+    }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -313,6 +342,7 @@ int main(void)
         CASE(test_a_worker_ends_while_its_group_runs),
         CASE(test_what_gathered_is_carried_out_at_the_end),
         CASE(test_nobody_knows_of_one_by_one_either),
+        CASE(test_a_malformed_url_is_not_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
