@@ -390,9 +390,10 @@ static bool authorise(api_call *c)
         api_fail(c, &e);
         return false;
     }
-    if (!c->tenant.id)
-        api_fail_status(c, 404, "there is no such tenant");
-    return c->tenant.id != 0;
+    if (c->tenant.id)
+        return true;
+    api_fail_status(c, 404, "there is no such tenant");
+    return false;
 }
 
 /* --- where to --------------------------------------------------------------------------------- */
