@@ -42,6 +42,8 @@ PARSERS = {
     "app_route": ["route.c"],
     "app_template": ["template.c"],
     "app_toml": ["toml"],
+    "platform_admin": ["keeper_api.c", "keeper_apps", "keeper_blobs", "keeper_deploy",
+                       "keeper_logs", "keeper_store", "keeper_tenants"],
     "http_http2": ["http2", "http1_conn", "http1_exchange", "exchange.c", "server.c"],
     "http_parser": ["field.c", "http1_head", "http1_parser"],
 }
