@@ -25,7 +25,7 @@
 
 #define LOOK_NS       (50 * NS_PER_MS)
 #define PURGE_EVERY_S 3600
-enum { HISTORY_DAYS = 400, LOAD_DAYS = 7, SLOTS_READ_MAX = 4096 };
+enum { LOAD_DAYS = 7, SLOTS_READ_MAX = 4096 };
 
 typedef struct peer {
     struct peer *next;
@@ -154,22 +154,13 @@ static int64_t hour_of(int64_t s) { return s - s % WHEN_HOUR_S; }
 static void outlook_look(keeper_calls *c, int64_t now_s)
 {
     _cleanup_(arena_fini) arena a;
-    intensity_series history, published;
     int64_t hour = hour_of(now_s);
     err e;
     arena_init(&a, 256 * MIB);
     if (c->outlook_h == hour)
         return;
     c->outlook_h = hour;
-    c->outlook = (outlook){0};
-    if (!keeper_intensity(c->k, &a, hour - (int64_t)HISTORY_DAYS * WHEN_DAY_S, hour, WHEN_HOUR_S,
-                          false, &history, &e) ||
-        !keeper_intensity(c->k, &a, hour, hour + 3 * WHEN_DAY_S, WHEN_HOUR_S, true, &published, &e))
-        return;
-    int64_t known = history.n ? (hour - history.start_s) / WHEN_HOUR_S : 0;
-    size_t n = known < 0 ? 0 : (size_t)known < history.n ? (size_t)known : history.n;
-    if (!outlook_make(&history, n, published.n ? &published : NULL, PACE_SLOTS, &a, &c->outlook,
-                      &e))
+    if (!outlook_of(c->k, &a, PACE_SLOTS, &c->outlook, &e))
         c->outlook = (outlook){0};
 }
 
