@@ -339,8 +339,7 @@ static void put(acceptance *c)
     c->putting = ok && c->offer.request.p ? queue_ask_put(c->d->store, &c->offer) : NULL;
     buf_fini(&about);
     buf_fini(&request);
-    if (!c->putting || !store_call_send(c->putting, on_put, c, &e)) {
-        c->putting = NULL;
+    if (!c->putting || !store_call_send(c->putting, on_put, c, &e))
         fail(c, 503, 2, "the call could not be kept; it was not accepted, try again");
     }
 }

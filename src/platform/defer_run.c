@@ -467,6 +467,7 @@ void run_lease(deferral *d, const calls_message *m)
         return;
     d->leasing = NULL;
     log_msg(LOG_ERROR, "deferred calls can't be asked for: %s", k ? e.text : "no memory");
+    store_call_free(k);
 }
 
 /* --- leases last while calls run -------------------------------------------------------------- */
@@ -509,8 +510,10 @@ static void extend(void *user)
     if (!d->extended_n)
         return;
     d->extending = queue_ask_extend(d->store, DEFER_LEASE_MS, d->extended, d->extended_n);
-    if (d->extending && !store_call_send(d->extending, on_extended, d, &e))
-        d->extending = NULL;
+    if (d->extending && store_call_send(d->extending, on_extended, d, &e))
+        return;
+    store_call_free(d->extending);
+    d->extending = NULL;
 }
 
 void run_cancel(deferral *d, const queue_id *id)
