@@ -37,6 +37,7 @@ typedef struct {
     deferred_about about;
     buf body;
     bool too_long;
+    bool at_once; /* it is leased with PUT: no plan is asked for it */
     store_call *putting;
     queue_accepted accepted;
     run *run; /* that we wait for */
@@ -164,7 +165,9 @@ static bool terms_take(acceptance *c, err *e)
             "Ebb-Deadline: calls like this one take %.1f s of CPU time, so that it can't "
             "end in %lld s; give it more, or ask without 'Prefer: respond-async'",
             known, (long long)slack);
-    if (!c->prefer.has_wait && pace_free(v, c->offer.head.terms.deadline_ms / 1000) < estimate)
+    c->at_once = c->prefer.has_wait && c->prefer.wait_s && !c->d->draining &&
+                 c->d->running < DEFER_RUNNING_MAX + DEFER_WAITING_MAX / 2;
+    if (!c->at_once && pace_free(v, c->offer.head.terms.deadline_ms / 1000) < estimate)
         return err_set(e, ERR_LIMIT,
                        "the node has accepted as much work as it can end by then; ask for a later "
                        "deadline, or try again");
@@ -331,8 +334,7 @@ static void put(acceptance *c)
               deferred_request_write(&c->request, &request);
     c->offer.about = buf_bytes(&about);
     c->offer.request = arena_bytes(&c->a, buf_bytes(&request));
-    if (c->prefer.has_wait && c->prefer.wait_s &&
-        c->d->running < DEFER_RUNNING_MAX + DEFER_WAITING_MAX / 2 && !c->d->draining) {
+    if (c->at_once && !c->d->draining) {
         c->offer.head.holder = c->d->holder;
         c->offer.head.lease_ms = DEFER_LEASE_MS;
     }
@@ -341,7 +343,6 @@ static void put(acceptance *c)
     buf_fini(&request);
     if (!c->putting || !store_call_send(c->putting, on_put, c, &e))
         fail(c, 503, 2, "the call could not be kept; it was not accepted, try again");
-    }
 }
 
 /* --- the body --------------------------------------------------------------------------------- */
