@@ -3,6 +3,7 @@
 #include "platform/keeper_crons.h"
 
 #include "app/cron.h"
+#include "base/hex.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "platform/app_config.h"
@@ -11,7 +12,7 @@
 #include "sched/call.h"
 #include "store/queue_client.h"
 
-#include <math.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,9 +29,10 @@ typedef struct trigger {
     str component, host, name;
     cron when;
     zone zone;
-    int64_t last_s, next_s; /* fired last; what is next */
-    store_call *putting;    /* NULL: nothing is under way */
-    bool gone;              /* of settings that are no more */
+    int64_t last_s, due_s; /* fired last; what comes after that */
+    int64_t again_s;       /* not before: the last PUT did not work */
+    store_call *putting;   /* NULL: nothing is under way */
+    bool gone;             /* of settings that are no more */
 } trigger;
 
 struct keeper_crons {
@@ -49,6 +51,12 @@ static void trigger_free(trigger *t)
     free(t);
 }
 
+static void fired_at(trigger *t, int64_t last_s)
+{
+    t->last_s = last_s;
+    t->due_s = cron_next(&t->when, &t->zone, last_s);
+}
+
 /* --- firing ----------------------------------------------------------------------------------- */
 
 static void on_put(void *user)
@@ -63,17 +71,29 @@ static void on_put(void *user)
     if (!ok && e.code != ERR_CONFLICT) {
         log_msg(LOG_ERROR, "cron trigger '%.*s' can't be put into the queue, it is tried again: %s",
                 STR(t->name), e.text);
-        t->next_s = keeper_now_s() + 5;
+        t->again_s = keeper_now_s() + 5;
     } else {
-        t->last_s = t->next_s;
+        fired_at(t, t->due_s);
         if (!usage_file_mark(k->file, t->name, t->last_s, &e))
             log_msg(LOG_WARN, "cron trigger '%.*s': %s", STR(t->name), e.text);
-        t->next_s = cron_next(&t->when, &t->zone, t->last_s);
     }
     bool gone = t->gone;
     if (gone)
         trigger_free(t);
     keeper_calls_look(k->calls);
+}
+
+/* One firing of one trigger, however long its name. */
+static bool key_make(const trigger *t, char ret[QUEUE_KEY_BYTES_MAX])
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    char hex[2 * EVP_MAX_MD_SIZE + 1];
+    unsigned n;
+    if (!EVP_Digest(t->name.p, t->name.n, digest, &n, EVP_sha256(), NULL))
+        return false;
+    hex_write((bytes){digest, n}, hex);
+    snprintf(ret, QUEUE_KEY_BYTES_MAX, "cron %lld %s", (long long)t->due_s, hex);
+    return true;
 }
 
 static void fire(trigger *t)
@@ -83,7 +103,7 @@ static void fire(trigger *t)
     buf about, request;
     err e;
     int64_t window = t->given.window_s > WINDOW_S_MIN ? t->given.window_s : WINDOW_S_MIN;
-    int64_t at = cron_next(&t->when, &t->zone, t->last_s);
+    int64_t at = t->due_s;
     deferred_about a = {.component = t->component,
                         .method = t->given.method,
                         .path = t->given.path,
@@ -109,9 +129,8 @@ static void fire(trigger *t)
     char key[QUEUE_KEY_BYTES_MAX];
     buf_init(&about, QUEUE_ABOUT_BYTES_MAX);
     buf_init(&request, QUEUE_REQUEST_BYTES_MAX);
-    snprintf(key, sizeof key, "cron %lld %.*s", (long long)at, STR(str_head(t->name, 200)));
-    t->next_s = at;
-    bool ok = deferred_about_write(&a, &about) && deferred_request_write(&r, &request);
+    bool ok = key_make(t, key) && deferred_about_write(&a, &about) &&
+              deferred_request_write(&r, &request);
     q.key = str_from(key);
     q.about = buf_bytes(&about);
     q.request = buf_bytes(&request);
@@ -130,13 +149,13 @@ static void fire(trigger *t)
 static void skip_old(trigger *t, int64_t now_s)
 {
     int64_t first = now_s - CRON_LATE_S;
-    if (t->last_s >= first || cron_next(&t->when, &t->zone, t->last_s) > first)
+    if (t->last_s >= first || t->due_s > first)
         return;
     log_msg(LOG_WARN,
             "cron trigger '%.*s' was not fired while ebb did not run; what is older than "
             "a day is not made up for",
             STR(t->name));
-    t->last_s = first;
+    fired_at(t, first);
 }
 
 int64_t keeper_crons_look(keeper_crons *c, int64_t now_s)
@@ -146,8 +165,8 @@ int64_t keeper_crons_look(keeper_crons *c, int64_t now_s)
         if (t->putting || t->gone)
             continue;
         skip_old(t, now_s);
-        int64_t next = cron_next(&t->when, &t->zone, t->last_s);
-        if (next <= now_s && t->next_s <= now_s && store_client_connected(c->k->store))
+        int64_t next = t->due_s;
+        if (next <= now_s && t->again_s <= now_s && store_client_connected(c->k->store))
             fire(t);
         else if (next <= now_s)
             next = now_s + 1;
@@ -216,10 +235,10 @@ static void trigger_add(keeper_crons *c, const trigger *of, const app_component 
         trigger_free(t);
         return;
     }
-    t->last_s = usage_file_marked(c->k->file, t->name);
-    if (t->last_s)
+    int64_t marked = usage_file_marked(c->k->file, t->name);
+    fired_at(t, marked ? marked : keeper_now_s());
+    if (marked)
         return;
-    t->last_s = keeper_now_s();
     if (!usage_file_mark(c->k->file, t->name, t->last_s, &e))
         log_msg(LOG_WARN, "cron trigger '%.*s': %s", STR(t->name), e.text);
 }
