@@ -248,17 +248,17 @@ static void on_done(void *user)
     double cpu_s = (double)result.cpu_ns / 1e9;
     bool bad = result.aborted || is_pushed_back(result.status);
     char why[100];
+    deferral_told(d, 0, cpu_s, 1);
+    if (r->lost) { /* it ended where we stopped it: that says nothing of the others */
+        run_free(r);
+        return;
+    }
     if (result.ran && r->component)
         estimate_learn(r->component, cpu_s);
     app_flow *f = flow_of(d, r->info.terms.app);
     if (f)
         aimd_result(&f->flow, flow_now(d), bad);
-    deferral_told(d, 0, cpu_s, 1);
     waiter_tell(r, bad ? NULL : &result);
-    if (r->lost) {
-        run_free(r);
-        return;
-    }
     if (result.aborted && result.status < 500)
         snprintf(why, sizeof why, "attempt %u gave up in the middle of its answer",
                  r->info.attempts);
@@ -324,6 +324,10 @@ static void begin(run *r)
     served *s = r->app;
     inner_request q;
     err e;
+    if (r->lost) { /* while its app was looked for */
+        run_free(r);
+        return;
+    }
     r->component = component_of(s, &r->request);
     if (!r->component) {
         end(r, QUEUE_DEAD, NULL, "the app's revision has no component for it");

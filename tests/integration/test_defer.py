@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 
@@ -190,6 +191,45 @@ def test_a_running_call_can_be_cancelled(later):
     assert later.ask(location, "DELETE").status == 409
 
 
+def test_what_a_cancelled_call_took_says_nothing_of_others(tmp_path):
+    """It is ended when it is cancelled, and is no measure of what such calls take."""
+    with serving(app(tmp_path), tmp_path) as server:
+        later = Calls(server)
+        (worker,) = server.children("worker")
+
+        def cpu_s():
+            fields = Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        before = cpu_s()
+        location = later.defer("/k/spin")
+        wait_for(lambda: cpu_s() > before + 2, "two seconds of work")
+        assert later.ask(location, "DELETE").status == 200
+        (line,) = server.wait_log("request", call=location.rsplit("/", 1)[1])
+        assert line["status"] == 499 and line["cpu_us"] > 1e6
+        # Such calls can be done in a second, for all that is known.
+        quick = later.ended(later.defer("/k/echo", "POST", (("Ebb-Deadline", "1"),)))
+        assert quick["state"] == "done" and quick["attempts"] == 1
+
+
+def test_more_than_the_plan_has_room_for_is_refused(tmp_path):
+    """Whether a client would wait or not, unless its call runs at once."""
+    grid(tmp_path, 60)  # the work waits for a minute
+    with serving(app(tmp_path), tmp_path, "--carbon", str(tmp_path / "carbon.toml")) as server:
+        later = Calls(server)
+        one = later.ended(later.defer("/k/burn?200000", "GET", (("Ebb-Deadline", "5"),)))
+        wait_for(lambda: "forecast" in later.show(later.defer(
+            "/k/burn?200000", "GET", (("Ebb-Deadline", "100"),))).get("why", ""), "a plan")
+
+        def ask(prefer):
+            return later.ask("/k/burn?200000", "GET", (("Prefer", prefer), ("Ebb-Deadline", "100")))
+        for _ in range(int(120 / one["cpu_s"])):
+            if (r := ask("respond-async")).status != 202:
+                break
+        assert r.status == 503 and "as much work" in r.json()["error"], r.text
+        assert ask("respond-async, wait=0").status == 503
+        assert ask("respond-async, wait=60").status == 200
+
+
 def test_a_call_that_was_accepted_survives_all_processes(tmp_path, workers):
     """kill -9 of worker, keeper and store, and a restart of everything, while calls wait or run."""
     folder = app(tmp_path)
@@ -300,6 +340,28 @@ def test_cron_fires_what_was_missed_once(tmp_path):
             return t >= last // 60 * 60
         wait_for(caught_up, "the trigger to be where it was")
         assert len(fired(server)) <= 2  # minutes that have begun meanwhile
+
+
+def test_triggers_with_long_names_are_told_apart(tmp_path):
+    """They differ in what comes last, far behind what an idempotency key has room for."""
+    paths = [f"/k/{'x' * 300}/{name}" for name in ("hello", "echo")]
+    crons = ", ".join(f'{{ schedule = "* * * * *", path = "{p}", method = "GET" }}' for p in paths)
+    folder = app(tmp_path, f"cron = [{crons}]")
+    usage = folder / ".spin/ebb/usage.db"
+
+    def marked():
+        with sqlite3.connect(usage) as db:
+            tables = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'mark'")
+            return (tables.fetchone()[0]
+                    and db.execute("SELECT count(*) FROM mark").fetchone()[0] == 2)
+    with serving(folder, tmp_path):
+        wait_for(lambda: usage.exists() and marked(), "the records")
+    with sqlite3.connect(usage) as db:
+        db.execute("UPDATE mark SET t_s = t_s / 60 * 60 - 1")
+    db.close()
+    with serving(folder, tmp_path) as server:
+        for path in paths:
+            server.wait_log("request", path=path, status=200)
 
 
 def test_calls_of_a_tenant(tmp_path):
