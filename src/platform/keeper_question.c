@@ -130,9 +130,13 @@ static void answer(question *q)
     if (q->follows)
         buf_put_str(&q->body, S("data: "));
     if (!question_put(q, &type, &e))
-        fail(q, e.code == ERR_NOT_FOUND ? 404 : e.code == ERR_INVALID ? 400 : 500, e.text);
+        fail(q,
+             e.code == ERR_NOT_FOUND                        ? 404
+             : e.code == ERR_INVALID || e.code == ERR_LIMIT ? 400
+                                                            : 500,
+             e.text);
     else if (q->body.failed)
-        fail(q, 500, "the answer is too long: ask for a shorter span");
+        fail(q, 400, "the answer is too long: ask for a shorter span");
     else if (q->follows && buf_put_str(&q->body, S("\n\n")))
         respond(q, 200, S("text/event-stream"), -1);
     else

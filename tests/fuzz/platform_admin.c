@@ -127,6 +127,8 @@ static unsigned answer_of(int fd, const buf *text, bool of_logs)
             break;
     }
     must(status_of(answer) || closed || of_logs);
+    if (status_of(answer) == 500)
+        fprintf(stderr, "%s\n", answer);
     return status_of(answer);
 }
 
