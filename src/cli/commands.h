@@ -18,6 +18,7 @@ int cli_calls(int argc, char **argv);
 int cli_tokens(int argc, char **argv);
 int cli_quota(int argc, char **argv);
 int cli_egress(int argc, char **argv);
+int cli_audit(int argc, char **argv);
 int cli_upgrade(int argc, char **argv);
 int cli_top(int argc, char **argv);
 int cli_backup(int argc, char **argv);

@@ -41,6 +41,7 @@ static const command commands[] = {
     {"tokens", cli_tokens, "list, add and revoke tokens"},
     {"quota", cli_quota, "show and change what a tenant may use"},
     {"egress", cli_egress, "show and change which networks a tenant may reach"},
+    {"audit", cli_audit, "show who has changed what"},
     {"upgrade", cli_upgrade, "replace all processes of a node by the build that is installed now"},
     {"top", cli_top, "show what a node does now"},
     {"backup", cli_backup, "copy all of a node into a folder, while it runs"},

@@ -1,8 +1,10 @@
-/* Commands about tenants and the node: tenants, tokens, quota, top. Each is one request of the
- * admin API; --json prints the answer as it came. */
+/* Commands about tenants and the node: tenants, tokens, quota, egress, audit, top. Each is one
+ * request of the admin API (audit: one a page); --json prints the answer as it came. */
 #include "base/limits.h"
 #include "cli/commands.h"
 #include "cli/node_client.h"
+
+#include "store/catalogue.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -26,6 +28,20 @@ static bool ask_take(node_command *c, const char *method, str path, json_t *body
     if (c->json)
         node_print_take(j);
     return true;
+}
+
+/* What others have typed, without what a terminal would obey: control characters, C1 too. */
+static str plain(arena *a, str s)
+{
+    char *p = ARENA_ARRAY(a, char, s.n + 1);
+    for (size_t i = 0; p && i < s.n; i++) {
+        uint8_t b = (uint8_t)s.p[i], before = i ? (uint8_t)s.p[i - 1] : 0;
+        bool obeyed = b < 0x20 || b == 0x7f || (before == 0xc2 && b < 0xa0);
+        p[i] = obeyed ? '?' : s.p[i];
+        if (obeyed && b >= 0x80)
+            p[i - 1] = '?';
+    }
+    return (str){p, p ? s.n : 0};
 }
 
 static const char *positional(const node_command *c, size_t n)
@@ -106,7 +122,7 @@ static bool tokens_list(node_command *c, err *e)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *x = json_array_get(list, i);
         char end[32];
-        str role = node_str(x, "role"), name = node_str(x, "name");
+        str role = node_str(x, "role"), name = plain(&c->a, node_str(x, "name"));
         printf("%-6lld %-9.*s expires %s  %.*s\n", number(x, "id"), STR(role),
                node_time(number(x, "expires_s"), end), STR(name));
     }
@@ -265,6 +281,63 @@ int cli_egress(int argc, char **argv)
                  .summary = "Shows which networks that are not on the Internet a tenant's apps may "
                             "reach; the operator changes them."};
     return node_command_run(argc, argv, &o, egress_run);
+}
+
+/* --- audit ------------------------------------------------------------------------------------ */
+
+/* *left: how many more are wanted. False: that was the last page. */
+static bool events_print(node_command *c, const json_t *list, uint64_t *left)
+{
+    size_t n = json_array_size(list);
+    for (size_t i = 0; i < n && *left; i++, --*left) {
+        json_t *x = json_array_get(list, i);
+        char when[32];
+        str tenant = node_str(x, "tenant"), actor = plain(&c->a, node_str(x, "actor")),
+            action = node_str(x, "action"), subject = plain(&c->a, node_str(x, "subject"));
+        if (c->json)
+            node_print_take(json_incref(x));
+        else
+            printf("%s  %-16.*s %-24.*s %.*s%s%.*s\n", node_time(number(x, "t_s"), when),
+                   STR(tenant), STR(actor), STR(action), subject.n ? ": " : "", STR(subject));
+    }
+    return n == CATALOGUE_PAGE_MAX && *left;
+}
+
+static bool audit(node_command *c, err *e)
+{
+    const option *lines = options_get(&c->o, "lines");
+    bool all = options_get(&c->o, "all")->given, more = true;
+    uint64_t left = 100;
+    long long before = 0;
+    if (lines->given && !str_to_u64(str_from(lines->got), INT64_MAX, &left))
+        return err_set(e, ERR_INVALID, "--lines: a number, not '%s'", lines->got);
+    while (more) {
+        char query[40] = "";
+        json_t *j;
+        if (before)
+            snprintf(query, sizeof query, "?before=%lld", before);
+        str path =
+            all ? arena_printf(&c->a, "/v1/audit%s", query) : node_path(c, "/audit%s", query);
+        if (!node_ask(c->client, "GET", path, NULL, &j, e))
+            return false;
+        const json_t *list = json_object_get(j, "events");
+        more = events_print(c, list, &left);
+        before = number(json_array_get(list, json_array_size(list) - 1), "id");
+        json_decref(j);
+    }
+    return true;
+}
+
+int cli_audit(int argc, char **argv)
+{
+    option rows[] = {NODE_OPTIONS,
+                     {"lines", 'n', OPTION_VALUE, "N", "of the newest [100]"},
+                     {"all", 0, OPTION_FLAG, NULL, "of all tenants and the node, for the operator"},
+                     {0}};
+    options o = {.command = "audit",
+                 .options = rows,
+                 .summary = "Shows who has changed what, the newest first."};
+    return node_command_run(argc, argv, &o, audit);
 }
 
 /* --- top -------------------------------------------------------------------------------------- */

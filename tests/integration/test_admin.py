@@ -1,8 +1,10 @@
 """The admin API: its description, its origin, and who may do what."""
+import contextlib
 import http.client
 import json
 import re
 import socket
+import sqlite3
 import time
 
 import pytest
@@ -179,6 +181,34 @@ def test_the_audit_log(admin):
     before = admin.api("GET", f"/v1/tenants/audited/audit?before={events[0]['id']}")[1]["events"]
     assert len(before) == 2
     assert admin.api("GET", "/v1/audit")[1]["events"][0]["id"] >= events[0]["id"]
+
+
+def test_audit_command(admin):
+    owner = admin.tenant("watched")
+    admin.token_of("watched", "reader", name="\x1b[2J\x9b\x07 build")
+    lines = admin.run("audit", tenant="watched", token=owner).splitlines()
+    assert [line.split()[2] for line in lines] == ["watched"] * 3, lines
+    assert "token made" in lines[0] and lines[0].endswith(" reader ?[2J??? build")
+    assert "  ?[2J??? build\n" in admin.run("tokens", tenant="watched")
+    assert lines[2].endswith("tenant made: watched")
+    assert admin.run("audit", "-n", "1", tenant="watched", token=owner).splitlines() == lines[:1]
+    first, *_ = admin.run("audit", "--json", tenant="watched", token=owner).splitlines()
+    assert json.loads(first)["subject"].endswith("\x1b[2J\x9b\x07 build")
+    assert lines[0] in admin.run("audit", "--all").splitlines()
+    assert "may not" in admin.run("audit", "--all", token=owner, status=1)
+    assert "may not" in admin.run("audit", tenant="mine", token=admin.tokens["deployer"], status=1)
+    assert "not 'many'" in admin.run("audit", "-n", "many", status=1)
+
+
+def test_audit_command_reads_every_page(admin):
+    """A page has a thousand."""
+    with contextlib.closing(sqlite3.connect(admin.data / "platform.db", timeout=60)) as db:
+        db.executemany("INSERT INTO audit (t_s, tenant, actor, action, subject) "
+                       "VALUES (0, 0, 'a', 'test', ?)", [(i,) for i in range(2500)])
+        db.commit()
+    lines = admin.run("audit", "--all", "--lines", "2400").splitlines()
+    assert [int(line.split()[-1]) for line in lines] == list(range(2499, 99, -1))
+    assert len(admin.run("audit", "--all", "--lines", "5000").splitlines()) > 2500
 
 
 def test_metrics_and_carbon_are_the_operators(admin):
