@@ -248,15 +248,15 @@ static bool file_put(const char *dir, const char *name, bytes content, err *e)
 }
 
 /* Fills the new folder `dir` from the component behind source_fd. */
-static bool artifact_fill(const char *dir, int source_fd, ns *decode_ns, ns *compile_ns, err *e)
+static bool artifact_fill(const char *dir, int source_fd, artifact *item, err *e)
 {
     ns begun = clock_mono();
     _cleanup_fd_ int frames = -1;
     if (!spawn_memfd("ebb-frames", "", 0, &frames, e) ||
         !run("decode", NULL, source_fd, frames, &decode_limits, e))
         return false;
-    *decode_ns = clock_mono() - begun;
-    begun += *decode_ns;
+    item->decode_ns = clock_mono() - begun;
+    begun += item->decode_ns;
 
     __attribute__((cleanup(source_unmap))) source_map map = {.fd = -1};
     frames_head head;
@@ -271,6 +271,8 @@ static bool artifact_fill(const char *dir, int source_fd, ns *decode_ns, ns *com
     if (checked.units_count != head.units)
         return err_set(e, ERR_INVALID, "the decode process wrote %u modules for %u units",
                        head.units, checked.units_count);
+    if (item->accepts && !item->accepts(&scratch, &checked, e))
+        return false;
     uint64_t at = sizeof head + head.plan_bytes;
     for (uint32_t i = 0; i < head.units; at += head.module_bytes[i], i++) {
         char name[32], offset[32], length[32];
@@ -283,10 +285,10 @@ static bool artifact_fill(const char *dir, int source_fd, ns *decode_ns, ns *com
             !run("compile", args, frames, out, &compile_limits, e) || !file_done(out, name, e))
             return false;
     }
-    *compile_ns = clock_mono() - begun;
+    item->compile_ns = clock_mono() - begun;
     char text[64];
-    int n = snprintf(text, sizeof text, "%llu %llu\n", (unsigned long long)*decode_ns,
-                     (unsigned long long)*compile_ns);
+    int n = snprintf(text, sizeof text, "%llu %llu\n", (unsigned long long)item->decode_ns,
+                     (unsigned long long)item->compile_ns);
     return file_put(dir, "times", (bytes){(uint8_t *)text, (size_t)n}, e) &&
            file_put(dir, "plan", encoded, e);
 }
@@ -310,7 +312,7 @@ static bool artifact_make(const char *final, int source_fd, artifact *item, err 
     snprintf(temp, sizeof temp, "%.*s.%d.tmp", ARTIFACT_PATH_MAX - 1, final, (int)getpid());
     if (mkdir(temp, 0700) < 0)
         return err_set_errno(e, "cannot make the folder %s", temp);
-    bool ok = artifact_fill(temp, source_fd, &item->decode_ns, &item->compile_ns, e);
+    bool ok = artifact_fill(temp, source_fd, item, e);
     if (ok && !dir_sync(temp)) /* its files last before it has its name */
         ok = err_set_errno(e, "%s", temp);
     if (ok && rename(temp, final) < 0) {
@@ -419,7 +421,8 @@ static bool build_all(artifact **todo, size_t count, unsigned jobs, FILE *progre
         if (!r.ok) {
             if (ok) {
                 *e = r.e;
-                err_wrap(e, "component '%.*s' (%.*s)", STR(item->label), STR(item->source));
+                if (item->label.n)
+                    err_wrap(e, "component '%.*s' (%.*s)", STR(item->label), STR(item->source));
             }
             ok = false;
             continue;
@@ -471,7 +474,7 @@ bool artifact_ensure_all(arena *a, str cache_dir, str fingerprint, artifact *ite
         return err_no_memory(e);
     for (size_t i = 0; i < count; i++) {
         if (!artifact_locate(a, cache_dir, fingerprint, &items[i], e))
-            return err_wrap(e, "component '%.*s'", STR(items[i].label));
+            return items[i].label.n && err_wrap(e, "component '%.*s'", STR(items[i].label));
         bool listed = artifact_exists(items[i].dir.p);
         for (size_t k = 0; k < n && !listed; k++)
             listed = str_eq(todo[k]->dir, items[i].dir);

@@ -24,8 +24,11 @@ enum { ARTIFACT_PATH_MAX = 4096 };
 bool artifact_cache_dir(arena *a, const char *override, str *ret, err *e);
 
 typedef struct {
-    str label;  /* for messages: the component's id */
+    str label;  /* for messages: the component's id; empty: they name none */
     str source; /* path of the .wasm file */
+    /* Is it to be made, by what it imports and exports? It is not in the cache if not. NULL: yes.
+     */
+    bool (*accepts)(arena *a, const plan *p, err *e);
     /* results */
     str dir;    /* the artifact's folder */
     str digest; /* 64 hexadecimal digits */

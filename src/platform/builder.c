@@ -2,12 +2,15 @@
  * the builder answers with them, a byte that says how it went, and the text of the error.
  *
  * The builder itself runs no component and reads none: it forks, and the child does what `ebb up`
- * does. It waits in poll for messages and for the ends of children, and dies with the keeper. */
+ * does. A component that would not run here, for what it imports or does not export, is refused
+ * before it is compiled. The builder waits in poll for messages and for the ends of children, and
+ * dies with the keeper. */
 #include "platform/builder.h"
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "component/plan.h"
+#include "host/host.h"
 #include "loop/channel.h"
 #include "platform/artifact.h"
 #include "platform/role.h"
@@ -188,14 +191,22 @@ static void answer_send(const char hex[HEX], bool ok, const err *e)
         poll(&(struct pollfd){FD_ASK, POLLOUT, 0}, 1, 1000);
 }
 
+/* What a worker would find when the first request comes: better said at the deploy. */
+static bool runs(arena *a, const plan *p, err *e)
+{
+    host_binding *binding;
+    uint32_t unit, lift;
+    return host_bind(a, p, &binding, NULL, NULL, e) && host_http_handler(p, &unit, &lift, e);
+}
+
 static _Noreturn void build(const char hex[HEX], str dir, str fingerprint)
 {
     _cleanup_(arena_fini) arena a;
     err e;
     arena_init(&a, GIB);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    artifact one = {.label = (str){hex, HEX},
-                    .source = arena_printf(&a, "%.*s/blobs/sha256/%.2s/%.64s", STR(dir), hex, hex)};
+    artifact one = {.source = arena_printf(&a, "%.*s/blobs/sha256/%.2s/%.64s", STR(dir), hex, hex),
+                    .accepts = runs};
     bool ok = one.source.p ? artifact_ensure_all(&a, dir, fingerprint, &one, 1, 1, NULL, &e)
                            : err_no_memory(&e);
     if (ok && memcmp(one.digest.p, hex, HEX) != 0)

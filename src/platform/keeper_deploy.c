@@ -411,6 +411,7 @@ static void on_built(builder_wait *w, bool ok, const err *e)
     if (!ok && !d->failed) {
         d->failed = true;
         d->e = *e;
+        err_wrap(&d->e, "component '%.*s'", STR(d->app->components[p - d->waits].id));
         /* What went wrong with a component is its author's, not ours. */
         if (e->code == ERR_LIMIT || e->code == ERR_TRAP)
             d->e.code = ERR_INVALID;

@@ -8,6 +8,7 @@ import pytest
 
 from backends import Authority, Backend, NameServer
 from harness import EBB, ebb, environment, fetch, guest, serving, write_app
+from node import node
 from test_dependencies import neighbour, tool
 
 KITCHEN, CLIENT = guest("c-kitchen"), guest("c-client")
@@ -444,6 +445,27 @@ def test_a_component_without_a_handler_is_refused(tmp_path):
     _, path = neighbour(tmp_path)
     _, err = ebb("up", "-f", path, "--listen", "127.0.0.1:0", status=1)
     assert "wasi:http/incoming-handler" in err
+
+
+def test_a_deploy_refuses_what_would_not_run(tmp_path):
+    """By name, however often it is tried; what was live stays."""
+    live = write_app(tmp_path / "live", HEAD + WEB)
+    imports = write_app(tmp_path / "imports", importing(tmp_path, "made:up/thing"))
+    (tmp_path / "other").mkdir()
+    _, path = neighbour(tmp_path / "other")
+    no_handler = write_app(tmp_path / "none", HEAD + WEB.replace(str(KITCHEN), str(path)))
+    with node(tmp_path / "node") as n:
+        n.run("deploy", "-f", live)
+        made = sorted((n.data / "artifacts").iterdir())
+        for _ in range(2):
+            said = n.run("deploy", "-f", imports, status=1)
+            assert "component 'web': import made:up/thing#now: not offered" in said, said
+            said = n.run("deploy", "-f", no_handler, status=1)
+            assert "component 'web': the component has no HTTP handler" in said, said
+        assert sorted((n.data / "artifacts").iterdir()) == made
+        status, app = n.api("GET", "/v1/tenants/default/apps/s")
+        assert (status, app["revision"]) == (200, 1)
+        assert n.get("s", "/hello").status == 200
 
 
 # --- flags ---
