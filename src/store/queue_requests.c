@@ -150,18 +150,12 @@ static bool accepted(const queue_asked *a, const queue_row *row, bool existed)
 }
 
 /* The key's call is there already: the same request is answered as the first one was. */
-static bool accepted_before(const queue_asked *a, const queue_row *new, err *e)
+static bool accepted_before(const queue_asked *a, const queue_row *new, const queue_row *first)
 {
-    queue_row row;
-    bool found;
-    if (!a->q->ops->find(a->q->rows, new->key, &row, &found, e))
-        return false;
-    if (!found) /* gone in this moment */
-        return queue_refuse(a, QUEUE_CONFLICT, "the call of this idempotency key is being deleted");
-    if (memcmp(row.same, new->same, sizeof row.same) != 0)
+    if (memcmp(first->same, new->same, sizeof first->same) != 0)
         return queue_refuse(a, QUEUE_CONFLICT,
                             "the idempotency key was used with another request; use a new key");
-    return accepted(a, &row, true);
+    return accepted(a, first, true);
 }
 
 static void row_fill(const queue_engine *q, const queue_offer *p, queue_row *row)
@@ -214,17 +208,14 @@ static bool on_put(const queue_asked *a, err *e)
 {
     queue_engine *q = a->q;
     const queue_offer *p = &a->r->offer;
-    queue_row row = {0};
+    queue_row row = {0}, first;
     bool exists = false, ok;
     row_fill(q, p, &row);
-    if (p->key.n) {
-        queue_row other;
-        if (!queue_key_hash(q->keys, row.terms.app, p->key, row.key, e) ||
-            !q->ops->find(q->rows, row.key, &other, &exists, e))
-            return false;
-        if (exists)
-            return accepted_before(a, &row, e);
-    }
+    if (p->key.n && (!queue_key_hash(q->keys, row.terms.app, p->key, row.key, e) ||
+                     !q->ops->find(q->rows, row.key, &first, &exists, e)))
+        return false;
+    if (exists)
+        return accepted_before(a, &row, &first);
     if (!quota_check(a, &ok, e))
         return false;
     if (!ok)
@@ -237,9 +228,14 @@ static bool on_put(const queue_asked *a, err *e)
         !q->ops->add(q->rows, &row, &(queue_body){buf_bytes(&q->first), buf_bytes(&q->second)},
                      &exists, e))
         return false;
-    if (exists)
-        return accepted_before(a, &row, e);
-    return queue_sums_count(q, &row, 1, e) && accepted(a, &row, false);
+    if (!exists)
+        return queue_sums_count(q, &row, 1, e) && accepted(a, &row, false);
+    /* Somebody else has added it meanwhile. */
+    if (!q->ops->find(q->rows, row.key, &first, &exists, e))
+        return false;
+    return exists ? accepted_before(a, &row, &first)
+                  : queue_refuse(a, QUEUE_CONFLICT,
+                                 "the call of this idempotency key is being deleted");
 }
 
 /* --- LEASE ------------------------------------------------------------------------------------ */

@@ -73,7 +73,8 @@ static const char *const texts[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
-    [ADD] = "INSERT INTO call (%c) VALUES (%p)",
+    [ADD] = "INSERT INTO call (%c) VALUES (%p)"
+            " ON CONFLICT (key_hash) WHERE key_hash IS NOT NULL DO NOTHING",
     [ADD_BODY] = "INSERT INTO body VALUES (?1, ?2, ?3)",
     [GET] = "SELECT seq, %c FROM call WHERE seq = ?1",
     [FIND] = "SELECT seq, %c FROM call WHERE key_hash = ?1",
@@ -247,18 +248,14 @@ static bool rows_add(queue_rows *q, queue_row *row, const queue_body *body, bool
                      err *e)
 {
     rows *r = of(q);
-    queue_row other;
-    bool exists = false;
-    if (!hash_is_none(row->key) && !rows_find(q, row->key, &other, &exists, e))
-        return false;
-    *ret_exists = exists;
-    if (exists)
-        return true;
     sqlite3_stmt *s = ready(r, ADD, 0, NULL);
     for (int i = 0; i < QUEUE_FIELDS; i++)
         field_bind(s, i + 1, &queue_fields[i], row);
     if (!run(r, s, e))
         return false;
+    *ret_exists = sqlite3_changes(r->db) == 0;
+    if (*ret_exists)
+        return true;
     row->seq = (uint64_t)sqlite3_last_insert_rowid(r->db);
     s = READY(r, ADD_BODY, (int64_t)row->seq);
     sqlite3_bind_blob64(s, 2, body->about.p, body->about.n, SQLITE_STATIC);
