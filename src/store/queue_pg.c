@@ -79,7 +79,7 @@ typedef enum {
 #define SCAN_WHERE                                                                                 \
     " WHERE seq < $1 AND seq >= $2 AND ($3::bigint = 0 OR app = $3) AND phase BETWEEN $4 AND $5"
 
-/* %c: the columns of queue_fields; %p: their places; %a: assignments from place 2 on. */
+/* See queue_statement_write. */
 static const char *const texts[STATEMENTS] = {
     [ADD] = "INSERT INTO ebb_call (%c) VALUES (%p) ON CONFLICT (key_hash) DO NOTHING"
             " RETURNING seq",
@@ -167,18 +167,10 @@ static void bind_number(rows *r, int64_t v)
 
 static void bind_field(rows *r, const queue_field *f, const queue_row *row)
 {
-    static const uint8_t none[QUEUE_HASH_BYTES];
-    const uint8_t *at = (const uint8_t *)row + f->offset;
-    int64_t bits;
-    if (f->kind == FIELD_HASH) {
-        bool is_none = memcmp(at, none, QUEUE_HASH_BYTES) == 0;
-        bind_bytes(r, is_none ? NULL : at, QUEUE_HASH_BYTES);
-    } else if (f->kind == FIELD_F64) {
-        memcpy(&bits, at, 8);
-        bind_number(r, bits);
-    } else {
+    if (f->kind == FIELD_HASH)
+        bind_bytes(r, queue_field_hash(f, row).p, QUEUE_HASH_BYTES);
+    else
         bind_number(r, queue_field_get(f, row));
-    }
 }
 
 static int64_t number_at(const PGresult *result, int row, int column)
@@ -202,36 +194,15 @@ static void row_read(const PGresult *result, int at, queue_row *ret)
     *ret = (queue_row){.seq = (uint64_t)number_at(result, at, 0)};
     for (int i = 0; i < QUEUE_FIELDS; i++) {
         const queue_field *f = &queue_fields[i];
-        uint8_t *to = (uint8_t *)ret + f->offset;
         bytes b = bytes_at(result, at, i + 1);
-        int64_t v = f->kind == FIELD_HASH ? 0 : number_at(result, at, i + 1);
-        if (f->kind == FIELD_F64)
-            memcpy(to, &v, 8);
-        else if (f->kind != FIELD_HASH)
-            queue_field_set(f, ret, v);
+        if (f->kind != FIELD_HASH)
+            queue_field_set(f, ret, number_at(result, at, i + 1));
         else if (b.n == QUEUE_HASH_BYTES)
-            memcpy(to, b.p, QUEUE_HASH_BYTES);
+            memcpy((uint8_t *)ret + f->offset, b.p, QUEUE_HASH_BYTES);
     }
 }
 
 /* --- statements ------------------------------------------------------------------------------- */
-
-static void fields_write(buf *out, char how)
-{
-    int place = 2;
-    for (int i = 0; i < QUEUE_FIELDS; i++) {
-        const queue_field *f = &queue_fields[i];
-        if (how == 'a' && !f->changes)
-            continue;
-        if (how == 'a')
-            buf_printf(out, "%s%s = $%d", place == 2 ? "" : ", ", f->name, place);
-        else if (how == 'p')
-            buf_printf(out, "%s$%d", i ? ", " : "", i + 1);
-        else
-            buf_printf(out, "%s%s", i ? ", " : "", f->name);
-        place++;
-    }
-}
 
 static bool result_ok(const PGresult *result)
 {
@@ -243,12 +214,8 @@ static bool prepare(rows *r, statement which, const char *name, err *e)
 {
     _cleanup_(buf_fini) buf text;
     buf_init(&text, 4096);
-    for (const char *at = texts[which]; *at; at++)
-        if (*at == '%')
-            fields_write(&text, *++at);
-        else
-            buf_put_u8(&text, (uint8_t)*at);
-    if (!buf_put_u8(&text, 0) || text.failed)
+    queue_statement_write(&text, texts[which], '$');
+    if (text.failed)
         return err_no_memory(e);
     _cleanup_(result_end) PGresult *result = PQprepare(r->db, name, (char *)text.p, 0, NULL);
     return (r->prepared[which] = result_ok(result)) || fail(r, result, e);

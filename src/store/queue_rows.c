@@ -1,5 +1,5 @@
-/* See queue_rows.h: the columns of a call. A 64-bit number of any kind travels as the signed one
- * with the same bits, because that is what SQL has. */
+/* See queue_rows.h: the columns of a call, and how both databases' statements name them. A 64-bit
+ * number of any kind travels as the signed one with the same bits, because that is what SQL has. */
 #include "store/queue_rows.h"
 
 #include <stddef.h>
@@ -37,16 +37,55 @@ const queue_field queue_fields[QUEUE_FIELDS] = {
     FIELD("same_hash", same, FIELD_HASH, false),
 };
 
+static size_t width(const queue_field *f)
+{
+    return f->kind == FIELD_U32 ? 4 : f->kind == FIELD_U8 ? 1 : 8;
+}
+
 int64_t queue_field_get(const queue_field *f, const queue_row *row)
 {
-    const uint8_t *at = (const uint8_t *)row + f->offset;
     uint64_t v = 0;
-    memcpy(&v, at, f->kind == FIELD_U64 ? 8 : f->kind == FIELD_U32 ? 4 : 1); /* little-endian */
+    memcpy(&v, (const uint8_t *)row + f->offset, width(f)); /* little-endian */
     return (int64_t)v;
 }
 
 void queue_field_set(const queue_field *f, queue_row *row, int64_t value)
 {
     uint64_t v = (uint64_t)value;
-    memcpy((uint8_t *)row + f->offset, &v, f->kind == FIELD_U64 ? 8 : f->kind == FIELD_U32 ? 4 : 1);
+    memcpy((uint8_t *)row + f->offset, &v, width(f));
+}
+
+bytes queue_field_hash(const queue_field *f, const queue_row *row)
+{
+    static const uint8_t none[QUEUE_HASH_BYTES];
+    const uint8_t *at = (const uint8_t *)row + f->offset;
+    return memcmp(at, none, sizeof none) ? (bytes){at, sizeof none} : (bytes){0};
+}
+
+static void fields_write(buf *out, char how, char mark)
+{
+    int place = how == 'p' ? 1 : 2;
+    const char *comma = "";
+    for (int i = 0; i < QUEUE_FIELDS; i++) {
+        const queue_field *f = &queue_fields[i];
+        if (how == 'a' && !f->changes)
+            continue;
+        if (how == 'a')
+            buf_printf(out, "%s%s = %c%d", comma, f->name, mark, place++);
+        else if (how == 'p')
+            buf_printf(out, "%s%c%d", comma, mark, place++);
+        else
+            buf_printf(out, "%s%s", comma, f->name);
+        comma = ", ";
+    }
+}
+
+void queue_statement_write(buf *out, const char *text, char mark)
+{
+    for (; *text; text++)
+        if (*text == '%')
+            fields_write(out, *++text, mark);
+        else
+            buf_put_u8(out, (uint8_t)*text);
+    buf_put_u8(out, 0);
 }

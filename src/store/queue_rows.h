@@ -58,9 +58,14 @@ typedef struct {
 } queue_field;
 enum { QUEUE_FIELDS = 28 };
 extern const queue_field queue_fields[QUEUE_FIELDS];
-/* Integers of any width. */
+/* Integers of any width, and the bits of FIELD_F64. */
 int64_t queue_field_get(const queue_field *f, const queue_row *row);
 void queue_field_set(const queue_field *f, queue_row *row, int64_t value);
+/* Of FIELD_HASH: 16 bytes; p NULL: it is none. */
+bytes queue_field_hash(const queue_field *f, const queue_row *row);
+/* A statement's text, and a NUL: "%c" in it becomes the columns, "%p" their places from 1 on, "%a"
+ * assignments of what changes to places from 2 on; a place is that mark and its number. */
+void queue_statement_write(buf *out, const char *text, char mark);
 
 /* What is counted: by phase, of a tenant (n calls, v bytes); by deadline (n calls, v ns of CPU). */
 enum { TALLY_READY = PHASES, TALLY_LATER, TALLY_KINDS };

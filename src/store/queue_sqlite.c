@@ -68,7 +68,7 @@ typedef enum {
     STATEMENTS
 } statement;
 
-/* % stands for the columns of queue_fields, with their places, or as assignments. */
+/* See queue_statement_write. */
 static const char *const texts[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
@@ -155,23 +155,17 @@ static bool run(rows *r, sqlite3_stmt *s, err *e)
 
 /* --- rows ------------------------------------------------------------------------------------- */
 
-static bool hash_is_none(const uint8_t *at)
-{
-    static const uint8_t none[QUEUE_HASH_BYTES];
-    return memcmp(at, none, QUEUE_HASH_BYTES) == 0;
-}
-
 static void field_bind(sqlite3_stmt *s, int place, const queue_field *f, const queue_row *row)
 {
-    const uint8_t *at = (const uint8_t *)row + f->offset;
+    int64_t v = f->kind == FIELD_HASH ? 0 : queue_field_get(f, row);
     double d;
-    if (f->kind == FIELD_F64) {
-        memcpy(&d, at, sizeof d);
+    if (f->kind == FIELD_HASH) {
+        sqlite3_bind_blob(s, place, queue_field_hash(f, row).p, QUEUE_HASH_BYTES, SQLITE_STATIC);
+    } else if (f->kind == FIELD_F64) {
+        memcpy(&d, &v, sizeof d);
         sqlite3_bind_double(s, place, d);
-    } else if (f->kind != FIELD_HASH) {
-        sqlite3_bind_int64(s, place, queue_field_get(f, row));
-    } else if (!hash_is_none(at)) {
-        sqlite3_bind_blob(s, place, at, QUEUE_HASH_BYTES, SQLITE_STATIC);
+    } else {
+        sqlite3_bind_int64(s, place, v);
     }
 }
 
@@ -420,34 +414,12 @@ static void rows_close(queue_rows *q)
     free(r);
 }
 
-/* Columns ("%c"), their places from 1 ("%p"), or assignments from place 2 on ("%a"). */
-static void fields_write(buf *out, char how)
-{
-    int place = 2;
-    for (int i = 0; i < QUEUE_FIELDS; i++) {
-        const queue_field *f = &queue_fields[i];
-        if (how == 'a' && !f->changes)
-            continue;
-        if (how == 'a')
-            buf_printf(out, "%s%s = ?%d", place == 2 ? "" : ", ", f->name, place);
-        else if (how == 'p')
-            buf_printf(out, "%s?%d", i ? ", " : "", i + 1);
-        else
-            buf_printf(out, "%s%s", i ? ", " : "", f->name);
-        place++;
-    }
-}
-
 static bool prepare(rows *r, err *e)
 {
     for (int i = 0; i < STATEMENTS; i++) {
         _cleanup_(buf_fini) buf text;
         buf_init(&text, 4096);
-        for (const char *at = texts[i]; *at; at++)
-            if (*at == '%')
-                fields_write(&text, *++at);
-            else
-                buf_put_u8(&text, (uint8_t)*at);
+        queue_statement_write(&text, texts[i], '?');
         if (text.failed)
             return err_no_memory(e);
         if (sqlite3_prepare_v3(r->db, (const char *)text.p, (int)text.n, SQLITE_PREPARE_PERSISTENT,
