@@ -10,7 +10,6 @@
 #include "store/kv_file.h"
 
 #include "base/limits.h"
-#include "base/must.h"
 #include "store/kv_reader.h"
 #include "store/sql_memory.h"
 

@@ -1,6 +1,5 @@
 /* See queue.h: requests about many calls. Lists look at a bounded number of rows; the backlog and
  * counts are read from sums, never from calls; sweeps move or delete a bounded number at a time. */
-#include "base/limits.h"
 #include "store/queue_engine_impl.h"
 
 #include <stdlib.h>
@@ -64,7 +63,7 @@ static void slot_add(void *user, const queue_tally *t)
         return;
     s->b.waiting += n;
     queue_slot *at = s->n ? &s->at[s->n - 1] : NULL;
-    if (!at || at->slot != slot || (ready ? at->later_count : at->ready_count)) {
+    if (!at || at->slot != slot || (!ready && at->ready_count)) {
         size_t size = s->n < s->size ? s->size : 2 * s->size + 64;
         queue_slot *grown = size == s->size ? s->at : realloc(s->at, size * sizeof *grown);
         if (!grown) {

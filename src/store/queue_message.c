@@ -8,8 +8,6 @@
 #include "base/limits.h"
 #include "base/must.h"
 
-#include <stdio.h>
-
 _Static_assert(sizeof(queue_terms) == 72 && sizeof(queue_info) == 176 && sizeof(queue_lease) == 56,
                "structures that travel have no padding");
 
@@ -310,7 +308,6 @@ static const char *end_read(store_message *m, queue_request *r)
     if (!next_struct(m, q, sizeof *q, &r->note) || !store_message_next(m, &result))
         return "a damaged request";
     r->result = result.value;
-    r->has_result = result.has_value;
     if (q->state != QUEUE_DONE && q->state != QUEUE_FAILED && q->state != QUEUE_DEAD)
         return "an end that is none";
     if (r->result.n > QUEUE_RESULT_BYTES_MAX)

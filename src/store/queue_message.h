@@ -84,8 +84,7 @@ typedef struct {
         queue_app_gone gone;
     };
     str note;
-    bytes result;
-    bool has_result;
+    bytes result; /* p NULL: none */
 } queue_request;
 
 /* False: *ret_problem says what is wrong with it, a literal. */

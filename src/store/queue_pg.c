@@ -11,7 +11,6 @@
  * libpq is used in its blocking form: this runs on a thread of its own (queue_server.c). The server
  * has to answer within STATEMENT_MS; a connection that gives no sign is given up after 10 s.
  * Statements are prepared when they are first used. Numbers travel in binary, big-endian. */
-#include "base/limits.h"
 #include "base/must.h"
 #include "store/queue_rows.h"
 

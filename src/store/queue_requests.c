@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 
-/* The answer becomes a refusal. */
 bool queue_refuse(const queue_asked *a, store_kind kind, const char *why)
 {
     buf_clear(a->out);
@@ -374,10 +373,8 @@ static bool on_end(const queue_asked *a, err *e)
     if (!held)
         return true;
     use_add(&row.use, &end->use);
-    bytes result =
-        a->r->has_result && !a->r->result.p ? (bytes){(const uint8_t *)"", 0} : a->r->result;
     return queue_finish(a->q, &row, PHASE_LEASED + (end->state - QUEUE_LEASED), a->r->note,
-                        a->r->has_result ? result : (bytes){0}, e);
+                        a->r->result, e);
 }
 
 static bool on_retry(const queue_asked *a, err *e)

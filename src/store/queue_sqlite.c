@@ -7,8 +7,6 @@
  *
  * One process has the file open for writing, so rows need no locks: `for_change` means nothing
  * here. `sqlite3` on the command line may read while ebb runs; what calls say is sealed. */
-#include "base/limits.h"
-#include "base/must.h"
 #include "store/queue_rows.h"
 #include "store/sql_memory.h"
 

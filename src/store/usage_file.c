@@ -3,8 +3,6 @@
  * stays in memory: the keeper's sandbox has no place for temporary files. */
 #include "store/usage_file.h"
 
-#include "base/must.h"
-
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
