@@ -42,9 +42,9 @@ struct kv_redis {
     redisAsyncContext *ac; /* NULL: not connected */
     loop_watch *watch;
     unsigned events;
-    pending *waiting, **waiting_last;
-    pending *asked, **asked_last; /* sent */
-    unsigned greetings;           /* replies to AUTH and SELECT that are to come first */
+    pending_list waiting;
+    pending_list asked; /* sent */
+    unsigned greetings; /* replies to AUTH and SELECT that are to come first */
     loop_timer timer;
     ns heard; /* when the server last gave a sign, or the connection was begun */
     ns used;
@@ -118,23 +118,6 @@ static str decoded(arena *a, str s)
     return (str){to, n};
 }
 
-/* --- lists ------------------------------------------------------------------------------------ */
-
-static void push(pending ***last, pending *p)
-{
-    p->next = NULL;
-    **last = p;
-    *last = &p->next;
-}
-
-static pending *pop(pending **first, pending ***last)
-{
-    pending *p = *first;
-    if (p && !(*first = p->next))
-        *last = first;
-    return p;
-}
-
 static void note(kv_redis *r, const char *reason)
 {
     if (reason && !r->failing)
@@ -148,12 +131,10 @@ static void note(kv_redis *r, const char *reason)
 
 /* --- the connection --------------------------------------------------------------------------- */
 
-static void refuse_all(pending **first, pending ***last, const char *reason)
+static void fail_all(pending_list *l, const char *reason)
 {
-    for (pending *p; (p = pop(first, last));) {
-        pending_refuse(p, STORE_FAILED, reason);
-        pending_answer(p);
-    }
+    for (pending *p; (p = pending_list_pop(l));)
+        pending_fail(p, reason);
 }
 
 /* hiredis lets go: by itself, or in redisAsyncFree. */
@@ -176,12 +157,8 @@ static void drop(kv_redis *r, const char *reason)
     r->greetings = 0;
     snprintf(text, sizeof text, "%s; a write may or may not have happened", reason);
     note(r, reason);
-    pending *asked = r->asked;
-    r->asked = NULL;
-    r->asked_last = &r->asked;
-    pending **last = NULL;
-    refuse_all(&asked, &last, text);
-    refuse_all(&r->waiting, &r->waiting_last, reason);
+    fail_all(&r->asked, text);
+    fail_all(&r->waiting, reason);
     if (ac) {
         ev_cleanup(r);
         ac->ev.data = NULL;
@@ -300,11 +277,11 @@ static void answer(pending *p, const redisReply *reply)
     buf_clear(&p->answer);
     store_message_begin(&p->answer, m.id, STORE_OK, m.store);
     if (reply->type == REDIS_REPLY_ERROR)
-        pending_refuse(p, STORE_FAILED, reply->str);
+        pending_refuse(p, reply->str);
     else if (!answer_put(&p->answer, reply, &m))
-        pending_refuse(p, STORE_FAILED, "the Redis server gave an answer of another kind");
+        pending_refuse(p, "the Redis server gave an answer of another kind");
     else if (p->answer.failed)
-        pending_refuse(p, STORE_FAILED, "the result exceeds the limit of 134217728 bytes");
+        pending_refuse(p, "the result exceeds the limit of 134217728 bytes");
     else
         store_message_end(&p->answer);
     pending_answer(p);
@@ -323,7 +300,7 @@ static void on_reply(redisAsyncContext *ac, void *given, void *user)
             drop(r, reply->str);
         return;
     }
-    pending *p = pop(&r->asked, &r->asked_last);
+    pending *p = pending_list_pop(&r->asked);
     must(p);
     note(r, NULL);
     answer(p, reply);
@@ -396,17 +373,15 @@ static void send_one(kv_redis *r, pending *p)
         ok = redisAsyncCommandArgv(r->ac, on_reply, NULL, w.count, w.at, w.n) == REDIS_OK;
     }
     arena_fini(&w.a);
-    if (ok) {
-        push(&r->asked_last, p);
-    } else {
-        pending_refuse(p, STORE_FAILED, "no memory for the request, or the connection is over");
-        pending_answer(p);
-    }
+    if (ok)
+        pending_list_push(&r->asked, p);
+    else
+        pending_fail(p, "no memory for the request, or the connection is over");
 }
 
 static void send_waiting(kv_redis *r)
 {
-    for (pending *p; r->ac && (p = pop(&r->waiting, &r->waiting_last));)
+    for (pending *p; r->ac && (p = pending_list_pop(&r->waiting));)
         send_one(r, p);
 }
 
@@ -492,7 +467,7 @@ static void on_time(void *user)
 {
     kv_redis *r = user;
     ns now = clock_mono();
-    bool busy = r->asked || r->waiting;
+    bool busy = r->asked.first || r->waiting.first;
     ns due = busy ? r->heard + STORE_REDIS_NS : r->used + STORE_IDLE_NS;
     if (now < due) {
         loop_timer_start(r->l, &r->timer, due - now, on_time, r);
@@ -523,16 +498,16 @@ void kv_redis_take(kv_redis *r, pending *p)
     if (problem || is_empty(&m)) {
         store_message_begin(&p->answer, m.id, STORE_OK, m.store);
         if (problem)
-            pending_refuse(p, STORE_FAILED, problem);
+            pending_refuse(p, problem);
         else
             store_message_end(&p->answer);
         pending_answer(p);
         return;
     }
-    if (!r->asked && !r->waiting)
+    if (!r->asked.first && !r->waiting.first)
         r->heard = loop_now(r->l);
     r->used = loop_now(r->l);
-    push(&r->waiting_last, p);
+    pending_list_push(&r->waiting, p);
     loop_timer_start(r->l, &r->timer, STORE_REDIS_NS, on_time, r);
     if (!r->ac && !r->query)
         connection_begin(r);
@@ -542,7 +517,7 @@ void kv_redis_take(kv_redis *r, pending *p)
 
 void kv_redis_forget(kv_redis *r, const store_connection *c)
 {
-    pending *const lists[] = {r->waiting, r->asked};
+    pending *const lists[] = {r->waiting.first, r->asked.first};
     for (int i = 0; i < 2; i++)
         for (pending *p = lists[i]; p; p = p->next)
             if (p->from == c)
@@ -566,8 +541,6 @@ bool kv_redis_new(loop *l, str url, kv_redis **ret, err *e)
     r->password = decoded(&r->a, parts.password);
     r->number = arena_str(&r->a, parts.number);
     r->port = parts.port;
-    r->waiting_last = &r->waiting;
-    r->asked_last = &r->asked;
     snprintf(r->place, sizeof r->place, "%.*s:%u", STR(parts.host), parts.port);
     if (!r->host.p || !r->user.p || !r->password.p || !r->number.p) {
         kv_redis_free(r);
@@ -581,7 +554,7 @@ void kv_redis_free(kv_redis *r)
 {
     if (!r)
         return;
-    if (r->ac || r->query || r->waiting || r->asked) {
+    if (r->ac || r->query || r->waiting.first || r->asked.first) {
         r->failing = true; /* nothing to say */
         drop(r, "the store process ends");
     }

@@ -19,7 +19,7 @@ struct kv_target {
     unsigned users;        /* stores that are in it; 0: it goes when it is closed */
     str path;              /* empty: in memory */
     kv_file *open;
-    pending *first, **last;
+    pending_list waiting;
     ns used;
     uint16_t opening; /* numbers how often it was opened */
     bool failing;     /* its last group failed: said once in the log */
@@ -50,7 +50,7 @@ static void file_close(kv_server *s, kv_target *f)
 static void target_release(kv_server *s, kv_target *f)
 {
     kv_target **at = &s->targets;
-    if (f->users || f->first || f->running)
+    if (f->users || f->waiting.first || f->running)
         return;
     file_close(s, f);
     while (*at != f)
@@ -66,7 +66,7 @@ static void file_make_room(kv_server *s)
     if (s->open_count < STORE_FILES_OPEN_MAX)
         return;
     for (kv_target *f = s->targets; f; f = f->next)
-        if (f->open && f->path.n && !f->first && (!oldest || f->used < oldest->used))
+        if (f->open && f->path.n && !f->waiting.first && (!oldest || f->used < oldest->used))
             oldest = f;
     if (oldest)
         file_close(s, oldest);
@@ -123,7 +123,7 @@ static bool pending_apply(kv_target *f, pending *p, err *e)
     uint8_t *items = NULL;
     err mine;
     if (p->fd >= 0 && !(items = pending_items_load(p, &m, &mine))) {
-        pending_refuse(p, STORE_FAILED, mine.text);
+        pending_refuse(p, mine.text);
         return true;
     }
     bool ok = kv_file_apply(f->open, p->of->label, m, &p->answer, e);
@@ -164,34 +164,29 @@ static void group_singly(kv_server *s, kv_target *f, pending *p, pending *end)
             file_note(f, NULL);
             continue;
         }
-        pending_refuse(p, STORE_FAILED, e.text);
+        pending_refuse(p, e.text);
         file_note(f, &e);
     }
 }
 
 static void file_run(kv_server *s, kv_target *f)
 {
-    while (f->first) {
-        pending *begin = f->first, *end = NULL;
+    while (f->waiting.first) {
+        pending *begin = f->waiting.first, *end = NULL;
         err e;
         if (group_run(s, f, begin, NULL, &end, &e)) {
             file_note(f, NULL);
         } else if (!f->open && !begin->next) {
             end = NULL;
-            pending_refuse(begin, STORE_FAILED, e.text);
+            pending_refuse(begin, e.text);
             file_note(f, &e);
         } else {
             end = NULL;
             group_singly(s, f, begin, end);
         }
-        f->first = end;
-        while (begin != end) {
-            pending *next = begin->next;
-            pending_answer(begin);
-            begin = next;
-        }
+        while (f->waiting.first != end)
+            pending_answer(pending_list_pop(&f->waiting));
     }
-    f->last = &f->first;
     f->used = clock_mono();
 }
 
@@ -215,18 +210,17 @@ bool kv_server_run(kv_server *s)
 void kv_server_take(pending *p)
 {
     kv_target *f = p->of->kv;
-    if (!f->first) {
+    if (!f->waiting.first) {
         f->next_dirty = f->s->dirty;
         f->s->dirty = f;
     }
-    *f->last = p;
-    f->last = &p->next;
+    pending_list_push(&f->waiting, p);
 }
 
 void kv_server_forget(kv_server *s, const store_connection *c)
 {
     for (kv_target *f = s->dirty; f; f = f->next_dirty)
-        for (pending *p = f->first; p; p = p->next)
+        for (pending *p = f->waiting.first; p; p = p->next)
             if (p->from == c)
                 p->from = NULL;
 }
@@ -240,7 +234,6 @@ static kv_target *target_new(kv_server *s, str path)
         return NULL;
     memcpy(f + 1, path.n ? path.p : "", path.n);
     *f = (kv_target){.s = s, .users = 1, .next = s->targets, .path = {(char *)(f + 1), path.n}};
-    f->last = &f->first;
     s->targets = f;
     return f;
 }

@@ -56,11 +56,11 @@ uint8_t *pending_items_load(const pending *p, store_message *m, err *e)
     return at;
 }
 
-void pending_refuse(pending *p, store_kind kind, const char *reason)
+void pending_refuse(pending *p, const char *reason)
 {
     store_message m = pending_message(p);
     buf_clear(&p->answer);
-    store_message_begin(&p->answer, m.id, kind, m.store);
+    store_message_begin(&p->answer, m.id, STORE_FAILED, m.store);
     store_message_item(&p->answer, str_from(reason), NULL);
     if (!p->answer.failed)
         store_message_end(&p->answer);
@@ -82,10 +82,16 @@ void pending_answer(pending *p)
 {
     err e;
     if (p->from && !store_connection_answer(p->from, &p->answer, &e)) {
-        pending_refuse(p, STORE_FAILED, e.text);
+        pending_refuse(p, e.text);
         store_connection_answer(p->from, &p->answer, NULL);
     }
     pending_free(p);
+}
+
+void pending_fail(pending *p, const char *reason)
+{
+    pending_refuse(p, reason);
+    pending_answer(p);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */

@@ -64,7 +64,7 @@ static bool request_apply(queue_server *s, pending *p, err *e)
     uint8_t *items = NULL;
     err mine;
     if (p->fd >= 0 && !(items = pending_items_load(p, &m, &mine))) {
-        pending_refuse(p, STORE_FAILED, mine.text);
+        pending_refuse(p, mine.text);
         return true;
     }
     bool ok = queue_apply(s->open, m, &p->answer, e);
@@ -120,7 +120,7 @@ static void group_refuse(queue_server *s, pending *p, size_t n, bool unsure)
     if (unsure)
         err_wrap(&s->why, "it may or may not have happened");
     for (; n; p = --n ? p->next : NULL)
-        pending_refuse(p, STORE_FAILED, s->why.text);
+        pending_refuse(p, s->why.text);
 }
 
 /* One by one: what the database refuses is refused, the rest is done. */
@@ -221,8 +221,7 @@ void queue_server_take(queue_server *s, pending *p)
         pending_list_push(&s->waiting, p);
         return;
     }
-    pending_refuse(p, STORE_FAILED, "this node has no queue of deferred calls");
-    pending_answer(p);
+    pending_fail(p, "this node has no queue of deferred calls");
 }
 
 void queue_server_forget(queue_server *s, const store_connection *c)

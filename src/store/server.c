@@ -129,13 +129,11 @@ static bool request_take(store_connection *c, bytes message, int fd)
         x->users++;
         kv_server_take(p);
     } else if (x && x->redis && p->fd >= 0 && !(p->items = pending_items_load(p, &m, &e))) {
-        pending_refuse(p, STORE_FAILED, e.text);
-        pending_answer(p);
+        pending_fail(p, e.text);
     } else if (x && x->redis) {
         kv_redis_take(x->redis, p);
     } else {
-        pending_refuse(p, STORE_FAILED, "there is no such store");
-        pending_answer(p);
+        pending_fail(p, "there is no such store");
     }
     return true;
 }

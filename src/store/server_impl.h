@@ -46,10 +46,12 @@ store_message pending_message(const pending *p);
 /* The items of a large request, read into memory, for the caller to free or keep in p->items.
  * NULL: *e says why. */
 uint8_t *pending_items_load(const pending *p, store_message *m, err *e);
-/* The answer becomes a refusal. */
-void pending_refuse(pending *p, store_kind kind, const char *reason);
+/* The answer becomes a refusal: STORE_FAILED. */
+void pending_refuse(pending *p, const char *reason);
 /* Sends the answer and frees the request. */
 void pending_answer(pending *p);
+/* Refuses it, sends that and frees the request. */
+void pending_fail(pending *p, const char *reason);
 
 typedef struct {
     pending *first, **last;

@@ -139,10 +139,8 @@ static void sql_base_break(sql_base *b, const err *why)
     b->broken = true;
     for (pending *p = pending_list_take(&b->unsynced), *next; p; p = next) {
         next = p->next;
-        pending_refuse(p, STORE_FAILED,
-                       "the disk refused to make the database's changes durable; a write may or "
-                       "may not have happened");
-        pending_answer(p);
+        pending_fail(p, "the disk refused to make the database's changes durable; a write may or "
+                        "may not have happened");
     }
 }
 

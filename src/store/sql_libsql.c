@@ -155,12 +155,6 @@ static void stream_free(stream *x)
     free(x);
 }
 
-static void refuse(pending *p, const char *reason)
-{
-    pending_refuse(p, STORE_FAILED, reason);
-    pending_answer(p);
-}
-
 static bool replace(char **to, str s)
 {
     char *copy = s.n ? strndup(s.p, s.n) : NULL;
@@ -183,7 +177,7 @@ static void start(stream *x)
     }
     curl_easy_cleanup(x->curl);
     if (x->running)
-        refuse(x->running, "no memory");
+        pending_fail(x->running, "no memory");
     x->running = NULL;
     if (x->closing)
         stream_free(x);
@@ -223,7 +217,7 @@ static void stream_close(stream *x)
     if (x->waits)
         waiting_remove(x);
     if (x->running)
-        refuse(x->running, "the connection was closed");
+        pending_fail(x->running, "the connection was closed");
     x->running = NULL;
     if (x->baton)
         begin(x);
@@ -248,7 +242,7 @@ static void finish(stream *x)
     if (x->ok)
         pending_answer(p);
     else
-        refuse(p, x->failure.text);
+        pending_fail(p, x->failure.text);
 }
 
 static void done(void *user)
@@ -298,7 +292,7 @@ static void execute(sql_libsql *s, stream *x, pending *p, const sql_ask *ask)
     else if (!x && !(x = stream_new(s, p->from, ask->session)))
         problem = "no memory";
     if (problem) {
-        refuse(p, problem);
+        pending_fail(p, problem);
         return;
     }
     x->running = p;
@@ -312,7 +306,7 @@ void sql_libsql_take(sql_libsql *s, pending *p)
     store_item i;
     sql_ask ask;
     if (!store_message_next(&m, &i) || i.value.n != sizeof ask) {
-        refuse(p, "a damaged request");
+        pending_fail(p, "a damaged request");
         return;
     }
     memcpy(&ask, i.value.p, sizeof ask);

@@ -75,8 +75,7 @@ static void execute(sql_server *s, pending *p, const sql_ask *ask)
     else if (x->running || x->db != p->db)
         problem = "a damaged request";
     if (problem) {
-        pending_refuse(p, STORE_FAILED, problem);
-        pending_answer(p);
+        pending_fail(p, problem);
         return;
     }
     x->running = p;
@@ -99,13 +98,11 @@ void sql_server_take(sql_server *s, pending *p)
     sql_ask ask;
     err e;
     if (p->fd >= 0 && !(p->items = pending_items_load(p, &m, &e))) {
-        pending_refuse(p, STORE_FAILED, e.text);
-        pending_answer(p);
+        pending_fail(p, e.text);
         return;
     }
     if ((m.kind == SQL_EXECUTE && !p->db) || !ask_of(pending_message(p), &ask)) {
-        pending_refuse(p, STORE_FAILED, "a damaged request");
-        pending_answer(p);
+        pending_fail(p, "a damaged request");
         return;
     }
     if (p->db && p->db->libsql) {

@@ -98,8 +98,7 @@ void sql_session_close(sql_server *s, sql_session *x)
         pending *p = x->running;
         pending_list_remove(&x->b->threads, p);
         pending_list_remove(&x->b->busy, p);
-        pending_refuse(p, STORE_FAILED, "the connection was closed");
-        pending_answer(p);
+        pending_fail(p, "the connection was closed");
     }
     sql_session_free(s, x);
 }
@@ -127,7 +126,7 @@ static void sql_session_done(sql_server *s, sql_session *x, pending *p)
     if (forget)
         sql_session_free(s, x);
     if (b->broken)
-        pending_refuse(p, STORE_FAILED, "the database was closed after an error of its disk");
+        pending_refuse(p, "the database was closed after an error of its disk");
     if (b->broken || !b->db->config.path.n || p->seq <= b->synced)
         pending_answer(p);
     else
@@ -138,8 +137,7 @@ void sql_session_refuse(sql_session *x, pending *p, const char *reason)
 {
     x->running = NULL;
     p->session = NULL;
-    pending_refuse(p, STORE_FAILED, reason);
-    pending_answer(p);
+    pending_fail(p, reason);
 }
 
 static void thread_work(void *user)
