@@ -299,22 +299,13 @@ static void execute(sql_libsql *s, stream *x, pending *p, const sql_ask *ask)
     begin(x);
 }
 
-void sql_libsql_take(sql_libsql *s, pending *p)
+void sql_libsql_take(sql_libsql *s, pending *p, const sql_ask *ask)
 {
-    store_message m = pending_message(p);
-    uint16_t kind = m.kind;
-    store_item i;
-    sql_ask ask;
-    if (!store_message_next(&m, &i) || i.value.n != sizeof ask) {
-        pending_fail(p, "a damaged request");
-        return;
-    }
-    memcpy(&ask, i.value.p, sizeof ask);
     stream *x = s->all;
-    while (x && (x->owner != p->from || x->id != ask.session || x->closing))
+    while (x && (x->owner != p->from || x->id != ask->session || x->closing))
         x = x->next;
-    if (kind == SQL_EXECUTE) {
-        execute(s, x, p, &ask);
+    if (pending_message(p).kind == SQL_EXECUTE) {
+        execute(s, x, p, ask);
         return;
     }
     p->from = NULL; /* a close has no answer */

@@ -16,8 +16,8 @@ typedef struct sql_libsql sql_libsql;
 
 /* Everything is copied. ERR_NO_MEMORY. */
 bool sql_libsql_new(loop *l, str label, str url, str token, sql_libsql **ret, err *e);
-/* Takes a request of kind SQL_EXECUTE or SQL_CLOSE. */
-void sql_libsql_take(sql_libsql *s, pending *p);
+/* Takes a request of kind SQL_EXECUTE or SQL_CLOSE, whose first item says `ask`. */
+void sql_libsql_take(sql_libsql *s, pending *p, const sql_ask *ask);
 /* That worker has gone: its streams are closed, what they run is given up. */
 void sql_libsql_forget(sql_libsql *s, const store_connection *c);
 /* Gives up what runs and waits for its end. NULL is allowed. */

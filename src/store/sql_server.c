@@ -101,12 +101,12 @@ void sql_server_take(sql_server *s, pending *p)
         pending_fail(p, e.text);
         return;
     }
-    if ((m.kind == SQL_EXECUTE && !p->db) || !ask_of(pending_message(p), &ask)) {
+    if ((m.kind == SQL_EXECUTE && !p->db) || !ask_of(m, &ask)) {
         pending_fail(p, "a damaged request");
         return;
     }
     if (p->db && p->db->libsql) {
-        sql_libsql_take(p->db->libsql, p);
+        sql_libsql_take(p->db->libsql, p, &ask);
         return;
     }
     if (m.kind == SQL_EXECUTE) {
