@@ -2,66 +2,51 @@
  * is too large shows when it is sent. */
 #include "store/queue_client.h"
 
-/* NULL: no memory. */
-static store_call *ask(store_client *c, store_kind kind, buf **ret_out)
-{
-    store_call *k = store_call_new(c, kind, 0);
-    if (k)
-        *ret_out = store_call_message(k);
-    return k;
-}
-
 store_call *queue_ask_put(store_client *c, const queue_offer *p)
 {
-    buf *out;
-    store_call *k = ask(c, QUEUE_PUT, &out);
+    store_call *k = store_call_new(c, QUEUE_PUT, 0);
     if (k)
-        queue_offer_write(out, p);
+        queue_offer_write(store_call_message(k), p);
     return k;
 }
 
 store_call *queue_ask_lease(store_client *c, const queue_lease *q)
 {
-    buf *out;
-    store_call *k = ask(c, QUEUE_LEASE, &out);
+    store_call *k = store_call_new(c, QUEUE_LEASE, 0);
     if (k)
-        queue_lease_write(out, q);
+        queue_lease_write(store_call_message(k), q);
     return k;
 }
 
 store_call *queue_ask_extend(store_client *c, int64_t lease_ms, const queue_held *held, size_t n)
 {
-    buf *out;
-    store_call *k = ask(c, QUEUE_EXTEND, &out);
+    store_call *k = store_call_new(c, QUEUE_EXTEND, 0);
     if (k)
-        queue_extend_write(out, lease_ms, held, n);
+        queue_extend_write(store_call_message(k), lease_ms, held, n);
     return k;
 }
 
 store_call *queue_ask_end(store_client *c, const queue_end *q, str note, bytes result)
 {
-    buf *out;
-    store_call *k = ask(c, QUEUE_END, &out);
+    store_call *k = store_call_new(c, QUEUE_END, 0);
     if (k)
-        queue_end_write(out, q, note, result);
+        queue_end_write(store_call_message(k), q, note, result);
     return k;
 }
 
 store_call *queue_ask_retry(store_client *c, const queue_retry *q, str note)
 {
-    buf *out;
-    store_call *k = ask(c, QUEUE_RETRY, &out);
+    store_call *k = store_call_new(c, QUEUE_RETRY, 0);
     if (k)
-        queue_retry_write(out, q, note);
+        queue_retry_write(store_call_message(k), q, note);
     return k;
 }
 
 static store_call *ask_number(store_client *c, store_kind kind, uint64_t number)
 {
-    buf *out;
-    store_call *k = ask(c, kind, &out);
+    store_call *k = store_call_new(c, kind, 0);
     if (k)
-        queue_number_write(out, number);
+        queue_number_write(store_call_message(k), number);
     return k;
 }
 
@@ -77,42 +62,37 @@ store_call *queue_ask_count(store_client *c, uint64_t tenant)
 
 store_call *queue_ask_one(store_client *c, store_kind kind, const queue_one *q)
 {
-    buf *out;
-    store_call *k = ask(c, kind, &out);
+    store_call *k = store_call_new(c, kind, 0);
     if (k)
-        queue_one_write(out, q);
+        queue_one_write(store_call_message(k), q);
     return k;
 }
 
 store_call *queue_ask_list(store_client *c, const queue_list *q)
 {
-    buf *out;
-    store_call *k = ask(c, QUEUE_LIST, &out);
+    store_call *k = store_call_new(c, QUEUE_LIST, 0);
     if (k)
-        queue_list_write(out, q);
+        queue_list_write(store_call_message(k), q);
     return k;
 }
 
 store_call *queue_ask_backlog(store_client *c, int64_t slot_ms)
 {
-    buf *out;
-    store_call *k = ask(c, QUEUE_BACKLOG, &out);
+    store_call *k = store_call_new(c, QUEUE_BACKLOG, 0);
     if (k)
-        queue_backlog_write(out, slot_ms);
+        queue_backlog_write(store_call_message(k), slot_ms);
     return k;
 }
 
 store_call *queue_ask_app_gone(store_client *c, const queue_app_gone *q, str note)
 {
-    buf *out;
-    store_call *k = ask(c, QUEUE_APP_GONE, &out);
+    store_call *k = store_call_new(c, QUEUE_APP_GONE, 0);
     if (k)
-        queue_app_gone_write(out, q, note);
+        queue_app_gone_write(store_call_message(k), q, note);
     return k;
 }
 
 store_call *queue_ask_purge(store_client *c)
 {
-    buf *out;
-    return ask(c, QUEUE_PURGE, &out);
+    return store_call_new(c, QUEUE_PURGE, 0);
 }
