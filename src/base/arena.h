@@ -38,6 +38,12 @@ void *arena_grow(arena *a, void *old, size_t count_old, size_t count_new, size_t
 
 #define ARENA_NEW(a, T)          ((T *)arena_zalloc((a), sizeof(T)))
 #define ARENA_ARRAY(a, T, count) ((T *)arena_array((a), (count), sizeof(T)))
+/* Of a list of n elements that has room for `room` (both 0 and the list NULL at first): makes room
+ * for one more. False: no memory, and the list is NULL. */
+#define ARENA_ROOM(a, list, n, room)                                                               \
+    ((n) < (room) ||                                                                               \
+     ((list) = arena_grow((a), (list), (room), (room) ? (room) * 2 : 16, sizeof *(list)),          \
+      (room) = (room) ? (room) * 2 : 16, (list) != NULL))
 
 /* Copies; NUL-terminated as well (the NUL is not counted). p is NULL if there was no memory. */
 str arena_str(arena *a, str s);

@@ -89,7 +89,7 @@ bool catalogue_apps(catalogue_db *db, arena *a, uint64_t tenant, str after, cata
                  "iti", (int64_t)tenant, after, (int64_t)CATALOGUE_PAGE_MAX);
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
-        if (!DB_APPEND(a, all, n, room))
+        if (!ARENA_ROOM(a, all, n, room))
             return db_end(s), err_no_memory(e);
         if (!app_row(a, s, &all[n++], e))
             return db_end(s), false;
@@ -106,16 +106,8 @@ bool catalogue_app_ids(catalogue_db *db, arena *a, uint64_t **ret, size_t *ret_n
     int more = -1;
     sqlite3_stmt *s = db_query(db, e, "SELECT id FROM apps ORDER BY id", "");
     while (s && (more = db_next(db, s, e)) > 0) {
-        if (n == room) {
-            size_t wider = room ? room * 2 : 64;
-            uint64_t *at = arena_grow(a, all, n, wider, sizeof *at);
-            if (!at) {
-                db_end(s);
-                return err_no_memory(e);
-            }
-            all = at;
-            room = wider;
-        }
+        if (!ARENA_ROOM(a, all, n, room))
+            return db_end(s), err_no_memory(e);
         all[n++] = (uint64_t)sqlite3_column_int64(s, 0);
     }
     *ret = all;
@@ -296,7 +288,7 @@ bool catalogue_revisions(catalogue_db *db, arena *a, uint64_t app, catalogue_rev
         revision_id(app, 0), revision_id(app + 1, 0));
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
-        if (!DB_APPEND(a, all, n, room))
+        if (!ARENA_ROOM(a, all, n, room))
             return db_end(s), err_no_memory(e);
         all[n++] = (catalogue_revision){
             (uint32_t)(sqlite3_column_int64(s, 0) & ((1 << REVISION_BITS) - 1)),
@@ -393,7 +385,7 @@ bool catalogue_hosts(catalogue_db *db, arena *a, uint64_t app, str **ret, size_t
         db_query(db, e, "SELECT host FROM hosts WHERE app = ?1 ORDER BY host", "i", (int64_t)app);
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
-        if (!DB_APPEND(a, all, n, room))
+        if (!ARENA_ROOM(a, all, n, room))
             return db_end(s), err_no_memory(e);
         if (!(all[n++] = db_text(a, s, 0)).p)
             return db_end(s), err_no_memory(e);
@@ -440,7 +432,7 @@ bool catalogue_variables(catalogue_db *db, arena *a, uint64_t app, catalogue_var
         db, e, "SELECT name, value FROM variables WHERE app = ?1 ORDER BY name", "i", (int64_t)app);
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
-        if (!DB_APPEND(a, all, n, room))
+        if (!ARENA_ROOM(a, all, n, room))
             return db_end(s), err_no_memory(e);
         all[n].name = db_text(a, s, 0);
         if (!seal_open(&db->key, variable_place(place, app, all[n].name), db_blob(s, 1), a,
@@ -529,7 +521,7 @@ bool catalogue_blobs_collect(catalogue_db *db, arena *a, int64_t before_s,
         bytes d = db_blob(s, 0);
         if (d.n != CATALOGUE_DIGEST_BYTES)
             continue;
-        if (!DB_APPEND(a, all, n, room))
+        if (!ARENA_ROOM(a, all, n, room))
             return db_end(s), err_no_memory(e);
         memcpy(all[n++], d.p, d.n);
     }

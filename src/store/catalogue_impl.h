@@ -32,9 +32,3 @@ static inline void db_end(sqlite3_stmt *s) { sqlite3_reset(s); }
 
 /* What an app's settings are sealed for. */
 str catalogue_settings_place(char place[64], uint64_t app);
-
-/* A list that grows in an arena, one element a row. False: no memory. */
-#define DB_APPEND(a, list, n, room)                                                                \
-    ((n) < (room) ||                                                                               \
-     ((list) = arena_grow((a), (list), (room), (room) ? (room) * 2 : 16, sizeof *(list)),          \
-      (room) = (room) ? (room) * 2 : 16, (list) != NULL))

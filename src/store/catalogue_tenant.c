@@ -72,7 +72,7 @@ bool catalogue_tenants(catalogue_db *db, arena *a, str after, catalogue_tenant *
                  "ti", after, (int64_t)CATALOGUE_PAGE_MAX);
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
-        if (!DB_APPEND(a, all, n, room))
+        if (!ARENA_ROOM(a, all, n, room))
             return db_end(s), err_no_memory(e);
         if (!tenant_row(a, s, &all[n++], e))
             return db_end(s), false;
@@ -190,7 +190,7 @@ bool catalogue_tokens(catalogue_db *db, arena *a, uint64_t tenant, catalogue_tok
                  (int64_t)tenant, (int64_t)CATALOGUE_PAGE_MAX);
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
-        if (!DB_APPEND(a, all, n, room))
+        if (!ARENA_ROOM(a, all, n, room))
             return db_end(s), err_no_memory(e);
         if (!token_row(a, s, &all[n++], e))
             return db_end(s), false;
@@ -241,7 +241,7 @@ bool catalogue_audit(catalogue_db *db, arena *a, uint64_t tenant, uint64_t befor
                                      (int64_t)0, end, (int64_t)CATALOGUE_PAGE_MAX);
     int more = s ? db_next(db, s, e) : -1;
     for (; more > 0; more = db_next(db, s, e)) {
-        if (!DB_APPEND(a, all, n, room))
+        if (!ARENA_ROOM(a, all, n, room))
             return db_end(s), err_no_memory(e);
         all[n++] = (catalogue_event){.id = (uint64_t)sqlite3_column_int64(s, 0),
                                      .t_s = sqlite3_column_int64(s, 1),

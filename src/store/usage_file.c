@@ -302,12 +302,7 @@ static bool names_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bi
     int step;
     sqlite3_bind_int(s, 3, USAGE_APPS_MAX);
     while ((step = sqlite3_step(s)) == SQLITE_ROW) {
-        if (n == room) {
-            size_t more = room ? room * 2 : 16;
-            names = arena_grow(a, names, room, more, sizeof *names);
-            room = more;
-        }
-        if (!names || !(names[n] = text_of(a, s, 0)).p)
+        if (!ARENA_ROOM(a, names, n, room) || !(names[n] = text_of(a, s, 0)).p)
             return sqlite3_reset(s), err_no_memory(e);
         n++;
     }
@@ -386,12 +381,7 @@ static bool energies_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s,
     bill_energy *all = NULL;
     size_t n = 0, room = 0;
     while (sqlite3_step(s) == SQLITE_ROW) {
-        if (n == room) {
-            size_t more = room ? room * 2 : 64;
-            all = arena_grow(a, all, room, more, sizeof *all);
-            room = more;
-        }
-        if (!all)
+        if (!ARENA_ROOM(a, all, n, room))
             return sqlite3_reset(s), err_no_memory(e);
         all[n++] = (bill_energy){sqlite3_column_int64(s, 0), sqlite3_column_double(s, 1)};
     }
@@ -405,13 +395,12 @@ static bool powers_read(usage_file *f, arena *a, int64_t to_s, bill_records *r, 
 {
     sqlite3_stmt *s = start(f, POWERS);
     bill_power *all = NULL;
-    size_t n = 0;
+    size_t n = 0, room = 0;
     sqlite3_bind_int64(s, 1, to_s);
-    for (; sqlite3_step(s) == SQLITE_ROW; n++) {
-        all = arena_grow(a, all, n, n + 1, sizeof *all);
-        if (!all)
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        if (!ARENA_ROOM(a, all, n, room))
             return sqlite3_reset(s), err_no_memory(e);
-        all[n] = power_of(s);
+        all[n++] = power_of(s);
     }
     sqlite3_reset(s);
     r->powers = all;
@@ -427,12 +416,7 @@ static bool deferred_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s,
     size_t n = 0, room = 0;
     int step;
     while ((step = sqlite3_step(s)) == SQLITE_ROW) {
-        if (n == room) {
-            size_t more = room ? room * 2 : 64;
-            all = arena_grow(a, all, room, more, sizeof *all);
-            room = more;
-        }
-        if (!all)
+        if (!ARENA_ROOM(a, all, n, room))
             return sqlite3_reset(s), err_no_memory(e);
         const char *p = (const char *)sqlite3_column_text(s, 2);
         bill_deferred d = {.ran_s = sqlite3_column_int64(s, 0),
@@ -467,12 +451,7 @@ bool usage_file_points(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bo
     size_t n = 0, room = 0;
     sqlite3_bind_int(s, 3, forecasts);
     while (n < INTENSITY_POINTS_MAX && sqlite3_step(s) == SQLITE_ROW) {
-        if (n == room) {
-            size_t more = room ? room * 2 : 256;
-            all = arena_grow(a, all, room, more, sizeof *all);
-            room = more;
-        }
-        if (!all)
+        if (!ARENA_ROOM(a, all, n, room))
             return sqlite3_reset(s), err_no_memory(e);
         all[n++] = (intensity_point){.from_s = sqlite3_column_int64(s, 0),
                                      .span_s = sqlite3_column_int(s, 1),
@@ -534,13 +513,8 @@ bool usage_file_checks(usage_file *f, arena *a, int64_t from_s, int64_t to_s, us
     usage_check *all = NULL;
     size_t n = 0, room = 0;
     while (sqlite3_step(s) == SQLITE_ROW) {
-        if (n == room) {
-            size_t more = room ? room * 2 : 64;
-            all = arena_grow(a, all, room, more, sizeof *all);
-            room = more;
-        }
-        str process = text_of(a, s, 1);
-        if (!all || !process.p)
+        str process;
+        if (!ARENA_ROOM(a, all, n, room) || !(process = text_of(a, s, 1)).p)
             return sqlite3_reset(s), err_no_memory(e);
         all[n++] =
             (usage_check){sqlite3_column_int64(s, 0), process, (uint64_t)sqlite3_column_int64(s, 2),
