@@ -490,17 +490,15 @@ bool usage_file_hours(usage_file *f, int64_t from_s, size_t n, double *ret, err 
 bool usage_file_mark(usage_file *f, str name, int64_t t_s, err *e)
 {
     sqlite3_stmt *s = start(f, MARK);
-    sqlite3_bind_text(s, 1, name.p, (int)name.n, SQLITE_STATIC);
+    bind_text(s, 1, name);
     sqlite3_bind_int64(s, 2, t_s);
-    bool ok = sqlite3_step(s) == SQLITE_DONE;
-    sqlite3_reset(s);
-    return ok || fail(f, e);
+    return finish(f, s, e);
 }
 
 int64_t usage_file_marked(usage_file *f, str name)
 {
     sqlite3_stmt *s = start(f, MARKED);
-    sqlite3_bind_text(s, 1, name.p, (int)name.n, SQLITE_STATIC);
+    bind_text(s, 1, name);
     int64_t t = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
     sqlite3_reset(s);
     return t;
