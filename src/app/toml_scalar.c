@@ -10,6 +10,8 @@
  * so its decimal point is '.'. */
 #include "app/toml_scan.h"
 
+#include "base/hex.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -40,22 +42,11 @@ static size_t utf8_put(char *out, uint32_t c)
     return 4;
 }
 
-static int hex_digit(int c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static bool scan_unicode(toml_scan *s, size_t digits, char *out, size_t *n)
 {
     uint32_t c = 0;
     for (size_t i = 0; i < digits; i++) {
-        int d = hex_digit(scan_peek(s, 2 + i));
+        int d = hex_digit((char)scan_peek(s, 2 + i)); /* past the end there is none */
         if (d < 0)
             return scan_fail_at(s, scan_pos(s), "expected %zu hexadecimal digits after '\\%c'",
                                 digits, s->p[1]);
@@ -301,7 +292,7 @@ static number_status digits_clean(str *w, int base, char *out, size_t *n)
     size_t start = *n;
     bool after_digit = false;
     while (w->n) {
-        int d = hex_digit((unsigned char)w->p[0]);
+        int d = hex_digit(w->p[0]);
         if (d >= 0 && d < base) {
             out[(*n)++] = w->p[0];
             after_digit = true;
@@ -324,7 +315,7 @@ static number_status integer_parse(const char *digits, size_t n, int base, bool 
 {
     uint64_t v = 0, limit = negative ? (uint64_t)1 << 63 : INT64_MAX;
     for (size_t i = 0; i < n; i++) {
-        uint64_t d = (uint64_t)hex_digit((unsigned char)digits[i]);
+        uint64_t d = (uint64_t)hex_digit(digits[i]);
         if (v > (limit - d) / (uint64_t)base)
             return NUMBER_RANGE;
         v = v * (uint64_t)base + d;
