@@ -8,14 +8,11 @@
  *
  * FILE may be the URL of a database of PostgreSQL. Prints one JSON object. Store processes are
  * children, the role as ebb runs it; all run where taskset puts them. */
-#include "base/limits.h"
 #include "loop/channel.h"
-#include "platform/app_config.h"
-#include "platform/role.h"
 #include "sched/plan.h"
 #include "store/queue_client.h"
+#include "store_kit.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,24 +40,12 @@ _Noreturn static void fail(const char *what)
 
 /* --- the store process ------------------------------------------------------------------------ */
 
-/* The role as the supervisor starts it: control at 3, settings at 4. */
 _Noreturn static void store_run(int control, const char *place)
 {
     store_queue queue = {.key = {{1}}};
-    app_config none = {0};
-    buf settings;
-    int fd;
-    buf_init(&settings, MIB);
     *(strstr(place, "://") ? &queue.url : &queue.path) = str_from(place);
-    if (!store_config_write(&none, S(""), &queue, false, &settings, &e) ||
-        !store_items_write(buf_bytes(&settings), &fd, &e))
-        fail("the settings of the store process");
-    control = fcntl(control, F_DUPFD, 10);
-    fd = fcntl(fd, F_DUPFD, 10);
-    dup2(control, 3);
-    dup2(fd, 4);
-    close_range(5, ~0u, 0);
-    exit(role_store(0, NULL));
+    store_kit_run(&queue, control, &e);
+    fail("the settings of the store process");
 }
 
 static void on_control(void *user, bytes message, int fd) {}

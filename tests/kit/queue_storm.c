@@ -10,12 +10,10 @@
  * LEDGER is a file that all these processes share in memory: what each call was told to be, and
  * what it did, which a power cut of FILE does not touch. Each request is the number of its record.
  */
-#include "base/limits.h"
 #include "base/must.h"
 #include "loop/channel.h"
-#include "platform/app_config.h"
-#include "platform/role.h"
 #include "store/queue_client.h"
+#include "store_kit.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -70,19 +68,8 @@ static store_client *client; /* of this process */
 _Noreturn static void store_run(int control, const char *path)
 {
     store_queue queue = {.path = str_from(path), .key = {{1}}};
-    app_config none = {0};
-    buf settings;
-    int fd;
-    buf_init(&settings, MIB);
-    if (!store_config_write(&none, S(""), &queue, false, &settings, &e) ||
-        !store_items_write(buf_bytes(&settings), &fd, &e))
-        fail("the settings of the store process");
-    control = fcntl(control, F_DUPFD, 10);
-    fd = fcntl(fd, F_DUPFD, 10);
-    dup2(control, 3);
-    dup2(fd, 4);
-    close_range(5, ~0u, 0);
-    exit(role_store(0, NULL));
+    store_kit_run(&queue, control, &e);
+    fail("the settings of the store process");
 }
 
 static void on_connection(void *user, bytes message, int fd)
