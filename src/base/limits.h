@@ -79,9 +79,7 @@
 #define CALL_KEPT_BYTES  (128 * MIB) /* above, also where it might be restored */
 #define CALL_PIECE_BYTES (4 * MIB)
 
-#define TURNS_FRESH_NS                                                                             \
-    (UINT64_C(500000))                     /* of a tenant, then its new calls wait for the others  \
-                                            */
+#define TURNS_FRESH_NS (UINT64_C(500000))  /* of a tenant, then its new calls wait for others */
 #define TURNS_AHEAD_NS (UINT64_C(2000000)) /* of one with least, then a tenant's new calls wait */
 #define TURNS_ROUND_NS (UINT64_C(500000))  /* of calls that wait, then events of others are seen */
 

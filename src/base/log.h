@@ -1,7 +1,7 @@
 /* One line an event, to one descriptor, in two formats. Lines are gathered in a buffer and written
  * by log_flush (the event loop calls it before it sleeps) or when the buffer is full, so that a
- * busy worker makes one system call for many lines. Only platform/ and cli/ log; library rooms
- * return errors. One process, one thread. */
+ * busy worker makes one system call for many lines. Only platform/, cli/ and the servers of store/
+ * log; library rooms return errors. One process, one thread. */
 #pragma once
 
 #include "base/str.h"

@@ -1,4 +1,4 @@
-/* See store_client.h. A request that is sent takes a place in a table; its id is the place and the
+/* See client.h. A request that is sent takes a place in a table; its id is the place and the
  * generation of the place, so that the answer to a request that was given up finds nothing. The
  * place stays taken until that answer came: what the store process has to hold is bounded.
  *

@@ -1,13 +1,13 @@
 /* A worker's side of the store: requests to the store process, without ever waiting in place.
  *
- *     store_call_new -> store_call_item... -> store_call_send -> on_done, later ->
- * store_call_answer -> free
+ *     store_call_new -> store_call_item... -> store_call_send
+ *     on_done, later: store_call_answer -> store_call_free
  *
  * Invariants
  * - At most STORE_IN_FLIGHT_MAX requests are with the store process; others wait here in order.
  * - Requests of one turn are sent together at its end.
  * - on_done is called once, from the event loop, never inside store_call_send; after
- * store_call_free it is not called any more (the request may be carried out nevertheless).
+ *   store_call_free it is not called any more (the request may be carried out nevertheless).
  * - If the store process dies, requests that were with it fail: a write may or may not have
  *   happened. Those that waited here go to the next one. */
 #pragma once

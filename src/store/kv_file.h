@@ -3,7 +3,7 @@
  *
  * Invariants
  * - Requests run inside a transaction (kv_file_begin ... kv_file_commit); after commit returned
- * true everything is fsynced (WAL, synchronous=FULL: one fsync of the log a commit).
+ *   true everything is fsynced (WAL, synchronous=FULL: one fsync of the log a commit).
  * - A request is all or nothing, also inside a transaction of many.
  * - Failures of a request (a key too long, a value that is no number) are its answer, and the
  *   transaction goes on. Failures of the file (full, damaged, unreadable) come back as false: the

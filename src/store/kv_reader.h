@@ -26,7 +26,7 @@ typedef enum { KV_READ_ASK, KV_READ_NONE, KV_READ_VALUE } kv_read;
 /* KV_READ_VALUE: *ret is valid until kv_reader_done, which is called before the next get. */
 kv_read kv_reader_get(kv_reader *r, str store, str key, bytes *ret);
 void kv_reader_done(kv_reader *r);
-/* The file was replaced, or an error happened: close it. */
 /* Lets go of the file's log, which reads hold on to: at the end of a turn. */
 void kv_reader_rest(kv_reader *r);
+/* The file was replaced, or an error happened: close it. */
 bool kv_reader_failed(const kv_reader *r);

@@ -19,7 +19,7 @@ typedef struct kv_redis kv_redis;
 bool kv_redis_url_check(str url, err *e);
 /* The URL was checked; copied. */
 bool kv_redis_new(loop *l, str url, kv_redis **ret, err *e);
-/* Takes a request of a kv_* kind; its items are in memory (p->items if not in the message). */
+/* Takes a request of a KV_* kind; its items are in memory (p->items if not in the message). */
 void kv_redis_take(kv_redis *r, pending *p);
 /* That worker has gone: nobody wants its answers. */
 void kv_redis_forget(kv_redis *r, const store_connection *c);

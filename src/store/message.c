@@ -1,4 +1,4 @@
-/* See store_message.h. Writing appends to a buf whose maximum is the limit of a message: what does
+/* See message.h. Writing appends to a buf whose maximum is the limit of a message: what does
  * not fit sets buf.failed, looked at once at the end. Reading is bounds-checked item by item. */
 #include "store/message.h"
 

@@ -1,6 +1,5 @@
 /* What workers and the store process say to each other: one message is one request or one answer,
- * the same shape both ways. Both ends are the same binary: host byte order, nothing
- * versioned.
+ * the same shape both ways. Both ends are the same binary: host byte order, nothing versioned.
  *
  *     id u64 | kind u16 | store u16 | count u32 | items_bytes u64 | items...
  *     item: key_n u32, key, value_n u32 (UINT32_MAX: none), value

@@ -12,8 +12,9 @@
  * - What was answered is fsynced. A call that was accepted is there until it has ended and its time
  *   of keeping is over: it is never lost, and it is leased to one holder at a time.
  * - At least once: it is leased again only if its lease expired or was given back, or RETRY was
- *   asked. Each lease has a number (attempt, from 1); END, RETRY and EXTEND name it, and are
- *   refused (QUEUE_CONFLICT) if the call is not leased under it any more.
+ *   asked. Each lease has a number (attempt, from 1), which END, RETRY and EXTEND name. If the call
+ *   is not leased under it any more, END and RETRY are refused (QUEUE_CONFLICT), and EXTEND says
+ * so.
  * - No call is leased before its start, nor before its next attempt. Those that may run are leased
  *   by deadline; where not all can be done in time (shortage), by criticality first.
  * - A call whose lease expires, or that asks for RETRY, after attempts_max attempts is dead.

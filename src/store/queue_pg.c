@@ -9,7 +9,7 @@
  *   leased expires.
  *
  * libpq is used in its blocking form: this runs on a thread of its own (queue_server.c). The server
- * has to answer within STATEMENT_MS; a connection that gives no sign is given up after 10 s.
+ * has to answer a statement within 10 s; a connection that gives no sign is given up after as long.
  * Statements are prepared when they are first used. Numbers travel in binary, big-endian. */
 #include "base/must.h"
 #include "store/queue_rows.h"

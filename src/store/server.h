@@ -1,5 +1,5 @@
 /* The store process's side: connections of workers, and what carries out their requests
- * (server_impl.h): key-value files in groups, Redis, SQL.
+ * (server_impl.h): key-value files in groups, Redis, SQL, deferred calls.
  *
  * Invariants
  * - One connection (kv_file) per file, however many stores or workers use it.
@@ -49,8 +49,7 @@ typedef struct {
     const sql_database *databases;
     size_t databases_count;
     /* Of `ebb serve`, instead of those: a folder below which each app has its own, "<app>/kv.db"
-     * and
-     * "<app>/sql_<label>.db". What a number means, each worker says (STORE_NAME). */
+     * and "<app>/sql_<label>.db". What a number means, each worker says (STORE_NAME). */
     str state_dir;
     store_queue queue;
 } store_config;

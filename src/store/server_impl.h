@@ -94,8 +94,7 @@ struct store_connection {
 /* An answer to that worker. ERR_LIMIT and others: there is no room for a large one. */
 bool store_connection_answer(store_connection *c, const buf *b, err *e);
 
-/* --- server_store.c: what a number means, one of the configuration or of a connection's names --
- */
+/* --- server_store.c: what a number means: of the configuration, or a connection's name -------- */
 
 struct store {
     store_server *s;

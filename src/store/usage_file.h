@@ -3,8 +3,8 @@
  *
  * Invariants
  * - Everything put between usage_file_begin and usage_file_commit is there whole or not at all.
- * - Records of the last USAGE_FINE_DAYS days are by window; older ones are summed to hours by
- *   usage_file_compact. Nothing is ever thrown away by itself.
+ * - Records of the last USAGE_FINE_DAYS days are by window; of older ones usage_file_compact sums
+ *   what apps used to hours and drops the checks of processes. Nothing else is thrown away.
  * - An app's name is its row: "-" is the platform, "*" the machine's CPU outside of ebb. */
 #pragma once
 
@@ -17,7 +17,7 @@ enum { USAGE_FINE_DAYS = 2, USAGE_APPS_MAX = 100000 };
 
 typedef struct usage_file usage_file;
 
-/* path NULL: in memory, gone when closed. Made if it is missing (0600). */
+/* path NULL: in memory, gone when closed. Made if it is missing. */
 bool usage_file_open(const char *path, usage_file **ret, err *e);
 /* NULL is allowed. */
 void usage_file_close(usage_file *f);
@@ -43,7 +43,7 @@ bool usage_file_intensity(usage_file *f, const intensity_reading *r, err *e);
  * which it was accepted and ran (carbon/saving.h prices them when asked). */
 bool usage_file_deferred(usage_file *f, str app, int64_t accepted_s, int64_t ran_s, double energy_j,
                          err *e);
-/* Sums windows that began before `before_s` to hours. */
+/* Sums windows that began before the hour of `before_s` to hours, and drops their checks. */
 bool usage_file_compact(usage_file *f, int64_t before_s, err *e);
 
 /* The records of [from_s, to_s), oldest first, with names in the order of their rows; energies too,

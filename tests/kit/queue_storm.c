@@ -4,8 +4,9 @@
  *
  *     ebb-queue-storm live FILE LEDGER GOAL KILLS SEED
  *         until GOAL calls are acknowledged in all, and KILLS times kill -9 of a process happened
- * in this life; then everything is killed at one moment ebb-queue-storm end FILE LEDGER until all
- * calls have ended; then looks at each, and prints what is known
+ *         in this life; then everything is killed at one moment
+ *     ebb-queue-storm end FILE LEDGER
+ *         until all calls have ended; then looks at each, and prints what is known
  *
  * LEDGER is a file that all these processes share in memory: what each call was told to be, and
  * what it did, which a power cut of FILE does not touch. Each request is the number of its record.
