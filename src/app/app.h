@@ -137,6 +137,7 @@ typedef struct {
     uint32_t criticality;      /* APP_DEFER_*: who goes first when not everything can be in time */
     uint64_t body_bytes_max;   /* of a request that is kept */
     uint64_t result_bytes_max; /* of an answer that is kept; more: cut, and said so */
+    str hook;                  /* who is told of the end (hook.h), unless the call says; or empty */
     toml_pos pos;
 } app_defer;
 

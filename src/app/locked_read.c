@@ -3,6 +3,7 @@
  * jansson parses; this file moves the values into the arena. A wrong type is an error that names
  * the member; an unknown member is ignored, because newer writers add some, except where the
  * format says that it must be understood. */
+#include "app/hook.h"
 #include "app/locked.h"
 #include "app/names.h"
 #include "app/zone.h"
@@ -297,6 +298,12 @@ static bool get_u32(reader *r, const json_t *o, const char *name, uint32_t min, 
     return true;
 }
 
+static bool hook_read(reader *r, const json_t *o, app_defer *d)
+{
+    hook_url u;
+    return get_str(r, o, "hook", &d->hook) && (!d->hook.n || hook_url_parse(d->hook, &u, r->e));
+}
+
 static bool defer_read(reader *r, const json_t *ebb, app_defer *d)
 {
     json_t *o;
@@ -315,7 +322,9 @@ static bool defer_read(reader *r, const json_t *ebb, app_defer *d)
            get_u32(r, o, "attempts_max", 1, APP_DEFER_ATTEMPTS_MAX, &d->attempts_max) &&
            get_u32(r, o, "criticality", APP_DEFER_LOW, APP_DEFER_HIGH, &d->criticality) &&
            get_within(r, o, "body_bytes_max", 1, APP_DEFER_BODY_BYTES_MAX, &d->body_bytes_max) &&
-           get_within(r, o, "result_bytes_max", 1, APP_DEFER_BODY_BYTES_MAX, &d->result_bytes_max);
+           get_within(r, o, "result_bytes_max", 1, APP_DEFER_BODY_BYTES_MAX,
+                      &d->result_bytes_max) &&
+           hook_read(r, o, d);
 }
 
 static bool crons_read(reader *r, const json_t *ebb, app_settings *s)

@@ -325,6 +325,7 @@ static void defer(writer *w, const app_settings *s)
         number(w, "criticality", d->criticality);
         number(w, "body_bytes_max", d->body_bytes_max);
         number(w, "result_bytes_max", d->result_bytes_max);
+        string_opt(w, "hook", d->hook);
         close_with(w, '}');
     }
     if (!s->crons_count)

@@ -4,11 +4,13 @@
  *     [component.report.tool.ebb]
  *     defer = true
  *     defer = { routes = ["/report/..."], slack = "8h", slack_max = "7d", keep = "7d",
- *               attempts = 5, criticality = "normal", body_max = "1 MiB", result_max = "1 MiB" }
+ *               attempts = 5, criticality = "normal", body_max = "1 MiB", result_max = "1 MiB",
+ *               hook = "https://example.com/done" }
  *     cron = [{ schedule = "30 1 * * *", zone = "Europe/Berlin", window = "4h",
  *               path = "/nightly", method = "POST" }]
  */
 #include "app/cron.h"
+#include "app/hook.h"
 #include "app/manifest_reader.h"
 #include "base/limits.h"
 
@@ -41,10 +43,19 @@ static bool attempts_read(reader *r, const toml_table *t, app_defer *d)
            read_fail(r, v->pos, "attempts must be from 1 to %d", APP_DEFER_ATTEMPTS_MAX);
 }
 
+static bool hook_read(reader *r, const toml_table *t, app_defer *d)
+{
+    hook_url u;
+    if (!read_str(r, t, "hook", &d->hook))
+        return false;
+    return !read_get(t, "hook") || hook_url_parse(d->hook, &u, r->e) ||
+           read_wrap(r, read_get(t, "hook")->pos, "hook");
+}
+
 bool defer_read(reader *r, const toml_table *ebb, app_settings *s)
 {
     static const char *const known[] = {"routes",      "slack",    "slack_max",  "keep", "attempts",
-                                        "criticality", "body_max", "result_max", NULL};
+                                        "criticality", "body_max", "result_max", "hook", NULL};
     const toml_value *v = read_get(ebb, "defer");
     app_defer *d = &s->defer;
     if (!v)
@@ -71,7 +82,9 @@ bool defer_read(reader *r, const toml_table *ebb, app_settings *s)
         !attempts_read(r, t, d) || !criticality_read(r, t, d))
         return false;
     return settings_bytes_read(r, t, "body_max", APP_DEFER_BODY_BYTES_MAX, &d->body_bytes_max) &&
-           settings_bytes_read(r, t, "result_max", APP_DEFER_BODY_BYTES_MAX, &d->result_bytes_max);
+           settings_bytes_read(r, t, "result_max", APP_DEFER_BODY_BYTES_MAX,
+                               &d->result_bytes_max) &&
+           hook_read(r, t, d);
 }
 
 /* ---- cron ---- */

@@ -115,6 +115,26 @@ static bool one(node_command *c, const char *method, const char *action, err *e)
     return true;
 }
 
+static bool secret(node_command *c, err *e)
+{
+    str app;
+    json_t *j;
+    if (!node_positional(c, 1, "the name of an app", &app, e))
+        return false;
+    str segment = node_segment(&c->a, app);
+    if (!node_ask(c->client, "GET", node_path(c, "/apps/%.*s/hook-secret", STR(segment)), NULL, &j,
+                  e))
+        return false;
+    if (c->json) {
+        node_print_take(j);
+        return true;
+    }
+    str s = node_str(j, "secret");
+    printf("%.*s\n", STR(s));
+    json_decref(j);
+    return true;
+}
+
 static bool run(node_command *c, err *e)
 {
     str what = str_from(c->o.positionals_count ? c->o.positionals[0] : "list");
@@ -126,7 +146,10 @@ static bool run(node_command *c, err *e)
         return one(c, "POST", "/cancel", e);
     if (str_eq(what, S("retry")))
         return one(c, "POST", "/retry", e);
-    return err_set(e, ERR_INVALID, "'%.*s': there are list, show ID, cancel ID and retry ID",
+    if (str_eq(what, S("secret")))
+        return secret(c, e);
+    return err_set(e, ERR_INVALID,
+                   "'%.*s': there are list, show ID, cancel ID, retry ID and secret APP",
                    STR(what));
 }
 
@@ -138,9 +161,10 @@ int cli_calls(int argc, char **argv)
                      {"app", 0, OPTION_VALUE, "NAME", "list only those of this app"},
                      {0}};
     options o = {.command = "calls",
-                 .positional = "[list | show ID | cancel ID | retry ID]",
+                 .positional = "[list | show ID | cancel ID | retry ID | secret APP]",
                  .options = rows,
-                 .summary = "Shows deferred calls of a tenant, cancels them, and makes those that "
-                            "have failed wait again."};
+                 .summary =
+                     "Shows deferred calls of a tenant, cancels them, makes those that have "
+                     "failed wait again, and shows what an app's web hooks are signed with."};
     return node_command_run(argc, argv, &o, run);
 }

@@ -6,17 +6,22 @@
 #include "cli/options.h"
 #include "cli/up_keeper.h"
 
+#include "base/base64.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/listen.h"
+#include "platform/calls_message.h"
 #include "platform/localapp.h"
 #include "platform/node_config.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 #include "platform/supervisor.h"
+#include "store/queue_seal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -372,6 +377,33 @@ static bool restoring_of(const option *o, str *ret, err *e)
     return engine_restoring_parse(*ret, &checked, e) || err_wrap(e, "--restore");
 }
 
+/* What hooks of ended calls are signed with, for whoever checks them. */
+static bool hook_secret_write(const char *path, const seal_key *key, err *e)
+{
+    _cleanup_(buf_fini) buf text;
+    uint8_t secret[QUEUE_SECRET_BYTES];
+    queue_keys *keys;
+    if (!queue_keys_new(key, &keys, e))
+        return false;
+    bool ok = queue_secret_of(keys, CALLS_ONLY_APP, secret, e);
+    queue_keys_free(keys);
+    if (!ok)
+        return false;
+    buf_init(&text, 256);
+    buf_put_str(&text, S("whsec_"));
+    base64_encode((bytes){secret, sizeof secret}, &text);
+    buf_put_u8(&text, '\n');
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    ok = fd >= 0 && !text.failed && write(fd, text.p, text.n) == (ssize_t)text.n;
+    if (!ok)
+        err_set_errno(e, "%s", path);
+    if (fd >= 0)
+        close(fd);
+    OPENSSL_cleanse(secret, sizeof secret);
+    OPENSSL_cleanse(text.p, text.n);
+    return ok;
+}
+
 /* Deferred calls are kept beside the app's other state. */
 static bool queue_make(arena *a, const localapp *l, store_queue *ret, err *e)
 {
@@ -383,13 +415,14 @@ static bool queue_make(arena *a, const localapp *l, store_queue *ret, err *e)
     str ebb = arena_printf(a, "%.*s/ebb", STR(dir));
     str key = arena_printf(a, "%.*s/seal.key", STR(ebb));
     str folder = arena_printf(a, "%.*s/queue", STR(ebb)); /* the store process may write there */
+    str secret = arena_printf(a, "%.*s/hook-secret", STR(ebb));
     ret->path = arena_printf(a, "%.*s/queue.db", STR(folder));
-    if (!key.p || !folder.p || !ret->path.p)
+    if (!key.p || !folder.p || !ret->path.p || !secret.p)
         return err_no_memory(e);
     if ((mkdir(ebb.p, 0700) < 0 && errno != EEXIST) ||
         (mkdir(folder.p, 0700) < 0 && errno != EEXIST))
         return err_set_errno(e, "%s", folder.p);
-    return seal_key_load(key.p, &ret->key, e);
+    return seal_key_load(key.p, &ret->key, e) && hook_secret_write(secret.p, &ret->key, e);
 }
 
 static bool store_settings_make(arena *a, const localapp *l, bool log_json, buf *out, err *e)

@@ -129,6 +129,9 @@ void client_settle(http_client *c)
             resolve(t);
             guest_woken(g);
             t = c->all;
+        } else if (t->post) {
+            post_settle(t);
+            t = c->all;
         }
     }
 }
@@ -308,7 +311,8 @@ static bool addresses_write(transfer *t, const net_address *at, size_t n, size_t
         bool v6 = at[i].any.sa_family == AF_INET6;
         const void *from =
             v6 ? (const void *)&at[i].v6.sin6_addr : (const void *)&at[i].v4.sin_addr;
-        if (!net_blocked(t->g, &at[i]) && inet_ntop(at[i].any.sa_family, from, text, sizeof text))
+        if (!net_blocked(t->component, &at[i]) &&
+            inet_ntop(at[i].any.sa_family, from, text, sizeof text))
             buf_printf(&line, v6 ? "%s[%s]" : "%s%s", count++ ? "," : "", text);
     }
     buf_put_u8(&line, 0);
@@ -378,7 +382,7 @@ void http_client_kicked(http_client *c)
     int begun = 0;
     for (transfer *t = c->all, *next; t; t = next) {
         next = t->next;
-        if (t->cancelled || (!t->g && t->state == TRANSFER_OVER)) {
+        if (t->cancelled || (!t->g && !t->post && t->state == TRANSFER_OVER)) {
             if (!t->g) {
                 transfer_free(t);
                 continue;
@@ -605,9 +609,8 @@ static void transfer_init(transfer *t, const outgoing_request *q, const request_
     buf_put_u8(&t->method, 0);
 }
 
-/* NULL: *ret_code says why. */
-static transfer *transfer_new(guest *g, const outgoing_request *q, const request_options *o,
-                              uint32_t *ret_code, err *e)
+transfer *transfer_new(const host_component *h, struct loop *l, const outgoing_request *q,
+                       const request_options *o, uint32_t *ret_code, err *e)
 {
     str host;
     uint16_t port;
@@ -619,12 +622,13 @@ static transfer *transfer_new(guest *g, const outgoing_request *q, const request
         return err_no_memory(e), NULL;
     t->tls = tls;
     t->port = port;
+    t->component = h;
     net_address a;
     if (!host_write(t->host, host)) {
         *ret_code = HTTP_REQUEST_URI_INVALID;
-    } else if (host_address(t->host, &a) && net_blocked(g, &a)) {
+    } else if (host_address(t->host, &a) && net_blocked(h, &a)) {
         *ret_code = HTTP_DESTINATION_IP_PROHIBITED;
-    } else if ((t->c = client_get(g, str_from(t->host), e))) {
+    } else if ((t->c = client_get(h, l, str_from(t->host), e))) {
         t->next = t->c->all;
         if (t->next)
             t->next->prev = t;
@@ -687,7 +691,7 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
         future_fail(g, q, f, HTTP_CONNECTION_LIMIT_REACHED);
         return;
     }
-    transfer *t = transfer_new(g, q, options, &code, &e);
+    transfer *t = transfer_new(g->component, g->l, q, options, &code, &e);
     if (!t) {
         permit_owner_give(owner);
         future_fail(g, q, f, code);

@@ -300,15 +300,15 @@ static http_client *client_new(struct loop *l, uint64_t owner, const host_tls *t
     return c;
 }
 
-http_client *client_get(guest *g, str host, err *e)
+http_client *client_get(const host_component *h, struct loop *l, str host, err *e)
 {
-    const host_tls *tls = http_tls_find(g->component, host);
+    const host_tls *tls = http_tls_find(h, host);
     for (http_client *c = clients; c; c = c->next)
-        if (c->l == g->l && c->owner == g->component->owner && http_tls_is(c->tls, tls)) {
+        if (c->l == l && c->owner == h->owner && http_tls_is(c->tls, tls)) {
             loop_timer_stop(&c->idle);
             return c;
         }
-    return client_new(g->l, g->component->owner, tls, e);
+    return client_new(l, h->owner, tls, e);
 }
 
 void clients_close(struct loop *l)
@@ -382,7 +382,7 @@ static void transfer_options(transfer *t)
     curl_easy_setopt(h, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, t);
-    bool upload = t->body && !(t->out_finished && t->out.n == 0);
+    bool upload = t->out.n || (t->body && !t->out_finished);
     if (head && !upload)
         curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
     if (upload) {

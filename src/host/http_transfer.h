@@ -34,6 +34,8 @@ struct http_transfer {
     transfer *next, *prev;             /* of all */
     transfer *guest_next, *guest_prev; /* of the guest's */
     guest *g;                          /* NULL: it is gone or has let go */
+    const host_component *component;   /* whose rules hold; while g, or post, is there */
+    struct host_post *post;            /* whose it is instead of a guest's; NULL: over, or none */
     future_incoming_response *f;       /* until it is resolved */
     enum { TRANSFER_NEW, TRANSFER_LOOKUP, TRANSFER_RUNNING, TRANSFER_OVER } state;
     CURL *easy;
@@ -85,13 +87,18 @@ void transfer_deadline(transfer *t, ns after, uint32_t code);
 void transfer_permit_return(transfer *t);
 /* After libcurl has returned: tells guests what has changed. */
 void client_settle(http_client *c);
+/* A new one, not yet begun (client_kick does that), of nobody; NULL: *ret_code says why. */
+transfer *transfer_new(const host_component *h, struct loop *l, const outgoing_request *q,
+                       const request_options *o, uint32_t *ret_code, err *e);
+/* http_post.c: tells whoever posted, if there is something to tell. */
+void post_settle(transfer *t);
 /* Those that no guest has any more, at the end of the loop. */
 void client_transfers_free(http_client *c);
 
 /* --- http_curl.c --------------------------------------------------------------------------- */
 
 /* The client for a component's trust in `host`; NULL: *e says why. */
-http_client *client_get(guest *g, str host, err *e);
+http_client *client_get(const host_component *h, struct loop *l, str host, err *e);
 /* Something is left to be done from the loop: http_client_kicked is called. */
 void client_kick(http_client *c);
 void http_client_kicked(http_client *c);

@@ -72,7 +72,7 @@ bool net_address_equal(const net_address *a, const net_address *b);
 bool net_allowed(const guest *g, const char *scheme, const net_address *a);
 
 /* Is it in a network that no rule opens ([outbound_networking] block_networks)? */
-bool net_blocked(const guest *g, const net_address *a);
+bool net_blocked(const host_component *h, const net_address *a);
 
 /* result<_, error-code> */
 host_status return_net(host_call *c, place r, net_code code);

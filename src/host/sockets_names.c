@@ -70,7 +70,7 @@ static void addresses_take(lookup *l, const net_address *at, size_t n)
 {
     l->at = calloc(n ? n : 1, sizeof *l->at);
     for (size_t i = 0; i < n && l->at; i++)
-        if (!net_blocked(l->g, &at[i]))
+        if (!net_blocked(l->g->component, &at[i]))
             l->at[l->n++] = at[i];
     if (!l->at)
         l->code = NET_OUT_OF_MEMORY;

@@ -216,9 +216,8 @@ void put_address(host_call *c, place p, const net_address *a)
     put_int(c, place_field(r, 3), a->v6.sin6_scope_id);
 }
 
-bool net_blocked(const guest *g, const net_address *a)
+bool net_blocked(const host_component *h, const net_address *a)
 {
-    const host_component *h = g->component;
     bool v6 = a->any.sa_family == AF_INET6;
     const uint8_t *at =
         v6 ? a->v6.sin6_addr.s6_addr : (const uint8_t *)(const void *)&a->v4.sin_addr;
@@ -233,7 +232,7 @@ bool net_allowed(const guest *g, const char *scheme, const net_address *a)
     if (!inet_ntop(a->any.sa_family, at, text, sizeof text))
         return false;
     if (reach_allowed(g, str_from(scheme), str_from(text), net_address_port(a)))
-        return !net_blocked(g, a);
+        return !net_blocked(g->component, a);
     reach_denied(g, str_from(scheme), str_from(text), net_address_port(a));
     return false;
 }

@@ -30,7 +30,7 @@ typedef struct {
     served *s;        /* a hold */
     http_exchange *x; /* NULL: the client has gone */
     arena a;
-    const hosted *h;
+    hosted *h;
     prefer prefer;
     queue_offer offer;
     deferred_request request;
@@ -91,8 +91,9 @@ static const http_field *field_of(const acceptance *c, str name)
 static bool is_platforms(str name)
 {
     return str_eq(name, S("prefer")) || str_eq(name, S("ebb-deadline")) ||
-           str_eq(name, S("ebb-call")) || str_eq(name, S("ebb-attempt")) ||
-           str_eq(name, S("expect")) || str_eq(name, S("content-length"));
+           str_eq(name, S("ebb-hook")) || str_eq(name, S("ebb-call")) ||
+           str_eq(name, S("ebb-attempt")) || str_eq(name, S("expect")) ||
+           str_eq(name, S("content-length"));
 }
 
 static bool request_take(acceptance *c, err *e)
@@ -132,6 +133,20 @@ static bool deadline_take(acceptance *c, int64_t now_s, err *e)
     return true;
 }
 
+/* Who is told: whom the call names, or the app. A call may name only whom its component may reach,
+ * because whoever asks it could have the node ask anybody. */
+static bool hook_take_up(acceptance *c, err *e)
+{
+    const http_field *f = field_of(c, S("ebb-hook"));
+    host_component unused;
+    hook_url u;
+    c->about.hook = f ? f->value : c->h->app->settings.defer.hook;
+    if (c->about.hook.n)
+        c->offer.head.terms.trigger |= QUEUE_TELLS;
+    return !f || (hook_url_parse(f->value, &u, e) && hook_allowed(c->h, &u, &c->a, &unused, e)) ||
+           err_wrap(e, "Ebb-Hook");
+}
+
 static quota quota_of(const served *s) { return s->tenant ? tenant_quota(s->tenant) : (quota){0}; }
 
 static bool terms_take(acceptance *c, err *e)
@@ -155,7 +170,7 @@ static bool terms_take(acceptance *c, err *e)
     c->offer.head.calls_max = q.deferred_calls;
     c->offer.head.bytes_max = q.deferred_bytes;
     c->prefer = prefer_read(r->fields, r->fields_count);
-    if (!request_take(c, e) || !deadline_take(c, now_s, e) ||
+    if (!request_take(c, e) || !hook_take_up(c, e) || !deadline_take(c, now_s, e) ||
         !idempotency_key_read(r->fields, r->fields_count, &c->offer.key, e))
         return false;
     int64_t slack = c->offer.head.terms.deadline_ms / 1000 - now_s;

@@ -102,8 +102,7 @@ static void waiter_tell(run *r, const inner_result *result)
         f(r->waiter_user, result);
 }
 
-/* It is over here; whatever the store was to be told, it was, or the lease will expire. */
-static void run_free(run *r)
+void run_free(run *r)
 {
     deferral *d = r->d;
     waiter_tell(r, NULL);
@@ -114,6 +113,7 @@ static void run_free(run *r)
     d->running--;
     store_call_free(r->asking);
     inner_free(r->inner);
+    host_post_free(r->post);
     served_let(r->app);
     arena_fini(&r->a);
     free(r);
@@ -164,14 +164,13 @@ static queue_use use_of(const run *r, const inner_result *result)
                        .intensity_g_per_kwh = v->slots ? v->intensity[0] : 0};
 }
 
-/* Not tried: it waits again as if it had not been leased. */
-static void give_back(run *r, int64_t after_ms, const char *why)
+void run_give_back(run *r, int64_t after_ms, const char *why)
 {
     queue_retry q = {.held = held_of(r), .at_ms = now_ms() + after_ms, .counts = 0};
     tell(r, queue_ask_retry(r->d->store, &q, str_from(why)));
 }
 
-static void retry(run *r, const inner_result *result, const char *why)
+void run_retry(run *r, const inner_result *result, const char *why)
 {
     /* 1, 2, 4, ... seconds, at most ten minutes, and a tenth at random so that not all come at
      * once; but before the deadline, if that is still ahead. */
@@ -201,7 +200,7 @@ static void ended_tell(const run *r, const inner_result *result, uint64_t energy
     deferral_say(r->d, &m);
 }
 
-static void end(run *r, queue_state state, const inner_result *result, const char *note)
+void run_end(run *r, queue_state state, const inner_result *result, const char *note)
 {
     _cleanup_(buf_fini) buf out;
     queue_end q = {.held = held_of(r), .state = state, .use = use_of(r, result)};
@@ -224,6 +223,11 @@ static void end(run *r, queue_state state, const inner_result *result, const cha
     if (state == QUEUE_DONE || state == QUEUE_FAILED)
         ended_tell(r, result, q.use.energy_nj);
     tell(r, queue_ask_end(r->d->store, &q, str_from(note), buf_bytes(&out)));
+}
+
+bool run_is_last(const run *r)
+{
+    return r->info.terms.attempts_max && r->info.attempts >= r->info.terms.attempts_max;
 }
 
 static bool is_pushed_back(unsigned status)
@@ -265,13 +269,12 @@ static void on_done(void *user)
     else
         snprintf(why, sizeof why, "attempt %u was answered with status %u", r->info.attempts,
                  result.status);
-    bool last = r->info.terms.attempts_max && r->info.attempts >= r->info.terms.attempts_max;
-    if (bad && !last)
-        retry(r, &result, why);
+    if (bad && !run_is_last(r))
+        run_retry(r, &result, why);
     else if (bad)
-        end(r, QUEUE_DEAD, &result, why);
+        run_end(r, QUEUE_DEAD, &result, why);
     else
-        end(r, result.status >= 400 ? QUEUE_FAILED : QUEUE_DONE, &result, "");
+        run_end(r, result.status >= 400 ? QUEUE_FAILED : QUEUE_DONE, &result, "");
 }
 
 /* --- beginning -------------------------------------------------------------------------------- */
@@ -328,19 +331,23 @@ static void begin(run *r)
         run_free(r);
         return;
     }
+    if (r->info.terms.trigger == DEFERRED_HOOK) {
+        hook_begin(r);
+        return;
+    }
     r->component = component_of(s, &r->request);
     if (!r->component) {
-        end(r, QUEUE_DEAD, NULL, "the app's revision has no component for it");
+        run_end(r, QUEUE_DEAD, NULL, "the app's revision has no component for it");
         return;
     }
     if (!request_make(r, &q)) {
-        give_back(r, 1000, "no memory to run it");
+        run_give_back(r, 1000, "no memory to run it");
         return;
     }
     q.result_bytes_max = r->component->app->settings.defer.result_bytes_max;
     r->estimate_cpu_s = (double)r->info.terms.cpu_ns / 1e9;
     if (!inner_new(d->l, &q, on_done, r, &r->inner, &e)) {
-        give_back(r, 1000, e.text);
+        run_give_back(r, 1000, e.text);
         return;
     }
     deferral_told(d, r->estimate_cpu_s, 0, 0);
@@ -354,9 +361,9 @@ static void on_app(void *user, served *s, const err *e)
     if (s)
         begin(r);
     else if (e->code == ERR_NOT_FOUND)
-        end(r, QUEUE_DEAD, NULL, e->text);
+        run_end(r, QUEUE_DEAD, NULL, e->text);
     else
-        give_back(r, 2000, e->text);
+        run_give_back(r, 2000, e->text);
 }
 
 static run *run_new(deferral *d, const queue_info *info, bytes request)
@@ -393,7 +400,7 @@ run *run_begin_leased(deferral *d, const queue_info *info, bytes request, served
     if (request_take(r, request))
         begin(r);
     else
-        end(r, QUEUE_DEAD, NULL, "what was kept of it can't be read");
+        run_end(r, QUEUE_DEAD, NULL, "what was kept of it can't be read");
     return r;
 }
 
@@ -404,15 +411,16 @@ static void run_begin(deferral *d, const queue_call *c, bool urgent)
         log_msg(LOG_ERROR, "no memory to run a deferred call; its lease will expire");
         return;
     }
-    if (!request_take(r, c->request)) {
-        end(r, QUEUE_DEAD, NULL, "what was kept of it can't be read");
+    bool hook = c->info.terms.trigger == DEFERRED_HOOK;
+    if (!(hook ? hook_take(r, c) : request_take(r, c->request))) {
+        run_end(r, QUEUE_DEAD, NULL, "what was kept of it can't be read");
         return;
     }
-    app_flow *f = flow_of(d, c->info.terms.app);
+    app_flow *f = hook ? NULL : flow_of(d, c->info.terms.app);
     if (f && !urgent && !flow_lets(d, f)) {
         /* A minute of the flow's clock at most is more than its next token takes. */
-        give_back(r, d->view.slot_s > 0 ? d->view.slot_s * 1000 / 60 / 20 + 50 : 1000,
-                  "its app's rate is held back for a while");
+        run_give_back(r, d->view.slot_s > 0 ? d->view.slot_s * 1000 / 60 / 20 + 50 : 1000,
+                      "its app's rate is held back for a while");
         return;
     }
     if (d->only) {

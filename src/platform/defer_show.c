@@ -157,10 +157,17 @@ void defer_show(buf *out, const queue_call *c, const pace_view *plan, const call
     buf_printf(out, "{\"id\":\"%s\",\"state\":\"%s\",\"attempts\":%u,\"attempts_max\":%u", id,
                queue_state_name(state), i->attempts, i->terms.attempts_max);
     if (deferred_about_read(c->about, &about)) {
+        unsigned trigger = i->terms.trigger & ~(unsigned)QUEUE_TELLS;
+        bool hook = trigger == DEFERRED_HOOK;
         put_text(out, "component", about.component);
-        put_text(out, "method", about.method);
-        put_text(out, "path", about.path);
-        put_text(out, "trigger", i->terms.trigger == DEFERRED_CRON ? S("cron") : S("http"));
+        put_text(out, "method", hook ? S("POST") : about.method);
+        put_text(out, "path", hook ? about.hook : about.path);
+        put_text(out, "trigger",
+                 hook                       ? S("hook")
+                 : trigger == DEFERRED_CRON ? S("cron")
+                                            : S("http"));
+        if (about.hook.n)
+            put_text(out, "hook", about.hook);
         if (about.schedule.n)
             put_text(out, "schedule", about.schedule);
     }

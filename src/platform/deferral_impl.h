@@ -2,6 +2,8 @@
  * deferral.c. Private. */
 #pragma once
 
+#include "app/hook.h"
+#include "host/post.h"
 #include "loop/channel.h"
 #include "platform/calls_message.h"
 #include "platform/deferral.h"
@@ -22,7 +24,12 @@ typedef struct run {
     served *app;              /* a hold; NULL: not found yet */
     hosted *component;        /* NULL: the route leads nowhere */
     inner *inner;             /* NULL: not begun, or over */
-    store_call *asking;       /* END or RETRY */
+    /* Of a hook, instead of request and inner (defer_hook.c). */
+    queue_told told;
+    deferred_about about;
+    host_component outside; /* what post borrows */
+    host_post *post;
+    store_call *asking; /* END or RETRY */
     double estimate_cpu_s;
     bool lost; /* the lease is another's: nothing is said to the store any more */
     /* Whoever waits for it to end (`wait=N`); called once, with what came, or with NULL: it has not
@@ -101,6 +108,25 @@ run *run_begin_leased(deferral *d, const queue_info *info, bytes request, served
 double run_estimate(const hosted *h);
 void runs_free(deferral *d);
 void run_cancel(deferral *d, const queue_id *id);
+
+/* What came of it; the run ends with that. result NULL: there was none. */
+void run_end(run *r, queue_state state, const inner_result *result, const char *note);
+/* It waits for its next attempt. */
+void run_retry(run *r, const inner_result *result, const char *why);
+/* Not tried: it waits again as if it had not been leased. */
+void run_give_back(run *r, int64_t after_ms, const char *why);
+/* It is over here; whatever the store was to be told, it was, or the lease will expire. */
+void run_free(run *r);
+/* No attempt is left after this one. */
+bool run_is_last(const run *r);
+
+/* defer_hook.c */
+/* A call of DEFERRED_HOOK that was leased: false: what was kept of it can't be read. */
+bool hook_take(run *r, const queue_call *c);
+/* Its app is there. */
+void hook_begin(run *r);
+/* May the component tell that address? ERR_DENIED. ret: with whose trust and limits. */
+bool hook_allowed(hosted *h, const hook_url *u, arena *a, host_component *ret, err *e);
 
 /* defer_accept.c */
 void accept_begin(deferral *d, served *s, http_exchange *x, const route_match *m);

@@ -88,6 +88,8 @@ bool deferred_about_write(const deferred_about *d, buf *out)
     put_text(out, d->method);
     put_text(out, str_head(d->path, QUEUE_ABOUT_BYTES_MAX / 4));
     put_text(out, d->schedule);
+    if (d->hook.n)
+        put_text(out, d->hook);
     return !out->failed;
 }
 
@@ -100,6 +102,8 @@ bool deferred_about_read(bytes b, deferred_about *ret)
     ret->method = take_text(&c);
     ret->path = take_text(&c);
     ret->schedule = take_text(&c);
+    if (c.left.n)
+        ret->hook = take_text(&c);
     return ends(&c);
 }
 

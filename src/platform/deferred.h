@@ -8,13 +8,16 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "http/exchange.h"
+#include "store/queue.h"
 
-enum { DEFERRED_HTTP = 1, DEFERRED_CRON = 2 }; /* queue_terms.trigger */
+/* queue_terms.trigger; the first two maybe with QUEUE_TELLS. */
+enum { DEFERRED_HTTP = 1, DEFERRED_CRON = 2, DEFERRED_HOOK = QUEUE_TELLING };
 
 /* What lists show. */
 typedef struct {
     str component, method, path; /* path without query */
     str schedule;                /* of a cron trigger; else empty */
+    str hook;                    /* who is told of its end (app/hook.h); empty: nobody */
 } deferred_about;
 
 /* All that running it takes. */

@@ -221,6 +221,18 @@ static bool host_component_make(hosted *h, err *e)
     return preopens_make(h, e);
 }
 
+bool hosted_outside(hosted *h, arena *a, host_component *ret, outbound_rules *ret_rules, err *e)
+{
+    const str_list *rules = &h->config->outbound;
+    *ret = (host_component){.name = h->app->id,
+                            .address_blocked = address_blocked,
+                            .outbound_user = h,
+                            .owner = h->of->config.tenant};
+    if (!network_tls_of(a, &h->of->all->node->network, h->app->id, &ret->tls, &ret->tls_count))
+        return err_no_memory(e);
+    return outbound_rules_parse(a, rules->at, NULL, rules->n, ret_rules, e);
+}
+
 /* --- what dependencies do not have ------------------------------------------------------------ */
 
 _Static_assert((int)APP_INHERIT_AI_MODELS == COMPOSITION_AI_MODELS &&

@@ -36,6 +36,9 @@ typedef struct {
 /* The index-th component of the app. */
 void hosted_init(hosted *h, struct served *of, size_t index);
 static inline bool hosted_is_loaded(const hosted *h) { return h->module != NULL; }
+/* Where it may send requests, without loading it (host/post.h); in the arena. Rules with variables
+ * whose values may change are left out. */
+bool hosted_outside(hosted *h, arena *a, host_component *ret, outbound_rules *ret_rules, err *e);
 /* Reads the plan, binds the imports, maps the code. Everything is undone where it fails. */
 bool hosted_load(hosted *h, engine *en, err *e);
 /* Gives all of that back; no call may live. */

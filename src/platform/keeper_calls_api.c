@@ -2,12 +2,14 @@
  * call said and was answered is shown to its tenant as on its status resource (defer_show.h). */
 #include "platform/keeper_api.h"
 
+#include "base/base64.h"
 #include "base/limits.h"
 #include "carbon/when.h"
 #include "platform/defer_show.h"
 #include "platform/keeper_calls.h"
 #include "store/queue_client.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
 typedef struct {
@@ -121,6 +123,43 @@ static void retry_now(api_call *c) { one(c, QUEUE_REVIVE); }
 void api_call_show(api_call *c) { one(c, QUEUE_GET); }
 void api_call_cancel(api_call *c) { api_submit(c, cancel_audit, cancel_now); }
 void api_call_retry(api_call *c) { api_submit(c, retry_audit, retry_now); }
+
+/* --- what hooks are signed with --------------------------------------------------------------- */
+
+static void on_secret(void *user)
+{
+    api_call *c = user;
+    asking *q = c->own;
+    uint8_t secret[QUEUE_SECRET_BYTES];
+    err e;
+    c->busy--;
+    bool ok = queue_secret_read(store_call_answer(q->call), secret, &e);
+    store_call_free(q->call);
+    if (!ok || !c->x) {
+        fail(c, &e);
+        return;
+    }
+    buf_put_str(&c->out, S("{\"secret\":\"whsec_"));
+    base64_encode((bytes){secret, sizeof secret}, &c->out);
+    buf_put_str(&c->out, S("\"}\n"));
+    OPENSSL_cleanse(secret, sizeof secret);
+    api_answer(c, 200, S("application/json"));
+}
+
+void api_hook_secret(api_call *c)
+{
+    catalogue_app found = {0};
+    err e;
+    if (!(c->own = ARENA_NEW(&c->a, asking)))
+        api_fail_status(c, 503, "no memory");
+    else if (!catalogue_app_find(catalogue_reading(c->k->catalogue), &c->a, c->tenant.id,
+                                 c->params[1], &found, &e))
+        api_fail(c, &e);
+    else if (!found.id)
+        api_fail_status(c, 404, "the tenant has no such app");
+    else
+        ask(c, queue_ask_secret(c->k->store, found.id), on_secret);
+}
 
 /* --- lists ------------------------------------------------------------------------------------ */
 

@@ -107,25 +107,27 @@ static void fire(trigger *t)
     deferred_about a = {.component = t->component,
                         .method = t->given.method,
                         .path = t->given.path,
-                        .schedule = t->given.schedule};
+                        .schedule = t->given.schedule,
+                        .hook = t->defer.hook};
     deferred_request r = {.component = t->component,
                           .method = t->given.method,
                           .target = t->given.path,
                           .authority = t->host,
                           .scheme = S("http"),
                           .peer = S("0.0.0.0:0")};
-    queue_offer q = {.head.terms = {.tenant = t->tenant,
-                                    .app = t->app,
-                                    .revision = t->revision,
-                                    .attempts_max = t->defer.attempts_max,
-                                    .class = CALL_OPPORTUNISTIC,
-                                    .criticality = (uint8_t)t->defer.criticality,
-                                    .trigger = DEFERRED_CRON,
-                                    .start_ms = at * 1000,
-                                    .deadline_ms = (at + window) * 1000,
-                                    .keep_ms = (int64_t)t->defer.kept_s * 1000,
-                                    .cpu_ns = NS_PER_S / 20,
-                                    .intensity_g_per_kwh = v->slots ? v->intensity[0] : 0}};
+    queue_offer q = {
+        .head.terms = {.tenant = t->tenant,
+                       .app = t->app,
+                       .revision = t->revision,
+                       .attempts_max = t->defer.attempts_max,
+                       .class = CALL_OPPORTUNISTIC,
+                       .criticality = (uint8_t)t->defer.criticality,
+                       .trigger = t->defer.hook.n ? DEFERRED_CRON | QUEUE_TELLS : DEFERRED_CRON,
+                       .start_ms = at * 1000,
+                       .deadline_ms = (at + window) * 1000,
+                       .keep_ms = (int64_t)t->defer.kept_s * 1000,
+                       .cpu_ns = NS_PER_S / 20,
+                       .intensity_g_per_kwh = v->slots ? v->intensity[0] : 0}};
     char key[QUEUE_KEY_BYTES_MAX];
     buf_init(&about, QUEUE_ABOUT_BYTES_MAX);
     buf_init(&request, QUEUE_REQUEST_BYTES_MAX);
@@ -206,11 +208,12 @@ static bool trigger_fill(trigger *t, const app_component *from, const app_cron *
                           .path = arena_str(&t->a, of_app->path),
                           .window_s = of_app->window_s};
     t->defer = from->settings.defer;
+    t->defer.hook = arena_str(&t->a, from->settings.defer.hook);
     t->name = arena_printf(&t->a, "%llu %.*s %.*s %.*s %.*s %.*s", (unsigned long long)t->app,
                            STR(from->id), STR(of_app->schedule), STR(of_app->zone),
                            STR(of_app->method), STR(of_app->path));
     if (!t->component.p || !t->host.p || !t->given.schedule.p || !t->given.zone.p ||
-        !t->given.method.p || !t->given.path.p || !t->name.p)
+        !t->given.method.p || !t->given.path.p || !t->name.p || !t->defer.hook.p)
         return err_no_memory(e);
     return cron_parse(t->given.schedule, &t->when, e) && zone_load(t, e);
 }

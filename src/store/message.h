@@ -49,6 +49,7 @@ typedef enum {
     QUEUE_COUNT,
     QUEUE_APP_GONE,
     QUEUE_PURGE,
+    QUEUE_SECRET,
     STORE_REQUESTS_END,
     /* Answers. */
     STORE_OK = 100,

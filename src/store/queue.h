@@ -7,6 +7,7 @@
  *                 ▲                        ▲               │
  *                 └── RETRY, not yet ──────┴── RETRY, GIVE_BACK, the lease has expired
  *     CANCEL: waiting or leased ──▶ cancelled         REVIVE: failed, dead, cancelled ──▶ waiting
+ *     the end of one that is QUEUE_TELLS ──▶ another call, of the trigger QUEUE_TELLING
  *
  * Invariants
  * - What was answered is fsynced. A call that was accepted is there until it has ended and its time
@@ -62,7 +63,7 @@ typedef struct {
     uint32_t revision;
     uint32_t attempts_max;      /* 0: no limit */
     uint8_t class, criticality; /* as call_class and call_criticality of sched/call.h */
-    uint8_t trigger;            /* the platform's business */
+    uint8_t trigger;            /* the platform's business, but see QUEUE_TELLS */
     uint8_t unused[5];
     int64_t start_ms;           /* never before; 0: at once */
     int64_t deadline_ms;        /* end by then */
@@ -70,6 +71,12 @@ typedef struct {
     uint64_t cpu_ns;            /* estimate */
     double intensity_g_per_kwh; /* when it was accepted */
 } queue_terms;
+
+/* A call whose trigger has this bit is told of: what ends it, whatever that is, makes another call
+ * in the same transaction, with the trigger QUEUE_TELLING, the same app, revision and `about`, due
+ * at once, whose request is a queue_told. (Not where its app is gone: who would run that?) */
+enum { QUEUE_TELLS = 0x80, QUEUE_TELLING = 3, QUEUE_TELLING_ATTEMPTS = 40 };
+enum { QUEUE_SECRET_BYTES = 32 };
 
 /* What running it has taken. */
 typedef struct {
@@ -90,6 +97,11 @@ typedef struct {
     uint64_t bytes;             /* about and request, as they count against the quota */
     queue_use use;              /* once it has ended */
 } queue_info;
+
+typedef struct {
+    queue_info info;                    /* of the call that has ended */
+    uint8_t secret[QUEUE_SECRET_BYTES]; /* its app's: to sign with */
+} queue_told;
 
 /* A call in an answer; everything is borrowed from the answer. */
 typedef struct {
@@ -225,6 +237,9 @@ typedef struct {
     uint64_t calls[QUEUE_STATES]; /* by state; QUEUE_ANY: all */
     uint64_t bytes;               /* of those that wait or run */
 } queue_count;
+
+/* QUEUE_SECRET: what tellings of that app (u64) are signed with; the same for ever, and derived
+ * from the queue's key. Answer: QUEUE_SECRET_BYTES. */
 
 /* QUEUE_APP_GONE: what waits or runs of an app is dead, with that note; forget 1: everything of it
  * is deleted instead. A bounded number at a time: ask again with next as `from`, until it is 0. */

@@ -60,6 +60,11 @@ store_call *queue_ask_count(store_client *c, uint64_t tenant)
     return ask_number(c, QUEUE_COUNT, tenant);
 }
 
+store_call *queue_ask_secret(store_client *c, uint64_t app)
+{
+    return ask_number(c, QUEUE_SECRET, app);
+}
+
 store_call *queue_ask_one(store_client *c, store_kind kind, const queue_one *q)
 {
     store_call *k = store_call_new(c, kind, 0);

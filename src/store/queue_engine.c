@@ -9,6 +9,7 @@
 #include "base/must.h"
 #include "store/queue_engine_impl.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
 enum { FAR_MS = 2 * 3600 * 1000, FAR_GRAIN_MS = 60 * 1000 };
@@ -186,13 +187,50 @@ static bool outcome_set(queue_engine *q, queue_row *row, str note, bytes result,
                                result.p ? buf_bytes(&q->second) : (bytes){0}, e);
 }
 
+/* It has ended, and another call tells of it: what carries that out need know nothing of the first
+ * one any more. */
+static bool tell(queue_engine *q, const queue_row *of, err *e)
+{
+    queue_told told = {.info = queue_info_of(q, of)};
+    queue_row row = {.terms = of->terms, .accepted_ms = q->now_ms};
+    queue_body body;
+    bytes about;
+    bool exists;
+    err ignored;
+    if (!q->ops->body(q->rows, of->seq, false, &body, e))
+        return false;
+    if (!queue_unseal(q->keys, of, QUEUE_PART_ABOUT, body.about, &q->a, &about, &ignored))
+        return true; /* nobody knows whom to tell */
+    row.terms.trigger = QUEUE_TELLING;
+    row.terms.attempts_max = QUEUE_TELLING_ATTEMPTS;
+    row.terms.start_ms = 0;
+    row.terms.deadline_ms = q->now_ms;
+    row.terms.cpu_ns = NS_PER_MS;
+    row.phase = PHASE_READY + row.terms.criticality;
+    row.at_ms = row.terms.deadline_ms;
+    row.bytes = about.n + sizeof told;
+    buf_clear(&q->first);
+    buf_clear(&q->second);
+    bool ok = queue_secret_of(q->keys, of->terms.app, told.secret, e) &&
+              queue_nonce(&row.nonce, e) &&
+              queue_seal(q->keys, &row, QUEUE_PART_ABOUT, about, &q->first, e) &&
+              queue_seal(q->keys, &row, QUEUE_PART_REQUEST,
+                         (bytes){(const uint8_t *)&told, sizeof told}, &q->second, e);
+    OPENSSL_cleanse(&told, sizeof told);
+    return ok &&
+           q->ops->add(q->rows, &row, &(queue_body){buf_bytes(&q->first), buf_bytes(&q->second)},
+                       &exists, e) &&
+           queue_sums_count(q, &row, 1, e);
+}
+
 bool queue_finish(queue_engine *q, queue_row *row, queue_phase phase, str note, bytes result,
                   err *e)
 {
     must(!phase_is_open(phase));
     row->ended_ms = q->now_ms;
     return queue_enter(q, row, phase, q->now_ms + row->terms.keep_ms, e) &&
-           q->ops->put(q->rows, row, e) && outcome_set(q, row, note, result, e);
+           q->ops->put(q->rows, row, e) && outcome_set(q, row, note, result, e) &&
+           (!(row->terms.trigger & QUEUE_TELLS) || tell(q, row, e));
 }
 
 bool queue_again(queue_engine *q, queue_row *row, int64_t at_ms, str note, err *e)

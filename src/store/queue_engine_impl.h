@@ -61,6 +61,7 @@ bool queue_request_run(queue_engine *q, const store_message *m, const queue_requ
 /* The answer becomes a refusal. */
 bool queue_refuse(const queue_asked *a, store_kind kind, const char *why);
 queue_state queue_state_of(unsigned phase);
+queue_info queue_info_of(queue_engine *q, const queue_row *row);
 /* Writes a call of an answer; with: QUEUE_WITH_... */
 bool queue_show(queue_engine *q, const queue_row *row, unsigned with, buf *out, err *e);
 
@@ -71,3 +72,4 @@ bool queue_on_backlog(const queue_asked *a, err *e);
 bool queue_on_count(const queue_asked *a, err *e);
 bool queue_on_app_gone(const queue_asked *a, err *e);
 bool queue_on_purge(const queue_asked *a, err *e);
+bool queue_on_secret(const queue_asked *a, err *e);

@@ -2,6 +2,7 @@
  * counts are read from sums, never from calls; sweeps move or delete a bounded number at a time. */
 #include "store/queue_engine_impl.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
 enum { SCAN_LOOKS = 10000, SWEEP_MAX = 500, SWEEP_LOOKS = 5000 };
@@ -184,6 +185,7 @@ bool queue_on_app_gone(const queue_asked *a, err *e)
             return false;
         if (!found || rows[i].phase > to)
             continue;
+        rows[i].terms.trigger &= (uint8_t)~QUEUE_TELLS; /* of these nobody is told */
         if (gone->forget ? !forget(q, &rows[i], e)
                          : !queue_finish(q, &rows[i], PHASE_DEAD, a->r->note, (bytes){0}, e))
             return false;
@@ -212,5 +214,15 @@ bool queue_on_purge(const queue_asked *a, err *e)
     swept.next = swept.calls == SWEEP_MAX;
     q->tidy = !swept.next;
     queue_item_write(a->out, &swept, sizeof swept);
+    return true;
+}
+
+bool queue_on_secret(const queue_asked *a, err *e)
+{
+    uint8_t secret[QUEUE_SECRET_BYTES];
+    if (!queue_secret_of(a->q->keys, a->r->number, secret, e))
+        return false;
+    queue_item_write(a->out, secret, sizeof secret);
+    OPENSSL_cleanse(secret, sizeof secret);
     return true;
 }

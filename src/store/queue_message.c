@@ -247,6 +247,11 @@ bool queue_swept_read(store_message *m, queue_swept *ret, err *e)
     return answer_struct(m, ret, sizeof *ret, e);
 }
 
+bool queue_secret_read(store_message *m, uint8_t ret[QUEUE_SECRET_BYTES], err *e)
+{
+    return answer_struct(m, ret, QUEUE_SECRET_BYTES, e);
+}
+
 /* --- reading requests ------------------------------------------------------------------------- */
 
 #define TIME_MAX_MS (INT64_C(1) << 48) /* 10,000 years: sums of a few do not overflow */
@@ -370,6 +375,7 @@ static const char *any_read(store_message *m, queue_request *r)
         return backlog_read(m, r);
     case QUEUE_GIVE_BACK:
     case QUEUE_COUNT:
+    case QUEUE_SECRET:
         return next_struct(m, &r->number, sizeof r->number, NULL) ? NULL : "a damaged request";
     case QUEUE_APP_GONE:
         return !next_struct(m, &r->gone, sizeof r->gone, &r->note) ? "a damaged request"

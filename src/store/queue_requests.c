@@ -68,7 +68,7 @@ static bool find_held(const queue_asked *a, const queue_held *held, queue_row *r
 
 /* --- showing ---------------------------------------------------------------------------------- */
 
-static queue_info info_of(queue_engine *q, const queue_row *row)
+queue_info queue_info_of(queue_engine *q, const queue_row *row)
 {
     bool ready = row->phase >= PHASE_READY && row->phase <= PHASE_READY_LAST;
     return (queue_info){
@@ -104,7 +104,7 @@ static bool call_read(queue_engine *q, const queue_row *row, unsigned with, queu
     queue_body body;
     bytes note, result;
     bool opens = true;
-    *ret = (queue_call){.info = info_of(q, row)};
+    *ret = (queue_call){.info = queue_info_of(q, row)};
     if (!q->ops->body(q->rows, row->seq, with & QUEUE_WITH_REQUEST, &body, e))
         return false;
     part_open(q, row, QUEUE_PART_ABOUT, body.about, &ret->about, &opens);
@@ -257,7 +257,7 @@ static bool lease_one(const queue_asked *a, queue_row *row, bool *ret_leased, er
     if (!queue_enter(q, row, PHASE_LEASED, q->now_ms + l->lease_ms, e) ||
         !q->ops->put(q->rows, row, e))
         return false;
-    c.info = info_of(q, row);
+    c.info = queue_info_of(q, row);
     queue_call_write(a->out, &c);
     return true;
 }
@@ -473,6 +473,8 @@ bool queue_request_run(queue_engine *q, const store_message *m, const queue_requ
         return queue_on_app_gone(&a, e);
     case QUEUE_PURGE:
         return queue_on_purge(&a, e);
+    case QUEUE_SECRET:
+        return queue_on_secret(&a, e);
     default:
         return on_one(&a, e);
     }

@@ -5,7 +5,8 @@
  * - contents: every call has a key of its own, derived from its nonce as AES-GCM-SIV derives keys
  *   (RFC 8452, section 4), so that no key seals more than a call's few values, however many calls
  *   there will be. What was sealed for one call, tenant, app or part does not open as another.
- * - idempotency keys: HMAC-SHA-256, cut to 16 bytes, over app and key. */
+ * - idempotency keys: HMAC-SHA-256, cut to 16 bytes, over app and key.
+ * - what tellings of an app are signed with: HMAC-SHA-256 over its number. */
 #pragma once
 
 #include "store/queue_rows.h"
@@ -34,4 +35,5 @@ bool queue_seal(queue_keys *k, const queue_row *row, queue_part part, bytes plai
 /* ERR_DENIED: another key, another place, or damaged. */
 bool queue_unseal(queue_keys *k, const queue_row *row, queue_part part, bytes sealed, arena *a,
                   bytes *ret, err *e);
+bool queue_secret_of(const queue_keys *k, uint64_t app, uint8_t ret[QUEUE_SECRET_BYTES], err *e);
 bool queue_key_hash(queue_keys *k, uint64_t app, str key, uint8_t ret[QUEUE_HASH_BYTES], err *e);

@@ -1,5 +1,7 @@
 /* Lines: a rule, a scheme, a host, a port. A rule for one name allows that name and, written as a
- * denial's advice, its own connection. */
+ * denial's advice, its own connection. The first line is also read as the address of a web hook,
+ * whose parts are its text. */
+#include "app/hook.h"
 #include "app/outbound.h"
 #include "base/limits.h"
 #include "base/must.h"
@@ -14,6 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     str rule = str_cut(&rest, '\n'), scheme = str_cut(&rest, '\n'), host = str_cut(&rest, '\n');
     str_to_u64(rest, 65535, &port);
     arena_init(&a, 64 * MIB);
+    hook_url u;
+    if (hook_url_parse(rule, &u, &e))
+        must(u.host.n && u.authority.p > rule.p && u.authority.p + u.authority.n == u.target.p &&
+             u.target.p + u.target.n == rule.p + rule.n && str_starts(u.authority, u.host));
     must(outbound_denial(&a, S("c"), scheme, host, (uint16_t)port).p);
     if (!outbound_rule_parse(&a, rule, &r, &e))
         return 0;

@@ -311,6 +311,16 @@ def test_nothing_wakes_up_before_the_planned_start(tmp_path):
 CRON = """cron = [{ schedule = "* * * * *", window = "10m", path = "/k/hello", method = "GET" }]"""
 
 
+def marked(usage, triggers):
+    """Are so many triggers in these records?"""
+    if not usage.exists():
+        return False
+    with sqlite3.connect(usage) as db:
+        tables = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'mark'")
+        return tables.fetchone()[0] and db.execute(
+            "SELECT count(*) FROM mark").fetchone()[0] == triggers
+
+
 def test_cron_fires_what_was_missed_once(tmp_path):
     folder = app(tmp_path, CRON)
     usage = folder / ".spin/ebb/usage.db"
@@ -349,13 +359,8 @@ def test_triggers_with_long_names_are_told_apart(tmp_path):
     folder = app(tmp_path, f"cron = [{crons}]")
     usage = folder / ".spin/ebb/usage.db"
 
-    def marked():
-        with sqlite3.connect(usage) as db:
-            tables = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'mark'")
-            return (tables.fetchone()[0]
-                    and db.execute("SELECT count(*) FROM mark").fetchone()[0] == 2)
     with serving(folder, tmp_path):
-        wait_for(lambda: usage.exists() and marked(), "the records")
+        wait_for(lambda: marked(usage, 2), "the records")
     with sqlite3.connect(usage) as db:
         db.execute("UPDATE mark SET t_s = t_s / 60 * 60 - 1")
     db.close()

@@ -263,6 +263,8 @@ static void limits_of_defer(void **state)
          NULL},
         {"\"defer\":{\"body_bytes_max\":1,\"result_bytes_max\":1}", NULL},
         {"\"defer\":{\"slack_s_max\":600}", NULL},
+        {"\"defer\":{\"hook\":\"http://[::1]:8080?x\"}", NULL},
+        {"\"defer\":{\"hook\":\"http://x/ y\"}", "is no address of a hook"},
         {"\"defer\":{\"body_bytes_max\":0}", "'body_bytes_max' is out of range"},
         {"\"defer\":{\"body_bytes_max\":16777217}", "'body_bytes_max' is out of range"},
         {"\"defer\":{\"result_bytes_max\":0}", "'result_bytes_max' is out of range"},

@@ -90,8 +90,8 @@ static void defer_words(void **state)
     assert_int_equal(s->crons_count, 0);
     ok(f, COMPONENT
        "[component.web.tool.ebb]\ndefer = { routes = ['/...'], slack = '8h', slack_max = '2d', "
-       "keep = '1h', attempts = 3, criticality = 'high', body_max = '2 MiB', result_max = 100 "
-       "}\n"
+       "keep = '1h', attempts = 3, criticality = 'high', body_max = '2 MiB', result_max = 100, "
+       "hook = 'https://example.com/done' }\n"
        "cron = [{ schedule = '30 1 * * *', zone = 'Europe/Berlin', window = '4h', path = '/n', "
        "method = 'GET' }, { schedule = '@daily' }]");
     s = &f->app->components[0].settings;
@@ -102,6 +102,7 @@ static void defer_words(void **state)
     assert_int_equal(s->defer.attempts_max, 3);
     assert_int_equal(s->defer.criticality, APP_DEFER_HIGH);
     assert_true(s->defer.body_bytes_max == 2 * MIB && s->defer.result_bytes_max == 100);
+    assert_str(s->defer.hook, "https://example.com/done");
     assert_int_equal(s->crons_count, 2);
     assert_int_equal(s->crons[0].window_s, 4 * 3600);
     assert_str(s->crons[0].method, "GET");
@@ -119,6 +120,9 @@ static void defer_mistakes(void **state)
     refused(f, COMPONENT "tool.ebb.defer = 1",
             "spin.toml:9:18: defer must be true, false or a table like { slack = \"8h\" }, not an "
             "integer");
+    refused(f, COMPONENT "tool.ebb.defer.hook = 'example.com'",
+            "spin.toml:9:23: hook: 'example.com' is no address of a hook; write it like "
+            "https://example.com/done");
     refused(f, COMPONENT "tool.ebb.defer.slak = '1h'",
             "spin.toml:9:16: unknown field 'slak' in defer; did you mean 'slack'?");
     refused(f, COMPONENT "tool.ebb.defer.slack_max = '8d'",

@@ -66,6 +66,25 @@ static void result(void **state)
     arena_fini(&a);
 }
 
+static void about(void **state)
+{
+    _cleanup_(buf_fini) buf out;
+    deferred_about got,
+        d = {.component = S("k"), .method = S("POST"), .path = S("/a"), .schedule = S("@daily")};
+    buf_init(&out, MIB);
+    assert_true(deferred_about_write(&d, &out));
+    assert_true(deferred_about_read(buf_bytes(&out), &got));
+    assert_true(str_eq(got.schedule, d.schedule) && !got.hook.n);
+    size_t without = out.n;
+    buf_clear(&out);
+    d.hook = S("https://example.com/");
+    assert_true(deferred_about_write(&d, &out));
+    assert_true(deferred_about_read(buf_bytes(&out), &got));
+    assert_true(str_eq(got.path, d.path) && str_eq(got.hook, d.hook));
+    for (size_t n = 0; n < out.n; n++)
+        assert_true(deferred_about_read((bytes){out.p, n}, &got) == (n == without));
+}
+
 static void messages(void **state)
 {
     calls_message got, m = {.kind = CALLS_RUN, .count = 7};
@@ -150,6 +169,7 @@ static void show(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(request), cmocka_unit_test(result),
-                                       cmocka_unit_test(messages), cmocka_unit_test(show)};
+                                       cmocka_unit_test(about), cmocka_unit_test(messages),
+                                       cmocka_unit_test(show)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

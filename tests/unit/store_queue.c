@@ -727,6 +727,64 @@ static void test_an_app_goes(void **state)
     assert_int_equal(counts(0).bytes, 0);
 }
 
+/* Its end, whatever it is, makes one call that tells of it, and whose own end makes none. */
+static void test_an_end_is_told(void **state)
+{
+    enum { DONE, DIES, CANCELLED, EXPIRES };
+    static const queue_state ends[] = {QUEUE_DONE, QUEUE_DEAD, QUEUE_CANCELLED, QUEUE_DEAD};
+    uint8_t secret[QUEUE_SECRET_BYTES], other[QUEUE_SECRET_BYTES];
+    queue_number_write(asking(QUEUE_SECRET), APP + 1);
+    assert_true(queue_secret_read(answered(), other, &e));
+    queue_number_write(asking(QUEUE_SECRET), APP);
+    assert_true(queue_secret_read(answered(), secret, &e));
+    assert_memory_not_equal(secret, other, sizeof secret);
+    for (int how = DONE; how <= EXPIRES; how++) {
+        queue_offer p = offer_of("told");
+        p.head.terms.trigger = 1 | QUEUE_TELLS;
+        p.head.terms.attempts_max = how == EXPIRES ? 1 : 3;
+        queue_id id = put(&p).id;
+        assert_string_equal(lease((queue_lease){.count = 2}), "told");
+        if (how == CANCELLED)
+            assert_true(one(QUEUE_CANCEL, id, TENANT));
+        else if (how == EXPIRES)
+            now += 10001;
+        else
+            assert_true(end_with(held[0], ends[how], "so", "result"));
+        queue_call c;
+        queue_told told;
+        queue_lease_write(asking(QUEUE_LEASE),
+                          &(queue_lease){.holder = 5, .lease_ms = 10000, .count = 9});
+        store_message *m = answered();
+        assert_true(queue_answer_ok(m, &e));
+        assert_true(queue_call_next(m, &c));
+        assert_int_equal(m->count, 0);
+        assert_int_equal(c.info.terms.trigger, QUEUE_TELLING);
+        assert_int_equal(c.info.terms.app, APP);
+        assert_int_equal(c.info.terms.revision, 3);
+        assert_int_equal(c.about.n, p.about.n);
+        assert_memory_equal(c.about.p, p.about.p, p.about.n);
+        assert_int_equal(c.request.n, sizeof told);
+        memcpy(&told, c.request.p, sizeof told);
+        assert_memory_equal(&told.info.id, &id, sizeof id);
+        assert_int_equal(told.info.state, ends[how]);
+        assert_int_equal(told.info.ended_ms, now);
+        assert_memory_equal(told.secret, secret, sizeof secret);
+        assert_int_equal(get(id).state, ends[how]);
+        assert_true(end_with((queue_held){c.info.id, 1, 0}, QUEUE_DONE, "", NULL));
+        assert_string_equal(lease((queue_lease){.count = 9}), "");
+    }
+    assert_int_equal(counts(TENANT).calls[QUEUE_ANY], 8);
+    /* Of an app that is gone nobody is told. */
+    queue_offer p = offer_of("gone");
+    p.head.terms.trigger = 1 | QUEUE_TELLS;
+    put(&p);
+    queue_app_gone gone = {.tenant = TENANT, .app = APP};
+    queue_app_gone_write(asking(QUEUE_APP_GONE), &gone, S("gone"));
+    assert_int_equal(swept().calls, 1);
+    assert_int_equal(counts(TENANT).calls[QUEUE_ANY], 9);
+    assert_int_equal(counts(TENANT).calls[QUEUE_WAITING], 0);
+}
+
 /* More than one request looks at. */
 static void test_a_large_app_goes_in_pieces(void **state)
 {
@@ -881,6 +939,7 @@ int main(void)
         CASE(test_counts),
         CASE(test_what_is_over_goes),
         CASE(test_an_app_goes),
+        CASE(test_an_end_is_told),
         CASE(test_a_large_app_goes_in_pieces),
         CASE(test_it_is_there_after_opening_anew),
         CASE(test_what_was_rolled_back_is_not),
