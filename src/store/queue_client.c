@@ -97,7 +97,4 @@ store_call *queue_ask_app_gone(store_client *c, const queue_app_gone *q, str not
     return k;
 }
 
-store_call *queue_ask_purge(store_client *c)
-{
-    return store_call_new(c, QUEUE_PURGE, 0);
-}
+store_call *queue_ask_purge(store_client *c) { return store_call_new(c, QUEUE_PURGE, 0); }
