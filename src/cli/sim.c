@@ -16,7 +16,7 @@
 typedef struct {
     sim_config c;
     const option *fit, *intensity;
-    const char *load, *durations, *policies, *json, *svg, *forecasts, *against;
+    const char *load, *durations, *policies, *json, *svg, *forecasts, *steps, *against;
     double days, warm, seed, apps, shuffle, shuffle_told, grid, code_factor, slack, call_ms,
         tick_ms;
     bool check, queue;
@@ -63,7 +63,7 @@ static void words_read(const options *given, sim_options *o)
     } texts[] = {{"load", &o->load},       {"durations", &o->durations},
                  {"policy", &o->policies}, {"json", &o->json},
                  {"svg", &o->svg},         {"forecasts", &o->forecasts},
-                 {"against", &o->against}};
+                 {"steps", &o->steps},     {"against", &o->against}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (options_get(given, texts[i].name)->given)
             *texts[i].to = options_get(given, texts[i].name)->got;
@@ -291,6 +291,9 @@ static bool run(sim_options *o, arena *a, err *e)
             k = r[i].policy == SIM_OURS ? i : k;
         ok = (sim_svg(&o->c, &r[k], 7 * 24, &b), file_write(o->svg, &b, e));
     }
+    buf_clear(&b);
+    if (ok && o->steps)
+        ok = (sim_steps(&o->c, &r[n - 1], &b), file_write(o->steps, &b, e));
     if (ok && o->forecasts)
         ok = file_write(o->forecasts, &forecasts, e);
     buf_fini(&b);
@@ -355,6 +358,8 @@ int cli_sim(int argc, char **argv)
         {"json", 0, OPTION_VALUE, "FILE", "results; '-' is standard output"},
         {"svg", 0, OPTION_VALUE, "FILE", "a picture"},
         {"forecasts", 0, OPTION_VALUE, "FILE", "what was forecast, hour by hour"},
+        {"steps", 0, OPTION_VALUE, "FILE",
+         "CSV: what the last policy received and ran, every five minutes, in CPUs"},
         {0},
     };
     options given = {.command = "sim",

@@ -3,6 +3,8 @@
  * grid's intensity as a line of its own scale. */
 #include "sched/sim_report.h"
 
+#include "carbon/when.h"
+
 #include <math.h>
 
 static const sim_result *find(const sim_result *r, size_t n, sim_policy p)
@@ -249,5 +251,16 @@ bool against_json(const against_config *c, const against_result *r, unsigned hos
         first = false;
     }
     buf_put_str(b, S("]}\n"));
+    return !b->failed;
+}
+
+bool sim_steps(const sim_config *c, const sim_result *r, buf *b)
+{
+    buf_put_str(b, S("time,received,reserved,deferred\n"));
+    for (size_t i = 0; i < r->steps_count; i++) {
+        when_put(b, c->start_s + (int64_t)i * SIM_STEP_S);
+        buf_printf(b, ",%.6g,%.6g,%.6g\n", r->steps[i].received, r->steps[i].reserved,
+                   r->steps[i].deferred);
+    }
     return !b->failed;
 }

@@ -17,3 +17,5 @@ bool sim_svg(const sim_config *c, const sim_result *r, size_t hours, buf *out);
 
 bool against_table(const against_config *c, const against_result *r, unsigned hosts, buf *out);
 bool against_json(const against_config *c, const against_result *r, unsigned hosts, buf *out);
+/* CSV: time,received,reserved,deferred of each step, in CPUs. */
+bool sim_steps(const sim_config *c, const sim_result *r, buf *b);
