@@ -68,6 +68,13 @@ def main():
     parser.add_argument("--artifacts", type=int, default=10_000, help="of density")
     parser.add_argument("--kills", type=int, default=100,
                         help="of serve-kill (each kind of process), and cuts of serve-powercut")
+    parser.add_argument("--seconds-per-bin", type=float, default=25,
+                        help="of day: 144 of them are its day")
+    parser.add_argument("--warm-hours", type=int, default=12,
+                        help="of day: of its day, before what is measured begins")
+    parser.add_argument("--day-hours", type=int, default=24, help="of day: what is measured")
+    parser.add_argument("--alone-hours", type=int, default=6,
+                        help="of day: about the peak, with reserved calls only; 0: none")
     arguments = parser.parse_args()
     arguments.said = [a for a in sys.argv[1:] if a not in arguments.names and a != "--fresh"]
     names = arguments.names or list(stages.STAGES)

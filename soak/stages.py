@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attack
 import calls
+import day
 import density
 import differential
 import fair
@@ -166,5 +167,5 @@ STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_k
           "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
           "density": density.density, "attack": attack.attack,
           "kill": durability.kill, "powercut": durability.power_cut,
-          "waiting": waiting.waiting, "calls": calls.calls,
+          "waiting": waiting.waiting, "calls": calls.calls, "day": day.day,
           "serve-kill": serving_node.kill, "serve-powercut": serving_node.power_cut}

@@ -5,7 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
-#include "platform/inner.h"
+#include "platform/call_log.h"
 #include "platform/served.h"
 
 #include <stdio.h>
@@ -34,9 +34,10 @@ struct call {
     engine_instance *in;
     call_state state;
     bool cold, placed;
-    bool in_turns; /* waits for its turn, as what `sliced` says */
-    bool sliced;   /* has used up a slice */
-    uint64_t ran;  /* the last round of turns in which it was taken from there */
+    bool in_turns;   /* waits for its turn, as what `sliced` says */
+    bool sliced;     /* has used up a slice */
+    turn_app *share; /* whose turns it takes */
+    uint64_t ran;    /* the last round of turns in which it was taken from there */
     turn turn;
     bool emptying; /* its memory is given back in pieces, in its turns */
     bool ending;   /* then call_end, with ending_status */
@@ -64,75 +65,9 @@ struct call {
 
 static void call_run(call *c);
 
-void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES])
-{
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-    /* A bijection of the counter (multiplication by an odd number), so ids never repeat within a
-     * worker's life, and the random prefix keeps workers apart. */
-    uint64_t v = cs->id_next++ * UINT64_C(0x9e3779b97f4a7c15), p = cs->id_prefix;
-    for (int i = 0; i < 13; i++, v >>= 5)
-        ret_id[CALL_ID_BYTES - 1 - i] = digits[v & 31];
-    for (int i = 0; i < 3; i++, p >>= 5)
-        ret_id[i] = digits[p & 31];
-}
-
 static str call_id(const call *c) { return (str){c->id, CALL_ID_BYTES}; }
 
-static void log_request(str id, const inner *deferred, str component, str client, str method,
-                        str path, unsigned status, ns wall, ns cpu, size_t memory,
-                        const char *start)
-{
-    log_line(LOG_INFO, "request");
-    log_str("id", id);
-    if (deferred)
-        log_str("call", str_from(inner_id(deferred)));
-    log_str("component", component);
-    log_str("method", method);
-    log_str("path", path);
-    log_u64("status", status);
-    log_us("us", wall);
-    log_us("cpu_us", cpu);
-    log_u64("memory", memory);
-    log_str("start", str_from(start));
-    log_str("client", client);
-    log_end();
-}
-
 static str path_of(str target) { return str_head(target, str_find(target, '?')); }
-
-void call_log_without(http_exchange *x, calls *cs, str component, unsigned status)
-{
-    char id[CALL_ID_BYTES];
-    const http_request *r = exchange_request(x);
-    call_id_next(cs, id);
-    log_request((str){id, CALL_ID_BYTES}, inner_of(x), component, r->peer, r->method,
-                path_of(r->target), status, clock_mono() - r->begun_mono, 0, 0, "-");
-}
-
-void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
-                       unsigned after_s, const char *reason)
-{
-    char after[16];
-    snprintf(after, sizeof after, "%u", after_s);
-    const http_request *r = exchange_request(x);
-    str id_text = {id, CALL_ID_BYTES};
-    http_field fields[] = {{S("ebb-request-id"), id_text}, {S("retry-after"), str_from(after)}};
-    if (reason) {
-        log_line(LOG_ERROR, "refused");
-        log_str("id", id_text);
-        log_str("reason", str_from(reason));
-        log_end();
-    }
-    log_request(id_text, inner_of(x), S("-"), r->peer, r->method, path_of(r->target), status,
-                clock_mono() - r->begun_mono, 0, 0, "-");
-    exchange_abort(x, status, fields, status == 503 || status == 429 ? 2 : 1);
-}
-
-void call_refuse(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
-                 const char *reason)
-{
-    call_refuse_until(x, id, status, WORKER_RETRY_AFTER_S, reason);
-}
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
@@ -159,22 +94,35 @@ static call *list_pop(call **head, call **tail)
 
 static turn_kind kind_of(const call *c) { return c->sliced ? TURN_SLICED : TURN_FRESH; }
 
+/* A call that can wait takes turns with others like it; while its tenant has no CPU time left, with
+ * his, so that it is parked as they are. */
+static turn_app *share_of(const call *c)
+{
+    tenant *t = c->h->of->tenant;
+    if (!inner_yields(c->deferred) || (t && tenant_cpu_wait(t, loop_now(c->all->l))))
+        return &c->h->of->turns;
+    return &c->all->yielding_app;
+}
+
 static void turn_await(call *c)
 {
     c->in_turns = true;
-    turns_put(&c->all->turns, &c->h->of->turns, kind_of(c), &c->turn);
+    c->share = share_of(c);
+    turns_put(&c->all->turns, c->share, kind_of(c), &c->turn);
 }
 
 static void turn_give_up(call *c)
 {
     if (c->in_turns)
-        turns_drop(&c->all->turns, &c->h->of->turns, kind_of(c), &c->turn);
+        turns_drop(&c->all->turns, c->share, kind_of(c), &c->turn);
     c->in_turns = false;
 }
 
 /* Under `ebb up` all calls are of one owner. */
 static bool turn_is_free(const call *c)
 {
+    if (inner_yields(c->deferred))
+        return !turns_wait(&c->all->turns);
     return !c->h->of->tenant || turns_may_run(&c->all->turns, &c->h->of->turns);
 }
 
@@ -240,7 +188,7 @@ static void cpu_charge(call *c, ns used)
 {
     meter_slice(c->all->meter, c->h->row, used);
     tenant_used(c->h->of->tenant, used);
-    turns_charge(&c->all->turns, &c->h->of->turns, kind_of(c), used);
+    turns_charge(&c->all->turns, c->share, kind_of(c), used);
 }
 
 /* Books what the guest used since the last time. */
@@ -320,11 +268,11 @@ static bool log_turn(void *user)
     calls *cs = user;
     ns now = cs->done_head ? clock_mono() : 0;
     for (call *c; (c = list_pop(&cs->done_head, &cs->done_tail));) {
-        log_request(call_id(c), c->deferred, c->h->app->id, c->client, c->method, c->path,
-                    c->status, now - c->begun, c->cpu_ns, c->memory_bytes,
-                    c->cold       ? "cold"
-                    : c->restored ? "restored"
-                                  : "warm");
+        call_log_request(call_id(c), c->deferred, c->h->app->id, c->client, c->method, c->path,
+                         c->status, now - c->begun, c->cpu_ns, c->memory_bytes,
+                         c->cold       ? "cold"
+                         : c->restored ? "restored"
+                                       : "warm");
         ledger_usage used = {.calls = 1,
                              .wall_ns = now - c->begun,
                              .bytes_in = c->bytes_in,
@@ -829,6 +777,7 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
         return;
     }
     c->h = h;
+    c->share = &h->of->turns;
     served_enter(h->of);
     c->x = x;
     c->begun = exchange_request(x)->begun_mono;
@@ -838,6 +787,7 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
         return;
     }
     c->deferred = inner_take(x);
+    c->share = share_of(c);
     if (turn_is_free(c)) {
         call_admit(c);
     } else {
@@ -874,7 +824,7 @@ static void tenants_park(calls *cs, ns now)
     turn_tenant *w;
     ns wait;
     bool parked = false;
-    while ((w = turns_tenant(&cs->turns)) && w != &cs->own &&
+    while ((w = turns_tenant(&cs->turns)) && w != &cs->own && w != &cs->yielding &&
            (wait = tenant_cpu_wait(tenant_of_turns(w), now))) {
         turns_park(&cs->turns, w, now + wait);
         parked = true;
@@ -966,6 +916,8 @@ void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uin
                   .meter = m,
                   .places = {.live_max = live_max, .queued_max = WORKER_QUEUE_MAX},
                   .turns = {.round = 1},
+                  .yielding = {.weight = 1},
+                  .yielding_app = {.of = &cs->yielding},
                   .id_prefix = id_seed & 32767,
                   .id_next = id_seed >> 15};
 }

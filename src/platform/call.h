@@ -28,9 +28,13 @@ typedef struct calls {
     engine *en;
     loop *l;
     meter *meter;
-    places places;         /* instances at once, and who waits for one */
-    turns turns;           /* who waits for CPU time */
-    turn_tenant own;       /* the owner of all calls under `ebb up` */
+    places places;   /* instances at once, and who waits for one */
+    turns turns;     /* who waits for CPU time */
+    turn_tenant own; /* the owner of all calls under `ebb up` */
+    /* Whose turns calls take that can wait (inner_yields): one share for all, of the least weight,
+     * so that they have what others leave, and a hundredth where those leave nothing. */
+    turn_tenant yielding;
+    turn_app yielding_app;
     loop_timer park_timer; /* while a tenant has no CPU time left */
     call *free;            /* kept memory */
     uint32_t free_count;

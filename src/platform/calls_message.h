@@ -6,7 +6,7 @@
  *             <------  PLAN                 what is planned: workers tell clients, and accept by it
  *       CHANGED                  ------>    calls were accepted, cancelled, or wait again
  *             <------  RUN(lease)           lease what this says, and run it
- *       RAN(cpu)                 ------>    calls began, or ended; places are free again
+ *       RAN(cpu)                 ------>    calls were accepted, began, or ended
  *       ENDED(app, times, use)   ------>    one was answered: for the sums of what waiting saved
  *       PRICE(ask, use)          ------>    what did that call's energy cost in carbon?
  *             <------  PRICED(ask, ...)
@@ -53,6 +53,8 @@ typedef struct {
         struct {
             double started_cpu_s; /* estimates of calls that began */
             double ended_cpu_s;   /* what calls used that ended */
+            double came_cpu_s;    /* estimates of calls that were accepted */
+            double came_slack_s;  /* times the seconds that each may wait */
         } ran;
         calls_price price;
         struct {

@@ -302,8 +302,11 @@ static void on_put(void *user)
     store_call_free(c->putting);
     c->putting = NULL;
     if (ok && !c->accepted.existed) {
-        pace_accept(&c->d->view, c->offer.head.terms.deadline_ms / 1000,
-                    (double)c->offer.head.terms.cpu_ns / 1e9);
+        const queue_terms *t = &c->offer.head.terms;
+        double cpu_s = (double)t->cpu_ns / 1e9;
+        pace_accept(&c->d->view, t->deadline_ms / 1000, cpu_s);
+        if (c->accepted.state == QUEUE_WAITING)
+            deferral_came(c->d, cpu_s, (double)(t->deadline_ms - now_ms()) / 1000);
         deferral_changed(c->d);
     }
     if (ok && c->accepted.state == QUEUE_LEASED && !c->accepted.existed) {

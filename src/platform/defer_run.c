@@ -30,10 +30,10 @@ struct app_flow {
     unsigned begun;
 };
 
-/* A clock in which a slot of the plan is an hour, so that a scaled day is a day for it. */
+/* A clock in which the day of the node is a day, so that it is one in a rehearsal too. */
 static ns flow_now(const deferral *d)
 {
-    double scale = d->view.slot_s > 0 ? 3600.0 / (double)d->view.slot_s : 1;
+    double scale = d->view.hour_s > 0 ? 3600.0 / (double)d->view.hour_s : 1;
     return (ns)((double)loop_now(d->l) * scale);
 }
 
@@ -297,6 +297,7 @@ static bool request_make(run *r, inner_request *ret)
                            .fields_count = q->fields_count + 2,
                            .body = q->body,
                            .result_bytes_max = APP_DEFER_RESULT_BYTES,
+                           .yields = !r->urgent && !r->waiter,
                            .log_bytes_max = 64 * KIB};
     queue_id_text(&r->info.id, ret->id);
     fields[q->fields_count] =
@@ -411,6 +412,7 @@ static void run_begin(deferral *d, const queue_call *c, bool urgent)
         log_msg(LOG_ERROR, "no memory to run a deferred call; its lease will expire");
         return;
     }
+    r->urgent = urgent;
     bool hook = c->info.terms.trigger == DEFERRED_HOOK;
     if (!(hook ? hook_take(r, c) : request_take(r, c->request))) {
         run_end(r, QUEUE_DEAD, NULL, "what was kept of it can't be read");
@@ -419,7 +421,7 @@ static void run_begin(deferral *d, const queue_call *c, bool urgent)
     app_flow *f = hook ? NULL : flow_of(d, c->info.terms.app);
     if (f && !urgent && !flow_lets(d, f)) {
         /* A minute of the flow's clock at most is more than its next token takes. */
-        run_give_back(r, d->view.slot_s > 0 ? d->view.slot_s * 1000 / 60 / 20 + 50 : 1000,
+        run_give_back(r, d->view.hour_s > 0 ? d->view.hour_s * 1000 / 60 / 20 + 50 : 1000,
                       "its app's rate is held back for a while");
         return;
     }

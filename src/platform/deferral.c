@@ -33,6 +33,13 @@ void deferral_told(deferral *d, double started_cpu_s, double ended_cpu_s, uint32
     d->ran.ran.ended_cpu_s += ended_cpu_s;
 }
 
+void deferral_came(deferral *d, double cpu_s, double slack_s)
+{
+    deferral_told(d, 0, 0, 0);
+    d->ran.ran.came_cpu_s += cpu_s;
+    d->ran.ran.came_slack_s += cpu_s * slack_s;
+}
+
 static bool on_turn_end(void *user)
 {
     deferral *d = user;

@@ -31,7 +31,8 @@ typedef struct run {
     host_post *post;
     store_call *asking; /* END or RETRY */
     double estimate_cpu_s;
-    bool lost; /* the lease is another's: nothing is said to the store any more */
+    bool urgent; /* it is due: it takes turns like any other call */
+    bool lost;   /* the lease is another's: nothing is said to the store any more */
     /* Whoever waits for it to end (`wait=N`); called once, with what came, or with NULL: it has not
      * ended well, or not here. */
     void (*waiter)(void *user, const inner_result *r);
@@ -97,6 +98,8 @@ void deferral_price_forget(deferral *d, void *user);
 /* Tells the keeper, if there is one. */
 void deferral_say(deferral *d, const calls_message *m);
 void deferral_told(deferral *d, double started_cpu_s, double ended_cpu_s, uint32_t ended);
+/* Likewise: a call was accepted. */
+void deferral_came(deferral *d, double cpu_s, double slack_s);
 
 /* defer_run.c */
 void run_lease(deferral *d, const calls_message *m);

@@ -20,11 +20,19 @@ grid_config grid_config_default(void)
     return (grid_config){.average = true,
                          .forecasts = true,
                          .yearly_g_per_kwh = (double)NAN,
+                         .day_s = 86400,
                          .threads = threads > 0 ? (double)threads : 1,
                          .pue = 1,
                          .server_kg =
                              SCI_SERVER_KG * (threads > 0 ? (double)threads : 1) / SERVER_THREADS,
                          .life_years = SCI_SERVER_LIFE_S / (365.0 * 86400)};
+}
+
+int64_t grid_hour_s(const grid_config *g) { return g->day_s > 0 ? (int64_t)(g->day_s / 24) : 3600; }
+
+int64_t grid_slot_s(const grid_config *g)
+{
+    return g->slot_s > 0 ? (int64_t)g->slot_s : grid_hour_s(g);
 }
 
 bool grid_power(const grid_config *g, power_model *ret, err *e)
@@ -52,14 +60,21 @@ static bool number_read(reader *r, const toml_table *t, const char *key, double 
     return true;
 }
 
-/* A divisor of an hour, so that slots and hours of a grid fit. */
-static bool slot_read(reader *r, const toml_table *t, double *ret)
+/* Divisors of an hour, so that slots and hours of a grid fit. */
+static bool slots_read(reader *r, const toml_table *t, grid_config *g)
 {
-    const toml_value *v = read_get(t, "slot_s");
-    if (!number_read(r, t, "slot_s", 1, 3600, ret))
+    const toml_value *slot = read_get(t, "slot_s"), *day = read_get(t, "day_s");
+    if (!number_read(r, t, "slot_s", 1, 3600, &g->slot_s) ||
+        !number_read(r, t, "day_s", 24, 86400, &g->day_s))
         return false;
-    return !v || (*ret == (int)*ret && 3600 % (int)*ret == 0) ||
-           read_fail(r, v->pos, "slot_s must divide an hour: 3600, 1800, 900, 600, 300, ... 1");
+    if (slot && (g->slot_s != (int)g->slot_s || 3600 % (int)g->slot_s != 0))
+        return read_fail(r, slot->pos,
+                         "slot_s must divide an hour: 3600, 1800, 900, 600, 300, ... 1");
+    if (day && (g->day_s / 24 != (int)(g->day_s / 24) || 3600 % (int)(g->day_s / 24) != 0))
+        return read_fail(r, day->pos,
+                         "a 24th of day_s must divide an hour: day_s = 86400, 3600, 720, ...");
+    return g->slot_s <= g->day_s / 24 ||
+           read_fail(r, slot->pos, "slot_s is longer than the 24th of day_s");
 }
 
 static str beside(arena *a, str config, str path)
@@ -166,6 +181,7 @@ static bool tables_read(reader *r, const toml_table *t, grid_config *g)
                                         "node",
                                         "remote",
                                         "slot_s",
+                                        "day_s",
                                         NULL};
     static const char *const node_known[] = {"threads",    "idle_w", "max_w",    "pue", "server_kg",
                                              "life_years", "cpus",   "powercap", NULL};
@@ -178,7 +194,7 @@ static bool tables_read(reader *r, const toml_table *t, grid_config *g)
         !secret_read(r, t, "password", "password_file", &g->password) ||
         !read_bool(r, t, "average", &g->average) || !read_bool(r, t, "forecasts", &g->forecasts) ||
         !number_read(r, t, "yearly_g_per_kwh", 0, INTENSITY_MAX, &g->yearly_g_per_kwh) ||
-        !slot_read(r, t, &g->slot_s) || !read_str(r, t, "yearly_table", &table) ||
+        !slots_read(r, t, g) || !read_str(r, t, "yearly_table", &table) ||
         !provider_check(r, t, g) || !remotes_read(r, t, g) ||
         !read_kind(r, t, "node", TOML_TABLE, &node))
         return false;

@@ -27,7 +27,8 @@ typedef struct {
     double idle_w, max_w;    /* 0: the model of carbon/power.h */
     double pue, server_kg, life_years;
     double cpus;   /* what this node could do; 0: its threads */
-    double slot_s; /* deferred work is planned by slots this long; 0: an hour */
+    double slot_s; /* deferred work is planned by slots this long; 0: a 24th of day_s */
+    double day_s;  /* load repeats by it: 86400, less to rehearse a day in an hour; 0: 86400 */
     str powercap;  /* the folder of its energy counters; empty: the kernel's */
     grid_remote remotes[GRID_REMOTES_MAX];
     size_t remotes_count;
@@ -38,5 +39,8 @@ grid_config grid_config_default(void);
 /* Reads a file; relative paths in it are relative to its folder. Unknown keys are refused by name.
  * Tokens and passwords may be given as `token_file`, `password_file`. ERR_INVALID says where. */
 bool grid_config_load(arena *a, const char *path, grid_config *ret, err *e);
+/* A 24th of the day, and a slot of the plan, in seconds. */
+int64_t grid_hour_s(const grid_config *g);
+int64_t grid_slot_s(const grid_config *g);
 /* The node's power model. */
 bool grid_power(const grid_config *g, power_model *ret, err *e);

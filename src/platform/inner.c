@@ -19,7 +19,7 @@ struct inner {
     size_t fields_count;
     bool returned; /* the exchange was given back */
     bool taken, over;
-    bool cancelled, told_done;
+    bool cancelled, told_done, yields;
     ns cpu_ns, wall_ns;
     size_t memory_bytes;
     char id[INNER_ID_BYTES + 1];
@@ -186,6 +186,7 @@ bool inner_new(loop *l, const inner_request *r, void (*on_done)(void *user), voi
     i->x.length = -1;
     i->on_done = on_done;
     i->user = user;
+    i->yields = r->yields;
     memcpy(i->id, r->id, INNER_ID_BYTES);
     arena_init(&i->a, r->body.n + 16 * HTTP_HEAD_BYTES_MAX);
     buf_init(&i->out, r->result_bytes_max);
@@ -260,6 +261,8 @@ void inner_leave(inner *i)
 }
 
 const char *inner_id(const inner *i) { return i->id; }
+
+bool inner_yields(const inner *i) { return i && i->yields; }
 
 void inner_line(inner *i, int stream, str line)
 {

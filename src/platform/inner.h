@@ -22,6 +22,7 @@ typedef struct {
     bytes body;
     char id[INNER_ID_BYTES + 1]; /* of the deferred call, for its log line */
     size_t result_bytes_max, log_bytes_max;
+    bool yields; /* to whatever else the worker has to run */
 } inner_request;
 
 typedef struct {
@@ -54,5 +55,6 @@ inner *inner_of(const http_exchange *x);
 inner *inner_take(http_exchange *x);
 void inner_leave(inner *i); /* the call that took it was refused: there is no inner_over */
 const char *inner_id(const inner *i);
+bool inner_yields(const inner *i);
 void inner_line(inner *i, int stream, str line);
 void inner_over(inner *i, ns cpu, ns wall, size_t memory_bytes);

@@ -22,7 +22,7 @@ static const field grid_fields[] = {
     GRID(NUMBER, threads), GRID(NUMBER, idle_w),  GRID(NUMBER, max_w),
     GRID(NUMBER, pue),     GRID(NUMBER, cpus),    GRID(NUMBER, server_kg),
     GRID(FLAG, average),   GRID(FLAG, forecasts), GRID(NUMBER, life_years),
-    GRID(NUMBER, slot_s),  {NULL, TEXT, 0},
+    GRID(NUMBER, slot_s),  GRID(NUMBER, day_s),   {NULL, TEXT, 0},
 };
 
 #define SERVE(name) {#name, TEXT, offsetof(keeper_serve, name)}

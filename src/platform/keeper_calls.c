@@ -3,8 +3,7 @@
  *   something changed ─▶ BACKLOG (one at a time, not more often than LOOK_NS) ─▶ pace_plan
  *     ─▶ PLAN to all workers ─▶ pace_step ─▶ RUN to some ─▶ the timer, for what comes next
  *
- * Load: what apps used by the hour, of the usage records (deferred calls of the past included:
- * where they ran before, a little room is kept). Grid: published points by slot, else our own
+ * Load: keeper_load.h. Grid: published points by slot, else our own
  * forecast by the hour, else flat. */
 #include "platform/keeper_calls.h"
 
@@ -14,7 +13,7 @@
 #include "carbon/when.h"
 #include "platform/calls_message.h"
 #include "platform/keeper_crons.h"
-#include "sched/load.h"
+#include "platform/keeper_load.h"
 #include "store/queue_client.h"
 
 #include <errno.h>
@@ -25,7 +24,7 @@
 
 #define LOOK_NS       (50 * NS_PER_MS)
 #define PURGE_EVERY_S 3600
-enum { LOAD_DAYS = 7, SLOTS_READ_MAX = 4096 };
+enum { SLOTS_READ_MAX = 4096 };
 
 typedef struct peer {
     struct peer *next;
@@ -48,9 +47,7 @@ struct keeper_calls {
     ns looked;
     int timer_fd;
     loop_watch *timer;
-    load_history load;
-    bool load_known;
-    int64_t load_h;    /* hours since 1970 that load has */
+    keeper_load load;
     outlook outlook;   /* of outlook_h */
     int64_t outlook_h; /* 0: none yet */
     /* Of the slots from grid_slot on; grid_slot 0: to be read anew. */
@@ -208,7 +205,7 @@ void keeper_calls_intensity(keeper *k, int64_t accepted_s, int64_t ran_s, double
     _cleanup_(arena_fini) arena a;
     intensity_series s = {0};
     err e;
-    int64_t slot = k->config.grid.slot_s > 0 ? (int64_t)k->config.grid.slot_s : WHEN_HOUR_S;
+    int64_t slot = grid_slot_s(&k->config.grid);
     int64_t from = accepted_s < ran_s ? accepted_s : ran_s,
             to = accepted_s < ran_s ? ran_s : accepted_s;
     int32_t step = slot < WHEN_HOUR_S ? (int32_t)slot : WHEN_HOUR_S;
@@ -220,47 +217,6 @@ void keeper_calls_intensity(keeper *k, int64_t accepted_s, int64_t ran_s, double
         return;
     *ret_accepted = intensity_at(&s, accepted_s);
     *ret_ran = intensity_at(&s, ran_s);
-}
-
-/* Hours that are over, of the usage records. */
-static void load_look(keeper_calls *c, int64_t now_s)
-{
-    int64_t hour = hour_of(now_s) / WHEN_HOUR_S;
-    static double used[LOAD_DAYS * 24];
-    err e;
-    if (c->load_known && (c->load_h >= hour || hour - c->load_h > LOAD_DAYS * 24))
-        c->load_known = c->load_h == hour;
-    if (!c->load_known) {
-        int64_t oldest = usage_file_oldest(c->k->file) / WHEN_HOUR_S + 1;
-        c->load_h = oldest > hour - LOAD_DAYS * 24 && oldest > 1 ? oldest : hour - LOAD_DAYS * 24;
-        if (c->load_h > hour)
-            c->load_h = hour;
-        load_init(&c->load, c->load_h * WHEN_HOUR_S);
-        c->load_known = true;
-    }
-    size_t n = (size_t)(hour - c->load_h);
-    if (!n)
-        return;
-    if (!usage_file_hours(c->k->file, c->load_h * WHEN_HOUR_S, n, used, &e)) {
-        log_msg(LOG_WARN, "the load of past hours: %s", e.text);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        load_push(&c->load, used[i]);
-    c->load_h = hour;
-}
-
-static void loads(keeper_calls *c, int64_t now_s, double ret[PACE_SLOTS])
-{
-    double hours[PACE_SLOTS];
-    int64_t slot = c->pace.view.slot_s, from = now_s - now_s % slot;
-    load_look(c, now_s);
-    load_forecast(&c->load, PACE_SLOTS, hours);
-    for (size_t k = 0; k < PACE_SLOTS; k++) {
-        int64_t h = (from + (int64_t)k * slot) / WHEN_HOUR_S - c->load_h;
-        double v = hours[h < 0 ? 0 : h < PACE_SLOTS ? h : PACE_SLOTS - 1];
-        ret[k] = v > 0 ? v * (double)slot / WHEN_HOUR_S : 0;
-    }
 }
 
 /* CPU of the workers since the last time, as a share of what they could have used. */
@@ -368,7 +324,7 @@ static void purge(keeper_calls *c, int64_t now_s)
 static bool plan(keeper_calls *c, int64_t now_s, const uint8_t *slots, size_t n, err *e)
 {
     static pace_work work[SLOTS_READ_MAX];
-    double reserved[PACE_SLOTS];
+    double reserved[PACE_SLOTS], arrivals[PACE_SLOTS];
     if (n > SLOTS_READ_MAX)
         n = SLOTS_READ_MAX;
     for (size_t i = 0; i < n; i++) {
@@ -380,9 +336,10 @@ static bool plan(keeper_calls *c, int64_t now_s, const uint8_t *slots, size_t n,
         c->sourced = intensities(c, now_s, c->grid);
     c->grid_slot = slot;
     c->pace.view.sourced = c->sourced;
-    loads(c, now_s, reserved);
-    c->pace.view.j_per_cpu_s = c->k->power.busy_w * c->k->power.pue;
-    return pace_plan(&c->pace, now_s, work, n, c->grid, reserved, e);
+    c->pace.view.j_per_cpu_s = c->load.j_per_cpu_s = c->k->power.busy_w * c->k->power.pue;
+    keeper_load_forecast(&c->load, now_s, c->pace.view.slot_s, reserved, arrivals);
+    pace_forecast f = {c->grid, reserved, arrivals, keeper_load_slack_s(&c->load)};
+    return pace_plan(&c->pace, now_s, work, n, &f, e);
 }
 
 static void on_backlog(void *user)
@@ -449,6 +406,16 @@ void keeper_calls_look(keeper_calls *c)
 
 /* --- workers ---------------------------------------------------------------------------------- */
 
+static void ran(keeper_calls *c, const calls_message *m)
+{
+    pace_begun(&c->pace, m->ran.started_cpu_s);
+    if (m->ran.ended_cpu_s > 0)
+        keeper_load_ran(&c->load, keeper_now_s(), m->ran.ended_cpu_s);
+    if (m->ran.came_cpu_s > 0)
+        keeper_load_came(&c->load, keeper_now_s(), m->ran.came_cpu_s,
+                         m->ran.came_slack_s / m->ran.came_cpu_s);
+}
+
 static void on_message(void *user, bytes message, int fd)
 {
     peer *l = user;
@@ -467,7 +434,7 @@ static void on_message(void *user, bytes message, int fd)
         keeper_calls_look(c);
         return;
     case CALLS_RAN:
-        pace_begun(&c->pace, m.ran.started_cpu_s);
+        ran(c, &m);
         return;
     case CALLS_ENDED:
         if (!book_deferred(&c->k->book, m.ended.app, m.ended.component, m.ended.accepted_s,
@@ -554,7 +521,9 @@ bool keeper_calls_new(keeper *k, keeper_calls **ret, err *e)
     c->k = k;
     if (g->threads > 0 && g->threads < cpus)
         cpus = g->threads;
-    pace_init(&c->pace, g->slot_s > 0 ? (int64_t)g->slot_s : WHEN_HOUR_S, cpus);
+    pace_init(&c->pace, grid_slot_s(g), cpus);
+    c->pace.view.hour_s = grid_hour_s(g);
+    keeper_load_init(&c->load, k->file, grid_hour_s(g));
     c->timer_fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     if (c->timer_fd < 0) {
         free(c);

@@ -85,7 +85,7 @@ static void slot_enter(pace *p, int64_t now_s)
     if (slot == p->view.first && p->view.slots)
         return;
     p->view.first = slot;
-    p->begun_cpu_s = 0;
+    p->begun_cpu_s = p->slot_begun_cpu_s = 0;
     p->granted_s = 0;
 }
 
@@ -96,21 +96,38 @@ static double left_of(const pace *p, int64_t now_s)
     return 1 - fmin(fmax(gone, 0), 1);
 }
 
-static bool plan_waiting(const pace_view *v, const plan_input *in, work_plan *ret, err *e)
+/* come: expected work by the slot in which it will be accepted, each with `slack` slots; NULL: only
+ * what waits. */
+static bool plan_demands(const pace_view *v, const plan_input *in, const double *come,
+                         uint32_t slack, work_plan *ret, err *e)
 {
-    plan_demand d[PACE_SLOTS];
+    plan_demand d[2 * PACE_SLOTS];
     size_t n = 0;
-    for (uint32_t k = 0; k < PACE_SLOTS; k++)
+    for (uint32_t k = 0; k < PACE_SLOTS; k++) {
         if (v->due[k] > 0)
             d[n++] = (plan_demand){0, k, v->due[k]};
+        if (come && come[k] > 0 && k + slack <= PACE_SLOTS) /* its whole slack is in sight */
+            d[n++] = (plan_demand){k, k + slack - 1, come[k]};
+    }
     return plan_make(in, d, n, ret, e);
 }
 
-bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const double *intensity,
-               const double *reserved, err *e)
+/* Arrivals of which the present slot has only what is left; false: there are none. */
+static bool arrivals_left(const pace *p, int64_t now_s, const pace_forecast *f,
+                          double ret[PACE_SLOTS])
 {
-    double spent[PACE_SLOTS], price[PACE_SLOTS];
-    work_plan made;
+    double sum = 0;
+    for (size_t k = 0; k < PACE_SLOTS; k++) {
+        ret[k] = f->arrivals ? f->arrivals[k] * (k ? 1 : left_of(p, now_s)) : 0;
+        sum += ret[k];
+    }
+    return sum > 0;
+}
+
+bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const pace_forecast *f, err *e)
+{
+    double spent[PACE_SLOTS], price[PACE_SLOTS], come[PACE_SLOTS];
+    work_plan made, alone;
     slot_enter(p, now_s);
     pace_view *v = &p->view;
     v->slots = PACE_SLOTS;
@@ -127,11 +144,17 @@ bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const doubl
     p->due_cpu_s = v->due[0];
     double capacity = p->cpus * (double)v->slot_s, left = left_of(p, now_s);
     for (size_t k = 0; k < PACE_SLOTS; k++) {
-        spent[k] = fmin(reserved[k], capacity);
+        spent[k] = fmin(f->reserved[k], capacity);
         v->room[k] = fmax(0, capacity * PLAN_TARGET - spent[k]) * (k ? 1 : left);
-        v->intensity[k] = intensity[k];
-        price[k] = fmax(intensity[k], 1) * (1 + WORTH * (double)k);
+        v->intensity[k] = f->intensity[k];
+        price[k] = fmax(f->intensity[k], 1) * (1 + WORTH * (double)k);
     }
+    /* What this slot has begun makes it as busy as what is reserved: else each new plan would give
+     * it as much again. */
+    spent[0] = fmin(spent[0] + p->slot_begun_cpu_s, capacity);
+    bool comes = arrivals_left(p, now_s, f, come);
+    uint32_t slack =
+        (uint32_t)fmin(fmax(round((double)f->slack_s / (double)v->slot_s), 1), PACE_SLOTS);
     plan_input in = {.slots = PACE_SLOTS,
                      .intensity = price,
                      .reserved = spent,
@@ -139,23 +162,27 @@ bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const doubl
                      .target = PLAN_TARGET,
                      .headroom_weight = PLAN_HEADROOM_WEIGHT,
                      .steps = PLAN_STEPS};
-    if (!plan_waiting(v, &in, &made, e))
+    if (!plan_demands(v, &in, comes ? come : NULL, slack, &made, e))
         return false;
     if (made.run[0] > v->room[0]) {
         /* What is gone of the present slot can't be used: as if it were taken. Only then, because
          * it makes the slot look busier, and so dearer, than it is. */
-        spent[0] = capacity * PLAN_TARGET - v->room[0];
-        if (!plan_waiting(v, &in, &made, e))
+        spent[0] = fmax(spent[0], capacity * PLAN_TARGET - v->room[0]);
+        if (!plan_demands(v, &in, comes ? come : NULL, slack, &made, e))
             return false;
     }
     memcpy(v->run, made.run, sizeof v->run);
     /* The plan is of what waits: what this slot has begun already is not in it. */
     p->begun_cpu_s = 0;
-    p->unplaced_cpu_s = made.unplaced;
-    double all = 0;
+    /* A shortage is of what waits, not of what might come. */
+    alone = made;
+    if (comes && made.unplaced > 0 && !plan_demands(v, &in, NULL, slack, &alone, e))
+        return false;
+    p->unplaced_cpu_s = alone.unplaced;
+    double all = comes ? come[0] : 0;
     for (size_t k = 0; k < PACE_SLOTS; k++)
         all += v->due[k];
-    p->all_now = all > 0 && made.run[0] + made.unplaced >= all * (1 - 1e-9);
+    p->all_now = p->ready_cpu_s > 0 && made.run[0] + alone.unplaced >= all * (1 - 1e-9);
     return true;
 }
 
@@ -173,9 +200,14 @@ void pace_utilisation(pace *p, int64_t now_s, double utilisation)
     util_step(&p->util, utilisation, p->due_cpu_s > 0);
 }
 
-/* The next slot that has work planned; INT64_MAX: none. */
+/* The next slot that has work planned; INT64_MAX: none, or nothing waits. */
 static int64_t next_slot_s(const pace_view *v)
 {
+    double waits = 0;
+    for (size_t k = 0; k < v->slots; k++)
+        waits += v->due[k];
+    if (!(waits > 0))
+        return INT64_MAX;
     for (size_t k = 1; k < v->slots; k++)
         if (v->run[k] > 0)
             return (v->first + (int64_t)k) * v->slot_s;
@@ -231,5 +263,6 @@ pace_decision pace_step(pace *p, int64_t now_s, int64_t next_deadline_s, int64_t
 void pace_begun(pace *p, double cpu_s)
 {
     p->begun_cpu_s += cpu_s;
+    p->slot_begun_cpu_s += cpu_s;
     p->ready_cpu_s = fmax(0, p->ready_cpu_s - cpu_s);
 }

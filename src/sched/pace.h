@@ -33,6 +33,7 @@ typedef struct {
     double room[PACE_SLOTS];      /* CPU-seconds that deferred work may take */
     double intensity[PACE_SLOTS]; /* g/kWh */
     double j_per_cpu_s;
+    int64_t hour_s; /* a 24th of the day that load repeats by: 3600, less in a rehearsal */
 } pace_view;
 
 /* The last slot in which work with that deadline can run: the last that ends by then, but never
@@ -57,18 +58,26 @@ typedef struct {
     util_control util;
     int64_t util_at_s;
     pace_view view;
-    int64_t granted_s;  /* the last tick's share was given then */
-    double begun_cpu_s; /* in this slot */
+    int64_t granted_s;       /* the last tick's share was given then */
+    double begun_cpu_s;      /* since the plan was made */
+    double slot_begun_cpu_s; /* in this slot */
     double ready_cpu_s, due_cpu_s, unplaced_cpu_s;
     bool all_now;
     int64_t due_by_s; /* no deadline of what the plan knows is later */
 } pace;
 
+/* What of the coming PACE_SLOTS is known or forecast. */
+typedef struct {
+    const double *intensity; /* g/kWh */
+    const double *reserved;  /* CPU-seconds that other work will take */
+    const double *arrivals;  /* CPU-seconds of deferred work that will be accepted; NULL: none */
+    int64_t slack_s;         /* how long those may wait: a low percentile */
+} pace_forecast;
+
 void pace_init(pace *p, int64_t slot_s, double cpus);
-/* intensity: PACE_SLOTS of the coming slots, g/kWh; reserved: CPU-seconds that other work is
- * forecast to take of each; `sourced` and j_per_cpu_s are passed on. */
-bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const double *intensity,
-               const double *reserved, err *e);
+/* `sourced`, j_per_cpu_s and hour_s of the view are passed on. */
+bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const pace_forecast *f,
+               err *e);
 /* Utilisation of the node (0 to 1) since the last time; counts at most once a tick. */
 void pace_utilisation(pace *p, int64_t now_s, double utilisation);
 

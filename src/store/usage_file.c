@@ -25,7 +25,8 @@ enum {
     POINTS,
     CHECKS,
     OLDEST,
-    HOURS,
+    LOADS,
+    LATER,
     MARK,
     MARKED,
     STATEMENTS
@@ -81,8 +82,10 @@ static const char *const statements[STATEMENTS] = {
     [CHECKS] = "SELECT window_s, process, booked_ns, kernel_ns FROM process"
                " WHERE window_s >= ?1 AND window_s < ?2 ORDER BY window_s, process",
     [OLDEST] = "SELECT coalesce(min(window_s), 0) FROM usage",
-    [HOURS] = "SELECT (window_s - ?1) / 3600, sum(cpu_ns) FROM usage WHERE window_s >= ?1 AND"
+    [LOADS] = "SELECT (window_s - ?1) / ?3, sum(cpu_ns) FROM usage WHERE window_s >= ?1 AND"
               " window_s < ?2 AND app NOT IN ('-', '*') GROUP BY 1",
+    [LATER] = "SELECT (ran_s - ?1) / 3600, (accepted_s - ?1) / 3600, sum(energy_j) FROM deferred"
+              " WHERE ran_s >= ?1 AND ran_s < ?2 GROUP BY 1, 2",
     [MARK] = "INSERT OR REPLACE INTO mark VALUES (?1, ?2)",
     [MARKED] = "SELECT t_s FROM mark WHERE name = ?1",
 };
@@ -473,15 +476,35 @@ int64_t usage_file_oldest(usage_file *f)
     return t;
 }
 
-bool usage_file_hours(usage_file *f, int64_t from_s, size_t n, double *ret, err *e)
+bool usage_file_loads(usage_file *f, int64_t from_s, size_t n, int64_t step_s, double *ret, err *e)
 {
-    sqlite3_stmt *s = start_span(f, HOURS, from_s, from_s + (int64_t)n * 3600);
+    sqlite3_stmt *s = start_span(f, LOADS, from_s, from_s + (int64_t)n * step_s);
     int code;
+    sqlite3_bind_int64(s, 3, step_s);
     memset(ret, 0, n * sizeof *ret);
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
         int64_t h = sqlite3_column_int64(s, 0);
         if (h >= 0 && h < (int64_t)n)
             ret[h] = sqlite3_column_double(s, 1) / 1e9;
+    }
+    sqlite3_reset(s);
+    return code == SQLITE_DONE || fail(f, e);
+}
+
+bool usage_file_later(usage_file *f, int64_t from_s, size_t n, double *ret_ran, double *ret_came,
+                      err *e)
+{
+    sqlite3_stmt *s = start_span(f, LATER, from_s, from_s + (int64_t)n * 3600);
+    int code;
+    memset(ret_ran, 0, n * sizeof *ret_ran);
+    memset(ret_came, 0, n * sizeof *ret_came);
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+        int64_t ran = sqlite3_column_int64(s, 0), came = sqlite3_column_int64(s, 1);
+        double joules = sqlite3_column_double(s, 2);
+        if (ran >= 0 && ran < (int64_t)n)
+            ret_ran[ran] += joules;
+        if (came >= 0 && came < (int64_t)n)
+            ret_came[came] += joules;
     }
     sqlite3_reset(s);
     return code == SQLITE_DONE || fail(f, e);

@@ -54,8 +54,12 @@ bool usage_file_records(usage_file *f, arena *a, int64_t from_s, int64_t to_s, b
 /* Points in [from_s, to_s). */
 bool usage_file_points(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bool forecasts,
                        intensity_reading *ret, err *e);
-/* CPU-seconds of all apps in each of n hours from from_s (a full hour) on. */
-bool usage_file_hours(usage_file *f, int64_t from_s, size_t n, double *ret, err *e);
+/* CPU-seconds of all apps in each of n steps from from_s on. A window counts as where it began. */
+bool usage_file_loads(usage_file *f, int64_t from_s, size_t n, int64_t step_s, double *ret, err *e);
+/* Joules of deferred calls that ran in that time, in each of n hours from from_s (a full hour) on:
+ * by when they ran, and by when they were accepted. */
+bool usage_file_later(usage_file *f, int64_t from_s, size_t n, double *ret_ran, double *ret_came,
+                      err *e);
 /* A moment kept under a name (cron triggers: the last that was fired); 0: none is. */
 bool usage_file_mark(usage_file *f, str name, int64_t t_s, err *e);
 int64_t usage_file_marked(usage_file *f, str name);

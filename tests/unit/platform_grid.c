@@ -57,8 +57,21 @@ static void a_file_says_everything(void **state)
     assert_str(g.token, "secret-token");
     assert_false(g.forecasts);
     assert_true(g.yearly_g_per_kwh == 215.79 && g.cpus == 4);
+    assert_true(grid_slot_s(&g) == 3600 && grid_hour_s(&g) == 3600);
     assert_true(grid_power(&g, &p, &e));
     assert_true(p.idle_w == 20 && fabs(p.busy_w - 10) < 1e-9 && p.pue == 1.2);
+}
+
+/* A day may be rehearsed in less. */
+static void a_day_is_as_long_as_it_says(void **state)
+{
+    grid_config g;
+    assert_true(grid_config_load(&a, put("carbon.toml", "day_s = 3600\n"), &g, &e));
+    assert_true(grid_slot_s(&g) == 150 && grid_hour_s(&g) == 150);
+    assert_true(grid_config_load(&a, put("carbon.toml", "day_s = 3600\nslot_s = 25\n"), &g, &e));
+    assert_true(grid_slot_s(&g) == 25 && grid_hour_s(&g) == 150);
+    assert_true(grid_config_load(&a, put("carbon.toml", "slot_s = 900\n"), &g, &e));
+    assert_true(grid_slot_s(&g) == 900 && grid_hour_s(&g) == 3600);
 }
 
 static void mistakes_are_named(void **state)
@@ -82,6 +95,9 @@ static void mistakes_are_named(void **state)
          "heat_reused_share must be from 0 to 1"},
         {"remote = 3\n", "remote"},
         {"[node]\nidle_w = 10\nmax_w = 5\n", "idle"},
+        {"slot_s = 7\n", "slot_s must divide an hour"},
+        {"day_s = 1000\n", "a 24th of day_s must divide an hour"},
+        {"day_s = 3600\nslot_s = 300\n", "slot_s is longer than the 24th of day_s"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         grid_config g = {.cpus = 77};
@@ -105,6 +121,7 @@ static void settings_arrive_as_they_left(void **state)
     c.grid.token = S("t");
     c.grid.powercap = S("/p");
     c.grid.max_w = 12.5;
+    c.grid.day_s = 3600;
     c.grid.remotes[0] = (grid_remote){S("a"), S("gpu"), S("FR"), S("token"), 20, 0.5, 44, 0.6};
     c.grid.remotes_count = 1;
     _cleanup_(buf_fini) buf text;
@@ -115,6 +132,7 @@ static void settings_arrive_as_they_left(void **state)
     assert_str(got.usage_path, "/x/y");
     assert_str(got.grid.token, "t");
     assert_str(got.grid.powercap, "/p");
+    assert_true(got.grid.day_s == 3600);
     assert_true(got.grid.max_w == 12.5 && isnan(got.grid.yearly_g_per_kwh) && got.grid.average);
     assert_true(got.grid.remotes_count == 1 && got.grid.remotes[0].units_per_call == 20 &&
                 got.grid.remotes[0].heat_reused_share == 0.6);
@@ -169,6 +187,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_file_says_everything, make, unmake),
+        cmocka_unit_test_setup_teardown(a_day_is_as_long_as_it_says, make, unmake),
         cmocka_unit_test_setup_teardown(mistakes_are_named, make, unmake),
         cmocka_unit_test_setup_teardown(settings_arrive_as_they_left, make, unmake),
         cmocka_unit_test_setup_teardown(counters_become_joules, make, unmake),

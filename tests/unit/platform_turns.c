@@ -190,6 +190,29 @@ static void a_parked_tenant_has_no_turn(void **state)
     assert_false(turns_wait(&t));
 }
 
+/* Work that yields has the least weight: a call that comes has nearly all, and yields nothing more.
+ */
+static void work_that_yields(void **state)
+{
+    turns t = {0};
+    turn_tenant least = {.weight = 1}, other = {0};
+    turn_app yields = {.of = &least}, own = {.of = &other};
+    caller many[8], one;
+    for (int i = 0; i < 8; i++)
+        put(&t, &yields, &many[i]);
+    run(&t, 1000); /* alone it has everything */
+    uint64_t before = 0, after = 0;
+    for (int i = 0; i < 8; i++)
+        before += many[i].had;
+    assert_int_equal(before, 1000);
+    put(&t, &own, &one);
+    run(&t, 505);
+    for (int i = 0; i < 8; i++)
+        after += many[i].had;
+    assert_in_range(after - before, 4, 7); /* never nothing: a slice of a hundred */
+    assert_in_range(one.had, 498, 501);
+}
+
 /* Calls come, run, leave in any order: lists stay whole, and nobody who waits is forgotten. */
 static void nobody_is_lost(void **state)
 {
@@ -240,6 +263,7 @@ int main(void)
         cmocka_unit_test(new_calls_wait_where_their_tenant_had_more),
         cmocka_unit_test(new_calls_of_an_app_share_with_its_others),
         cmocka_unit_test(a_parked_tenant_has_no_turn),
+        cmocka_unit_test(work_that_yields),
         cmocka_unit_test(nobody_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

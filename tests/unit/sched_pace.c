@@ -23,7 +23,8 @@ static pace make(double cpus)
 static void replan(pace *p, int64_t now, const pace_work *w, size_t n, const double *intensity)
 {
     err e;
-    if (!pace_plan(p, now, w, n, intensity, none, &e))
+    pace_forecast f = {.intensity = intensity, .reserved = none};
+    if (!pace_plan(p, now, w, n, &f, &e))
         fail_msg("%s", e.text);
 }
 
@@ -165,6 +166,52 @@ static void free_room(void **state)
     assert_near(pace_free(&p.view, T0 + 3 * SLOT), 0.85 * SLOT, 1e-6);
 }
 
+/* A plan that is made again within a slot gives it what it has not begun yet, not as much again. */
+static void again_within_a_slot(void **state)
+{
+    pace p = make(1);
+    pace_work w = {T0 / SLOT + 24, 20000, 0};
+    replan(&p, T0, &w, 1, flat);
+    double all = p.view.run[0];
+    assert_true(all > 800 && all < 1200);
+    for (int i = 1; i <= 8; i++) {
+        pace_begun(&p, all / 10);
+        w.ready_cpu_s -= all / 10;
+        replan(&p, T0 + 360 * i, &w, 1, flat);
+        assert_near(p.view.run[0] + i * all / 10, all, 0.15 * all); /* its price has steps */
+    }
+    replan(&p, T0 + SLOT, &w, 1, flat); /* the next one has all of its own */
+    assert_near(p.view.run[0], all, 0.2 * all);
+}
+
+/* Work that is expected is planned for like work that waits: what waits makes room for it. */
+static void expected_work(void **state)
+{
+    pace p = make(1);
+    double come[PACE_SLOTS];
+    pace_work w = {T0 / SLOT + 24, 5000, 0};
+    pace_forecast f = {
+        .intensity = flat, .reserved = none, .arrivals = come, .slack_s = 24 * SLOT - 1};
+    err e;
+    replan(&p, T0, &w, 1, flat);
+    double alone = p.view.run[0];
+    for (int i = 0; i < PACE_SLOTS; i++)
+        come[i] = 1000;
+    assert_true(pace_plan(&p, T0, &w, 1, &f, &e));
+    assert_true(p.view.run[0] > 1.5 * alone);
+    assert_true(pace_step(&p, T0, T0 + 24 * SLOT, 0).begin_cpu_s > 0);
+    /* Of the present slot's arrivals only what is left is still expected. */
+    assert_true(pace_plan(&p, T0 + 1800, &w, 1, &f, &e));
+    assert_true(p.view.run[0] <= 0.85 * 1800);
+    /* Nobody wakes up for what has not come, and it is no shortage. */
+    assert_true(pace_plan(&p, T0, NULL, 0, &f, &e));
+    assert_true(pace_step(&p, T0, 0, 0).wake_s == INT64_MAX);
+    for (int i = 0; i < PACE_SLOTS; i++)
+        come[i] = 5000;
+    assert_true(pace_plan(&p, T0, &w, 1, &f, &e));
+    assert_false(pace_step(&p, T0, T0 + 24 * SLOT, 0).shortage);
+}
+
 /* A clock that is set: the slot is another one, and everything follows from the present time. */
 static void clock_steps(void **state)
 {
@@ -189,7 +236,8 @@ int main(void)
         cmocka_unit_test(ticks),          cmocka_unit_test(unknown_call),
         cmocka_unit_test(late_in_a_slot), cmocka_unit_test(due),
         cmocka_unit_test(shortage),       cmocka_unit_test(free_room),
-        cmocka_unit_test(clock_steps),
+        cmocka_unit_test(clock_steps),    cmocka_unit_test(again_within_a_slot),
+        cmocka_unit_test(expected_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
