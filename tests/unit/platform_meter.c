@@ -230,7 +230,8 @@ static void what_cannot_be_told_is_told_later(void **state)
     assert_true(channel_open_take(l, fds[0], &callbacks, NULL, &keeper, &e));
     meter_connect_take(m, fds[1]);
     ask();
-    assert_true(used(&a, "back").cpu_ns >= 19 * NS_PER_MS);
+    /* All of it, but for what the kernel gave others beside the slice in the same turn. */
+    assert_true(used(&a, "back").cpu_ns >= 10 * NS_PER_MS);
     assert_true(all_agree(&a));
 }
 
