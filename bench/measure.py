@@ -95,7 +95,7 @@ def wrk(server, seconds, connections=CONNECTIONS):
                  re.findall(r"^ +(50|99)% +([\d.]+)(us|ms|s)$", text, re.M)}
     requests = int(re.search(r"(\d+) requests in", text)[1])
     return {"rps": float(re.search(r"Requests/sec: +([\d.]+)", text)[1]), "p50_us": quantiles["50"],
-            "p99_us": quantiles["99"], "cpu_us": cpu_us / requests}
+            "p99_us": quantiles["99"], "cpu_us": cpu_us / requests, "requests": requests}
 
 
 def spread(values):

@@ -7,6 +7,7 @@ import time
 
 import bodies
 import cold
+import defer
 import energy
 import hello
 import idle
@@ -23,7 +24,8 @@ from common import say
 #: Each module has bench(facts, scratch, only, steps), which prints its table and gives what goes
 #: into bench/results/GROUP.json and the picture, or None.
 GROUPS = {"hello": hello, "speed": speed, "http": bodies, "cold": cold, "idle": idle,
-          "profile": profile_steps, "state": state, "meter": meter, "energy": energy}
+          "profile": profile_steps, "state": state, "meter": meter, "energy": energy,
+          "defer": defer}
 
 
 def header():
