@@ -4,13 +4,15 @@
  *     caller --body_sink--> in --exchange_read--> called
  *     caller <--body_source-- out <--exchange_write-- called
  *
- * Either end only fills or empties a buffer and marks the chain; a hook at the end of the turn
- * tells the other end. So a callback never runs inside a call of its receiver's own (exchange.h),
- * and no guest runs on another one's fiber. The hook asks for one more turn whenever it did
+ * Either end only fills or empties a buffer and marks the chain; a hook tells the other end, as
+ * soon as the callback that all of it happened in is over, or at the end of the turn. So a callback
+ * never runs inside a call of its receiver's own (exchange.h), and no guest runs on another one's
+ * fiber. One request is answered through the whole chain before the next one begins, by instances
+ * whose memory is in the cache. At the end of a turn the hook asks for one more whenever it did
  * something: what it caused may be bytes that the server's own hook has to write.
  *
  * A chain is freed by the hook, once the caller has let go and the called side gave the exchange
- * back. */
+ * back; some are kept for the next ones, with the memory that a short request needs. */
 #include "host/chain.h"
 
 #include "base/must.h"
@@ -20,6 +22,8 @@
 #include <stdlib.h>
 
 typedef struct http_chain chain;
+
+enum { SPARE_MAX = 16, SPARE_BODY_BYTES_MAX = 4096 };
 
 struct http_chain {
     http_exchange x; /* first: the exchange is the chain */
@@ -54,6 +58,8 @@ struct http_chain {
 static struct {
     loop_hook *hook;
     chain *first, **last;
+    chain *spare; /* by marked_next */
+    unsigned spare_count;
 } marks = {.last = &marks.first};
 
 static void mark(chain *c)
@@ -64,6 +70,7 @@ static void mark(chain *c)
     c->marked_next = NULL;
     *marks.last = c;
     marks.last = &c->marked_next;
+    loop_hook_soon(marks.hook);
 }
 
 static chain *chain_of(const http_exchange *x) { return (chain *)(uintptr_t)x; }
@@ -254,6 +261,15 @@ static size_t x_read(http_exchange *x, void *p, size_t n, body_state *ret_state)
     return n;
 }
 
+static str decimal(arena *a, uint64_t v)
+{
+    char digits[20], *p = digits + sizeof digits;
+    do
+        *--p = (char)('0' + v % 10);
+    while (v /= 10);
+    return arena_str(a, (str){p, (size_t)(digits + sizeof digits - p)});
+}
+
 static bool x_start(http_exchange *x, const http_field *at, size_t count, err *e)
 {
     chain *c = chain_of(x);
@@ -265,7 +281,7 @@ static bool x_start(http_exchange *x, const http_field *at, size_t count, err *e
             (http_field){arena_str(&c->a, at[i].name), arena_str(&c->a, at[i].value)};
     if (x->length >= 0 && x->status != 204)
         c->fields[c->fields_count++] =
-            (http_field){S("content-length"), arena_printf(&c->a, "%lld", (long long)x->length)};
+            (http_field){S("content-length"), decimal(&c->a, (uint64_t)x->length)};
     for (size_t i = 0; i < c->fields_count; i++)
         if (!c->fields[i].name.p || !c->fields[i].value.p)
             return err_no_memory(e);
@@ -327,12 +343,46 @@ unsigned host_chain_depth(const http_exchange *x)
 
 /* --- telling --------------------------------------------------------------------------------- */
 
+static void body_rest(buf *b)
+{
+    if (b->cap > SPARE_BODY_BYTES_MAX)
+        buf_fini(b);
+    buf_clear(b);
+}
+
 static void chain_free(chain *c)
 {
+    arena_reset(&c->a);
+    body_rest(&c->in);
+    body_rest(&c->out);
+    if (marks.spare_count < SPARE_MAX && c->a.used_bytes <= SPARE_BODY_BYTES_MAX) {
+        c->marked_next = marks.spare;
+        marks.spare = c;
+        marks.spare_count++;
+        return;
+    }
     buf_fini(&c->in);
     buf_fini(&c->out);
     arena_fini(&c->a);
     free(c);
+}
+
+static chain *chain_take(void)
+{
+    chain *c = marks.spare;
+    if (c) {
+        marks.spare = c->marked_next;
+        marks.spare_count--;
+        *c = (chain){.a = c->a, .in = c->in, .out = c->out};
+        return c;
+    }
+    c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    arena_init(&c->a, HTTP_HEAD_BYTES_MAX * 8);
+    buf_init(&c->in, HTTP_BUFFER_BYTES);
+    buf_init(&c->out, HTTP_BUFFER_BYTES);
+    return c;
 }
 
 static void tell_called(chain *c)
@@ -407,7 +457,7 @@ static bool request_make(chain *c, const outgoing_request *q, str authority)
     http_request *r = &c->x.request;
     *r = (http_request){
         .method = arena_str(&c->a, q->method),
-        .target = arena_printf(&c->a, "%s%.*s", rooted ? "" : "/", STR(q->path)),
+        .target = rooted ? arena_str(&c->a, q->path) : arena_printf(&c->a, "/%.*s", STR(q->path)),
         .authority = arena_str(&c->a, authority),
         .scheme = S("http"),
         .fields = at,
@@ -435,12 +485,9 @@ static chain *chain_new(guest *g, outgoing_request *q)
     err e;
     if (!marks.hook && !loop_hook_add(g->l, on_turn_end, NULL, &marks.hook, &e))
         return NULL;
-    chain *c = calloc(1, sizeof *c);
+    chain *c = chain_take();
     if (!c)
         return NULL;
-    arena_init(&c->a, HTTP_HEAD_BYTES_MAX * 8);
-    buf_init(&c->in, HTTP_BUFFER_BYTES);
-    buf_init(&c->out, HTTP_BUFFER_BYTES);
     c->x.ops = &ops;
     c->x.length = -1;
     c->source.ops = &source_ops;
@@ -520,4 +567,12 @@ void chain_loop_close(void)
     if (marks.hook)
         loop_hook_remove(marks.hook);
     marks.hook = NULL;
+    for (chain *c; (c = marks.spare);) {
+        marks.spare = c->marked_next;
+        buf_fini(&c->in);
+        buf_fini(&c->out);
+        arena_fini(&c->a);
+        free(c);
+    }
+    marks.spare_count = 0;
 }

@@ -24,7 +24,7 @@ struct loop_hook {
     loop_hook *next;
     bool (*f)(void *user);
     void *user;
-    bool removed;
+    bool removed, soon;
 };
 
 bool err_set_uv(err *e, int code, const char *what)
@@ -53,6 +53,7 @@ static void hooks_run(uv_prepare_t *h)
     bool more = false;
     for (loop_hook **at = &l->hooks; *at;) {
         loop_hook *hook = *at;
+        hook->soon = false;
         if (!hook->removed && hook->f(hook->user))
             more = true;
         if (hook->removed) {
@@ -175,6 +176,21 @@ void loop_hook_remove(loop_hook *h)
 {
     if (h)
         h->removed = true;
+}
+
+void loop_hook_soon(loop_hook *h) { h->l->soon = h->soon = true; }
+
+void loop_soon(loop *l)
+{
+    if (!l->soon)
+        return;
+    l->soon = false;
+    for (loop_hook *h = l->hooks; h; h = h->next) {
+        if (!h->soon || h->removed)
+            continue;
+        h->soon = false;
+        h->f(h->user);
+    }
 }
 
 /* --- timers: a binary heap, the earliest at 0 --- */

@@ -46,6 +46,10 @@ ns loop_now(loop *l);
 typedef struct loop_hook loop_hook;
 bool loop_hook_add(loop *l, bool (*f)(void *user), void *user, loop_hook **ret_hook, err *e);
 void loop_hook_remove(loop_hook *h);
+/* Calls it also as soon as the stream's callback that runs now is over, if one does: for work that
+ * the callback has left and whose memory is still in the cache. What it returns then says nothing;
+ * it is called at the end of the turn as always. */
+void loop_hook_soon(loop_hook *h);
 
 /* --- timers -----------------------------------------------------------------------------------
  * One-shot, embedded in what they belong to. Zeroed memory is a stopped timer. Millisecond

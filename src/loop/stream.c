@@ -99,12 +99,14 @@ void stream_ended(stream *s, stream_end end)
 static void read_came(uv_stream_t *h, ssize_t n, const uv_buf_t *b)
 {
     stream *s = h->data;
+    loop *l = s->l;
     if (n < 0)
         stream_ended(s, n == UV_EOF ? STREAM_EOF : STREAM_RESET);
     else if (n > 0 && s->tls)
         tls_came(s, (const uint8_t *)b->base, (size_t)n);
     else if (n > 0)
         s->callbacks->on_read(s->user, (const uint8_t *)b->base, (size_t)n);
+    loop_soon(l);
 }
 
 static void read_buffer_give(uv_handle_t *h, size_t suggested, uv_buf_t *ret)

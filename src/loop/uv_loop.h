@@ -13,6 +13,7 @@ struct loop {
     uv_timer_t alarm;          /* due at the earliest of `timers` */
     ns made, now;              /* now: of this turn; 0: nobody has asked yet */
     bool in_timers;
+    bool soon; /* a hook is to be called before the end of the turn */
     /* loop_watch_turns */
     ns turn_max, turn_begun, idle_before;
     void (*on_long_turn)(void *user, ns took);
@@ -27,6 +28,9 @@ struct loop {
     buf spare_out;
     ns shook_at, shook;
 };
+
+/* A callback of a stream is over. */
+void loop_soon(loop *l);
 
 /* "<what>: <libuv's text>", ERR_IO. */
 bool err_set_uv(err *e, int code, const char *what);

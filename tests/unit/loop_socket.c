@@ -278,6 +278,56 @@ static void reading(void **state)
     stream_close(s);
 }
 
+static char order[16];
+static loop_hook *early;
+static bool leaves; /* the hook goes in the callback that asked for it */
+
+static bool hook_early(void *user)
+{
+    strcat(order, "h");
+    return false;
+}
+
+static void read_and_ask(void *user, const uint8_t *p, size_t n)
+{
+    strcat(order, "r");
+    loop_hook_soon(early);
+    if (leaves)
+        loop_hook_remove(early);
+}
+
+/* A hook is called after each callback that asked for it, and at the end of the turn. */
+static void hooks_soon(void **state)
+{
+    static const stream_callbacks asking = {read_and_ask, on_end, on_drained};
+    err e;
+    int other[2];
+    stream *s[2];
+    assert_true(loop_hook_add(l, hook_early, NULL, &early, &e));
+    for (int i = 0; i < 2; i++) {
+        s[i] = stream_pair(&other[i]);
+        stream_rebind(s[i], &asking, NULL);
+        stream_read_limit(s[i], 100);
+        assert_int_equal(write(other[i], "x", 1), 1);
+    }
+    order[0] = 0;
+    leaves = false;
+    loop_turn(l, 0); /* the end of the turn before, then what came */
+    assert_string_equal(order, "hrhrh");
+    loop_turn(l, 0);
+    assert_string_equal(order, "hrhrhh");
+    leaves = true;
+    order[0] = 0;
+    assert_int_equal(write(other[0], "x", 1), 1);
+    loop_turn(l, 0);
+    loop_turn(l, 0);
+    assert_string_equal(order, "hr");
+    for (int i = 0; i < 2; i++) {
+        stream_close(s[i]);
+        close(other[i]);
+    }
+}
+
 static void writing(void **state)
 {
     int other;
@@ -486,7 +536,7 @@ int main(void)
         T(listening),      T(both_families),          T(slots),
         T(no_descriptors), T(closed_by_its_callback), T(reading),
         T(writing),        T(writing_through),        T(writing_to_nobody),
-        T(channels),       T(a_path_that_was_left),
+        T(channels),       T(a_path_that_was_left),   T(hooks_soon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
