@@ -163,7 +163,8 @@ struct engine_instance {
     bool kept;        /* instantiated for an earlier call and restored */
     uint32_t nest, nest_ticks, frames_count;
     uint32_t memories_known, reallocs_known, sizes_known, lifts_known, posts_known,
-        seen_known; /* bit k < ENGINE_CACHED */
+        seen_known;               /* bit k < ENGINE_CACHED */
+    uint32_t whole_now, seen_now; /* likewise: no guest ran since `whole`, `seen_*` were asked */
     bool start_known;
     ns cpu_ns;
     size_t memory_bytes, memory_bytes_max;
@@ -188,6 +189,8 @@ struct engine_instance {
      */
     uint8_t *seen_base[ENGINE_CACHED];
     size_t seen_size[ENGINE_CACHED];
+    uint8_t *whole_base[ENGINE_CACHED];
+    size_t whole[ENGINE_CACHED];
     wasmtime_global_t sizes[ENGINE_CACHED];
     wasmtime_func_t reallocs[ENGINE_CACHED], lifts[ENGINE_CACHED], posts[ENGINE_CACHED], start;
     wasmtime_val_t args[ENGINE_SLOTS_MAX], results[ABI_FLAT_RESULTS_MAX];

@@ -82,6 +82,7 @@ void instance_reset(engine_instance *in)
     in->was_full = false;
     in->emptied = 0;
     in->seen_known = 0;
+    in->whole_now = in->seen_now = 0;
     record_free(in->recording);
     in->recording = NULL;
     in->trap_info = (engine_trap){.text = "", .backtrace = ""};
@@ -232,10 +233,20 @@ static size_t instance_memory_size(engine_instance *in, uint32_t k, size_t whole
 
 uint8_t *instance_memory_whole(engine_instance *in, uint32_t k, size_t *ret_size)
 {
+    if (k < ENGINE_CACHED && in->whole_now & 1u << k) {
+        *ret_size = in->whole[k];
+        return in->whole_base[k];
+    }
     wasmtime_memory_t scratch;
     const wasmtime_memory_t *m = instance_memory(in, k, &scratch);
+    uint8_t *base = m ? wasmtime_memory_data(in->ctx, m) : NULL;
     *ret_size = m ? wasmtime_memory_data_size(in->ctx, m) : 0;
-    return m ? wasmtime_memory_data(in->ctx, m) : NULL;
+    if (k < ENGINE_CACHED && !in->polling) {
+        in->whole_base[k] = base;
+        in->whole[k] = *ret_size;
+        in->whole_now |= 1u << k;
+    }
+    return base;
 }
 
 /* The memory that nearly all guests have only one of; NULL if it is not exported. */
@@ -551,9 +562,15 @@ static bool future_end(engine_instance *in)
     return false;
 }
 
+/* Instantiated for an earlier call, and nothing to start. */
+static bool is_ready_made(engine_instance *in)
+{
+    return in->op == OP_INSTANTIATE && in->kept && !start_next(in);
+}
+
 static engine_status operation_run(engine_instance *in)
 {
-    if (in->op == OP_INSTANTIATE && in->kept && !start_next(in))
+    if (is_ready_made(in))
         return ENGINE_DONE;
     do {
         if (!in->future && !future_begin(in))
@@ -583,6 +600,11 @@ engine_status engine_poll(engine_instance *in)
         operation_nest(in, &in->inner[--in->inner_count]);
     }
     must(in->op != OP_NONE && !in->dead);
+    in->whole_now = in->seen_now = 0;
+    if (!in->polling && is_ready_made(in)) {
+        in->begun = false; /* nothing runs: it takes no time of anybody */
+        return ENGINE_DONE;
+    }
     engine_instance *outer = slice_enter(in);
     in->begun = false;
     in->polling++;
@@ -616,6 +638,10 @@ uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size)
         *ret_size = 0;
         return NULL;
     }
+    if (k < ENGINE_CACHED && in->seen_now & 1u << k) {
+        *ret_size = in->seen_size[k];
+        return in->seen_base[k];
+    }
     size_t whole;
     uint8_t *base = instance_memory_whole(in, (uint32_t)k, &whole);
     *ret_size = instance_memory_size(in, (uint32_t)k, whole);
@@ -623,6 +649,7 @@ uint8_t *engine_memory(engine_instance *in, int32_t k, size_t *ret_size)
         in->seen_base[k] = base;
         in->seen_size[k] = *ret_size;
         in->seen_known |= 1u << k;
+        in->seen_now |= in->polling ? 0 : 1u << k;
     }
     return base;
 }

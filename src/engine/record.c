@@ -261,6 +261,7 @@ bool instance_memory_grow_to(engine_instance *in, uint32_t k, size_t size)
     size_t now = wasmtime_memory_data_size(in->ctx, &item.of.memory);
     if (now >= size)
         return true;
+    in->whole_now = in->seen_now = 0;
     wasmtime_error_t *error =
         wasmtime_memory_grow(in->ctx, &item.of.memory, (size - now) / WASM_PAGE_BYTES, &before);
     if (error)

@@ -393,6 +393,17 @@ static bool is_zero(const uint8_t *p, size_t n)
     return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
 }
 
+/* Most of a page is as it was: what is only read does not have to be written back to memory, and
+ * stays shared with whoever else has it in a cache. */
+static void lines_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    enum { LINE_BYTES = 64 };
+    must(n % LINE_BYTES == 0);
+    for (size_t at = 0; at < n; at += LINE_BYTES)
+        if (memcmp(to + at, from + at, LINE_BYTES) != 0)
+            memcpy(to + at, from + at, LINE_BYTES);
+}
+
 static bool copy_run(copy *c, size_t offset, size_t n)
 {
     size_t end = offset + n, seen = offset > c->size ? offset : c->size;
@@ -403,8 +414,9 @@ static bool copy_run(copy *c, size_t offset, size_t n)
         return true;
     size_t copied = offset >= c->born ? 0 : end <= c->born ? n : c->born - offset;
     if (copied)
-        memcpy(c->to + offset, c->from + offset, copied);
-    memset(c->to + offset + copied, 0, n - copied);
+        lines_copy(c->to + offset, c->from + offset, copied);
+    if (copied < n)
+        memset(c->to + offset + copied, 0, n - copied);
     return true;
 }
 
