@@ -18,6 +18,7 @@
 #include "host/chain.h"
 #include "host/sockets.h"
 #include "http/field.h"
+#include "http/traceparent.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -657,6 +658,43 @@ static void future_fail(guest *g, outgoing_request *q, future_incoming_response 
     f->error = http_error(code, (str){NULL, 0});
 }
 
+/* Fields that were another object's become the request's own. */
+static bool headers_own(guest *g, outgoing_request *q)
+{
+    fields *was = q->headers, *own = was->borrowed ? fields_new(g, NULL) : was;
+    for (uint32_t i = 0; own && own != was && i < was->n; i++)
+        if (!fields_add(g, own, was->at[i].name, was->at[i].value)) {
+            object_free(g, &own->o);
+            return false;
+        }
+    if (!own)
+        return false;
+    if (own != was)
+        object_free(g, &was->o);
+    q->headers = own;
+    return true;
+}
+
+/* The guest's own request is a part of a trace: so is what it causes, unless it says of which.
+ * False: no memory. */
+static bool trace_continue(guest *g, outgoing_request *q)
+{
+    size_t n;
+    const http_field *of = guest_http_fields(g, &n);
+    traceparent parent;
+    bool states = !fields_find(q->headers, S("tracestate")).p;
+    if (fields_find(q->headers, S("traceparent")).p || !traceparent_find(of, n, &parent))
+        return true;
+    if (!headers_own(g, q))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if ((str_eq(of[i].name, S("traceparent")) ||
+             (states && str_eq(of[i].name, S("tracestate")))) &&
+            !fields_add(g, q->headers, of[i].name, of[i].value))
+            return false;
+    return true;
+}
+
 void http_client_send(guest *g, outgoing_request *q, const request_options *options,
                       future_incoming_response *f)
 {
@@ -665,6 +703,10 @@ void http_client_send(guest *g, outgoing_request *q, const request_options *opti
     uint16_t port;
     uint32_t code;
     err e;
+    if (!trace_continue(g, q)) {
+        future_fail(g, q, f, HTTP_INTERNAL_ERROR);
+        return;
+    }
     authority_split(q->authority, tls, &host, &port);
     str scheme = tls ? S("https") : S("http");
     switch (reach_chain(g, scheme, host)) {

@@ -323,6 +323,12 @@ static const exchange_callbacks callbacks = {on_readable, on_writable, on_closed
 
 str guest_http_authority(const guest *g) { return g->http ? g->http->head->authority : (str){0}; }
 
+const http_field *guest_http_fields(const guest *g, size_t *ret_count)
+{
+    *ret_count = g->http ? g->http->head->fields_count : 0;
+    return g->http ? g->http->head->fields : NULL;
+}
+
 bool guest_http_begin(guest *g, http_exchange *x, const http_request *head, slot slots[2], err *e)
 {
     http_side *s = pool_take(&g->pool, sizeof *s);

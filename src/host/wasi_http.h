@@ -189,6 +189,8 @@ void pool_str_give(pool *p, str s);
 void http_side_free(guest *g);
 /* The authority that the guest's own request named; p == NULL: none. */
 str guest_http_authority(const guest *g);
+/* Its fields, as the guest sees them; NULL: it has none. */
+const http_field *guest_http_fields(const guest *g, size_t *ret_count);
 /* A host function is about to wait: a head that is due is sent. */
 void http_side_about_to_wait(guest *g);
 

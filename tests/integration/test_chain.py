@@ -14,6 +14,9 @@ name = "chained"
 route = "/front/..."
 component = "front"
 [[trigger.http]]
+route = "/again"
+component = "front"
+[[trigger.http]]
 route = "/b/..."
 component = "open"
 [[trigger.http]]
@@ -65,6 +68,32 @@ def test_what_the_called_component_sees(served):
     assert headers["spin-path-info"] == "/some/request"
     assert headers["spin-client-addr"] == "0.0.0.0:0"
     assert headers["spin-matched-route"] == "/..." or headers["spin-raw-component-route"] == "/..."
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def traced(r):
+    """What of a trace the kitchen saw."""
+    assert r.status == 200, r.text
+    return [(k, v) for k, v in json.loads(r.text)["headers"] if k.startswith("trace")]
+
+
+def test_a_trace_is_continued(served):
+    """W3C Trace Context, by a component that says nothing of it."""
+    url = "http://back.spin.internal/some/request"
+    fields = [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]
+    assert traced(ask(served, url, fields=fields)) == fields
+    assert traced(ask(served, url)) == []
+    for wrong in ([("traceparent", PARENT.upper())], [("traceparent", PARENT)] * 2):
+        assert traced(ask(served, url, fields=[*wrong, ("tracestate", "a=1")])) == []
+
+
+def test_a_trace_is_continued_in_fields_of_a_response(served):
+    """The relay's second request has the fields of the first response: no other object's change."""
+    fields = [("traceparent", PARENT), ("tracestate", "a=1")]
+    url = "/again?http://back.spin.internal/some/request"
+    assert traced(fetch(served, url, fields=fields)) == fields
 
 
 def test_status_and_headers_come_back(served):

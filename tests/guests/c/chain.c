@@ -114,9 +114,10 @@ static HTTP(own_fields_t) headers_of(HTTP(borrow_incoming_request_t) in)
 }
 
 /* "scheme://authority/path" or "/path". */
-static HTTP(own_outgoing_request_t) request_make(HTTP(borrow_incoming_request_t) in, char *url)
+static HTTP(own_outgoing_request_t)
+    request_make(HTTP(borrow_incoming_request_t) in, HTTP(own_fields_t) headers, char *url)
 {
-    HTTP(own_outgoing_request_t) q = HTTP(constructor_outgoing_request)(headers_of(in));
+    HTTP(own_outgoing_request_t) q = HTTP(constructor_outgoing_request)(headers);
     HTTP(borrow_outgoing_request_t) b = HTTP(borrow_outgoing_request)(q);
     HTTP(method_t) method;
     HTTP(method_incoming_request_method)(in, &method);
@@ -137,20 +138,16 @@ static HTTP(own_outgoing_request_t) request_make(HTTP(borrow_incoming_request_t)
     return q;
 }
 
-static void relay_short(HTTP(borrow_incoming_request_t) in, HTTP(own_response_outparam_t) to,
-                        char *url)
+/* Sends it and waits. False: it has failed, which is answered. */
+static bool response_of(HTTP(own_outgoing_request_t) q, HTTP(own_response_outparam_t) to,
+                        HTTP(own_incoming_response_t) * ret)
 {
     OUT(own_future_incoming_response_t) future;
     HTTP(option_result_result_own_incoming_response_error_code_void_t) o;
-    HTTP(own_incoming_body_t) got;
-    HTTP(own_outgoing_body_t) body;
     HTTP(error_code_t) error;
-    IO(own_input_stream_t) from;
-    IO(stream_error_t) se;
-    chain_list_u8_t part;
-    if (!OUT(handle)(request_make(in, url), NULL, &future, &error)) {
+    if (!OUT(handle)(q, NULL, &future, &error)) {
         failed(to, error.tag);
-        return;
+        return false;
     }
     HTTP(borrow_future_incoming_response_t)
     f = HTTP(borrow_future_incoming_response)(
@@ -159,12 +156,33 @@ static void relay_short(HTTP(borrow_incoming_request_t) in, HTTP(own_response_ou
     POLL(method_pollable_block)(POLL(borrow_pollable)(wait));
     POLL(pollable_drop_own)(wait);
     HTTP(method_future_incoming_response_get)(f, &o.val);
-    if (o.val.val.ok.is_err) {
+    if (o.val.val.ok.is_err)
         failed(to, o.val.val.ok.val.err.tag);
+    else
+        *ret = o.val.val.ok.val.ok;
+    return !o.val.val.ok.is_err;
+}
+
+/* again: once more, with the headers of the first response. */
+static void relay_short(HTTP(borrow_incoming_request_t) in, HTTP(own_response_outparam_t) to,
+                        char *url, bool again)
+{
+    HTTP(own_incoming_response_t) first;
+    HTTP(own_incoming_body_t) got;
+    HTTP(own_outgoing_body_t) body;
+    HTTP(error_code_t) error;
+    IO(own_input_stream_t) from;
+    IO(stream_error_t) se;
+    chain_list_u8_t part;
+    if (!response_of(request_make(in, headers_of(in), url), to, &first))
         return;
+    HTTP(borrow_incoming_response_t) response = HTTP(borrow_incoming_response)(first);
+    if (again) {
+        HTTP(own_headers_t) theirs = HTTP(method_incoming_response_headers)(response);
+        if (!response_of(request_make(in, theirs, url), to, &first))
+            return;
+        response = HTTP(borrow_incoming_response)(first);
     }
-    HTTP(borrow_incoming_response_t)
-    response = HTTP(borrow_incoming_response)(o.val.val.ok.val.ok);
     HTTP(method_incoming_response_consume)(response, &got);
     HTTP(method_incoming_body_stream)(HTTP(borrow_incoming_body)(got), &from);
     IO(own_output_stream_t)
@@ -192,10 +210,14 @@ void exports_wasi_http_0_2_0_incoming_handler_handle(HTTP(own_incoming_request_t
     HTTP(method_incoming_request_path_with_query)(in, &raw);
     char *path = strndup((char *)raw.ptr, raw.len), *url = strchr(path, '?') + 1;
     if (!strncmp(path, "/short?", 7)) {
-        relay_short(in, to, url);
+        relay_short(in, to, url, false);
         return;
     }
-    HTTP(own_outgoing_request_t) q = request_make(in, url);
+    if (!strncmp(path, "/again?", 7)) {
+        relay_short(in, to, url, true);
+        return;
+    }
+    HTTP(own_outgoing_request_t) q = request_make(in, headers_of(in), url);
     HTTP(method_outgoing_request_body)(HTTP(borrow_outgoing_request)(q), &body);
     HTTP(method_outgoing_body_write)(HTTP(borrow_outgoing_body)(body), &up.out);
     HTTP(method_incoming_request_consume)(in, &got);
