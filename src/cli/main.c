@@ -60,6 +60,7 @@ static const command commands[] = {
     {"@keeper", ui_keeper, NULL},
     {"@builder", role_builder, NULL},
     {"@grid", role_grid, NULL},
+    {"@traces", role_traces, NULL},
     {"@probe", role_probe, NULL},
     {NULL, NULL, NULL},
 };

@@ -352,10 +352,17 @@ static bool keeper_settings(serve *s, buf *out, err *e)
                   .admin_address = str_from(s->admin),
                   .admin_host = s->settings.admin_host,
                   .quota = arena_str(&s->a, buf_str(&text)),
+                  .traces_url = s->settings.traces_url,
                   .jobs = (uint32_t)s->settings.jobs,
                   .revisions_kept = (uint32_t)s->settings.revisions_kept},
     };
     const char *carbon = path_of(s, s->settings.carbon);
+    str url = s->settings.traces_url;
+    if (url.n && !str_starts(url, S("http://")) && !str_starts(url, S("https://")))
+        return err_set(e, ERR_INVALID,
+                       "[traces] url: '%.*s' is none of http:// or https://, as in "
+                       "http://127.0.0.1:4318/v1/traces",
+                       STR(url));
     return (!carbon || grid_config_load(&s->a, carbon, &k.grid, e)) &&
            fingerprint_of(s, &k.serve.fingerprint, e) && keeper_config_write(&k, out, e);
 }
@@ -377,6 +384,8 @@ static bool worker_settings(serve *s, buf *out, err *e)
                                 .bytes_max = s->settings.bytes_held,
                                 .idle = s->settings.idle_s * NS_PER_S},
                      .egress_allow = s->settings.egress_allow,
+                     .traces_one_in =
+                         s->settings.traces_url.n ? (uint32_t)s->settings.traces_one_in : 0,
                      .workers = s->workers};
     if (c.no_landlock)
         log_msg(LOG_WARN, "no landlock on this kernel: what files workers reach is left to "

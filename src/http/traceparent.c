@@ -1,4 +1,5 @@
-/* See traceparent.h. */
+/* See traceparent.h. The places of the dashes and the lower case are checked, nothing is guessed:
+ * what is not right is as if it were not there (section 4.3). */
 #include "http/traceparent.h"
 
 static bool hex_read(str text, uint8_t *ret, size_t n)

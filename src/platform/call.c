@@ -58,6 +58,7 @@ struct call {
     uint64_t bytes_in, bytes_out; /* of the bodies */
     http_request head;            /* what the guest sees */
     str method, path, client;     /* for the log; in the arena */
+    trace trace;                  /* where there are any */
     slot slots[2];
     char id[CALL_ID_BYTES];
     arena a;
@@ -263,16 +264,38 @@ static void instance_drop(call *c)
     place_give(c);
 }
 
+static const char *start_of(const call *c)
+{
+    return c->cold ? "cold" : c->restored ? "restored" : "warm";
+}
+
+static void trace_end(const call *c, ns wall)
+{
+    const served *of = c->h->of;
+    span_facts f = {.id = call_id(c),
+                    .method = c->method,
+                    .path = c->path,
+                    .component = c->h->app->id,
+                    .app = of->config.app->name,
+                    .start = str_from(start_of(c)),
+                    .app_id = of->config.id,
+                    .tenant_id = of->config.tenant,
+                    .status = c->status,
+                    .wall = wall,
+                    .cpu = c->cpu_ns,
+                    .memory_bytes = c->memory_bytes};
+    traces_end(c->all->traces, &c->trace, &f);
+}
+
 static bool log_turn(void *user)
 {
     calls *cs = user;
     ns now = cs->done_head ? clock_mono() : 0;
     for (call *c; (c = list_pop(&cs->done_head, &cs->done_tail));) {
         call_log_request(call_id(c), c->deferred, c->h->app->id, c->client, c->method, c->path,
-                         c->status, now - c->begun, c->cpu_ns, c->memory_bytes,
-                         c->cold       ? "cold"
-                         : c->restored ? "restored"
-                                       : "warm");
+                         c->status, now - c->begun, c->cpu_ns, c->memory_bytes, start_of(c));
+        if (cs->traces)
+            trace_end(c, now - c->begun);
         ledger_usage used = {.calls = 1,
                              .wall_ns = now - c->begun,
                              .bytes_in = c->bytes_in,
@@ -668,7 +691,8 @@ static bool head_make(call *c, const route_match *m, err *e)
     route_request rr = {r->scheme, r->authority, r->target, r->peer};
     if (!route_headers(m, &rr, &c->a, spin, &n, e))
         return false;
-    http_field *fields = arena_alloc(&c->a, (n + r->fields_count) * sizeof *fields);
+    traces *ts = c->all->traces;
+    http_field *fields = arena_alloc(&c->a, (n + r->fields_count + 1) * sizeof *fields);
     c->method = arena_str(&c->a, r->method);
     c->path = arena_str(&c->a, path_of(r->target));
     c->client = arena_str(&c->a, r->peer);
@@ -676,8 +700,13 @@ static bool head_make(call *c, const route_match *m, err *e)
         return err_no_memory(e);
     for (size_t i = 0; i < n; i++)
         fields[i] = (http_field){spin[i].key, spin[i].value};
+    if (ts) {
+        traces_begin(ts, r, &c->trace);
+        fields[n++] = (http_field){S("traceparent"), {c->trace.text, sizeof c->trace.text}};
+    }
     for (size_t i = 0; i < r->fields_count; i++)
-        if (!str_starts(r->fields[i].name, S("spin-")))
+        if (!str_starts(r->fields[i].name, S("spin-")) &&
+            !(ts && traces_replaces(&c->trace, r->fields[i].name)))
             fields[n++] = r->fields[i];
     c->head = *r;
     c->head.fields = fields;

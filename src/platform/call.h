@@ -17,6 +17,7 @@
 #include "loop/loop.h"
 #include "platform/hosted.h"
 #include "platform/meter.h"
+#include "platform/traces.h"
 #include "platform/turns.h"
 
 enum { CALL_ID_BYTES = 16 };
@@ -28,6 +29,7 @@ typedef struct calls {
     engine *en;
     loop *l;
     meter *meter;
+    traces *traces;  /* NULL: there are none */
     places places;   /* instances at once, and who waits for one */
     turns turns;     /* who waits for CPU time */
     turn_tenant own; /* the owner of all calls under `ebb up` */

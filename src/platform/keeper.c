@@ -28,7 +28,7 @@ static const field grid_fields[] = {
 #define SERVE(name) {#name, TEXT, offsetof(keeper_serve, name)}
 static const field serve_fields[] = {
     SERVE(scheme),      SERVE(url_port), SERVE(admin_address), SERVE(admin_host),
-    SERVE(fingerprint), SERVE(quota),    {NULL, TEXT, 0},
+    SERVE(fingerprint), SERVE(quota),    SERVE(traces_url),    {NULL, TEXT, 0},
 };
 
 #define REMOTE(kind, name) {#name, kind, offsetof(grid_remote, name)}

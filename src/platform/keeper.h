@@ -17,6 +17,7 @@ typedef struct {
     str admin_host;    /* another name for it */
     str fingerprint;   /* of the engine, names artifacts */
     str quota;         /* of a new tenant, JSON */
+    str traces_url;    /* of a collector; empty: there are no traces */
     uint32_t jobs, revisions_kept;
 } keeper_serve;
 

@@ -69,6 +69,7 @@ struct keeper {
     struct store_client *store; /* NULL: it can't be asked */
     struct keeper_calls *calls; /* NULL: nothing is deferred here */
     struct keeper_crons *crons; /* with calls */
+    int traces;                 /* the socket that workers send spans to; -1: none is wanted */
     int64_t collected_s;
     const struct builder_wait *unmade; /* while its questions are answered: what can't be made, */
     const err *unmade_why;             /* and why */
@@ -106,6 +107,10 @@ bool keeper_intensity(keeper *k, arena *a, int64_t from_s, int64_t to_s, int32_t
 /* keeper_admin.c: the forecast from this hour on, of as many hours as asked, from what is known now
  * (carbon/outlook.h). */
 bool outlook_of(keeper *k, arena *a, size_t hours, outlook *ret, err *e);
+
+/* keeper_traces.c: before the sandbox; then for each worker. */
+bool keeper_traces_begin(keeper *k, err *e);
+void keeper_traces_give(const keeper *k, worker_link *w);
 
 /* keeper_role.c: asks every worker, and the grid; true if there is nobody to wait for. */
 bool keeper_ask_all(keeper *k);

@@ -169,6 +169,7 @@ static void worker_add(keeper *k, int pid, int fd)
         return;
     }
     k->workers = w;
+    keeper_traces_give(k, w);
 }
 
 static void on_grid(void *user)
@@ -357,8 +358,8 @@ static bool set_up(keeper *k, err *e)
     bool serves = k->config.serve.fingerprint.n > 0;
     if (!loop_new(&k->l, e) || !records_open(k, e) || !power_open(k, e) ||
         !keeper_grid_new(k->l, &k->config.grid, k->file, on_grid, k, &k->grid, e) ||
-        (k->config.data_dir.n && !serve_begin(k, e)) || !files_restrict(k, e) ||
-        !sandbox_enter(SANDBOX_STORE, e))
+        !keeper_traces_begin(k, e) || (k->config.data_dir.n && !serve_begin(k, e)) ||
+        !files_restrict(k, e) || !sandbox_enter(SANDBOX_STORE, e))
         return false;
     book_init(&k->book, k->file, k->config.apps, k->config.apps_count);
     book_process_add(&k->book, getpid(), "keeper", 0, false, false);

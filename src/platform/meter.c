@@ -35,6 +35,8 @@ typedef struct {
 struct meter {
     loop *l;
     loop_hook *hook;
+    void (*take_socket)(void *user, int fd); /* NULL: nobody wants one */
+    void *take_user;
     channel *keeper; /* NULL: nobody listens; use adds up until somebody does */
     row *rows;
     size_t rows_count, rows_size;
@@ -280,7 +282,22 @@ static bool on_turn(void *user)
     return false;
 }
 
-static void on_message(void *user, bytes asked, int fd) { report(user); }
+static void on_message(void *user, bytes asked, int fd)
+{
+    meter *m = user;
+    if (fd >= 0 && m->take_socket)
+        m->take_socket(m->take_user, fd);
+    else if (fd >= 0)
+        close(fd);
+    else
+        report(m);
+}
+
+void meter_on_socket(meter *m, void (*take)(void *user, int fd), void *user)
+{
+    m->take_socket = take;
+    m->take_user = user;
+}
 
 static void on_end(void *user)
 {

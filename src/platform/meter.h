@@ -16,6 +16,8 @@ bool meter_new(loop *l, meter **ret, err *e);
 void meter_free(meter *m);
 /* A channel to the keeper; takes fd. Replaces the one there was. */
 void meter_connect_take(meter *m, int fd);
+/* The keeper may send a socket over it, for spans: who takes it. */
+void meter_on_socket(meter *m, void (*take)(void *user, int fd), void *user);
 
 /* A row for a component of an app (0: the app of `ebb up`), until it is closed; what was used of it
  * is told all the same. NULL m: a row of nothing. ERR_NO_MEMORY. */

@@ -45,6 +45,7 @@ bool worker_config_write(const node_config *n, const app_config *known, buf *out
     json_object_set_new(j, "data_dir", json_of(n->data_dir));
     json_object_set_new(j, "active", active_json(&n->active));
     json_object_set_new(j, "egress_allow", json_of(n->egress_allow));
+    json_object_set_new(j, "traces_one_in", json_integer(n->traces_one_in));
     json_object_set_new(j, "workers", json_integer(n->workers));
     return json_put(j, out, e);
 }
@@ -77,6 +78,7 @@ bool worker_config_read(arena *a, bytes text, node_config *ret, app_config *ret_
         .data_dir = json_str(a, json_object_get(j, "data_dir")),
         .active = active_read(json_object_get(j, "active")),
         .egress_allow = json_str(a, json_object_get(j, "egress_allow")),
+        .traces_one_in = (uint32_t)json_integer_value(json_object_get(j, "traces_one_in")),
         .workers = (uint32_t)json_integer_value(json_object_get(j, "workers")),
     };
     if (!n.restoring.p || !n.data_dir.p || !n.egress_allow.p ||

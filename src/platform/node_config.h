@@ -29,8 +29,9 @@ typedef struct {
      * them a worker holds. Empty: there is one app, given here. */
     str data_dir;
     active_limits active;
-    str egress_allow; /* networks that apps may reach all the same: egress.h */
-    uint32_t workers; /* of the node, among which quotas are divided */
+    str egress_allow;       /* networks that apps may reach all the same: egress.h */
+    uint32_t traces_one_in; /* traces.h; 0: there are no traces */
+    uint32_t workers;       /* of the node, among which quotas are divided */
 } node_config;
 
 /* known NULL: none is known from the start. */

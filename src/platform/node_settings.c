@@ -65,6 +65,10 @@ static const row rows[] = {
     {"egress", "allow", TEXT, AT(egress_allow), "", 0, 0,
      "Networks that apps may reach though they are not on the Internet, as \"10.1.0.0/16, ...\".\n"
      "# Loopback, private networks and this machine's own addresses are closed otherwise."},
+    {"traces", "url", TEXT, AT(traces_url), "", 0, 0,
+     "Where a collector takes traces by OTLP/HTTP: \"http://127.0.0.1:4318/v1/traces\"."},
+    {"traces", "one_in", NUMBER, AT(traces_one_in), "100", 1, 1000000000,
+     "Of so many requests that are in no trace yet one is sampled; the others do as theirs says."},
     {"queue", "url", TEXT, AT(queue_url), "", 0, 0,
      "Deferred calls in PostgreSQL instead of a file (postgresql://user:password@host/database):\n"
      "# nodes made from a backup of this one may share it (docs/state.md)."},
@@ -90,7 +94,7 @@ static const row rows[] = {
     {"quota", "deferred_bytes", NUMBER, AT(quota_deferred_bytes), "1073741824", 0, ANY,
      "and the bytes of their requests."},
 };
-enum { ROWS = sizeof rows / sizeof *rows, TABLES_MAX = 8 };
+enum { ROWS = sizeof rows / sizeof *rows, TABLES_MAX = 9 };
 
 static void usual_set(node_settings *s, const row *r)
 {

@@ -27,6 +27,9 @@ typedef struct {
     uint64_t apps_held, modules_held, bytes_held, idle_s; /* of a worker: active_limits */
     /* [egress] */
     str egress_allow; /* networks that apps may reach: egress.h */
+    /* [traces] */
+    str traces_url;         /* where an OTLP collector takes them; empty: there are none */
+    uint64_t traces_one_in; /* of so many traces that begin here one is sampled */
     /* [queue] */
     str queue_url; /* of a database of PostgreSQL; empty: a file */
     /* [quota]: of a new tenant; 0: no limit */

@@ -27,6 +27,8 @@ int role_builder(int argc, char **argv);
 
 /* fd 3: a channel to the keeper (grid_role.h). */
 int role_grid(int argc, char **argv);
+/* fd 3: a socket of spans (traces_role.c). Arguments: the collector's URL, the node's name. */
+int role_traces(int argc, char **argv);
 /* For tests: see probe.c. */
 int role_probe(int argc, char **argv);
 

@@ -313,6 +313,8 @@ static bool confine(worker *w, err *e)
     return sandbox_confine(kind, paths, n, &enforced, e);
 }
 
+static void on_traces(void *user, int fd) { traces_connect_take(user, fd); }
+
 static bool set_up(worker *w, err *e)
 {
     uint64_t seed;
@@ -331,6 +333,11 @@ static bool set_up(worker *w, err *e)
         !network_set_up(w, e))
         return false;
     calls_init(&w->calls, w->l, w->en, w->meter, ec.instances_max, seed);
+    if (w->node.traces_one_in && w->meter) {
+        if (!traces_new(w->node.traces_one_in, &w->calls.traces, e))
+            return false;
+        meter_on_socket(w->meter, on_traces, w->calls.traces);
+    }
     if (!engine_restoring_usual(w->en))
         log_msg(LOG_INFO, "%s", engine_restoring_says(w->en));
     http_server_config hc = w->node.network.limits;
@@ -356,6 +363,7 @@ static void tear_down(worker *w)
     tenants_fini(&w->serving.tenants);
     served_let(w->pinned);
     meter_free(w->meter);
+    traces_free(w->calls.traces);
     if (w->control)
         channel_close(w->control);
     store_client_free(w->serving.store);
