@@ -1,8 +1,8 @@
 /* See cron.h. Days are walked one by one, minutes of a day by their bits: a year is 365 steps, and
  * the rarest schedule that ever fires (29 February on a given weekday) is found within 40 years. */
 #include "app/cron.h"
+#include "base/civil.h"
 
-#include "app/civil.h"
 
 enum { DAYS_MAX = 41 * 366, MINUTES = 1440 };
 

@@ -1,8 +1,8 @@
 /* See zone.h. The second, 64-bit block of a TZif file is read where there is one. Leap seconds are
  * not: the system's clock does not count them. */
 #include "app/zone.h"
+#include "base/civil.h"
 
-#include "app/civil.h"
 
 #define TIME_MAX (INT64_C(1) << 60) /* the Big Bang, by which some files begin, is -2^59 */
 

@@ -15,5 +15,3 @@ bool when_parse(str s, int64_t *ret_s, err *e);
 bool when_put(buf *b, int64_t s);
 /* 0 is Monday. */
 int when_weekday(int64_t s);
-/* Days from 1970-01-01 to the first of this civil date; proleptic Gregorian. */
-int64_t when_days(int64_t year, unsigned month, unsigned day);

@@ -1,9 +1,9 @@
-/* app/cron, app/zone, app/civil: zones against the system's own arithmetic; schedules against a
+/* app/cron, app/zone, base/civil: zones against the system's own arithmetic; schedules against a
  * search minute by minute. */
 #include "unit.h"
 
-#include "app/civil.h"
 #include "app/cron.h"
+#include "base/civil.h"
 
 #include <stdio.h>
 #include <time.h>

@@ -1,6 +1,6 @@
 /* See civil.h. Years begin in March here, so that the leap day is a year's last: months then have
  * a fixed pattern of lengths, 153 days for each five. */
-#include "app/civil.h"
+#include "base/civil.h"
 
 enum { ERA_DAYS = 146097, EPOCH = 719468 }; /* days of 400 years; from 0000-03-01 to 1970-01-01 */
 
