@@ -1,5 +1,5 @@
-/* The order of deferred calls; see call.h. Comparison functions rather than a queue: the platform
- * keeps calls in a database index in this order, the simulator keeps sums per deadline. */
+/* See call.h. What order calls have, the queue's index says (store/queue_requests.c); the plan and
+ * the simulator keep sums per deadline. */
 #include "sched/call.h"
 
 #include "carbon/when.h"
@@ -24,27 +24,4 @@ bool call_deadline_parse(str text, int64_t now_s, int64_t *ret_s, err *e)
                        CALL_SLACK_S_MAX / 86400);
     *ret_s = at;
     return true;
-}
-
-static int cmp64(int64_t a, int64_t b) { return (a > b) - (a < b); }
-
-int call_cmp(const deferred_call *a, const deferred_call *b, bool shortage)
-{
-    int c = cmp64(a->class, b->class);
-    if (!c && shortage)
-        c = cmp64(b->criticality, a->criticality);
-    if (!c)
-        c = cmp64(a->deadline_s, b->deadline_s);
-    if (!c)
-        c = cmp64(b->criticality, a->criticality);
-    if (!c)
-        c = cmp64(a->accepted_s, b->accepted_s);
-    return c ? c : (a->id > b->id) - (a->id < b->id);
-}
-
-bool call_may_start(const deferred_call *c, int64_t now_s, int64_t slot_end_s, double budget_cpu_s)
-{
-    if (now_s < c->start_s)
-        return false;
-    return c->class == CALL_RESERVED || c->deadline_s <= slot_end_s || budget_cpu_s > 0;
 }

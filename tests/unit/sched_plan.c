@@ -292,17 +292,6 @@ static void calls(void **state)
     assert_int_equal(e.code, ERR_INVALID);
     assert_false(call_deadline_parse(S("soon"), 1000, &at, &e));
     assert_int_equal(at, 86400);
-    deferred_call a = {1, CALL_OPPORTUNISTIC, CALL_LOW, 0, 0, 100, 1};
-    deferred_call b = {2, CALL_OPPORTUNISTIC, CALL_HIGH, 0, 0, 200, 1};
-    deferred_call c = {3, CALL_RESERVED, CALL_LOW, 50, 50, 900, 1};
-    assert_true(call_cmp(&a, &b, false) < 0); /* the earlier deadline */
-    assert_true(call_cmp(&a, &b, true) > 0);  /* in need: the more critical */
-    assert_true(call_cmp(&c, &a, false) < 0 && call_cmp(&c, &b, true) < 0);
-    assert_int_equal(call_cmp(&a, &a, false), 0);
-    assert_false(call_may_start(&c, 49, 3600, 1));
-    assert_true(call_may_start(&c, 50, 3600, 0));
-    assert_false(call_may_start(&a, 10, 60, 0));
-    assert_true(call_may_start(&a, 10, 100, 0)); /* due in this slot */
 }
 
 int main(void)
