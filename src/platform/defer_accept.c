@@ -36,6 +36,7 @@ typedef struct {
     deferred_request request;
     deferred_about about;
     buf body;
+    buf packed; /* the request as the queue keeps it: for PUT, and for running it at once */
     bool too_long;
     bool at_once; /* it is leased with PUT: no plan is asked for it */
     store_call *putting;
@@ -55,6 +56,7 @@ static void accept_free(acceptance *c)
     store_call_free(c->putting);
     served_let(c->s);
     buf_fini(&c->body);
+    buf_fini(&c->packed);
     arena_fini(&c->a);
     free(c);
 }
@@ -284,6 +286,7 @@ static void run_and_wait(acceptance *c)
     uint32_t wait = c->prefer.wait_s < DEFER_WAIT_S_MAX ? c->prefer.wait_s : DEFER_WAIT_S_MAX;
     c->beginning = true;
     run *r = run_begin_leased(c->d, &info, c->offer.request, c->s, on_ran, c);
+    buf_fini(&c->packed);
     c->beginning = false;
     c->run = c->over_at_once ? NULL : r;
     if (!c->x)
@@ -343,22 +346,23 @@ static bool same_make(acceptance *c)
 
 static void put(acceptance *c)
 {
-    buf about, request;
+    buf about;
     err e;
     c->request.body = buf_bytes(&c->body);
     buf_init(&about, QUEUE_ABOUT_BYTES_MAX);
-    buf_init(&request, QUEUE_REQUEST_BYTES_MAX);
     bool ok = same_make(c) && deferred_about_write(&c->about, &about) &&
-              deferred_request_write(&c->request, &request);
+              deferred_request_write(&c->request, &c->packed);
+    buf_fini(&c->body);
     c->offer.about = buf_bytes(&about);
-    c->offer.request = arena_bytes(&c->a, buf_bytes(&request));
+    c->offer.request = buf_bytes(&c->packed);
     if (c->at_once && !c->d->draining) {
         c->offer.head.holder = c->d->holder;
         c->offer.head.lease_ms = DEFER_LEASE_MS;
     }
-    c->putting = ok && c->offer.request.p ? queue_ask_put(c->d->store, &c->offer) : NULL;
+    c->putting = ok ? queue_ask_put(c->d->store, &c->offer) : NULL;
     buf_fini(&about);
-    buf_fini(&request);
+    if (!c->offer.head.holder)
+        buf_fini(&c->packed);
     if (!c->putting || !store_call_send(c->putting, on_put, c, &e))
         fail(c, 503, 2, "the call could not be kept; it was not accepted, try again");
 }
@@ -410,8 +414,9 @@ void accept_begin(deferral *d, served *s, http_exchange *x, const route_match *m
     *c = (acceptance){.d = d, .s = s, .x = x, .h = &s->hosted[m->trigger->component]};
     served_hold(s);
     uint64_t max = c->h->app->settings.defer.body_bytes_max;
-    arena_init(&c->a, max + 8 * MIB);
+    arena_init(&c->a, 8 * MIB);
     buf_init(&c->body, max);
+    buf_init(&c->packed, QUEUE_REQUEST_BYTES_MAX);
     if (!terms_take(c, &e)) {
         refuse(c, &e);
     } else if (exchange_request(x)->content_length > (int64_t)max) {
