@@ -3,7 +3,6 @@
 #include "app/cron.h"
 #include "base/civil.h"
 
-
 enum { DAYS_MAX = 41 * 366, MINUTES = 1440 };
 
 typedef struct {

@@ -3,7 +3,6 @@
 #include "app/zone.h"
 #include "base/civil.h"
 
-
 #define TIME_MAX (INT64_C(1) << 60) /* the Big Bang, by which some files begin, is -2^59 */
 
 typedef struct {
