@@ -28,6 +28,8 @@
 #include <stdlib.h>
 
 enum { HISTORY_DAYS = 400, FORECAST_AHEAD_DAYS = 3 };
+/* An answer is computed on the loop, hour by hour. */
+enum { SPAN_DAYS_MAX = 3660 };
 /* Times of files come in ticks, of up to 2 s (FAT): after that a change shows another time. */
 enum { FILE_SETTLED_S = 3 };
 
@@ -64,7 +66,10 @@ static bool span_read(question *q, str target, int64_t *ret_from, int64_t *ret_t
 {
     str from = parameter(&q->a, target, "from"), to = parameter(&q->a, target, "to");
     day_so_far(q->k, ret_from, ret_to);
-    return (!from.n || when_parse(from, ret_from, e)) && (!to.n || when_parse(to, ret_to, e));
+    if ((from.n && !when_parse(from, ret_from, e)) || (to.n && !when_parse(to, ret_to, e)))
+        return false;
+    return *ret_to - *ret_from <= (int64_t)SPAN_DAYS_MAX * WHEN_DAY_S ||
+           err_set(e, ERR_LIMIT, "more than %d days: ask for a shorter span", SPAN_DAYS_MAX);
 }
 
 /* --- the grid --------------------------------------------------------------------------------- */

@@ -183,6 +183,13 @@ def test_the_audit_log(admin):
     assert admin.api("GET", "/v1/audit")[1]["events"][0]["id"] >= events[0]["id"]
 
 
+@pytest.mark.parametrize("span", ("to=2999-01-01", "from=1980-01-01&to=2026-01-01"))
+@pytest.mark.parametrize("what", ("carbon/report", "usage", "usage/check"))
+def test_no_question_is_about_centuries(admin, what, span):
+    status, answer = admin.api("GET", f"/v1/{what}?{span}")
+    assert status == 400 and "more than 3660 days" in answer["error"]
+
+
 def test_audit_command(admin):
     owner = admin.tenant("watched")
     admin.token_of("watched", "reader", name="\x1b[2J\x9b\x07 build")
