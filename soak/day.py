@@ -28,6 +28,7 @@ import json
 import math
 import os
 import random
+import select
 import selectors
 import shutil
 import socket
@@ -158,8 +159,17 @@ class Client:
                 f"Host: {c.kind}-default.localhost:{self.n.port}\r\n"
                 f"{later if c.kind == 'batch' else ''}\r\n").encode()
 
+    def connection(self):
+        """A kept one that the server has not closed meanwhile, or a new one."""
+        while self.idle:
+            s = self.idle.pop()
+            if not select.select([s], [], [], 0)[0]:
+                return s
+            s.close()
+        return socket.create_connection((self.n.host, self.n.port))
+
     def send(self, i, c, due):
-        s = self.idle.pop() if self.idle else socket.create_connection((self.n.host, self.n.port))
+        s = self.connection()
         s.sendall(self.request(c))
         self.waits.register(s, selectors.EVENT_READ, (i, c, due, bytearray()))
 
@@ -171,6 +181,10 @@ class Client:
         if data and not (end and len(body) >= length_of(head)):
             return
         self.waits.unregister(key.fileobj)
+        if not got:  # it was closed while the request was on its way
+            key.fileobj.close()
+            self.send(i, c, due)
+            return
         status = bytes(head[9:12])
         if status != (b"202" if c.kind == "batch" else b"200"):
             self.refused.append((i, c.kind, bytes(got[:300]).decode(errors="replace")))
@@ -281,9 +295,6 @@ def live(state, work, plan, calls, what):
             assert time.time() < start, "the node took too long to start"
             client = Client(n, plan, burn)
             for passed in client.run(start, calls):
-                if os.environ.get("DAY_DEBUG"):
-                    with open(work / "plan.jsonl", "a") as f:
-                        f.write(json.dumps([passed, n.api("GET", "/v1/calls/plan")[1]]) + "\n")
                 yield f"{what}: hour {passed / plan.hour_s:.1f} of {plan.hours}"
             assert not client.refused, client.refused[:5]
             state["took"] = {i: round(v, 6) for i, v in client.took.items()}
@@ -398,6 +409,11 @@ def day(state, work, arguments):
     """XFaaS's day on a real node is as `ebb sim` says, and reserved calls do not feel it."""
     plan = Plan(arguments.seed, arguments.seconds_per_bin, arguments.warm_hours,
                 arguments.day_hours, arguments.alone_hours)
+    asked = [arguments.seconds_per_bin, plan.warm, plan.hours, arguments.alone_hours]
+    if state.get("asked") != asked:  # a run of other lengths is none of ours
+        for run in ("live", "alone"):
+            state.pop(run, None)
+    state["asked"] = asked
     if "live" not in state:
         run = {}
         yield from live(run, work / "live", plan, list(enumerate(plan.calls)), "with deferral")

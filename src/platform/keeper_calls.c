@@ -229,9 +229,10 @@ static void utilisation_look(keeper_calls *c, int64_t now_s)
         cpu += clock_process_cpu_of(w->pid);
     double spent = cpu > c->worker_cpu_ns ? (double)(cpu - c->worker_cpu_ns) : 0;
     double could = (double)(now - c->util_at) * n;
-    if (c->util_at && could > 0 && now - c->util_at >= NS_PER_S)
+    bool is_time = now - c->util_at >= (ns)pace_utilisation_s(&c->pace) * NS_PER_S;
+    if (c->util_at && could > 0 && is_time)
         pace_utilisation(&c->pace, now_s, spent / could);
-    if (!c->util_at || now - c->util_at >= NS_PER_S) {
+    if (!c->util_at || is_time) {
         c->util_at = now;
         c->worker_cpu_ns = cpu;
     }

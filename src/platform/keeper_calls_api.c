@@ -285,7 +285,7 @@ static void plan_put(api_call *c, const queue_count *n)
                "%.6g},\"running\":%llu,",
                v->sourced ? "true" : "false", keeper_calls_unplaced(c->k->calls),
                (unsigned long long)b.waiting, waiting, (unsigned long long)b.leased);
-    if (next < 0)
+    if (next < 0 || !(waiting > 0)) /* what is planned is only expected */
         buf_put_str(&c->out, S("\"next_start\":null"));
     else
         put_time(&c->out, "next_start", (int64_t)next);

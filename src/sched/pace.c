@@ -13,6 +13,9 @@ enum { URGENT_S_MIN = 5 };
 /* What a slot of waiting has to gain at least, of the price. Prices rise with every bit of load, so
  * that without it a single call would be spread over hours that are all alike. */
 #define WORTH 0.001
+/* Of a slot shorter than two minutes utilisation is looked at so many times, as the simulator does:
+ * within less a few calls by chance look like a full node. */
+enum { UTIL_PARTS = 12 };
 
 static int64_t slot_of(int64_t t_s, int64_t slot_s) { return t_s / slot_s - (t_s % slot_s < 0); }
 
@@ -192,9 +195,15 @@ static int64_t tick_s(const pace *p)
     return t > 0 ? t : 1;
 }
 
+int64_t pace_utilisation_s(const pace *p)
+{
+    int64_t part = p->view.slot_s / UTIL_PARTS;
+    return part < 1 ? 1 : part < FLOW_UTIL_PERIOD_S ? part : FLOW_UTIL_PERIOD_S;
+}
+
 void pace_utilisation(pace *p, int64_t now_s, double utilisation)
 {
-    if (now_s >= p->util_at_s && now_s - p->util_at_s < tick_s(p))
+    if (now_s >= p->util_at_s && now_s - p->util_at_s < pace_utilisation_s(p))
         return;
     p->util_at_s = now_s;
     util_step(&p->util, utilisation, p->due_cpu_s > 0);

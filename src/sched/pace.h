@@ -78,7 +78,9 @@ void pace_init(pace *p, int64_t slot_s, double cpus);
 /* `sourced`, j_per_cpu_s and hour_s of the view are passed on. */
 bool pace_plan(pace *p, int64_t now_s, const pace_work *w, size_t n, const pace_forecast *f,
                err *e);
-/* Utilisation of the node (0 to 1) since the last time; counts at most once a tick. */
+/* The mean over so long is what the controller wants to be told (flow.h). */
+int64_t pace_utilisation_s(const pace *p);
+/* Utilisation of the node (0 to 1) since the last time; counts at most once in such a time. */
 void pace_utilisation(pace *p, int64_t now_s, double utilisation);
 
 typedef struct {

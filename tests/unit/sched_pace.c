@@ -99,6 +99,28 @@ static void ticks(void **state)
     assert_true(pace_step(&p, T0 + SLOT + 100, T0 + 3 * SLOT, 0).begin_cpu_s < calm / 10);
 }
 
+/* Utilisation counts as the mean of a period, which a short slot has a few of. */
+static void how_often_utilisation_counts(void **state)
+{
+    pace p = make(1);
+    replan(&p, T0, NULL, 0, flat);
+    assert_int_equal(pace_utilisation_s(&p), 10);
+    pace_utilisation(&p, T0, 1);
+    double once = p.util.s;
+    assert_true(once < 1);
+    for (int i = 1; i < 10; i++)
+        pace_utilisation(&p, T0 + i, 1);
+    assert_true(p.util.s == once);
+    pace_utilisation(&p, T0 + 10, 1);
+    assert_true(p.util.s < once);
+    pace_init(&p, 150, 1);
+    assert_int_equal(pace_utilisation_s(&p), 10);
+    pace_init(&p, 30, 1);
+    assert_int_equal(pace_utilisation_s(&p), 2);
+    pace_init(&p, 5, 1);
+    assert_int_equal(pace_utilisation_s(&p), 1);
+}
+
 /* What is due begins, whatever carbon says and however busy the node is. */
 static void due(void **state)
 {
@@ -237,7 +259,7 @@ int main(void)
         cmocka_unit_test(late_in_a_slot), cmocka_unit_test(due),
         cmocka_unit_test(shortage),       cmocka_unit_test(free_room),
         cmocka_unit_test(clock_steps),    cmocka_unit_test(again_within_a_slot),
-        cmocka_unit_test(expected_work),
+        cmocka_unit_test(expected_work),  cmocka_unit_test(how_often_utilisation_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
