@@ -92,7 +92,7 @@ def wrk(server, seconds, connections=CONNECTIONS):
         raise RuntimeError(f"{server.name}: failed requests:\n{text}")
     units = {"us": 1, "ms": 1e3, "s": 1e6}
     quantiles = {q: float(v) * units[u] for q, v, u in
-                 re.findall(r"^ +(50|99)% +([\d.]+)(us|ms|s)$", text, re.M)}
+                 re.findall(r"^ +(50|99)% +([\d.]+)(us|ms|s) *$", text, re.M)}
     requests = int(re.search(r"(\d+) requests in", text)[1])
     return {"rps": float(re.search(r"Requests/sec: +([\d.]+)", text)[1]), "p50_us": quantiles["50"],
             "p99_us": quantiles["99"], "cpu_us": cpu_us / requests, "requests": requests}
