@@ -284,8 +284,12 @@ def live(state, work, plan, calls, what):
     """Runs calls (number, call) on a fresh node; fills state."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {OTHER_CORE})
-    start = (int(time.time()) // plan.hour_s + 1) * plan.hour_s
-    start += -(-max(45 - (start - time.time()), 0) // plan.hour_s) * plan.hour_s  # time to deploy
+    # The node is begun within the hour before: idle hours before the day would be its history.
+    margin = min(60, plan.hour_s - 2)
+    start = math.ceil((time.time() + margin) / plan.hour_s) * plan.hour_s
+    while (wait := start - margin - time.time()) > 0:
+        yield f"{what}: the node is begun in {wait:.0f} s"
+        time.sleep(min(wait, 10))
     try:
         with start_node(work, plan, start) as n:
             n.tenant("default")
