@@ -250,9 +250,12 @@ def test_an_idle_node_sleeps(app, tmp_path):
         def switches():
             text = open(f"/proc/{pid}/status").read().splitlines()
             return sum(int(x.split()[1]) for x in text if "ctxt_switches" in x)
-        before = switches()
-        time.sleep(1.5)
-        assert switches() == before
+
+        def sleeps():
+            before = switches()
+            time.sleep(1.5)
+            return switches() == before
+        wait_for(sleeps, "a keeper that has nothing left to do")
 
 
 def test_remote_back_ends_are_reported_apart(app, tmp_path):
