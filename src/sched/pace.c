@@ -10,9 +10,10 @@
  * estimate, and how late a tick may be, is in it. At least URGENT_S_MIN. */
 #define URGENT_SLOTS 0.1
 enum { URGENT_S_MIN = 5 };
-/* What a slot of waiting has to gain at least, of the price. Prices rise with every bit of load, so
- * that without it a single call would be spread over hours that are all alike. */
-#define WORTH 0.001
+/* What a slot of waiting has to gain at least, of the price: where hours are alike, work runs in
+ * the first. Small, because over a day it adds up: at 0.001 it was worth a fortieth of the carbon,
+ * and work ran in dirty hours that the simulator, which has none of it, leaves out. */
+#define WORTH 0.0001
 /* Of a slot shorter than two minutes utilisation is looked at so many times, as the simulator does:
  * within less a few calls by chance look like a full node. */
 enum { UTIL_PARTS = 12 };
