@@ -46,13 +46,14 @@ int64_t keeper_load_slack_s(const keeper_load *l)
     return (int64_t)fmax(l->slack_s - 2 * l->slack_error_s, 0);
 }
 
-/* The histories begin with the oldest record, LOAD_DAYS back at most. */
-static void begin(keeper_load *l, int64_t end)
+/* The histories begin with the first whole hour of the records, or from now on; LOAD_DAYS back at
+ * most. Of the hour in which a node began nothing is known. */
+static void begin(keeper_load *l, int64_t now_s, int64_t end)
 {
-    int64_t oldest = usage_file_oldest(l->file), first = oldest / l->hour_s + 1;
-    l->next = oldest && first > end - HOURS_MAX ? first : oldest ? end - HOURS_MAX : end;
-    if (l->next > end)
-        l->next = end;
+    int64_t oldest = usage_file_oldest(l->file);
+    l->next = (oldest && oldest < now_s ? oldest : now_s) / l->hour_s + 1;
+    if (l->next < end - HOURS_MAX)
+        l->next = end - HOURS_MAX;
     load_init(&l->reserved, l->next * WHEN_HOUR_S);
     load_init(&l->arrivals, l->next * WHEN_HOUR_S);
     l->is_known = true;
@@ -85,8 +86,8 @@ static void look(keeper_load *l, int64_t now_s)
     int64_t end = (now_s - LOAD_LAG_S) / l->hour_s;
     err e;
     /* The clock was set, by more than an hour: everything is read anew. */
-    if (!l->is_known || end < l->next - 1 || end > l->next + HOURS_MAX)
-        begin(l, end);
+    if (!l->is_known || end < l->next - 2 || end > l->next + HOURS_MAX)
+        begin(l, now_s, end);
     if (end > l->next && !push(l, end, &e))
         log_msg(LOG_WARN, "the load of past hours: %s", e.text);
 }

@@ -79,6 +79,19 @@ static void records_remember(void **state)
     assert_near(arrivals[23], 900, 1);
 }
 
+/* The hour in which a node begins is no hour without work. */
+static void the_first_hour_does_not_count(void **state)
+{
+    keeper_load l;
+    double reserved[PACE_SLOTS], arrivals[PACE_SLOTS];
+    keeper_load_init(&l, f, HOUR);
+    keeper_load_forecast(&l, T0 - 2, HOUR, reserved, arrivals);
+    keeper_load_forecast(&l, T0 + 2, HOUR, reserved, arrivals);
+    keeper_load_came(&l, T0 + 20, 60, DAY);
+    keeper_load_forecast(&l, T0 + HOUR + LOAD_LAG_S, HOUR, reserved, arrivals);
+    assert_near(arrivals[0], 60, 1e-9);
+}
+
 /* A clock that is set back or far ahead: what is told is of that time. */
 static void the_clock_is_set(void **state)
 {
@@ -100,6 +113,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_day_repeats, make, unmake),
         cmocka_unit_test_setup_teardown(records_remember, make, unmake),
+        cmocka_unit_test_setup_teardown(the_first_hour_does_not_count, make, unmake),
         cmocka_unit_test_setup_teardown(the_clock_is_set, make, unmake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
