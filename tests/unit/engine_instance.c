@@ -625,6 +625,43 @@ static void host_stack(void **state)
     }
 }
 
+static host_status host_allocates(void *env, engine_instance *in, slot *s)
+{
+    uint32_t at;
+    return engine_realloc(in, 0, 1, 1, &at) ? HOST_DONE : HOST_TRAP;
+}
+
+/* However deep the guest is when a host function asks it for memory, to recurse without end there
+ * is a trap of its own. */
+static void allocations_recurse_at_any_depth(void **state)
+{
+    for (int may_wait = 0; may_wait < 2; may_wait++) {
+        kit_module k = {0};
+        kit_open(&k,
+                 "(module (import \"ebb\" \"0\" (func $h)) (memory (export \"m0\") 1)"
+                 " (func $deeper (param i32) (result i32)"
+                 "  (i32.add (i32.const 1) (call $deeper (local.get 0))))"
+                 " (func (export \"r0\") (param i32 i32 i32 i32) (result i32)"
+                 "  (call $deeper (i32.const 0)))"
+                 " (func $f (export \"f0\") (param i32) (result i32)"
+                 "  (if (i32.eqz (local.get 0)) (then (call $h) (return (i32.const 1))))"
+                 "  (i32.add (i32.const 1) (call $f (i32.sub (local.get 0) (i32.const 1))))))",
+                 (const kit_import[]){{"h", "", {.fn = host_allocates, .may_wait = may_wait}},
+                                      {NULL}},
+                 (const char *const[]){"i-i", NULL});
+        k.unit.memories_count = k.unit.reallocs_count = 1;
+        for (int depth = 1000; depth < 40000; depth += 3000) {
+            engine_instance *in = kit_instance(&k, NULL);
+            slot s[1] = {{.i32 = depth}};
+            engine_call(in, 0, s);
+            assert_int_equal(kit_run(in), ENGINE_TRAP);
+            assert_true(engine_instance_trap(in)->out_of_stack);
+            engine_instance_free(in);
+        }
+        engine_module_close(k.m);
+    }
+}
+
 /* Start functions: the module's own and "start"; each may wait or trap. */
 static void starts(void **state)
 {
@@ -938,6 +975,7 @@ int main(void)
         cmocka_unit_test(fair_shares),
         cmocka_unit_test(traps),
         cmocka_unit_test(host_stack),
+        cmocka_unit_test(allocations_recurse_at_any_depth),
         cmocka_unit_test(starts),
         cmocka_unit_test(limits),
         cmocka_unit_test(a_limit_of_memory_moves),
