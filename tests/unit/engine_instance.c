@@ -637,18 +637,18 @@ static void allocations_recurse_at_any_depth(void **state)
 {
     for (int may_wait = 0; may_wait < 2; may_wait++) {
         kit_module k = {0};
-        kit_open(&k,
-                 "(module (import \"ebb\" \"0\" (func $h)) (memory (export \"m0\") 1)"
-                 " (func $deeper (param i32) (result i32)"
-                 "  (i32.add (i32.const 1) (call $deeper (local.get 0))))"
-                 " (func (export \"r0\") (param i32 i32 i32 i32) (result i32)"
-                 "  (call $deeper (i32.const 0)))"
-                 " (func $f (export \"f0\") (param i32) (result i32)"
-                 "  (if (i32.eqz (local.get 0)) (then (call $h) (return (i32.const 1))))"
-                 "  (i32.add (i32.const 1) (call $f (i32.sub (local.get 0) (i32.const 1))))))",
-                 (const kit_import[]){{"h", "", {.fn = host_allocates, .may_wait = may_wait}},
-                                      {NULL}},
-                 (const char *const[]){"i-i", NULL});
+        kit_open(
+            &k,
+            "(module (import \"ebb\" \"0\" (func $h)) (memory (export \"m0\") 1)"
+            " (func $deeper (param i32) (result i32)"
+            "  (i32.add (i32.const 1) (call $deeper (local.get 0))))"
+            " (func (export \"r0\") (param i32 i32 i32 i32) (result i32)"
+            "  (call $deeper (i32.const 0)))"
+            " (func $f (export \"f0\") (param i32) (result i32)"
+            "  (if (i32.eqz (local.get 0)) (then (call $h) (return (i32.const 1))))"
+            "  (i32.add (i32.const 1) (call $f (i32.sub (local.get 0) (i32.const 1))))))",
+            (const kit_import[]){{"h", "", {.fn = host_allocates, .may_wait = may_wait}}, {NULL}},
+            (const char *const[]){"i-i", NULL});
         k.unit.memories_count = k.unit.reallocs_count = 1;
         for (int depth = 1000; depth < 40000; depth += 3000) {
             engine_instance *in = kit_instance(&k, NULL);
