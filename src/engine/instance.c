@@ -562,16 +562,8 @@ static bool future_end(engine_instance *in)
     return false;
 }
 
-/* Instantiated for an earlier call, and nothing to start. */
-static bool is_ready_made(engine_instance *in)
-{
-    return in->op == OP_INSTANTIATE && in->kept && !start_next(in);
-}
-
 static engine_status operation_run(engine_instance *in)
 {
-    if (is_ready_made(in))
-        return ENGINE_DONE;
     do {
         if (!in->future && !future_begin(in))
             break;
@@ -601,7 +593,7 @@ engine_status engine_poll(engine_instance *in)
     }
     must(in->op != OP_NONE && !in->dead);
     in->whole_now = in->seen_now = 0;
-    if (!in->polling && is_ready_made(in)) {
+    if (in->op == OP_INSTANTIATE && in->kept && !start_next(in)) {
         in->begun = false; /* nothing runs: it takes no time of anybody */
         return ENGINE_DONE;
     }
