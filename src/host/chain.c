@@ -350,6 +350,14 @@ static void body_rest(buf *b)
     buf_clear(b);
 }
 
+static void chain_destroy(chain *c)
+{
+    buf_fini(&c->in);
+    buf_fini(&c->out);
+    arena_fini(&c->a);
+    free(c);
+}
+
 static void chain_free(chain *c)
 {
     arena_reset(&c->a);
@@ -361,10 +369,7 @@ static void chain_free(chain *c)
         marks.spare_count++;
         return;
     }
-    buf_fini(&c->in);
-    buf_fini(&c->out);
-    arena_fini(&c->a);
-    free(c);
+    chain_destroy(c);
 }
 
 static chain *chain_take(void)
@@ -569,10 +574,7 @@ void chain_loop_close(void)
     marks.hook = NULL;
     for (chain *c; (c = marks.spare);) {
         marks.spare = c->marked_next;
-        buf_fini(&c->in);
-        buf_fini(&c->out);
-        arena_fini(&c->a);
-        free(c);
+        chain_destroy(c);
     }
     marks.spare_count = 0;
 }
