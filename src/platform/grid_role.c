@@ -114,16 +114,11 @@ static bool serve_one(void)
 
 int role_grid(int argc, char **argv)
 {
-    static const sandbox_path paths[] = {{{"/etc", 4}, false},
-                                         {{"/usr/lib", 8}, false},
-                                         {{"/lib", 4}, false},
-                                         {{"/usr/share/ca-certificates", 26}, false}};
-    bool enforced;
     err e;
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
     log_init(STDERR_FILENO, LOG_TEXT, "grid");
-    if (!sandbox_confine(SANDBOX_FETCH, paths, sizeof paths / sizeof *paths, &enforced, &e)) {
+    if (!sandbox_confine_client(&e)) {
         log_msg(LOG_ERROR, "%s", e.text);
         log_flush();
         return 1;

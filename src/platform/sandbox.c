@@ -378,3 +378,13 @@ bool sandbox_confine(sandbox_kind kind, const sandbox_path *paths, size_t count,
     return sandbox_drop(e) && sandbox_files(paths, count, ret_enforced, e) &&
            sandbox_enter(kind, e);
 }
+
+bool sandbox_confine_client(err *e)
+{
+    static const sandbox_path paths[] = {{{"/etc", 4}, false},
+                                         {{"/usr/lib", 8}, false},
+                                         {{"/lib", 4}, false},
+                                         {{"/usr/share/ca-certificates", 26}, false}};
+    bool enforced;
+    return sandbox_confine(SANDBOX_FETCH, paths, sizeof paths / sizeof *paths, &enforced, e);
+}

@@ -42,3 +42,6 @@ bool sandbox_has_files(void);
 /* All of it: sandbox_drop, sandbox_files, sandbox_enter. */
 bool sandbox_confine(sandbox_kind kind, const sandbox_path *paths, size_t count, bool *ret_enforced,
                      err *e);
+/* The same for a process that only asks servers (SANDBOX_FETCH): it may read what looking up names
+ * and checking certificates takes. */
+bool sandbox_confine_client(err *e);
