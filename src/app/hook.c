@@ -2,6 +2,14 @@
  * is decoded, and whether the host is a name or an address is looked at by whoever connects. */
 #include "app/hook.h"
 
+#include "base/base64.h"
+
+void hook_secret_put(bytes secret, buf *out)
+{
+    buf_put_str(out, S("whsec_"));
+    base64_encode(secret, out);
+}
+
 static bool is_plain(str text)
 {
     for (size_t i = 0; i < text.n; i++)

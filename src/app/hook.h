@@ -5,8 +5,8 @@
  * No user, no fragment, no character outside printable ASCII. Pure. */
 #pragma once
 
+#include "base/buf.h"
 #include "base/err.h"
-#include "base/str.h"
 
 enum { HOOK_URL_BYTES_MAX = 2048 };
 
@@ -17,6 +17,9 @@ typedef struct {
     uint16_t port; /* 0: the scheme's own */
     str target;    /* may be empty, or begin with '?' */
 } hook_url;
+
+/* What tellings are signed with, as Standard Webhooks writes it: "whsec_" and base64. */
+void hook_secret_put(bytes secret, buf *out);
 
 /* ERR_INVALID says what it should look like. */
 bool hook_url_parse(str text, hook_url *ret, err *e);

@@ -6,7 +6,7 @@
 #include "cli/options.h"
 #include "cli/up_keeper.h"
 
-#include "base/base64.h"
+#include "app/hook.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/listen.h"
@@ -390,8 +390,7 @@ static bool hook_secret_write(const char *path, const seal_key *key, err *e)
     if (!ok)
         return false;
     buf_init(&text, 256);
-    buf_put_str(&text, S("whsec_"));
-    base64_encode((bytes){secret, sizeof secret}, &text);
+    hook_secret_put((bytes){secret, sizeof secret}, &text);
     buf_put_u8(&text, '\n');
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     ok = fd >= 0 && !text.failed && write(fd, text.p, text.n) == (ssize_t)text.n;

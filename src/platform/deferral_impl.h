@@ -26,7 +26,8 @@ typedef struct run {
     inner *inner;             /* NULL: not begun, or over */
     /* Of a hook, instead of request and inner (defer_hook.c). */
     queue_told told;
-    deferred_about about;
+    bytes packed;           /* the about as the queue keeps it, */
+    deferred_about about;   /* and read */
     host_component outside; /* what post borrows */
     host_post *post;
     store_call *asking; /* END or RETRY */

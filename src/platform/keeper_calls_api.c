@@ -2,7 +2,7 @@
  * call said and was answered is shown to its tenant as on its status resource (defer_show.h). */
 #include "platform/keeper_api.h"
 
-#include "base/base64.h"
+#include "app/hook.h"
 #include "base/limits.h"
 #include "carbon/when.h"
 #include "platform/defer_show.h"
@@ -139,8 +139,8 @@ static void on_secret(void *user)
         fail(c, &e);
         return;
     }
-    buf_put_str(&c->out, S("{\"secret\":\"whsec_"));
-    base64_encode((bytes){secret, sizeof secret}, &c->out);
+    buf_put_str(&c->out, S("{\"secret\":\""));
+    hook_secret_put((bytes){secret, sizeof secret}, &c->out);
     buf_put_str(&c->out, S("\"}\n"));
     OPENSSL_cleanse(secret, sizeof secret);
     api_answer(c, 200, S("application/json"));
