@@ -321,6 +321,13 @@ def marked(usage, triggers):
             "SELECT count(*) FROM mark").fetchone()[0] == triggers
 
 
+def minute_missed(usage):
+    """As if the triggers in these records had fired last just before this minute."""
+    with sqlite3.connect(usage) as db:
+        db.execute("UPDATE mark SET t_s = t_s / 60 * 60 - 1")
+    db.close()
+
+
 def test_cron_fires_what_was_missed_once(tmp_path):
     folder = app(tmp_path, CRON)
     usage = folder / ".spin/ebb/usage.db"
@@ -361,9 +368,7 @@ def test_triggers_with_long_names_are_told_apart(tmp_path):
 
     with serving(folder, tmp_path):
         wait_for(lambda: marked(usage, 2), "the records")
-    with sqlite3.connect(usage) as db:
-        db.execute("UPDATE mark SET t_s = t_s / 60 * 60 - 1")
-    db.close()
+    minute_missed(usage)
     with serving(folder, tmp_path) as server:
         for path in paths:
             server.wait_log("request", path=path, status=200)
