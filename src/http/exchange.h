@@ -36,6 +36,9 @@ typedef struct {
     ns begun_mono;          /* when the last byte of the head was read */
 } http_request;
 
+/* Without its query. */
+static inline str target_path(str target) { return str_head(target, str_find(target, '?')); }
+
 typedef enum {
     BODY_OPEN,    /* more may come */
     BODY_END,     /* everything was read; trailers are there */

@@ -2,26 +2,18 @@
  * what is not right is as if it were not there (section 4.3). */
 #include "http/traceparent.h"
 
+#include "base/hex.h"
+
 static bool hex_read(str text, uint8_t *ret, size_t n)
 {
     for (size_t i = 0; i < 2 * n; i++) {
         char c = text.p[i];
-        bool is_digit = c >= '0' && c <= '9';
-        if (!is_digit && !(c >= 'a' && c <= 'f')) /* upper case is not allowed */
+        int v = hex_digit(c);
+        if (v < 0 || (c >= 'A' && c <= 'F')) /* capitals are not allowed */
             return false;
-        uint8_t v = (uint8_t)(is_digit ? c - '0' : c - 'a' + 10);
         ret[i / 2] = (uint8_t)(i % 2 ? ret[i / 2] << 4 | v : v);
     }
     return true;
-}
-
-static void hex_write(const uint8_t *from, size_t n, char *ret)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < n; i++) {
-        ret[2 * i] = digits[from[i] >> 4];
-        ret[2 * i + 1] = digits[from[i] & 15];
-    }
 }
 
 static bool is_zero(const uint8_t *p, size_t n)
@@ -36,10 +28,12 @@ bool traceparent_read(str text, traceparent *ret)
 {
     uint8_t version;
     traceparent t;
-    if (text.n < TRACEPARENT_BYTES || text.p[2] != '-' || text.p[35] != '-' || text.p[52] != '-' ||
-        !hex_read(text, &version, 1) || !hex_read(str_skip(text, 3), t.trace, sizeof t.trace) ||
-        !hex_read(str_skip(text, 36), t.span, sizeof t.span) ||
-        !hex_read(str_skip(text, 53), &t.flags, 1))
+    if (text.n < TRACEPARENT_BYTES || text.p[TRACEPARENT_TRACE - 1] != '-' ||
+        text.p[TRACEPARENT_SPAN - 1] != '-' || text.p[TRACEPARENT_FLAGS - 1] != '-' ||
+        !hex_read(text, &version, 1) ||
+        !hex_read(str_skip(text, TRACEPARENT_TRACE), t.trace, sizeof t.trace) ||
+        !hex_read(str_skip(text, TRACEPARENT_SPAN), t.span, sizeof t.span) ||
+        !hex_read(str_skip(text, TRACEPARENT_FLAGS), &t.flags, 1))
         return false;
     if (version == 0xff || is_zero(t.trace, sizeof t.trace) || is_zero(t.span, sizeof t.span))
         return false;
@@ -49,15 +43,15 @@ bool traceparent_read(str text, traceparent *ret)
     return true;
 }
 
-void traceparent_write(const traceparent *t, char ret[TRACEPARENT_BYTES])
+void traceparent_write(const traceparent *t, char ret[TRACEPARENT_BYTES + 1])
 {
     uint8_t flags = t->flags & TRACE_SAMPLED;
     memcpy(ret, "00-", 3);
-    hex_write(t->trace, sizeof t->trace, ret + 3);
-    ret[35] = '-';
-    hex_write(t->span, sizeof t->span, ret + 36);
-    ret[52] = '-';
-    hex_write(&flags, 1, ret + 53);
+    hex_write((bytes){t->trace, sizeof t->trace}, ret + TRACEPARENT_TRACE);
+    ret[TRACEPARENT_SPAN - 1] = '-';
+    hex_write((bytes){t->span, sizeof t->span}, ret + TRACEPARENT_SPAN);
+    ret[TRACEPARENT_FLAGS - 1] = '-';
+    hex_write((bytes){&flags, 1}, ret + TRACEPARENT_FLAGS);
 }
 
 bool traceparent_find(const http_field *fields, size_t count, traceparent *ret)

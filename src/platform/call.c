@@ -68,8 +68,6 @@ static void call_run(call *c);
 
 static str call_id(const call *c) { return (str){c->id, CALL_ID_BYTES}; }
 
-static str path_of(str target) { return str_head(target, str_find(target, '?')); }
-
 /* --- lists ------------------------------------------------------------------------------------ */
 
 static void list_push(call **head, call **tail, call *c)
@@ -269,22 +267,24 @@ static const char *start_of(const call *c)
     return c->cold ? "cold" : c->restored ? "restored" : "warm";
 }
 
-static void trace_end(const call *c, ns wall)
+static void request_note(const call *c, ns wall)
 {
     const served *of = c->h->of;
-    span_facts f = {.id = call_id(c),
+    call_facts f = {.id = call_id(c),
+                    .component = c->h->app->id,
+                    .client = c->client,
                     .method = c->method,
                     .path = c->path,
-                    .component = c->h->app->id,
-                    .app = of->config.app->name,
-                    .start = str_from(start_of(c)),
-                    .app_id = of->config.id,
-                    .tenant_id = of->config.tenant,
+                    .deferred = c->deferred,
                     .status = c->status,
                     .wall = wall,
                     .cpu = c->cpu_ns,
-                    .memory_bytes = c->memory_bytes};
-    traces_end(c->all->traces, &c->trace, &f);
+                    .memory_bytes = c->memory_bytes,
+                    .start = start_of(c)};
+    call_log_request(&f);
+    if (c->all->traces)
+        traces_end(c->all->traces, &c->trace,
+                   &(span_facts){&f, of->config.app->name, of->config.id, of->config.tenant});
 }
 
 static bool log_turn(void *user)
@@ -292,10 +292,7 @@ static bool log_turn(void *user)
     calls *cs = user;
     ns now = cs->done_head ? clock_mono() : 0;
     for (call *c; (c = list_pop(&cs->done_head, &cs->done_tail));) {
-        call_log_request(call_id(c), c->deferred, c->h->app->id, c->client, c->method, c->path,
-                         c->status, now - c->begun, c->cpu_ns, c->memory_bytes, start_of(c));
-        if (cs->traces)
-            trace_end(c, now - c->begun);
+        request_note(c, now - c->begun);
         ledger_usage used = {.calls = 1,
                              .wall_ns = now - c->begun,
                              .bytes_in = c->bytes_in,
@@ -694,7 +691,7 @@ static bool head_make(call *c, const route_match *m, err *e)
     traces *ts = c->all->traces;
     http_field *fields = arena_alloc(&c->a, (n + r->fields_count + 1) * sizeof *fields);
     c->method = arena_str(&c->a, r->method);
-    c->path = arena_str(&c->a, path_of(r->target));
+    c->path = arena_str(&c->a, target_path(r->target));
     c->client = arena_str(&c->a, r->peer);
     if (!fields || !c->method.p || !c->path.p || !c->client.p)
         return err_no_memory(e);
@@ -702,7 +699,7 @@ static bool head_make(call *c, const route_match *m, err *e)
         fields[i] = (http_field){spin[i].key, spin[i].value};
     if (ts) {
         traces_begin(ts, r, &c->trace);
-        fields[n++] = (http_field){S("traceparent"), {c->trace.text, sizeof c->trace.text}};
+        fields[n++] = (http_field){S("traceparent"), {c->trace.text, TRACEPARENT_BYTES}};
     }
     for (size_t i = 0; i < r->fields_count; i++)
         if (!str_starts(r->fields[i].name, S("spin-")) &&

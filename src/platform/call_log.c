@@ -20,34 +20,44 @@ void call_id_next(calls *cs, char ret_id[CALL_ID_BYTES])
         ret_id[i] = digits[p & 31];
 }
 
-void call_log_request(str id, const inner *deferred, str component, str client, str method,
-                      str path, unsigned status, ns wall, ns cpu, size_t memory, const char *start)
+void call_log_request(const call_facts *f)
 {
     log_line(LOG_INFO, "request");
-    log_str("id", id);
-    if (deferred)
-        log_str("call", str_from(inner_id(deferred)));
-    log_str("component", component);
-    log_str("method", method);
-    log_str("path", path);
-    log_u64("status", status);
-    log_us("us", wall);
-    log_us("cpu_us", cpu);
-    log_u64("memory", memory);
-    log_str("start", str_from(start));
-    log_str("client", client);
+    log_str("id", f->id);
+    if (f->deferred)
+        log_str("call", str_from(inner_id(f->deferred)));
+    log_str("component", f->component);
+    log_str("method", f->method);
+    log_str("path", f->path);
+    log_u64("status", f->status);
+    log_us("us", f->wall);
+    log_us("cpu_us", f->cpu);
+    log_u64("memory", f->memory_bytes);
+    log_str("start", str_from(f->start));
+    log_str("client", f->client);
     log_end();
 }
 
-static str path_of(str target) { return str_head(target, str_find(target, '?')); }
+/* No sandbox was begun for it. */
+static void log_without(const http_exchange *x, str id, str component, unsigned status)
+{
+    const http_request *r = exchange_request(x);
+    call_log_request(&(call_facts){.id = id,
+                                   .component = component,
+                                   .client = r->peer,
+                                   .method = r->method,
+                                   .path = target_path(r->target),
+                                   .deferred = inner_of(x),
+                                   .status = status,
+                                   .wall = clock_mono() - r->begun_mono,
+                                   .start = "-"});
+}
 
 void call_log_without(http_exchange *x, calls *cs, str component, unsigned status)
 {
     char id[CALL_ID_BYTES];
-    const http_request *r = exchange_request(x);
     call_id_next(cs, id);
-    call_log_request((str){id, CALL_ID_BYTES}, inner_of(x), component, r->peer, r->method,
-                     path_of(r->target), status, clock_mono() - r->begun_mono, 0, 0, "-");
+    log_without(x, (str){id, CALL_ID_BYTES}, component, status);
 }
 
 void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned status,
@@ -55,7 +65,6 @@ void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned 
 {
     char after[16];
     snprintf(after, sizeof after, "%u", after_s);
-    const http_request *r = exchange_request(x);
     str id_text = {id, CALL_ID_BYTES};
     http_field fields[] = {{S("ebb-request-id"), id_text}, {S("retry-after"), str_from(after)}};
     if (reason) {
@@ -64,8 +73,7 @@ void call_refuse_until(http_exchange *x, const char id[CALL_ID_BYTES], unsigned 
         log_str("reason", str_from(reason));
         log_end();
     }
-    call_log_request(id_text, inner_of(x), S("-"), r->peer, r->method, path_of(r->target), status,
-                     clock_mono() - r->begun_mono, 0, 0, "-");
+    log_without(x, id_text, S("-"), status);
     exchange_abort(x, status, fields, status == 503 || status == 429 ? 2 : 1);
 }
 

@@ -3,6 +3,13 @@
 
 #include "platform/inner.h"
 
-/* deferred: the request behind it, if no client sent it; start: how its sandbox was begun. */
-void call_log_request(str id, const inner *deferred, str component, str client, str method,
-                      str path, unsigned status, ns wall, ns cpu, size_t memory, const char *start);
+typedef struct {
+    str id, component, client, method, path;
+    const inner *deferred; /* the request behind it, if no client sent it */
+    unsigned status;
+    ns wall, cpu;
+    size_t memory_bytes;
+    const char *start; /* how its sandbox was begun */
+} call_facts;
+
+void call_log_request(const call_facts *f);

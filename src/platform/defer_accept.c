@@ -113,9 +113,8 @@ static bool request_take(acceptance *c, err *e)
                                     .peer = r->peer,
                                     .fields = fields,
                                     .fields_count = n};
-    c->about = (deferred_about){.component = c->h->app->id,
-                                .method = r->method,
-                                .path = str_head(r->target, str_find(r->target, '?'))};
+    c->about = (deferred_about){
+        .component = c->h->app->id, .method = r->method, .path = target_path(r->target)};
     return fields ? true : err_no_memory(e);
 }
 

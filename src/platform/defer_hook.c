@@ -25,8 +25,9 @@
 
 bool hook_take(run *r, const queue_call *c)
 {
-    bytes about = arena_bytes(&r->a, c->about);
-    if (!about.p || c->request.n != sizeof r->told || !deferred_about_read(about, &r->about))
+    r->packed = arena_bytes(&r->a, c->about);
+    if (!r->packed.p || c->request.n != sizeof r->told ||
+        !deferred_about_read(r->packed, &r->about))
         return false;
     memcpy(&r->told, c->request.p, sizeof r->told);
     return true;
@@ -49,23 +50,19 @@ bool hook_allowed(hosted *h, const hook_url *u, arena *a, host_component *ret, e
 
 static bool body_write(const run *r, buf *out)
 {
-    queue_call c = {.info = r->told.info};
-    buf about, data;
+    queue_call c = {.info = r->told.info, .about = r->packed};
+    buf data;
     char id[QUEUE_ID_TEXT + 1];
-    buf_init(&about, QUEUE_ABOUT_BYTES_MAX);
     buf_init(&data, HTTP_BUFFER_BYTES);
-    bool ok = deferred_about_write(&r->about, &about);
-    c.about = buf_bytes(&about);
     queue_id_text(&c.info.id, id);
     buf_printf(out, "{\"type\":\"call.%s\",\"timestamp\":\"",
                queue_state_name((queue_state)c.info.state));
     when_put(out, c.info.ended_ms / 1000);
     defer_show(&data, &c, NULL, NULL, false, now_ms() / 1000);
-    ok = ok && !data.failed;
+    bool ok = !data.failed;
     /* Without its closing brace. */
     buf_printf(out, "\",\"data\":%.*s,\"location\":\"/.well-known/ebb/calls/%s\"}}",
                ok ? (int)data.n - 1 : 0, (const char *)data.p, id);
-    buf_fini(&about);
     buf_fini(&data);
     return ok && !out->failed;
 }
@@ -160,15 +157,6 @@ static bool post(run *r, const hook_url *u, err *e)
     return ok;
 }
 
-static hosted *component_of(served *s, str id)
-{
-    const app *a = s->config.app;
-    for (size_t i = 0; i < a->components_count; i++)
-        if (str_eq(a->components[i].id, id))
-            return &s->hosted[i];
-    return NULL;
-}
-
 static void give_up(run *r, const char *why)
 {
     hook_log(r, &(host_post_result){.why = why});
@@ -177,7 +165,7 @@ static void give_up(run *r, const char *why)
 
 void hook_begin(run *r)
 {
-    hosted *h = component_of(r->app, r->about.component);
+    hosted *h = served_component(r->app, r->about.component);
     hook_url u;
     err e;
     if (!h)

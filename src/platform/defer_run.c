@@ -310,13 +310,9 @@ static bool request_make(run *r, inner_request *ret)
 static hosted *component_of(served *s, const deferred_request *q)
 {
     route_match m;
-    const app *a = s->config.app;
-    for (size_t i = 0; q->component.n && i < a->components_count; i++)
-        if (str_eq(a->components[i].id, q->component))
-            return &s->hosted[i];
     if (q->component.n)
-        return NULL;
-    route_find(s->routes, str_head(q->target, str_find(q->target, '?')), &m);
+        return served_component(s, q->component);
+    route_find(s->routes, target_path(q->target), &m);
     bool fits = m.kind == ROUTE_TRIGGER && !m.trigger->is_static && m.trigger->component >= 0;
     return fits ? &s->hosted[m.trigger->component] : NULL;
 }

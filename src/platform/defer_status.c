@@ -128,7 +128,7 @@ void status_begin(deferral *d, served *s, http_exchange *x)
 {
     static const exchange_callbacks callbacks = {.on_closed = on_closed};
     const http_request *r = exchange_request(x);
-    str path = str_head(r->target, str_find(r->target, '?'));
+    str path = target_path(r->target);
     str text = str_head(str_skip(path, DEFER_PATH.n), QUEUE_ID_TEXT);
     str rest = str_skip(path, DEFER_PATH.n + QUEUE_ID_TEXT);
     bool gets = str_eq(r->method, S("GET")) || str_eq(r->method, S("HEAD"));

@@ -484,7 +484,7 @@ static const struct {
 
 bool question_follows(str target)
 {
-    str path = str_head(target, str_find(target, '?'));
+    str path = target_path(target);
     return str_ends(path, S("/now")) && !str_ends(path, S("/carbon/now")) &&
            str_ends(target, S("?follow=1"));
 }
@@ -492,7 +492,7 @@ bool question_follows(str target)
 bool question_put(question *q, str *ret_type, err *e)
 {
     str target = exchange_request(q->x)->target;
-    str path = q->path.n ? q->path : str_head(target, str_find(target, '?'));
+    str path = q->path.n ? q->path : target_path(target);
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
         if (str_eq(path, str_from(routes[i].path))) {
             *ret_type = routes[i].type ? str_from(routes[i].type) : report_type(target, &q->a);

@@ -420,7 +420,7 @@ static bool path_match(api_call *c, str pattern, str path, str params[API_PARAMS
 static bool route_find(api_call *c)
 {
     const http_request *r = exchange_request(c->x);
-    str path = str_head(r->target, str_find(r->target, '?'));
+    str path = target_path(r->target);
     bool any = false;
     for (size_t i = 0; i < api_routes_count; i++) {
         str params[API_PARAMS_MAX] = {{0}};

@@ -83,7 +83,7 @@ static void page_send(const page *p, http_exchange *x)
 void api_page(api_call *c)
 {
     str target = exchange_request(c->x)->target;
-    const page *p = page_find(str_head(target, str_find(target, '?')));
+    const page *p = page_find(target_path(target));
     if (!p) {
         api_fail_status(c, 404, "there is no such page");
         return;

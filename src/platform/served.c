@@ -229,8 +229,6 @@ static void root_hint(served *s)
                           "at the start lists those it has");
 }
 
-static str path_of(const http_request *r) { return str_head(r->target, str_find(r->target, '?')); }
-
 /* Chained requests are not asked for: a call that was let in may finish its work. */
 static bool is_refused(served *s, http_exchange *x)
 {
@@ -259,7 +257,7 @@ void served_begin(served *s, http_exchange *x)
     static const http_field json = {{"content-type", 12}, {"application/json", 16}};
     char id[CALL_ID_BYTES];
     route_match m;
-    route_find(s->routes, path_of(exchange_request(x)), &m);
+    route_find(s->routes, target_path(exchange_request(x)->target), &m);
     if (deferral_begin(s, x, &m))
         return;
     switch (m.kind) {
@@ -285,21 +283,26 @@ void served_begin(served *s, http_exchange *x)
     }
 }
 
+hosted *served_component(served *s, str id)
+{
+    const app_component *c = app_component_by_id(s->config.app, id);
+    return c ? &s->hosted[c - s->config.app->components] : NULL;
+}
+
 void served_run(served *s, http_exchange *x, str id)
 {
     char call_id[CALL_ID_BYTES];
     route_match m;
-    const app *a = s->config.app;
-    for (size_t i = 0; id.n && i < a->components_count; i++) {
-        const app_trigger whatever = {.kind = APP_TRIGGER_HTTP, .component = (int)i};
-        if (!str_eq(a->components[i].id, id))
-            continue;
-        const app_trigger *t = app_trigger_of_component(a, (int)i);
-        route_synthetic(t ? t : &whatever, path_of(exchange_request(x)), &m);
-        call_begin(s->all->calls, &s->hosted[i], x, &m);
+    hosted *h = id.n ? served_component(s, id) : NULL;
+    if (h) {
+        int i = (int)(h - s->hosted);
+        const app_trigger whatever = {.kind = APP_TRIGGER_HTTP, .component = i};
+        const app_trigger *t = app_trigger_of_component(s->config.app, i);
+        route_synthetic(t ? t : &whatever, target_path(exchange_request(x)->target), &m);
+        call_begin(s->all->calls, h, x, &m);
         return;
     }
-    route_find(s->routes, path_of(exchange_request(x)), &m);
+    route_find(s->routes, target_path(exchange_request(x)->target), &m);
     if (!id.n && m.kind == ROUTE_TRIGGER && !m.trigger->is_static) {
         call_begin(s->all->calls, &s->hosted[m.trigger->component], x, &m);
         return;
@@ -317,7 +320,7 @@ void served_begin_inside(served *s, http_exchange *x, str id)
         if (t->kind != APP_TRIGGER_HTTP || t->component == APP_NONE ||
             !str_eq(a->components[t->component].id, id))
             continue;
-        route_synthetic(t, path_of(exchange_request(x)), &m);
+        route_synthetic(t, target_path(exchange_request(x)->target), &m);
         call_begin(s->all->calls, &s->hosted[t->component], x, &m);
         return;
     }

@@ -74,6 +74,8 @@ void served_let(served *s);
  * as the app. */
 bool served_store(served *s, size_t index, bool is_database, uint32_t *ret, err *e);
 
+/* The component `id` of the app; NULL: it has none of this name. */
+hosted *served_component(served *s, str id);
 /* Answers a request from outside. */
 void served_begin(served *s, http_exchange *x);
 /* Answers a deferred request of the app itself: by the component `id`, whatever its route, or

@@ -5,7 +5,9 @@
 #include "platform/traces.h"
 
 #include "base/buf.h"
+#include "base/hex.h"
 #include "carbon/report.h"
+#include "sched/rng.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,19 +20,19 @@ enum { PATH_SHOWN_MAX = 512, NAME_SHOWN_MAX = 128, KIND_SERVER = 2, STATUS_ERROR
 struct traces {
     int socket; /* -1: nobody takes spans */
     uint32_t one_in, dropped;
-    uint64_t random;
+    rng random; /* ids need not be secret */
     buf message;
 };
 
 bool traces_new(uint32_t one_in, traces **ret, err *e)
 {
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        return err_set_errno(e, "getrandom");
     traces *t = calloc(1, sizeof *t);
     if (!t)
         return err_no_memory(e);
-    if (getrandom(&t->random, sizeof t->random, 0) != sizeof t->random) {
-        free(t);
-        return err_set_errno(e, "getrandom");
-    }
+    rng_init(&t->random, seed);
     t->socket = -1;
     t->one_in = one_in;
     buf_init(&t->message, SPAN_BYTES_MAX);
@@ -55,19 +57,10 @@ void traces_connect_take(traces *t, int fd)
     t->socket = fd;
 }
 
-/* SplitMix64 (Steele, Lea and Flood 2014), seeded by the kernel: ids need not be secret. */
-static uint64_t random_next(traces *t)
-{
-    uint64_t z = t->random += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
 static void id_make(traces *t, uint8_t *ret, size_t n)
 {
     for (size_t i = 0; i < n; i += 8) {
-        uint64_t v = random_next(t) | 1; /* not all zeros */
+        uint64_t v = rng_next(&t->random) | 1; /* not all zeros */
         memcpy(ret + i, &v, 8);
     }
 }
@@ -80,7 +73,7 @@ void traces_begin(traces *t, const http_request *r, trace *ret)
         memcpy(x.parent, x.own.span, sizeof x.parent);
     } else {
         id_make(t, x.own.trace, sizeof x.own.trace);
-        x.own.flags = random_next(t) % t->one_in ? 0 : TRACE_SAMPLED;
+        x.own.flags = rng_next(&t->random) % t->one_in ? 0 : TRACE_SAMPLED;
     }
     id_make(t, x.own.span, sizeof x.own.span);
     traceparent_write(&x.own, x.text);
@@ -91,12 +84,6 @@ void traces_begin(traces *t, const http_request *r, trace *ret)
 bool traces_replaces(const trace *x, str name)
 {
     return str_eq(name, S("traceparent")) || (!x->has_parent && str_eq(name, S("tracestate")));
-}
-
-static void put_hex(buf *b, const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        buf_printf(b, "%02x", p[i]);
 }
 
 /* Cut where a character of UTF-8 begins. */
@@ -122,16 +109,16 @@ static void put_number(buf *b, const char *key, uint64_t value, const char *afte
                (unsigned long long)value, after);
 }
 
-static void span_put(buf *b, const trace *x, const span_facts *f)
+static void span_put(buf *b, const trace *x, const span_facts *s)
 {
+    const call_facts *f = s->call;
     ns end = clock_wall();
-    buf_put_str(b, S("{\"traceId\":\""));
-    put_hex(b, x->own.trace, sizeof x->own.trace);
-    buf_put_str(b, S("\",\"spanId\":\""));
-    put_hex(b, x->own.span, sizeof x->own.span);
+    buf_printf(b, "{\"traceId\":\"%.32s\",\"spanId\":\"%.16s", x->text + TRACEPARENT_TRACE,
+               x->text + TRACEPARENT_SPAN);
     if (x->has_parent) {
-        buf_put_str(b, S("\",\"parentSpanId\":\""));
-        put_hex(b, x->parent, sizeof x->parent);
+        char parent[2 * sizeof x->parent + 1];
+        hex_write((bytes){x->parent, sizeof x->parent}, parent);
+        buf_printf(b, "\",\"parentSpanId\":\"%s", parent);
     }
     buf_put_str(b, S("\",\"name\":\""));
     put_json_text(b, shown(f->method, NAME_SHOWN_MAX));
@@ -144,12 +131,12 @@ static void span_put(buf *b, const trace *x, const span_facts *f)
                f->status >= 500 ? STATUS_ERROR : 0);
     put_text(b, "http.request.method", f->method, NAME_SHOWN_MAX);
     put_text(b, "url.path", f->path, PATH_SHOWN_MAX);
-    put_text(b, "ebb.app", f->app, NAME_SHOWN_MAX);
+    put_text(b, "ebb.app", s->app, NAME_SHOWN_MAX);
     put_text(b, "ebb.component", f->component, NAME_SHOWN_MAX);
     put_text(b, "ebb.request.id", f->id, NAME_SHOWN_MAX);
-    put_text(b, "ebb.start", f->start, NAME_SHOWN_MAX);
-    put_number(b, "ebb.app.id", f->app_id, ",");
-    put_number(b, "ebb.tenant.id", f->tenant_id, ",");
+    put_text(b, "ebb.start", str_from(f->start), NAME_SHOWN_MAX);
+    put_number(b, "ebb.app.id", s->app_id, ",");
+    put_number(b, "ebb.tenant.id", s->tenant_id, ",");
     put_number(b, "ebb.cpu_ns", f->cpu, ",");
     put_number(b, "ebb.memory_bytes", f->memory_bytes, ",");
     put_number(b, "http.response.status_code", f->status, "]}");

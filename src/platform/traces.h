@@ -8,8 +8,8 @@
  * - Where tracing is off there is no `traces`. */
 #pragma once
 
-#include "base/clock.h"
 #include "http/traceparent.h"
+#include "platform/call_log.h"
 
 enum { SPAN_BYTES_MAX = 4096 };
 
@@ -19,16 +19,14 @@ typedef struct {
     traceparent own; /* its span is that of the call */
     uint8_t parent[8];
     bool has_parent;
-    char text[TRACEPARENT_BYTES]; /* for the component, and for what it asks */
+    char text[TRACEPARENT_BYTES + 1]; /* for the component, and for what it asks */
 } trace;
 
 /* What a span tells. */
 typedef struct {
-    str id, method, path, component, app, start;
+    const call_facts *call;
+    str app;
     uint64_t app_id, tenant_id; /* numbers of the catalogue */
-    unsigned status;
-    ns wall, cpu;
-    size_t memory_bytes;
 } span_facts;
 
 /* A message to the exporter: this, then a span of OTLP in JSON. */

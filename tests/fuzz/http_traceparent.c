@@ -14,13 +14,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t n = 0;
     for (; rest.n && n < 4; n++) {
         traceparent t, again;
-        char text[TRACEPARENT_BYTES];
+        char text[TRACEPARENT_BYTES + 1];
         fields[n] = (http_field){{"traceparent", 11}, str_cut(&rest, '\n')};
         if (!traceparent_read(fields[n].value, &t))
             continue;
         traceparent_write(&t, text);
         must(memcmp(text + 2, fields[n].value.p + 2, 51) == 0);
-        must(traceparent_read((str){text, sizeof text}, &again));
+        must(traceparent_read((str){text, TRACEPARENT_BYTES}, &again));
         must(again.flags == (t.flags & TRACE_SAMPLED));
     }
     traceparent t;

@@ -15,7 +15,7 @@ static bool reads(const char *text)
 static void version_00(void **state)
 {
     traceparent t;
-    char text[TRACEPARENT_BYTES];
+    char text[TRACEPARENT_BYTES + 1];
     assert_true(traceparent_read(S("00-" TRACE "-" SPAN "-01"), &t));
     assert_int_equal(t.trace[0], 0x0a);
     assert_int_equal(t.trace[15], 0x9c);
