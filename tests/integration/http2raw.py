@@ -64,7 +64,7 @@ class Raw:
         self.socket = server.connect()
         if wrap:
             self.socket = wrap(self.socket)
-        self.buffer, self.seen, self.over = b"", [], False
+        self.buffer, self.seen, self.over, self.greeted = b"", [], False, greet
         if greet:
             self.send(PREFACE + frame(SETTINGS, 0, 0, b"".join(
                 struct.pack(">HI", *s) for s in settings)))
@@ -100,7 +100,7 @@ class Raw:
                     stream = int.from_bytes(self.buffer[5:9], "big") & 0x7fffffff
                     payload, self.buffer = self.buffer[9:9 + n], self.buffer[9 + n:]
                     self.seen.append((kind, flags, stream, payload))
-                    if kind == SETTINGS and not flags:
+                    if kind == SETTINGS and not flags and self.greeted:
                         self.send(frame(SETTINGS, ACK, 0))
                     return self.seen[-1]
             data = b""
