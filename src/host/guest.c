@@ -182,7 +182,6 @@ bool guest_wait(guest *g)
             return false;
     }
     g->waiting = true;
-    http_side_about_to_wait(g);
     return true;
 }
 

@@ -227,6 +227,9 @@ typedef enum {
     GUEST_HTTP_CUT,       /* the exchange was aborted or the client went away */
 } guest_http_state;
 guest_http_state guest_http(const guest *g);
+/* The guest waits, in whichever of its units, or its slice is over: the head of a response that was
+ * set goes out, because the first byte of the body may be long in coming. */
+void guest_http_left(guest *g);
 /* The status that was sent; 0: none yet. */
 unsigned guest_http_status(const guest *g);
 /* Bytes of the request's body that were read, and of the response's that were written. */

@@ -4,9 +4,10 @@
  *     |                  |  cut, dropped body, wrong length      |
  *     +--set(err)--> ERROR                                       +--client gone--> CUT
  *
- * The head is sent with the first byte, flush, wait or the end, whichever is first: so a body that
- * turns out empty is answered with content-length 0 instead of an empty chunked body, and head and
- * first bytes leave in one piece. A body that was never asked for is empty.
+ * The head is sent with the first byte, a flush, the end, or when the guest is left before that
+ * (guest_http_left): so a body that turns out empty is answered with content-length 0 instead of an
+ * empty chunked body, and head and first bytes leave in one piece. A body that was never asked for
+ * is empty.
  *
  * Whose is the exchange: ours from guest_http_begin, except that in NONE and ERROR the caller
  * aborts it after guest_free (host.h). exchange_end and exchange_abort give it back; on_closed
@@ -85,12 +86,6 @@ static void side_head(guest *g, http_side *s)
 {
     if (s->state == GUEST_HTTP_STREAMING && !s->started && s->x)
         side_start(g, s, -1);
-}
-
-void http_side_about_to_wait(guest *g)
-{
-    if (g->http)
-        side_head(g, g->http);
 }
 
 /* --- the body, as its sink ----------------------------------------------------------------- */
@@ -360,6 +355,12 @@ void guest_http_bytes(const guest *g, uint64_t *ret_in, uint64_t *ret_out)
     const http_side *s = g->http;
     *ret_in = !s ? 0 : s->x ? exchange_bytes_in(s->x) : s->bytes_in;
     *ret_out = !s ? 0 : s->x ? exchange_bytes_out(s->x) : s->bytes_out;
+}
+
+void guest_http_left(guest *g)
+{
+    if (g->http)
+        side_head(g, g->http);
 }
 
 unsigned guest_http_status(const guest *g) { return g->http ? g->http->status : 0; }

@@ -191,8 +191,6 @@ void http_side_free(guest *g);
 str guest_http_authority(const guest *g);
 /* Its fields, as the guest sees them; NULL: it has none. */
 const http_field *guest_http_fields(const guest *g, size_t *ret_count);
-/* A host function is about to wait: a head that is due is sent. */
-void http_side_about_to_wait(guest *g);
 
 /* --- outgoing requests --------------------------------------------------------------------- */
 

@@ -540,12 +540,14 @@ static void call_run(call *c)
         case ENGINE_WAIT:
             if (over_for_nobody(c))
                 return;
+            guest_http_left(c->g);
             cpu_book(c);
             timer_arm(c);
             return;
         case ENGINE_YIELD:
             if (over_for_nobody(c) || budget_spent(c))
                 return;
+            guest_http_left(c->g);
             c->sliced = true;
             turn_await(c);
             return;

@@ -309,6 +309,15 @@ def test_an_unread_body_does_not_stop_others(clear):
         assert r.body(3).startswith(b"Hello")
 
 
+def test_the_head_does_not_wait_for_the_first_byte(clear):
+    with Raw(clear) as r:
+        for stream in (1, 3):
+            r.request(stream, path="/kitchen/echo", method="POST", end=False)
+            r.wait(HEADERS, stream)
+            r.send(frame(DATA, END_STREAM, stream, b"abc"))
+            assert r.body(stream) == b"abc"
+
+
 # --- limits and times ---
 
 

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from harness import Connection, fetch, guest, serving, wait_for, write_app
+from http2raw import RST, Raw
 
 #: component -> (guest, settings)
 COMPONENTS = {
@@ -14,6 +15,7 @@ COMPONENTS = {
     "one": ("c-kitchen", 'concurrency_max = 1\nqueue_max = 2'),
     "wall": ("c-hostile", 'wall_time_max = "200ms"'),
     "idle": ("c-hostile", 'idle_time_max = "200ms"'),
+    "busy": ("c-hostile", 'cpu_time_max = "300ms"'),
     "quiet": ("c-hostile", 'log_max = 1000'),
     "handles": ("c-hostile", 'resources_max = 50'),
     "memory": ("c-hostile", 'memory_max = "4 MiB"\ncpu_time_max = "50ms"'),
@@ -124,6 +126,20 @@ def test_time_is_bounded(limits, path, what):
     assert time.monotonic() - begun < 20
     stopped = limits.wait_log("stopped", component=path.split("/")[1])
     assert any(what in r["reason"] for r in stopped)
+
+
+def test_a_guest_that_computes_has_its_head_sent(limits):
+    """Its response is set, and nothing of the body comes: the head goes with its first slice."""
+    with Connection(limits) as c:
+        c.send(b"GET /busy/unsent HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = c.head()
+        assert (head.status, head.get("transfer-encoding")) == (200, "chunked")
+        assert c.file.read() == b""  # then its time is over
+    with Raw(limits) as r:
+        r.request(path="/busy/unsent")
+        assert r.status() == 200
+        r.wait(RST, 1)
+    assert limits.wait_log("stopped", 2, component="busy")
 
 
 def test_bytes_that_move_are_no_idle_time(limits):

@@ -331,8 +331,12 @@ def test_logs(tmp_path, workers):
     app = write_app(tmp_path / "app", KITCHEN, FILES)
     with node(tmp_path, workers=workers) as n:
         n.run("deploy", "-f", app, "--variable", "password=x")
+        before = n.api_stream("/v1/tenants/default/apps/kitchen-one/logs?follow=1")
+        assert before.status == 200  # the head comes before there is a line
         for i in range(5):
             assert n.get("kitchen-one", f"/log?line-{i}").status == 200
+        wait_for(lambda: b"line-4" in before.readline(), "the first lines")
+        before.close()
         out = n.run("logs", "kitchen-one", "--lines", "100")
         assert [x for x in re.findall(r"line-\d", out)][-1] == "line-4"
         assert all(line.startswith("c: ") for line in out.splitlines())

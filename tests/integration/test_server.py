@@ -141,6 +141,17 @@ def test_trailers_of_answers(served):
     assert r.text == "body" and r.get("x-sum") == "42"
 
 
+def test_the_head_does_not_wait_for_the_first_byte(served):
+    """As with server-sent events before there is one: the guest has answered, and waits."""
+    with Connection(served) as c:
+        for _ in range(2):
+            c.send(post(["Transfer-Encoding: chunked"]))
+            head = c.head()
+            assert (head.status, head.get("transfer-encoding")) == (200, "chunked")
+            c.send(b"3\r\nabc\r\n0\r\n\r\n")
+            assert c.exactly(13) == b"3\r\nabc\r\n0\r\n\r\n"
+
+
 # --- what guests get wrong ---
 
 
