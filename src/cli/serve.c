@@ -124,7 +124,8 @@ static bool settings_write(const char *path, err *e)
     _cleanup_(buf_fini) buf text;
     buf_init(&text, MIB);
     node_settings_template(&text);
-    _cleanup_fd_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    /* [queue] url may have a password. */
+    _cleanup_fd_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_set_errno(e, "the settings %s can't be written", path);
     return fd_write_all(fd, text.p, text.n, e);

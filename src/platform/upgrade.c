@@ -227,7 +227,7 @@ void upgrade_report(str data_dir, bool ok, const char *text)
     snprintf(final, sizeof final, "%.*s/upgrade.txt", STR(data_dir));
     if (n < 0 || n >= (int)sizeof temp)
         return;
-    _cleanup_fd_ int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    _cleanup_fd_ int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd >= 0 && dprintf(fd, "%s %s\n", ok ? "ok" : "failed", text) > 0)
         rename(temp, final);
 }

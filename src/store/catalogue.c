@@ -8,11 +8,10 @@
 
 #include "base/must.h"
 #include "loop/work.h"
+#include "store/sqlite_copy.h"
 
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { SCHEMA_VERSION = 2, BUSY_MS = 10000, GROUP_MAX = 256 };
 
@@ -198,13 +197,7 @@ bool catalogue_db_open(const char *path, const seal_key *key, catalogue_db **ret
     if (!db)
         return err_no_memory(e);
     db->key = *key;
-    /* Made here, so that nobody else may read it; its log takes the same mode. Never opened where
-     * it is there: closing any descriptor of a file gives back all POSIX locks of this process on
-     * it, and without the lock of our other connection whoever closes the file next (a backup, a
-     * starting supervisor) takes the log away that we write to. */
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        close(fd);
+    sqlite_file_make(path);
     if (!connect(db, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e) ||
         !schema_ensure(db, e)) {
         catalogue_db_close(db);

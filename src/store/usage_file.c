@@ -3,6 +3,8 @@
  * stays in memory: the keeper's sandbox has no place for temporary files. */
 #include "store/usage_file.h"
 
+#include "store/sqlite_copy.h"
+
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +113,8 @@ bool usage_file_open(const char *path, usage_file **ret, err *e)
     usage_file *f = calloc(1, sizeof *f);
     if (!f)
         return err_no_memory(e);
+    if (path)
+        sqlite_file_make(path);
     bool ok = sqlite3_open_v2(path ? path : ":memory:", &f->db,
                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
                               NULL) == SQLITE_OK;

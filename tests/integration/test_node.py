@@ -55,6 +55,13 @@ source = "{guest('c-kitchen')}"
 """)
 
 
+def private(data):
+    """The files of a node's data folder, which others may enter; they may read none of them."""
+    files = [p for p in data.iterdir() if not p.is_dir()]
+    assert [p.name for p in files if p.stat().st_mode & 0o077] == []
+    return {p.name for p in files}
+
+
 def test_the_first_start_and_the_second(tmp_path):
     with node(tmp_path) as n:
         token = n.ready["token"]
@@ -66,12 +73,12 @@ def test_the_first_start_and_the_second(tmp_path):
         out = n.run("deploy", "-f", ROOT / "examples/hello")
         assert f"http://hello-default.localhost:{n.port}/" in out
         assert n.get("hello").text.startswith("Hello from C!")
+        assert private(n.data) >= {"seal.key", "platform.db", "platform.db-wal", "usage.db",
+                                   "usage.db-wal", "usage.db-shm", "ebb.toml", "admin.sock"}
     with node(tmp_path, token=token) as n:
         assert "token" not in n.ready
         assert n.get("hello").text.startswith("Hello from C!")
         assert "revision 1" in n.run("apps")
-    for name in ("seal.key", "platform.db"):
-        assert not (tmp_path / "data" / name).stat().st_mode & 0o077
     assert token.encode() not in b"".join(
         p.read_bytes() for p in (tmp_path / "data").glob("*") if p.is_file())
     assert "# listen = " in (tmp_path / "data/ebb.toml").read_text()
@@ -374,6 +381,7 @@ def test_backup_while_writing_and_restore(tmp_path):
         writer.join()
         token = n.token
     ebb("restore", tmp_path / "copy", "--data", tmp_path / "second" / "data")
+    assert private(tmp_path / "second" / "data") >= {"seal.key", "platform.db", "usage.db"}
     with node(tmp_path / "second", token=token) as n:
         # compiled code is not in a backup: the first request has it made
         wait_for(lambda: n.get("kitchen-one").status != 503, "the app")
