@@ -51,7 +51,8 @@ struct call {
     loop_timer timer; /* while it waits */
     ns begun, moved_at;
     uint64_t moved;        /* guest_moved when moved_at was noted */
-    ns cpu_ns, metered_ns; /* used so far; of that, told to the meter */
+    ns cpu_ns;             /* used by the guest so far */
+    ns booked_ns;          /* by the engine's clock, which also runs while the thread does not */
     size_t memory_bytes;
     size_t memory_booked;         /* of that, told to the tenant */
     uint64_t log_bytes;           /* that the guest wrote */
@@ -182,21 +183,22 @@ static void call_gone(call *c, unsigned status)
         cs->on_empty(cs->on_empty_user);
 }
 
-/* CPU time was used on behalf of the call. */
-static void cpu_charge(call *c, ns used)
+/* So much passed on behalf of the call; returns what of it was CPU time. */
+static ns cpu_charge(call *c, ns passed)
 {
-    meter_slice(c->all->meter, c->h->row, used);
+    ns used = meter_slice(c->all->meter, c->h->row, passed);
     tenant_used(c->h->of->tenant, used);
     turns_charge(&c->all->turns, c->share, kind_of(c), used);
+    return used;
 }
 
 /* Books what the guest used since the last time. */
 static void cpu_book(call *c)
 {
-    c->cpu_ns = guest_cpu_ns(c->g);
-    if (c->cpu_ns > c->metered_ns)
-        cpu_charge(c, c->cpu_ns - c->metered_ns);
-    c->metered_ns = c->cpu_ns;
+    ns passed = guest_cpu_ns(c->g);
+    if (passed > c->booked_ns)
+        c->cpu_ns += cpu_charge(c, passed - c->booked_ns);
+    c->booked_ns = passed;
 }
 
 /* How much the call may grow until memory_book. */

@@ -148,20 +148,22 @@ static ns mark(meter *m, ns cpu)
     return cpu - of_slice;
 }
 
-void meter_slice(meter *m, size_t at, ns cpu)
+ns meter_slice(meter *m, size_t at, ns cpu)
 {
     if (!m)
-        return;
+        return cpu;
     row_touch(m, at);
     if (cpu >= LONG_SLICE) {
-        m->rows[at].use.cpu_ns += mark(m, cpu);
-        return;
+        ns ran = mark(m, cpu);
+        m->rows[at].use.cpu_ns += ran;
+        return ran;
     }
     m->rows[at].brief += cpu;
     m->brief_now += cpu;
     m->brief_sum += cpu;
     if (m->brief_now >= LONG_SLICE)
         mark(m, 0);
+    return cpu;
 }
 
 void meter_slice_begins(meter *m)

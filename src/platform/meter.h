@@ -26,8 +26,10 @@ void meter_row_close(meter *m, size_t row);
 /* A slice begins that may be long: one of a guest that used up another before. May be left out;
  * with it the charge is exact however crowded the core is. NULL: nothing is metered. */
 void meter_slice_begins(meter *m);
-/* A slice just ended, that took so long by the monotonic clock. NULL: likewise. */
-void meter_slice(meter *m, size_t row, ns cpu);
+/* A slice just ended, that took so long by the monotonic clock. Returns how much of it the thread
+ * ran: less than `cpu` where the core was somebody else's, or a page came from the disk. NULL:
+ * nothing is metered, and all of it counts. */
+ns meter_slice(meter *m, size_t row, ns cpu);
 /* A call ended; its cpu_ns was booked by slices and is not looked at. NULL: likewise. */
 void meter_call(meter *m, size_t row, const ledger_usage *u);
 

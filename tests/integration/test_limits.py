@@ -1,6 +1,10 @@
 """The limits of tool.ebb, each hit on purpose: what is answered, what is logged, and that the next
 request finds everything as before."""
+import os
+import select
+import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +23,7 @@ COMPONENTS = {
     "quiet": ("c-hostile", 'log_max = 1000'),
     "handles": ("c-hostile", 'resources_max = 50'),
     "memory": ("c-hostile", 'memory_max = "4 MiB"\ncpu_time_max = "50ms"'),
+    "burns": ("c-kitchen", 'cpu_time_max = "800ms"'),
     "coarse": ("c-hostile", 'clock_resolution = "2ms"'),
 }
 MANIFEST = """
@@ -41,6 +46,29 @@ def limits(workers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("limits")
     with serving(write_app(folder / "app", MANIFEST), folder, workers=workers) as server:
         yield server
+
+
+def ran_ns(pid):
+    """CPU time of a process, by the kernel's scheduler."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+def test_cpu_time_is_not_what_passes_while_others_have_the_core(limits):
+    """A worker that is held for longer than the call's CPU time has used none of it."""
+    before = {pid: ran_ns(pid) for pid in limits.children("worker")}
+
+    def burning():
+        return [pid for pid, ns in before.items() if ran_ns(pid) > ns + 20_000_000]
+    with Connection(limits) as c:
+        c.send(b"GET /burns/burn?60000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        pid = wait_for(burning, "the call to run")[0]
+        os.kill(pid, signal.SIGSTOP)
+        held, _, _ = select.select([c.socket], [], [], 1)
+        os.kill(pid, signal.SIGCONT)
+        assert not held
+        assert c.response().status == 200
+    request = limits.wait_log("request", path="/burns/burn")[0]
+    assert 20_000 < float(request["cpu_us"]) < 800_000 < float(request["us"])
 
 
 CHUNKED = (b"POST /small-request/starve HTTP/1.1\r\nHost: a\r\n"
