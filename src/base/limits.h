@@ -107,6 +107,11 @@
 #define DEFER_WAIT_S_MAX   300   /* longer a client does not wait, whatever N says */
 #define DEFER_LEASE_MS     60000 /* a lease, extended thrice in that time: what a crash may cost */
 #define DEFER_RETRY_MS_MAX 600000
+/* Of DEFER_RUNNING_MAX, hooks of one app, of one of a receiver that is slow, and of one tenant: so
+ * that whoever is told by none of them does not wait for those who do not answer. */
+#define HOOKS_APP_MAX    16
+#define HOOKS_SLOW_MAX   4
+#define HOOKS_TENANT_MAX 32
 
 #define WATCHERS_MAX     64         /* that follow /v1/now: an answer each, every ten seconds */
 #define METRICS_APPS_MAX 500        /* rows of a scrape: 3,000 series, 250 kB */

@@ -11,6 +11,11 @@
  * operator's egress rules for the address), with its trust and its tenant's count of connections.
  * 2xx: told. 410: never again. All else is tried again.
  *
+ * While it is under way it has one of the places of the calls that a worker runs. How many of them
+ * an app's hooks may have follows from how long they take: HOOKS_APP_MAX, or HOOKS_SLOW_MAX when
+ * the last one, or one under way, took HOOK_SLOW_NS. The others wait in the queue, the longer the
+ * more they are.
+ *
  * Standard Webhooks 1.0.0, symmetric signatures; the secret is the app's. */
 #include "base/base64.h"
 #include "base/limits.h"
@@ -20,8 +25,12 @@
 #include "platform/deferral_impl.h"
 
 #include <openssl/hmac.h>
+#include <stdlib.h>
 
 #define HOOK_TIMEOUT_NS (15 * NS_PER_S)
+#define HOOK_SLOW_NS    (2 * NS_PER_S)
+#define HOOK_AGAIN_MS   200 /* at least, before one that found no place is tried again */
+#define HOOK_KEPT_NS    (3600 * NS_PER_S)
 
 bool hook_take(run *r, const queue_call *c)
 {
@@ -44,6 +53,91 @@ bool hook_allowed(hosted *h, const hook_url *u, arena *a, host_component *ret, e
                    "%.*s://%.*s",
                    STR(str_head(h->app->id, 100)), STR(u->scheme),
                    STR(str_head(u->authority, 100)));
+}
+
+/* --- places ----------------------------------------------------------------------------------- */
+
+/* How an app's receivers were lately. */
+struct hook_app {
+    struct hook_app *next;
+    uint64_t app;
+    ns used;
+    ns took;         /* the last one */
+    int64_t next_ms; /* when the last of those that found no place is tried again */
+};
+
+/* What was not used for HOOK_KEPT_NS is forgotten. NULL: no memory. */
+static hook_app *hook_app_of(deferral *d, uint64_t number)
+{
+    ns now = loop_now(d->l);
+    hook_app *found = NULL;
+    for (hook_app **at = &d->hook_apps, *a; (a = *at);) {
+        if (a->app == number) {
+            found = a;
+        } else if (now - a->used > HOOK_KEPT_NS) {
+            *at = a->next;
+            free(a);
+            continue;
+        }
+        at = &a->next;
+    }
+    if (!found && (found = calloc(1, sizeof *found))) {
+        *found = (hook_app){.next = d->hook_apps, .app = number};
+        d->hook_apps = found;
+    }
+    if (found)
+        found->used = now;
+    return found;
+}
+
+void hook_apps_free(deferral *d)
+{
+    while (d->hook_apps) {
+        hook_app *next = d->hook_apps->next;
+        free(d->hook_apps);
+        d->hook_apps = next;
+    }
+}
+
+bool hook_may_begin(const run *r, int64_t *ret_after_ms)
+{
+    const deferral *d = r->d;
+    const queue_terms *mine = &r->info.terms;
+    unsigned of_app = 0, of_tenant = 0;
+    int64_t now = now_ms();
+    hook_app *a = hook_app_of(r->d, mine->app);
+    ns took = a ? a->took : 0, at = loop_now(d->l);
+    for (const run *x = d->runs; x; x = x->next) {
+        if (x == r || x->info.terms.trigger != DEFERRED_HOOK || x->asking)
+            continue;
+        of_tenant += x->info.terms.tenant == mine->tenant;
+        if (x->info.terms.app != mine->app)
+            continue;
+        of_app++;
+        if (x->posted && at - x->posted > took)
+            took = at - x->posted;
+    }
+    unsigned most = took < HOOK_SLOW_NS ? HOOKS_APP_MAX : HOOKS_SLOW_MAX;
+    if (of_app < most && of_tenant < HOOKS_TENANT_MAX)
+        return true;
+    int64_t next = a && a->next_ms > now ? a->next_ms : now + HOOK_AGAIN_MS;
+    next += (int64_t)(took / NS_PER_MS) / most + 1;
+    if (next > now + DEFER_RETRY_MS_MAX)
+        next = now + DEFER_RETRY_MS_MAX;
+    if (a)
+        a->next_ms = next;
+    *ret_after_ms = next - now;
+    return false;
+}
+
+static void hook_learn(const run *r)
+{
+    hook_app *a = hook_app_of(r->d, r->info.terms.app);
+    if (!a)
+        return;
+    a->took = loop_now(r->d->l) - r->posted;
+    if (a->took < HOOK_SLOW_NS)
+        a->next_ms = 0;
 }
 
 /* --- what is sent ----------------------------------------------------------------------------- */
@@ -107,6 +201,7 @@ static void on_posted(void *user, const host_post_result *x)
     inner_result result = {.status = x->status};
     char why[160];
     hook_log(r, x);
+    hook_learn(r);
     deferral_told(r->d, 0, 0, 1);
     if (r->lost) {
         run_free(r);
@@ -150,6 +245,7 @@ static bool post(run *r, const hook_url *u, err *e)
                            .fields_count = sizeof fields / sizeof *fields,
                            .body = buf_bytes(&body),
                            .timeout = HOOK_TIMEOUT_NS};
+    r->posted = loop_now(r->d->l);
     ok = ok ? host_post_begin(&r->outside, r->d->l, &q, on_posted, r, &r->post, e)
             : err_no_memory(e);
     buf_fini(&body);

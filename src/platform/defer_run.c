@@ -414,6 +414,11 @@ static void run_begin(deferral *d, const queue_call *c, bool urgent)
         run_end(r, QUEUE_DEAD, NULL, "what was kept of it can't be read");
         return;
     }
+    int64_t after_ms;
+    if (hook && !hook_may_begin(r, &after_ms)) {
+        run_give_back(r, after_ms, "others of its app, or tenant, are being told");
+        return;
+    }
     app_flow *f = hook ? NULL : flow_of(d, c->info.terms.app);
     if (f && !urgent && !flow_lets(d, f)) {
         /* A minute of the flow's clock at most is more than its next token takes. */
@@ -541,6 +546,7 @@ void runs_free(deferral *d)
     d->leasing = d->extending = NULL;
     while (d->runs)
         run_free(d->runs);
+    hook_apps_free(d);
     while (d->flows) {
         app_flow *f = d->flows;
         d->flows = f->next;

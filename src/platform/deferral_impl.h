@@ -30,6 +30,7 @@ typedef struct run {
     deferred_about about;   /* and read */
     host_component outside; /* what post borrows */
     host_post *post;
+    ns posted; /* when it was begun; 0: not yet */
     store_call *asking; /* END or RETRY */
     double estimate_cpu_s;
     bool urgent; /* it is due: it takes turns like any other call */
@@ -49,6 +50,7 @@ typedef struct price_ask {
 } price_ask;
 
 typedef struct app_flow app_flow;
+typedef struct hook_app hook_app;
 
 struct deferral {
     loop *l;
@@ -77,6 +79,7 @@ struct deferral {
     bool changed;
     calls_message ran;
     app_flow *flows;
+    hook_app *hook_apps;
 };
 
 static inline int64_t now_ms(void) { return (int64_t)(clock_wall() / NS_PER_MS); }
@@ -127,8 +130,11 @@ bool run_is_last(const run *r);
 /* defer_hook.c */
 /* A call of DEFERRED_HOOK that was leased: false: what was kept of it can't be read. */
 bool hook_take(run *r, const queue_call *c);
+/* Has its app, and its tenant, a place for it? false: it may be tried again after so long. */
+bool hook_may_begin(const run *r, int64_t *ret_after_ms);
 /* Its app is there. */
 void hook_begin(run *r);
+void hook_apps_free(deferral *d);
 /* May the component tell that address? ERR_DENIED. ret: with whose trust and limits. */
 bool hook_allowed(hosted *h, const hook_url *u, arena *a, host_component *ret, err *e);
 

@@ -218,6 +218,28 @@ def test_hooks_of_a_tenant(tmp_path, workers):
         assert receiver.await_told(2)[1][2]["webhook-id"] == hook["id"]
 
 
+def test_receivers_that_do_not_answer_hold_up_nobody_else(tmp_path, workers):
+    """One app has more to tell than a worker has places, and nobody there answers."""
+    hold = threading.Event()
+    with receiving(hold=hold) as silent, receiving() as good, \
+            node(tmp_path, workers=workers, settings='[egress]\nallow = "127.0.0.0/8"\n') as n:
+        for name, receiver in (("silent", silent), ("good", good)):
+            folder = write(tmp_path / name, receiver.port, f', hook = "{receiver.url}"')
+            manifest = (folder / "spin.toml").read_text().replace('"later"', f'"{name}"')
+            (folder / "spin.toml").write_text(manifest)
+            n.run("deploy", "-f", folder)
+        try:
+            later = Calls(n, f"silent-default.localhost:{n.port}")
+            for _ in range(70 * workers):
+                later.defer("/k/hello", "GET")
+            silent.await_told(16)
+            Calls(n, f"good-default.localhost:{n.port}").defer("/k/hello", "GET")
+            good.await_told()
+            assert len(silent.told) <= 32 * workers  # 16 at once in each, and what timed out
+        finally:
+            hold.set()
+
+
 def test_calls_of_the_clock_are_told_too(tmp_path):
     cron = 'cron = [{ schedule = "* * * * *", path = "/k/hello", method = "GET" }]'
     with receiving() as receiver:
