@@ -355,7 +355,8 @@ static bool keeper_settings(serve *s, buf *out, err *e)
                   .quota = arena_str(&s->a, buf_str(&text)),
                   .traces_url = s->settings.traces_url,
                   .jobs = (uint32_t)s->settings.jobs,
-                  .revisions_kept = (uint32_t)s->settings.revisions_kept},
+                  .revisions_kept = (uint32_t)s->settings.revisions_kept,
+                  .queue_is_shared = s->settings.queue_url.n > 0},
     };
     const char *carbon = path_of(s, s->settings.carbon);
     str url = s->settings.traces_url;

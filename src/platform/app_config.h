@@ -5,6 +5,7 @@
 #pragma once
 
 #include "app/app.h"
+#include "platform/calls_owner.h"
 #include "platform/providers.h"
 #include "store/server.h"
 
@@ -22,6 +23,7 @@ typedef struct {
 typedef struct {
     /* Numbers of the catalogue; 0: the app of `ebb up`. Not in the JSON: who finds it adds them. */
     uint64_t id, tenant, revision;
+    calls_owner calls; /* likewise */
     const app *app;
     const config_component *components;
     bool allow_transient_write;

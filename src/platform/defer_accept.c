@@ -113,8 +113,10 @@ static bool request_take(acceptance *c, err *e)
                                     .peer = r->peer,
                                     .fields = fields,
                                     .fields_count = n};
-    c->about = (deferred_about){
-        .component = c->h->app->id, .method = r->method, .path = target_path(r->target)};
+    c->about = (deferred_about){.component = c->h->app->id,
+                                .method = r->method,
+                                .path = target_path(r->target),
+                                .app = c->s->config.calls.name};
     return fields ? true : err_no_memory(e);
 }
 
@@ -160,7 +162,7 @@ static bool terms_take(acceptance *c, err *e)
     quota q = quota_of(c->s);
     c->offer.head.terms = (queue_terms){.tenant = queue_tenant_of(c->s),
                                         .app = queue_app_of(c->s),
-                                        .revision = (uint32_t)c->s->config.revision,
+                                        .revision = c->s->config.calls.revision,
                                         .attempts_max = d->attempts_max,
                                         .class = CALL_OPPORTUNISTIC,
                                         .criticality = (uint8_t)d->criticality,

@@ -35,11 +35,8 @@
 bool hook_take(run *r, const queue_call *c)
 {
     r->packed = arena_bytes(&r->a, c->about);
-    if (!r->packed.p || c->request.n != sizeof r->told ||
-        !deferred_about_read(r->packed, &r->about))
-        return false;
-    memcpy(&r->told, c->request.p, sizeof r->told);
-    return true;
+    return r->packed.p && deferred_about_read(r->packed, &r->about) &&
+           queue_told_read(c->request, &r->told);
 }
 
 bool hook_allowed(hosted *h, const hook_url *u, arena *a, host_component *ret, err *e)

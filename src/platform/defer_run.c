@@ -170,6 +170,15 @@ void run_give_back(run *r, int64_t after_ms, const char *why)
     tell(r, queue_ask_retry(r->d->store, &q, str_from(why)));
 }
 
+/* This node has not its revision: the store leaves it to others. */
+static void run_leave(run *r)
+{
+    queue_retry q = {.held = held_of(r), .at_ms = now_ms(), .lacks = 1};
+    tell(r, queue_ask_retry(r->d->store, &q,
+                            S("a node that shares the queue has not the app's revision that "
+                              "accepted it")));
+}
+
 void run_retry(run *r, const inner_result *result, const char *why)
 {
     /* 1, 2, 4, ... seconds, at most ten minutes, and a tenth at random so that not all come at
@@ -227,7 +236,8 @@ void run_end(run *r, queue_state state, const inner_result *result, const char *
 
 bool run_is_last(const run *r)
 {
-    return r->info.terms.attempts_max && r->info.attempts >= r->info.terms.attempts_max;
+    const queue_info *i = &r->info;
+    return i->terms.attempts_max && i->attempts - i->excused >= i->terms.attempts_max;
 }
 
 static bool is_pushed_back(unsigned status)
@@ -357,6 +367,8 @@ static void on_app(void *user, served *s, const err *e)
     r->app = s;
     if (s)
         begin(r);
+    else if (e->code == ERR_NOT_FOUND && r->shared)
+        run_leave(r);
     else if (e->code == ERR_NOT_FOUND)
         run_end(r, QUEUE_DEAD, NULL, e->text);
     else
@@ -430,7 +442,12 @@ static void run_begin(deferral *d, const queue_call *c, bool urgent)
         served_hold(d->only);
         on_app(r, d->only, NULL);
     } else {
-        directory_revision(d->directory, c->info.terms.app, c->info.terms.revision, on_app, r);
+        const queue_terms *t = &c->info.terms;
+        deferred_about about = {0};
+        deferred_about_read(c->about, &about);
+        r->shared = about.app.n > 0;
+        directory_revision(d->directory, &(calls_owner){t->tenant, t->app, t->revision, about.app},
+                           on_app, r);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "carbon/saving.h"
 #include "carbon/when.h"
+#include "platform/calls_owner.h"
 
 #include <math.h>
 
@@ -51,7 +52,7 @@ static void put_plan(buf *out, const queue_info *i, const pace_view *v, int64_t 
     size_t last = pace_last_slot(v, deadline_s), k = (size_t)((at / v->slot_s) - v->first);
     if (k > last)
         k = last;
-    if (i->attempts && i->next_ms / 1000 >= now_s)
+    if (i->attempts > i->excused && i->next_ms / 1000 >= now_s)
         put_text(out, "why", S("its last attempt did not work; this is the next one"));
     else if (last == 0)
         put_text(out, "why", S("its deadline leaves no later time"));
@@ -171,8 +172,11 @@ void defer_show(buf *out, const queue_call *c, const pace_view *plan, const call
         if (about.schedule.n)
             put_text(out, "schedule", about.schedule);
     }
-    buf_printf(out, ",\"revision\":%u,\"criticality\":\"%s\"", i->terms.revision,
-               levels[i->terms.criticality % 3]);
+    if (i->terms.revision < CALLS_OWNER_SHARED_MIN)
+        buf_printf(out, ",\"revision\":%llu", (unsigned long long)i->terms.revision);
+    else /* each node has a number of its own for it */
+        buf_put_str(out, S(",\"revision\":null"));
+    buf_printf(out, ",\"criticality\":\"%s\"", levels[i->terms.criticality % 3]);
     put_time(out, "accepted", i->accepted_ms);
     put_time(out, "deadline", i->terms.deadline_ms);
     buf_printf(out, ",\"late\":%s", late ? "true" : "false");

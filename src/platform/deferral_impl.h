@@ -34,6 +34,7 @@ typedef struct run {
     store_call *asking; /* END or RETRY */
     double estimate_cpu_s;
     bool urgent; /* it is due: it takes turns like any other call */
+    bool shared; /* other nodes may have what this one lacks */
     bool lost;   /* the lease is another's: nothing is said to the store any more */
     /* Whoever waits for it to end (`wait=N`); called once, with what came, or with NULL: it has not
      * ended well, or not here. */
@@ -86,11 +87,11 @@ static inline int64_t now_ms(void) { return (int64_t)(clock_wall() / NS_PER_MS);
 
 static inline uint64_t queue_app_of(const served *s)
 {
-    return s->config.id ? s->config.id : CALLS_ONLY_APP;
+    return s->config.id ? s->config.calls.app : CALLS_ONLY_APP;
 }
 static inline uint64_t queue_tenant_of(const served *s)
 {
-    return s->config.id ? s->config.tenant : CALLS_ONLY_TENANT;
+    return s->config.id ? s->config.calls.tenant : CALLS_ONLY_TENANT;
 }
 
 /* deferral.c */

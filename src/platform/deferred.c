@@ -88,8 +88,10 @@ bool deferred_about_write(const deferred_about *d, buf *out)
     put_text(out, d->method);
     put_text(out, str_head(d->path, QUEUE_ABOUT_BYTES_MAX / 4));
     put_text(out, d->schedule);
-    if (d->hook.n)
+    if (d->hook.n || d->app.n)
         put_text(out, d->hook);
+    if (d->app.n)
+        put_text(out, d->app);
     return !out->failed;
 }
 
@@ -104,6 +106,8 @@ bool deferred_about_read(bytes b, deferred_about *ret)
     ret->schedule = take_text(&c);
     if (c.left.n)
         ret->hook = take_text(&c);
+    if (c.left.n)
+        ret->app = take_text(&c);
     return ends(&c);
 }
 

@@ -18,6 +18,7 @@ typedef struct {
     str component, method, path; /* path without query */
     str schedule;                /* of a cron trigger; else empty */
     str hook;                    /* who is told of its end (app/hook.h); empty: nobody */
+    str app;                     /* calls_owner.name */
 } deferred_about;
 
 /* All that running it takes. */

@@ -49,11 +49,12 @@ typedef struct {
 /* Who wants a revision by its number. */
 typedef struct wanted {
     struct wanted *next;
-    uint64_t ask, app;
-    uint32_t revision;
+    uint64_t ask;
+    calls_owner owner; /* its name is `text` */
     bool sent;
     void (*f)(void *user, served *s, const err *e);
     void *user;
+    char text[];
 } wanted;
 
 struct directory {
@@ -266,8 +267,7 @@ static void pump(directory *d)
         d->in_flight++;
     }
     for (wanted *w = d->wanted; w && d->keeper; w = w->next) {
-        directory_message m = {
-            .kind = DIRECTORY_FIND, .ask = w->ask, .app = w->app, .revision = w->revision};
+        directory_message m = {.kind = DIRECTORY_FIND, .ask = w->ask, .calls = w->owner};
         w->sent = w->sent || message_send(d, &m);
     }
 }
@@ -403,6 +403,8 @@ static served *app_make(directory *d, const directory_message *m, bool alone, er
     c.id = m->app;
     c.tenant = m->tenant;
     c.revision = m->revision;
+    c.calls = m->calls;
+    c.calls.name = arena_str(&a, m->calls.name);
     if (!served_new_take(d->all, &a, &c, m->quota, m->egress, &s, e))
         return NULL;
     return alone || active_add_take(d->apps, s, e) ? s : NULL;
@@ -463,36 +465,45 @@ static void wanted_answer(directory *d, wanted *w, const directory_message *m)
     if (m->kind == DIRECTORY_FOUND)
         s = app_make(d, m, true, &e);
     else if (m->kind == DIRECTORY_NOBODY)
-        err_set(&e, ERR_NOT_FOUND, "revision %u of the app is not there any more", w->revision);
+        err_set(&e, ERR_NOT_FOUND, "the app's revision that accepted it is not there any more");
     else
         err_set(&e, ERR_CLOSED, "%.*s", STR(str_head(m->settings, 200)));
     w->f(w->user, s, s ? NULL : &e);
     free(w);
 }
 
-void directory_revision(directory *d, uint64_t number, uint32_t revision,
+/* Apps that were used last come first. */
+static served *held_of(const directory *d, uint64_t number)
+{
+    if (number < CALLS_OWNER_SHARED_MIN)
+        return active_find(d->apps, number);
+    served *s = active_newest(d->apps);
+    while (s && s->config.calls.app != number)
+        s = s->older;
+    return s;
+}
+
+void directory_revision(directory *d, const calls_owner *owner,
                         void (*f)(void *user, served *s, const err *e), void *user)
 {
     err e;
-    served *s = active_find(d->apps, number);
-    if (s && s->config.revision == revision) {
+    served *s = held_of(d, owner->app);
+    if (s && s->config.calls.revision == owner->revision) {
         served_hold(s);
         active_use(d->apps, s);
         f(user, s, NULL);
         return;
     }
-    wanted *w = malloc(sizeof *w);
+    wanted *w = malloc(sizeof *w + owner->name.n);
     if (!w) {
         err_set(&e, ERR_NO_MEMORY, "no memory to ask for an app");
         f(user, NULL, &e);
         return;
     }
-    *w = (wanted){.next = d->wanted,
-                  .ask = ++d->next_ask,
-                  .app = number,
-                  .revision = revision,
-                  .f = f,
-                  .user = user};
+    *w = (wanted){.next = d->wanted, .ask = ++d->next_ask, .owner = *owner, .f = f, .user = user};
+    if (owner->name.n)
+        memcpy(w->text, owner->name.p, owner->name.n);
+    w->owner.name.p = w->text;
     d->wanted = w;
     pump(d);
 }

@@ -28,11 +28,11 @@ void directory_connect_take(directory *d, int fd);
 void directory_begin(directory *d, http_exchange *x);
 const active *directory_active(const directory *d);
 
-/* A revision of an app by its number, for a deferred call that it has accepted: the one that is
- * served now if it is that, else one that nobody else has. f is called later, from the loop, or at
- * once: with a hold on s that is now the receiver's, or with NULL and why (ERR_NOT_FOUND: it has
- * gone for good). */
-void directory_revision(directory *d, uint64_t number, uint32_t revision,
+/* The revision of an app that accepted a deferred call: the one that is served now if it is that,
+ * else one that nobody else has. The owner is copied. f is called later, from the loop, or at once:
+ * with a hold on s that is now the receiver's, or with NULL and why (ERR_NOT_FOUND: this node does
+ * not have it, or not any more). */
+void directory_revision(directory *d, const calls_owner *owner,
                         void (*f)(void *user, served *s, const err *e), void *user);
 
 /* The name that is looked up: without port and last dot, in lower case. False: there is none (empty

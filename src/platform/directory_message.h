@@ -2,7 +2,7 @@
  * of its own; both ends are the same binary: the machine's byte order, nothing versioned.
  *
  *     worker                              keeper
- *       FIND(ask, host; or app, revision)  ------>    looks it up in the catalogue
+ *       FIND(ask, host; or calls)  ------>    looks it up in the catalogue
  *             <------  FOUND(ask, app, settings) | NOBODY(ask) | FAILED(ask, why)
  *             <------  LATER(ask)                    one of the others follows: it is being made
  *             <------  FORGET(ask, app or tenant)    something of it has changed
@@ -15,6 +15,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "platform/calls_owner.h"
 
 enum { DIRECTORY_INLINE_BYTES_MAX = 32 * 1024, DIRECTORY_HOST_BYTES_MAX = 255 };
 
@@ -35,6 +36,8 @@ typedef struct {
     /* FOUND; FORGET: that app, or those of that tenant, or (both 0) whatever names say. */
     uint64_t app, tenant;
     uint32_t revision;
+    /* FOUND: whose deferred calls of it are. FIND: of a deferred call; app 0: by host. */
+    calls_owner calls;
     str host;     /* FIND */
     str settings; /* FOUND: app_config.h; FAILED: why; LATER: what for */
     str quota;    /* FOUND: of the tenant */

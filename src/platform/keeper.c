@@ -83,6 +83,7 @@ bool keeper_config_write(const keeper_config *c, buf *out, err *e)
     json_t *serve = fields_json(serve_fields, &c->serve);
     json_object_set_new(serve, "jobs", json_integer(c->serve.jobs));
     json_object_set_new(serve, "revisions_kept", json_integer(c->serve.revisions_kept));
+    json_object_set_new(serve, "queue_is_shared", json_boolean(c->serve.queue_is_shared));
     json_object_set_new(j, "serve", serve);
     json_object_set_new(j, "apps", json_of_strs(c->apps, c->apps_count));
     json_object_set_new(j, "grid", grid);
@@ -115,6 +116,7 @@ bool keeper_config_read(arena *a, bytes text, keeper_config *ret, err *e)
     fields_read(a, serve_fields, serve, &c.serve);
     c.serve.jobs = (uint32_t)json_integer_value(json_object_get(serve, "jobs"));
     c.serve.revisions_kept = (uint32_t)json_integer_value(json_object_get(serve, "revisions_kept"));
+    c.serve.queue_is_shared = json_is_true(json_object_get(serve, "queue_is_shared"));
     c.node = json_str(a, json_object_get(j, "node"));
     c.usage_path = json_str(a, json_object_get(j, "usage_path"));
     c.data_dir = json_str(a, json_object_get(j, "data_dir"));

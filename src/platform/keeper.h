@@ -19,6 +19,7 @@ typedef struct {
     str quota;         /* of a new tenant, JSON */
     str traces_url;    /* of a collector; empty: there are no traces */
     uint32_t jobs, revisions_kept;
+    bool queue_is_shared; /* deferred calls are those of other nodes too (calls_owner.h) */
 } keeper_serve;
 
 typedef struct {

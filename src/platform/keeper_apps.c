@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "loop/work.h"
 #include "platform/app_config.h"
+#include "platform/keeper_owner.h"
 
 #include <ftw.h>
 #include <limits.h>
@@ -362,7 +363,12 @@ static void delete_forgotten(api_call *c)
 static void delete_done(api_call *c)
 {
     change *x = c->own;
-    keeper_calls_app_gone(c->k->calls, x->app.id, c->tenant.id);
+    calls_owner owner;
+    err e;
+    if (owner_app(c->k, &c->a, c->tenant.name, &x->app, &owner, &e))
+        keeper_calls_app_gone(c->k->calls, owner.app, owner.tenant);
+    else
+        log_msg(LOG_ERROR, "deferred calls of a deleted app stay: %s", e.text);
     api_forget(c, x->app.id, false, delete_forgotten);
 }
 

@@ -140,7 +140,7 @@ void keeper_calls_app_gone(keeper_calls *c, uint64_t app, uint64_t tenant)
 {
     if (c)
         errand_begin(c, &(errand){.kind = QUEUE_APP_GONE,
-                                  .gone = {.app = app, .tenant = tenant},
+                                  .gone = {.app = app, .tenant = tenant, .forget = !app},
                                   .what = "deferred calls of a deleted app"});
 }
 
@@ -371,6 +371,9 @@ static void on_backlog(void *user)
         d.wake_s = earlier(d.wake_s, c->backlog.next_expiry_ms);
     int64_t cron = keeper_crons_look(c->k->crons, now_s);
     d.wake_s = cron < d.wake_s ? cron : d.wake_s;
+    /* What other nodes accept, and what one that dies had leased, nobody tells. */
+    if (c->k->config.serve.queue_is_shared && d.wake_s > now_s + QUEUE_SHARED_LOOK_S)
+        d.wake_s = now_s + QUEUE_SHARED_LOOK_S;
     timer_set(c, d.wake_s > now_s ? d.wake_s : now_s + 1);
     purge(c, now_s);
     if (c->dirty)

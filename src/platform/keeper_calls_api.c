@@ -7,6 +7,7 @@
 #include "carbon/when.h"
 #include "platform/defer_show.h"
 #include "platform/keeper_calls.h"
+#include "platform/keeper_owner.h"
 #include "store/queue_client.h"
 
 #include <openssl/crypto.h>
@@ -16,14 +17,32 @@ typedef struct {
     store_call *call, *counting;
     queue_id id;
     queue_count count;
+    uint64_t tenant; /* as the queue has it; 0: of any */
 } asking;
 
-/* Replaces the id of an app by its name: what a tenant calls it. */
-static void app_put(api_call *c, uint64_t app)
+/* NULL: it was answered. */
+static asking *asking_new(api_call *c)
 {
+    asking *q = c->own = ARENA_NEW(&c->a, asking);
+    err e;
+    if (q && (!c->tenant.id || owner_tenant(c->k, &c->tenant, &q->tenant, &e)))
+        return q;
+    if (!q)
+        err_no_memory(&e);
+    api_fail(c, &e);
+    return NULL;
+}
+
+/* Adds the app's name: what a tenant calls it. */
+static void app_put(api_call *c, const queue_call *q)
+{
+    deferred_about about = {0};
     str name;
     err e;
-    if (!catalogue_app_name(catalogue_reading(c->k->catalogue), &c->a, app, &name, &e))
+    if (deferred_about_read(q->about, &about) && about.app.n)
+        name = about.app;
+    else if (!catalogue_app_name(catalogue_reading(c->k->catalogue), &c->a, q->info.terms.app,
+                                 &name, &e))
         name = S("");
     name = str_skip(name, str_find(name, '/') + 1);
     c->out.n--; /* the closing brace */
@@ -42,7 +61,7 @@ static void call_put(api_call *c, const queue_call *q, bool full)
                                &p.ran_g_per_kwh);
     defer_show(&c->out, q, keeper_calls_plan(c->k->calls), priced ? &p : NULL, full,
                keeper_now_s());
-    app_put(c, i->terms.app);
+    app_put(c, q);
 }
 
 static void fail(api_call *c, const err *e)
@@ -98,9 +117,11 @@ static void on_one(void *user)
 
 static void one(api_call *c, store_kind kind)
 {
-    asking *q = c->own = ARENA_NEW(&c->a, asking);
-    queue_one ask_for = {.tenant = c->tenant.id, .with = QUEUE_WITH_RESULT};
-    if (!q || !queue_id_parse(c->params[1], &ask_for.id)) {
+    asking *q = asking_new(c);
+    if (!q)
+        return;
+    queue_one ask_for = {.tenant = q->tenant, .with = QUEUE_WITH_RESULT};
+    if (!queue_id_parse(c->params[1], &ask_for.id)) {
         api_fail_status(c, 404, "there is no such call (any more)");
         return;
     }
@@ -149,16 +170,19 @@ static void on_secret(void *user)
 void api_hook_secret(api_call *c)
 {
     catalogue_app found = {0};
+    calls_owner owner;
     err e;
-    if (!(c->own = ARENA_NEW(&c->a, asking)))
-        api_fail_status(c, 503, "no memory");
-    else if (!catalogue_app_find(catalogue_reading(c->k->catalogue), &c->a, c->tenant.id,
-                                 c->params[1], &found, &e))
+    if (!asking_new(c))
+        return;
+    if (!catalogue_app_find(catalogue_reading(c->k->catalogue), &c->a, c->tenant.id, c->params[1],
+                            &found, &e))
         api_fail(c, &e);
     else if (!found.id)
         api_fail_status(c, 404, "the tenant has no such app");
+    else if (!owner_app(c->k, &c->a, c->tenant.name, &found, &owner, &e))
+        api_fail(c, &e);
     else
-        ask(c, queue_ask_secret(c->k->store, found.id), on_secret);
+        ask(c, queue_ask_secret(c->k->store, owner.app), on_secret);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -209,7 +233,8 @@ static bool list_read(api_call *c, queue_list *l, err *e)
         name = api_query(c, "app");
     uint64_t count = 100;
     catalogue_app found = {0};
-    *l = (queue_list){.tenant = c->tenant.id};
+    calls_owner owner = {0};
+    *l = (queue_list){.tenant = ((const asking *)c->own)->tenant};
     l->state = state.n ? queue_state_named(state) : QUEUE_ANY;
     if (l->state == QUEUE_STATES)
         return err_set(e, ERR_INVALID, "state: waiting, leased, done, failed, dead or cancelled");
@@ -222,7 +247,9 @@ static bool list_read(api_call *c, queue_list *l, err *e)
         return false;
     if (name.n && !found.id)
         return err_set(e, ERR_NOT_FOUND, "the tenant has no app '%.*s'", STR(str_head(name, 100)));
-    l->app = found.id;
+    if (found.id && !owner_app(c->k, &c->a, c->tenant.name, &found, &owner, e))
+        return false;
+    l->app = owner.app;
     l->count = (uint32_t)count;
     return true;
 }
@@ -246,14 +273,14 @@ void api_calls(api_call *c)
 {
     queue_list l;
     err e;
-    c->own = ARENA_NEW(&c->a, asking);
-    if (!c->own || !list_read(c, &l, &e)) {
-        if (!c->own)
-            err_no_memory(&e);
+    asking *q = asking_new(c);
+    if (!q)
+        return;
+    if (!list_read(c, &l, &e)) {
         api_fail(c, &e);
         return;
     }
-    ask(c, queue_ask_count(c->k->store, c->tenant.id), on_counted);
+    ask(c, queue_ask_count(c->k->store, q->tenant), on_counted);
 }
 
 /* --- the plan of the node --------------------------------------------------------------------- */
@@ -312,9 +339,6 @@ static void on_plan(void *user)
 
 void api_calls_plan(api_call *c)
 {
-    if (!(c->own = ARENA_NEW(&c->a, asking))) {
-        api_fail_status(c, 503, "no memory");
-        return;
-    }
-    ask(c, queue_ask_count(c->k->store, 0), on_plan);
+    if (asking_new(c))
+        ask(c, queue_ask_count(c->k->store, 0), on_plan);
 }

@@ -22,8 +22,8 @@ typedef struct trigger {
     struct trigger *next;
     keeper_crons *all;
     arena a;
-    uint64_t app, tenant;
-    uint32_t revision;
+    uint64_t app; /* of the catalogue */
+    calls_owner owner;
     app_cron given;
     app_defer defer;
     str component, host, name;
@@ -108,7 +108,8 @@ static void fire(trigger *t)
                         .method = t->given.method,
                         .path = t->given.path,
                         .schedule = t->given.schedule,
-                        .hook = t->defer.hook};
+                        .hook = t->defer.hook,
+                        .app = t->owner.name};
     deferred_request r = {.component = t->component,
                           .method = t->given.method,
                           .target = t->given.path,
@@ -116,9 +117,9 @@ static void fire(trigger *t)
                           .scheme = S("http"),
                           .peer = S("0.0.0.0:0")};
     queue_offer q = {
-        .head.terms = {.tenant = t->tenant,
-                       .app = t->app,
-                       .revision = t->revision,
+        .head.terms = {.tenant = t->owner.tenant,
+                       .app = t->owner.app,
+                       .revision = t->owner.revision,
                        .attempts_max = t->defer.attempts_max,
                        .class = CALL_OPPORTUNISTIC,
                        .criticality = (uint8_t)t->defer.criticality,
@@ -201,6 +202,7 @@ static bool trigger_fill(trigger *t, const app_component *from, const app_cron *
                          err *e)
 {
     t->component = arena_str(&t->a, from->id);
+    t->owner.name = arena_str(&t->a, t->owner.name);
     t->host = arena_str(&t->a, host);
     t->given = (app_cron){.schedule = arena_str(&t->a, of_app->schedule),
                           .zone = arena_str(&t->a, of_app->zone),
@@ -209,11 +211,12 @@ static bool trigger_fill(trigger *t, const app_component *from, const app_cron *
                           .window_s = of_app->window_s};
     t->defer = from->settings.defer;
     t->defer.hook = arena_str(&t->a, from->settings.defer.hook);
-    t->name = arena_printf(&t->a, "%llu %.*s %.*s %.*s %.*s %.*s", (unsigned long long)t->app,
+    t->name = arena_printf(&t->a, "%llu %.*s %.*s %.*s %.*s %.*s", (unsigned long long)t->owner.app,
                            STR(from->id), STR(of_app->schedule), STR(of_app->zone),
                            STR(of_app->method), STR(of_app->path));
     if (!t->component.p || !t->host.p || !t->given.schedule.p || !t->given.zone.p ||
-        !t->given.method.p || !t->given.path.p || !t->name.p || !t->defer.hook.p)
+        !t->given.method.p || !t->given.path.p || !t->name.p || !t->owner.name.p ||
+        !t->defer.hook.p)
         return err_no_memory(e);
     return cron_parse(t->given.schedule, &t->when, e) && zone_load(t, e);
 }
@@ -246,8 +249,8 @@ static void trigger_add(keeper_crons *c, const trigger *of, const app_component 
         log_msg(LOG_WARN, "cron trigger '%.*s': %s", STR(t->name), e.text);
 }
 
-void keeper_crons_set(keeper_crons *c, uint64_t number, uint64_t tenant, uint32_t revision,
-                      str host, str settings)
+void keeper_crons_set(keeper_crons *c, uint64_t number, const calls_owner *owner, str host,
+                      str settings)
 {
     _cleanup_(arena_fini) arena a;
     app_config config;
@@ -269,7 +272,7 @@ void keeper_crons_set(keeper_crons *c, uint64_t number, uint64_t tenant, uint32_
             log_msg(LOG_ERROR, "cron triggers of app %llu: %s", (unsigned long long)number, e.text);
             return;
         }
-        const trigger of = {.app = number, .tenant = tenant, .revision = revision};
+        const trigger of = {.app = number, .owner = *owner};
         for (size_t i = 0; i < config.app->components_count; i++) {
             const app_component *x = &config.app->components[i];
             for (size_t n = 0; n < x->settings.crons_count; n++)

@@ -2,11 +2,13 @@
  * into the queue, with the window as the time that it may wait.
  *
  * Invariants: what was fired last is kept under the trigger's name, and the queue knows each firing
- * by a key, so that neither a crash nor a clock that is set fires one twice; firings that were
+ * by a key, so that neither a crash, nor a clock that is set, nor another node that shares the
+ * queue fires one twice; firings that were
  * missed meanwhile are made up for, those of the last CRON_LATE_S. A schedule that is new begins
  * now. */
 #pragma once
 
+#include "platform/calls_owner.h"
 #include "platform/keeper_impl.h"
 
 typedef struct keeper_crons keeper_crons;
@@ -17,9 +19,9 @@ enum { CRON_LATE_S = 86400 };
 keeper_crons *keeper_crons_new(keeper *k);
 /* NULL is allowed. */
 void keeper_crons_free(keeper_crons *c);
-/* The app has these settings now (app_config.h): its triggers are those. Empty: it has none. host:
- * what its calls are addressed to. NULL is allowed. */
-void keeper_crons_set(keeper_crons *c, uint64_t number, uint64_t tenant, uint32_t revision,
-                      str host, str settings);
+/* The app of this number has these settings now (app_config.h): its triggers are those. Empty: it
+ * has none. owner: whose its calls are; host: what they are addressed to. NULL is allowed. */
+void keeper_crons_set(keeper_crons *c, uint64_t number, const calls_owner *owner, str host,
+                      str settings);
 /* Fires what is due; returns when the next one is: INT64_MAX: never. */
 int64_t keeper_crons_look(keeper_crons *c, int64_t now_s);

@@ -194,7 +194,7 @@ static void find(worker *w, const directory_message *q, bool is_again)
     arena_init(&a, 2 * APP_LOCKED_BYTES_MAX);
     if (!w->d->find(w->d->user, q, &a, &m, &e))
         m = (directory_message){.kind = DIRECTORY_FAILED, .settings = str_from(e.text)};
-    if (m.kind == DIRECTORY_LATER && q->app) {
+    if (m.kind == DIRECTORY_LATER && q->calls.app) {
         m = (directory_message){.kind = DIRECTORY_FAILED, .settings = S("it is being compiled")};
     } else if (m.kind == DIRECTORY_LATER) {
         if (!later_add(w, q->ask, q->host, m.settings))

@@ -343,9 +343,9 @@ static bool deferral_open(keeper *k, err *e)
     k->crons = keeper_crons_new(k);
     if (!k->crons)
         return err_no_memory(e);
+    const calls_owner only = {.tenant = CALLS_ONLY_TENANT, .app = CALLS_ONLY_APP};
     if (k->config.app.n)
-        keeper_crons_set(k->crons, CALLS_ONLY_APP, CALLS_ONLY_TENANT, 0, S("localhost"),
-                         k->config.app);
+        keeper_crons_set(k->crons, CALLS_ONLY_APP, &only, S("localhost"), k->config.app);
     return true;
 }
 

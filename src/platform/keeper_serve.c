@@ -2,6 +2,7 @@
  * directory that workers ask, and two doors of the admin API. */
 #include "platform/keeper_api.h"
 #include "platform/keeper_crons.h"
+#include "platform/keeper_owner.h"
 
 #include "base/limits.h"
 #include "store/client.h"
@@ -68,8 +69,9 @@ static bool find(void *user, const directory_message *q, arena *a, directory_mes
 {
     keeper *k = user;
     catalogue_found f;
-    if (!(q->app ? catalogue_find_revision(k->catalogue, q->app, q->revision, a, &f, e)
-                 : catalogue_find(k->catalogue, q->host, a, &f, e)))
+    calls_owner owner;
+    if (!(q->calls.app ? owner_find(k, &q->calls, a, &f, e)
+                       : catalogue_find(k->catalogue, q->host, a, &f, e)))
         return false;
     if (!f.app) {
         *ret = (directory_message){.kind = DIRECTORY_NOBODY};
@@ -83,11 +85,14 @@ static bool find(void *user, const directory_message *q, arena *a, directory_mes
         *ret = (directory_message){.kind = DIRECTORY_LATER, .settings = wants};
         return true;
     }
+    if (!owner_found(k, a, &f, &owner, e))
+        return false;
     /* Two indexed reads on the loop's own connection, some 50 us: done at once. */
     *ret = (directory_message){.kind = DIRECTORY_FOUND,
                                .app = f.app,
                                .tenant = f.tenant,
                                .revision = f.revision,
+                               .calls = owner,
                                .settings = f.settings,
                                .quota = f.quota,
                                .egress = f.egress};
@@ -173,12 +178,14 @@ void serve_app_changed(keeper *k, uint64_t app)
 {
     _cleanup_(arena_fini) arena a;
     catalogue_found f;
+    calls_owner owner = {0};
     err e;
     char host[600];
     arena_init(&a, 2 * APP_LOCKED_BYTES_MAX);
     if (!k->crons)
         return;
-    if (!catalogue_find_revision(k->catalogue, app, 0, &a, &f, &e)) {
+    if (!catalogue_find_revision(k->catalogue, app, 0, &a, &f, &e) ||
+        (f.app && !owner_found(k, &a, &f, &owner, &e))) {
         log_msg(LOG_ERROR, "cron triggers of app %llu: %s", (unsigned long long)app, e.text);
         return;
     }
@@ -186,7 +193,7 @@ void serve_app_changed(keeper *k, uint64_t app)
         f = (catalogue_found){0};
     snprintf(host, sizeof host, "%.*s-%.*s.%.*s", STR(str_head(f.app_name, 100)),
              STR(str_head(f.tenant_name, 100)), STR(str_head(k->config.domain, 300)));
-    keeper_crons_set(k->crons, app, f.tenant, f.revision, str_from(host), f.settings);
+    keeper_crons_set(k->crons, app, &owner, str_from(host), f.settings);
 }
 
 /* Cron triggers of all apps. */

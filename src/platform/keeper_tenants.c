@@ -3,6 +3,8 @@
 #include "platform/keeper_api.h"
 
 #include "platform/egress.h"
+#include "platform/keeper_calls.h"
+#include "platform/keeper_owner.h"
 
 enum { TOKEN_DAYS = 90 };
 #define TOKEN_S_MAX (INT64_C(10) * 365 * 86400)
@@ -159,10 +161,23 @@ static bool tenant_named(api_call *c)
     return false;
 }
 
+/* Numbers that were made of names come back with the name: a tenant that gets it next would see the
+ * calls of this one. */
+static void tenant_deleted(api_call *c)
+{
+    uint64_t number;
+    err e;
+    if (owner_tenant(c->k, &c->tenant, &number, &e))
+        keeper_calls_app_gone(c->k->calls, 0, number);
+    else
+        log_msg(LOG_ERROR, "deferred calls of a deleted tenant stay: %s", e.text);
+    nothing_answer(c);
+}
+
 void api_tenant_delete(api_call *c)
 {
     if (tenant_named(c))
-        api_submit(c, tenant_delete, nothing_answer);
+        api_submit(c, tenant_delete, tenant_deleted);
 }
 
 /* --- quotas ----------------------------------------------------------------------------------- */

@@ -193,6 +193,10 @@ bool catalogue_variable_set(catalogue_db *db, uint64_t app, str name, str value,
 bool catalogue_variables(catalogue_db *db, arena *a, uint64_t app, catalogue_variable **ret,
                          size_t *ret_n, err *e);
 
+/* A number that every node with this key gives that name of a kind, from 2^62 on, where no number
+ * of a catalogue is; nobody without the key can look for names that share one. */
+bool catalogue_shared_number(const catalogue_db *db, str kind, str name, uint64_t *ret, err *e);
+
 /* --- blobs ------------------------------------------------------------------------------------ */
 
 /* A tenant has a blob that it has sent itself: that another one has it, it can't find out. */

@@ -4,6 +4,8 @@
 
 #include "base/limits.h"
 
+#include <openssl/hmac.h>
+
 enum { LABEL_MAX = 40, REVISION_BITS = 20, HOST_BYTES_MAX = 253, HOSTS_MAX = 100 };
 
 static int64_t revision_id(uint64_t app, uint32_t number)
@@ -443,6 +445,30 @@ bool catalogue_variables(catalogue_db *db, arena *a, uint64_t app, catalogue_var
     *ret = all;
     *ret_n = n;
     return more == 0;
+}
+
+/* --- numbers that nodes share ----------------------------------------------------------------- */
+
+/* HMAC-SHA-256, of which 62 bits count. */
+bool catalogue_shared_number(const catalogue_db *db, str kind, str name, uint64_t *ret, err *e)
+{
+    uint8_t mac[EVP_MAX_MD_SIZE];
+    uint64_t v;
+    unsigned n;
+    buf text;
+    buf_init(&text, kind.n + name.n + 32);
+    buf_put_str(&text, S("ebb catalogue: "));
+    buf_put_str(&text, kind);
+    buf_put_u8(&text, 0);
+    buf_put_str(&text, name);
+    bool ok = !text.failed &&
+              HMAC(EVP_sha256(), db->key.bytes, SEAL_KEY_BYTES, text.p, text.n, mac, &n) != NULL;
+    buf_fini(&text);
+    if (!ok)
+        return err_no_memory(e);
+    memcpy(&v, mac, sizeof v);
+    *ret = v >> 2 | UINT64_C(1) << 62;
+    return true;
 }
 
 /* --- blobs ------------------------------------------------------------------------------------ */

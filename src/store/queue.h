@@ -59,12 +59,11 @@ queue_state queue_state_named(str name);
 
 /* What was agreed when the call was accepted. */
 typedef struct {
-    uint64_t tenant, app;
-    uint32_t revision;
-    uint32_t attempts_max;      /* 0: no limit */
-    uint8_t class, criticality; /* as call_class and call_criticality of sched/call.h */
-    uint8_t trigger;            /* the platform's business, but see QUEUE_TELLS */
-    uint8_t unused[5];
+    uint64_t tenant, app, revision; /* whose it is: the platform's business */
+    uint32_t attempts_max;          /* 0: no limit */
+    uint8_t class, criticality;     /* as call_class and call_criticality of sched/call.h */
+    uint8_t trigger;                /* the platform's business, but see QUEUE_TELLS */
+    uint8_t unused;
     int64_t start_ms;           /* never before; 0: at once */
     int64_t deadline_ms;        /* end by then */
     int64_t keep_ms;            /* for so long after its end */
@@ -90,6 +89,8 @@ typedef struct {
     queue_terms terms;
     uint32_t state;    /* queue_state */
     uint32_t attempts; /* leases it has had; of a leased one: the number of its lease */
+    uint32_t excused;  /* so many of them do not count */
+    uint32_t unused;
     int64_t accepted_ms;
     int64_t next_ms;            /* waiting: not before; leased: until; ended: is kept until */
     int64_t begun_ms, ended_ms; /* last lease, end; 0: not yet */
@@ -102,6 +103,8 @@ typedef struct {
     queue_info info;                    /* of the call that has ended */
     uint8_t secret[QUEUE_SECRET_BYTES]; /* its app's: to sign with */
 } queue_told;
+/* Also what builds wrote whose revisions had 32 bits: it may lie in a queue for long. */
+bool queue_told_read(bytes b, queue_told *ret);
 
 /* A call in an answer; everything is borrowed from the answer. */
 typedef struct {
@@ -180,7 +183,10 @@ typedef struct {
     queue_held held;
     int64_t at_ms;   /* not before */
     uint32_t counts; /* 0: this attempt does not count (nothing was tried) */
-    uint32_t unused;
+    /* 1: nor can it be tried on this node, which has not its revision. Other nodes that share the
+     * queue may have it: this one is given no call of that revision for QUEUE_LACK_MS. A call that
+     * came to this QUEUE_LACK_DEAD_MS after its deadline is dead. */
+    uint32_t lacks;
     queue_use use; /* added to what earlier attempts took */
 } queue_retry;     /* with a note */
 

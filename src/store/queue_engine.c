@@ -17,6 +17,7 @@ enum { LOOK_MAX = 1000, SCRATCH_KEPT = 256 * 1024 };
 
 bool queue_engine_new_take(queue_rows *rows, const seal_key *key, queue_engine **ret, err *e)
 {
+    uint8_t mark[QUEUE_HASH_BYTES];
     queue_engine *q = calloc(1, sizeof *q);
     if (!q || !queue_keys_new(key, &q->keys, e)) {
         rows->ops->close(rows);
@@ -30,6 +31,11 @@ bool queue_engine_new_take(queue_rows *rows, const seal_key *key, queue_engine *
     arena_init(&q->a, 512 * MIB);
     buf_init(&q->first, QUEUE_REQUEST_BYTES_MAX + SEAL_OVERHEAD);
     buf_init(&q->second, QUEUE_REQUEST_BYTES_MAX + SEAL_OVERHEAD);
+    queue_mark_of(q->keys, mark);
+    if (q->ops->claim && !q->ops->claim(rows, mark, e)) {
+        queue_engine_free(q);
+        return false;
+    }
     *ret = q;
     return true;
 }
@@ -258,6 +264,41 @@ bool queue_look(queue_engine *q, err *e)
     return true;
 }
 
+/* --- what this node lacks --------------------------------------------------------------------- */
+
+static void lack_remove(queue_lacks *l, size_t i)
+{
+    l->n--;
+    memmove(l->revisions + i, l->revisions + i + 1, (l->n - i) * sizeof *l->revisions);
+    memmove(l->until_ms + i, l->until_ms + i + 1, (l->n - i) * sizeof *l->until_ms);
+}
+
+/* If more are lacked than fit, the oldest is asked for again: that costs a lease, no more. */
+bool queue_lack(queue_engine *q, uint64_t revision, err *e)
+{
+    queue_lacks *l = &q->lacks;
+    if (!q->ops->lack)
+        return true;
+    for (size_t i = 0; i < l->n; i++)
+        if (l->revisions[i] == revision)
+            lack_remove(l, i--);
+    if (l->n == QUEUE_LACKS_MAX)
+        lack_remove(l, 0);
+    l->revisions[l->n] = revision;
+    l->until_ms[l->n++] = q->now_ms + QUEUE_LACK_MS;
+    return q->ops->lack(q->rows, l->revisions, l->n, e);
+}
+
+/* After a while it is looked whether they are there now. */
+static bool lacks_look(queue_engine *q, err *e)
+{
+    queue_lacks *l = &q->lacks;
+    size_t before = l->n;
+    while (l->n && l->until_ms[0] <= q->now_ms)
+        lack_remove(l, 0);
+    return l->n == before || q->ops->lack(q->rows, l->revisions, l->n, e);
+}
+
 /* --- transactions ----------------------------------------------------------------------------- */
 
 bool queue_begin(queue_engine *q, int64_t now_ms, err *e)
@@ -266,7 +307,7 @@ bool queue_begin(queue_engine *q, int64_t now_ms, err *e)
     q->sums_n = q->quotas_n = 0;
     q->tidy = false;
     arena_reset(&q->a);
-    return q->ops->begin(q->rows, &q->now_ms, e);
+    return q->ops->begin(q->rows, &q->now_ms, e) && lacks_look(q, e);
 }
 
 bool queue_leases_shift(queue_engine *q, int64_t by_ms, err *e)

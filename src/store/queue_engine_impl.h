@@ -11,8 +11,17 @@ typedef struct {
     int64_t calls, bytes;
 } queue_quota;
 
+/* Revisions that this node was found to lack, and until when they are left to others. */
+enum { QUEUE_LACKS_MAX = 64 };
+typedef struct {
+    uint64_t revisions[QUEUE_LACKS_MAX];
+    int64_t until_ms[QUEUE_LACKS_MAX]; /* the earliest first */
+    size_t n;
+} queue_lacks;
+
 struct queue_engine {
     queue_rows *rows;
+    queue_lacks lacks;
     const queue_rows_ops *ops;
     queue_keys *keys;
     int64_t now_ms;
@@ -38,6 +47,8 @@ bool queue_finish(queue_engine *q, queue_row *row, queue_phase phase, str note, 
                   err *e);
 /* Its attempt came to nothing: it waits again, or is dead with that note. */
 bool queue_again(queue_engine *q, queue_row *row, int64_t at_ms, str note, err *e);
+/* Rows are shared, and this node lacks that revision. */
+bool queue_lack(queue_engine *q, uint64_t revision, err *e);
 /* A row comes (1) into the sums or leaves them (-1). */
 bool queue_sums_count(queue_engine *q, const queue_row *row, int64_t by, err *e);
 /* Adds them to the rows. */

@@ -8,7 +8,9 @@
 #include "base/limits.h"
 #include "base/must.h"
 
-_Static_assert(sizeof(queue_terms) == 72 && sizeof(queue_info) == 176 && sizeof(queue_lease) == 56,
+#include <stddef.h>
+
+_Static_assert(sizeof(queue_terms) == 72 && sizeof(queue_info) == 184 && sizeof(queue_lease) == 56,
                "structures that travel have no padding");
 
 /* --- ids and states --------------------------------------------------------------------------- */
@@ -49,6 +51,33 @@ queue_state queue_state_named(str name)
     while (s < QUEUE_STATES && !str_eq(name, str_from(names[s])))
         s++;
     return s;
+}
+
+/* Then the revision was where its first half is now and attempts_max behind it, what follows those
+ * began 4 bytes earlier, and nothing was said of excused attempts. */
+bool queue_told_read(bytes b, queue_told *ret)
+{
+    enum { REVISION = 32, LEVELS = 40, EXCUSED = 96, OLD = sizeof *ret - 8 };
+    _Static_assert((int)offsetof(queue_told, info.excused) == EXCUSED, "as it was written");
+    uint32_t old[2];
+    queue_terms *t = &ret->info.terms;
+    if (b.n == sizeof *ret) {
+        memcpy(ret, b.p, sizeof *ret);
+        return true;
+    }
+    if (b.n != OLD)
+        return false;
+    memcpy(ret, b.p, EXCUSED);
+    memcpy((uint8_t *)ret + EXCUSED + 8, b.p + EXCUSED, OLD - EXCUSED);
+    memcpy(old, b.p + REVISION, sizeof old);
+    ret->info.excused = ret->info.unused = 0;
+    t->revision = old[0];
+    t->attempts_max = old[1];
+    t->class = b.p[LEVELS];
+    t->criticality = b.p[LEVELS + 1];
+    t->trigger = b.p[LEVELS + 2];
+    t->unused = 0;
+    return true;
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */

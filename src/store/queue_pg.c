@@ -11,6 +11,7 @@
  * libpq is used in its blocking form: this runs on a thread of its own (queue_server.c). The server
  * has to answer a statement within 10 s; a connection that gives no sign is given up after as long.
  * Statements are prepared when they are first used. Numbers travel in binary, big-endian. */
+#include "base/hex.h"
 #include "base/must.h"
 #include "store/queue_rows.h"
 
@@ -20,7 +21,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PARAMETERS_MAX = QUEUE_FIELDS + 2, LANES = 16, FORMAT_BINARY = 1 };
+enum { PARAMETERS_MAX = QUEUE_FIELDS + 2, LANES = 16, FORMAT_BINARY = 1, LACKED_BYTES_MAX = 4096 };
 
 /* One after the other: two nodes may start at once. */
 static const char tables[] =
@@ -43,6 +44,7 @@ static const char tables[] =
     " result bytea);"
     "CREATE TABLE IF NOT EXISTS ebb_tally (kind bigint, key bigint, lane bigint,"
     " n bigint NOT NULL, v bigint NOT NULL, PRIMARY KEY (kind, key, lane));"
+    "CREATE TABLE IF NOT EXISTS ebb_queue (one bigint PRIMARY KEY, mark bytea NOT NULL);"
     "COMMIT";
 
 typedef enum {
@@ -90,7 +92,8 @@ static const char *const texts[STATEMENTS] = {
     [REMOVE] = "DELETE FROM ebb_call WHERE seq = $1",
     [REMOVE_BODY] = "DELETE FROM ebb_body WHERE seq = $1",
     [REMOVE_OUTCOME] = "DELETE FROM ebb_outcome WHERE seq = $1",
-    [TAKE] = "SELECT seq, %c FROM ebb_call WHERE phase = $1 AND at_ms <= $2 ORDER BY at_ms, seq"
+    [TAKE] = "SELECT seq, %c FROM ebb_call WHERE phase = $1 AND at_ms <= $2"
+             " AND revision <> ALL ($4::bigint[]) ORDER BY at_ms, seq"
              " LIMIT $3 FOR UPDATE SKIP LOCKED",
     [TAKE_HELD] = "SELECT seq, %c FROM ebb_call WHERE phase = $1 AND at_ms <= $2 AND holder = $4"
                   " ORDER BY at_ms LIMIT $3 FOR UPDATE SKIP LOCKED",
@@ -128,6 +131,7 @@ typedef struct {
     queue_rows base;
     PGconn *db;
     int64_t lane;
+    buf lacked; /* revisions that this node lacks, as PostgreSQL writes an array; a NUL behind it */
     bool prepared[STATEMENTS];
     PGresult *lent; /* what was read last is borrowed from it */
     /* parameters of the next statement */
@@ -156,6 +160,12 @@ static void bind_bytes(rows *r, const void *p, size_t n)
     r->values[r->n] = p;
     r->lengths[r->n] = (int)n;
     r->formats[r->n++] = FORMAT_BINARY;
+}
+
+static void bind_text(rows *r, const char *text)
+{
+    bind_bytes(r, text, 0);
+    r->formats[r->n - 1] = 0;
 }
 
 static void bind_number(rows *r, int64_t v)
@@ -391,13 +401,50 @@ static bool pg_remove(queue_rows *q, uint64_t seq, err *e)
 static bool pg_take(queue_rows *q, queue_phase phase, int64_t at_max_ms, uint64_t holder,
                     size_t max, queue_row *ret, size_t *ret_n, err *e)
 {
-    _cleanup_(result_end) PGresult *result =
-        holder ? RUN(q, TAKE_HELD, e, (int64_t)phase, at_max_ms, (int64_t)max, (int64_t)holder)
-               : RUN(q, TAKE, e, (int64_t)phase, at_max_ms, (int64_t)max);
+    rows *r = begin_statement(q);
+    bind_number(r, (int64_t)phase);
+    bind_number(r, at_max_ms);
+    bind_number(r, (int64_t)max);
+    if (holder)
+        bind_number(r, (int64_t)holder);
+    else
+        bind_text(r, r->lacked.n ? (const char *)r->lacked.p : "{}");
+    _cleanup_(result_end) PGresult *result = run(r, holder ? TAKE_HELD : TAKE, e);
     if (!result)
         return false;
     rows_read(result, max, ret, ret_n);
     return true;
+}
+
+static bool pg_lack(queue_rows *q, const uint64_t *revisions, size_t n, err *e)
+{
+    buf *out = &of(q)->lacked;
+    buf_clear(out);
+    buf_put_u8(out, '{');
+    for (size_t i = 0; i < n; i++)
+        buf_printf(out, "%s%lld", i ? "," : "", (long long)revisions[i]);
+    buf_put_str(out, S("}"));
+    buf_put_u8(out, 0);
+    return !out->failed || err_no_memory(e);
+}
+
+static bool pg_claim(queue_rows *q, const uint8_t mark[QUEUE_HASH_BYTES], err *e)
+{
+    rows *r = begin_statement(q);
+    char hex[2 * QUEUE_HASH_BYTES + 1], text[256];
+    hex_write((bytes){mark, QUEUE_HASH_BYTES}, hex);
+    hex[sizeof hex - 1] = 0;
+    snprintf(text, sizeof text,
+             "INSERT INTO ebb_queue VALUES (1, '\\x%s') ON CONFLICT DO NOTHING;"
+             "SELECT mark = '\\x%s' FROM ebb_queue",
+             hex, hex);
+    _cleanup_(result_end) PGresult *result = PQexec(r->db, text);
+    if (!result_ok(result))
+        return fail(r, result, e);
+    return (PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't') ||
+           err_set(e, ERR_DENIED,
+                   "the queue belongs to nodes with another key; nodes that share a queue have "
+                   "the same seal.key: copy it before the first start (docs/operate.md)");
 }
 
 static bool pg_first(queue_rows *q, queue_phase phase, int64_t *ret_at_ms, err *e)
@@ -498,6 +545,7 @@ static void pg_close(queue_rows *q)
         return;
     PQclear(r->lent);
     PQfinish(r->db);
+    buf_fini(&r->lacked);
     free(r);
 }
 
@@ -540,9 +588,9 @@ static bool url_check(const char *url, err *e)
 bool queue_pg_open(const char *url, queue_rows **ret, err *e)
 {
     static const queue_rows_ops ops = {
-        pg_begin,       pg_commit,    pg_rollback,   pg_add,   pg_get,   pg_find, pg_put,
-        pg_remove,      pg_take,      NULL,          pg_first, pg_scan,  pg_body, pg_outcome,
-        pg_outcome_set, pg_tally_add, pg_tally_each, pg_tidy,  pg_close,
+        pg_begin,  pg_commit,  pg_rollback,    pg_add,       pg_get,        pg_find,  pg_put,
+        pg_remove, pg_take,    pg_lack,        pg_claim,     NULL,          pg_first, pg_scan,
+        pg_body,   pg_outcome, pg_outcome_set, pg_tally_add, pg_tally_each, pg_tidy,  pg_close,
     };
     /* What the URL says counts more. */
     static const char *const names[] = {"connect_timeout",
@@ -566,6 +614,7 @@ bool queue_pg_open(const char *url, queue_rows **ret, err *e)
     if (!r)
         return err_no_memory(e);
     r->base.ops = &ops;
+    buf_init(&r->lacked, LACKED_BYTES_MAX);
     r->lane = (int64_t)(clock_mono() / NS_PER_US ^ (uint64_t)getpid()) % LANES;
     r->db = PQconnectdbParams(names, values, 1);
     if (!r->db || PQstatus(r->db) != CONNECTION_OK) {

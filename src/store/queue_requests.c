@@ -76,6 +76,7 @@ queue_info queue_info_of(queue_engine *q, const queue_row *row)
         .terms = row->terms,
         .state = queue_state_of(row->phase),
         .attempts = row->attempts,
+        .excused = row->excused,
         .accepted_ms = row->accepted_ms,
         .next_ms = ready ? row->terms.start_ms : row->at_ms,
         .begun_ms = row->begun_ms,
@@ -377,6 +378,16 @@ static bool on_end(const queue_asked *a, err *e)
                         a->r->result, e);
 }
 
+/* Others get it: at once, unless it is so late that nobody will come. */
+static bool leave_to_others(queue_engine *q, queue_row *row, str note, err *e)
+{
+    if (!queue_lack(q, row->terms.revision, e))
+        return false;
+    return q->now_ms - row->terms.deadline_ms > QUEUE_LACK_DEAD_MS
+               ? queue_finish(q, row, PHASE_DEAD, note, (bytes){0}, e)
+               : queue_again(q, row, q->now_ms, note, e);
+}
+
 static bool on_retry(const queue_asked *a, err *e)
 {
     const queue_retry *retry = &a->r->retry;
@@ -388,7 +399,8 @@ static bool on_retry(const queue_asked *a, err *e)
         return true;
     use_add(&row.use, &retry->use);
     row.excused += !retry->counts;
-    if (!queue_again(a->q, &row, retry->at_ms, a->r->note, e))
+    if (!(retry->lacks ? leave_to_others(a->q, &row, a->r->note, e)
+                       : queue_again(a->q, &row, retry->at_ms, a->r->note, e)))
         return false;
     uint32_t state = queue_state_of(row.phase);
     queue_item_write(a->out, &state, sizeof state);

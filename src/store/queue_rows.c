@@ -14,7 +14,7 @@ const queue_field queue_fields[QUEUE_FIELDS] = {
     FIELD("at_ms", at_ms, FIELD_U64, true),
     FIELD("tenant", terms.tenant, FIELD_U64, false),
     FIELD("app", terms.app, FIELD_U64, false),
-    FIELD("revision", terms.revision, FIELD_U32, false),
+    FIELD("revision", terms.revision, FIELD_U64, false),
     FIELD("attempts_max", terms.attempts_max, FIELD_U32, false),
     FIELD("class", terms.class, FIELD_U8, false),
     FIELD("criticality", terms.criticality, FIELD_U8, false),

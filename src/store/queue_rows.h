@@ -100,9 +100,16 @@ typedef struct {
     /* With body and outcome. */
     bool (*remove)(queue_rows *r, uint64_t seq, err *e);
     /* Up to `max` rows of the phase with at_ms <= at_max_ms, the earliest first, for change; those
-     * that somebody else is changing are left out. holder not 0: only its. */
+     * that somebody else is changing are left out. holder not 0: only its. Else without calls of
+     * the revisions that this node lacks. */
     bool (*take)(queue_rows *r, queue_phase phase, int64_t at_max_ms, uint64_t holder, size_t max,
                  queue_row *ret, size_t *ret_n, err *e);
+    /* From now on these revisions are lacked, instead of those before. NULL: the rows are this
+     * node's alone. */
+    bool (*lack)(queue_rows *r, const uint64_t *revisions, size_t n, err *e);
+    /* Rows that are shared belong to nodes with one key, of which this is the mark: the first who
+     * comes says which. ERR_DENIED: it is another. NULL: as above. */
+    bool (*claim)(queue_rows *r, const uint8_t mark[QUEUE_HASH_BYTES], err *e);
     /* Adds by_ms to at_ms of all rows of the phase. NULL: the clock of these rows is nobody's to
      * set. */
     bool (*shift)(queue_rows *r, queue_phase phase, int64_t by_ms, err *e);

@@ -14,7 +14,7 @@ enum { BLOCK = 16, HMAC_BYTES = 32 };
 
 struct queue_keys {
     EVP_CIPHER_CTX *id_make, *id_open, *derive;
-    uint8_t hash[HMAC_BYTES], tell[HMAC_BYTES];
+    uint8_t hash[HMAC_BYTES], tell[HMAC_BYTES], mark[HMAC_BYTES];
 };
 
 static bool subkey(const seal_key *root, str name, uint8_t ret[HMAC_BYTES])
@@ -44,6 +44,7 @@ bool queue_keys_new(const seal_key *root, queue_keys **ret, err *e)
               subkey(root, S("ebb queue: contents"), contents) &&
               subkey(root, S("ebb queue: idempotency keys"), k->hash) &&
               subkey(root, S("ebb queue: tellings"), k->tell) &&
+              subkey(root, S("ebb queue: mark"), k->mark) &&
               (k->id_make = block_cipher(ids, true)) && (k->id_open = block_cipher(ids, false)) &&
               (k->derive = block_cipher(contents, true));
     OPENSSL_cleanse(ids, sizeof ids);
@@ -145,6 +146,11 @@ bool queue_secret_of(const queue_keys *k, uint64_t app, uint8_t ret[QUEUE_SECRET
     return HMAC(EVP_sha256(), k->tell, HMAC_BYTES, (const uint8_t *)&app, sizeof app, ret, &n)
                ? true
                : err_no_memory(e);
+}
+
+void queue_mark_of(const queue_keys *k, uint8_t ret[QUEUE_HASH_BYTES])
+{
+    memcpy(ret, k->mark, QUEUE_HASH_BYTES);
 }
 
 bool queue_key_hash(queue_keys *k, uint64_t app, str key, uint8_t ret[QUEUE_HASH_BYTES], err *e)

@@ -42,7 +42,7 @@ _Noreturn static void fail(const char *what)
 
 _Noreturn static void store_run(int control, const char *place)
 {
-    store_queue queue = {.key = {{1}}};
+    store_queue queue = {.key = {{1, 2, 3}}}; /* as tests/unit/store_queue.c */
     *(strstr(place, "://") ? &queue.url : &queue.path) = str_from(place);
     store_kit_run(&queue, control, &e);
     fail("the settings of the store process");

@@ -83,6 +83,12 @@ static void about(void **state)
     assert_true(str_eq(got.path, d.path) && str_eq(got.hook, d.hook));
     for (size_t n = 0; n < out.n; n++)
         assert_true(deferred_about_read((bytes){out.p, n}, &got) == (n == without));
+    buf_clear(&out);
+    d.hook = (str){0};
+    d.app = S("acme/later");
+    assert_true(deferred_about_write(&d, &out));
+    assert_true(deferred_about_read(buf_bytes(&out), &got));
+    assert_true(str_eq(got.app, d.app) && !got.hook.n && str_eq(got.schedule, d.schedule));
 }
 
 static void messages(void **state)

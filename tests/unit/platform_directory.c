@@ -56,11 +56,13 @@ static bool find(void *user, const directory_message *q, arena *a, directory_mes
     }
     *ret = (directory_message){.kind = DIRECTORY_NOBODY};
     for (entry *x = catalogue; x->host; x++)
-        if (q->app ? q->app == x->id && q->revision == 1 : str_eq(q->host, str_from(x->host)))
+        if (q->calls.app ? q->calls.app == x->id && q->calls.revision == 1
+                         : str_eq(q->host, str_from(x->host)))
             *ret = (directory_message){.kind = DIRECTORY_FOUND,
                                        .app = x->id,
                                        .tenant = x->tenant,
                                        .revision = 1,
+                                       .calls = {.tenant = x->tenant, .app = x->id, .revision = 1},
                                        .settings = settings_of(x),
                                        .quota = S("{}")};
     return true;

@@ -844,8 +844,19 @@ static void test_what_was_rolled_back_is_not(void **state)
 static void test_another_key(void **state)
 {
     queue_id id = put_due("secret", now + 1000);
-    queue_engine_free(q);
+    const char *url = getenv("EBB_QUEUE_URL");
+    queue_engine *other;
+    queue_rows *rows;
     key.bytes[0] ^= 1;
+    if (url) { /* other nodes have the first one: what they accepted is not touched */
+        assert_true(queue_pg_open(url, &rows, &e));
+        assert_false(queue_engine_new_take(rows, &key, &other, &e));
+        assert_int_equal(e.code, ERR_DENIED);
+        key.bytes[0] ^= 1;
+        assert_int_equal(get(id).state, QUEUE_WAITING);
+        return;
+    }
+    queue_engine_free(q);
     engine_open();
     assert_false(one(QUEUE_GET, id, 0)); /* an id is of its key */
     assert_string_equal(lease((queue_lease){0}), "");
@@ -903,6 +914,42 @@ static void test_sums_follow(void **state)
     assert_int_equal(waiting, b.waiting);
 }
 
+static queue_state lacks(queue_held h)
+{
+    queue_state s = QUEUE_ANY;
+    queue_retry_write(asking(QUEUE_RETRY), &(queue_retry){.held = h, .at_ms = now, .lacks = 1},
+                      S("not here"));
+    assert_true(queue_retry_read(answered(), &s, &e));
+    return s;
+}
+
+/* What a node lacks waits for others, and costs no attempt; this one is not given it again for a
+ * while, where there are others. */
+static void test_what_a_node_lacks_is_left_to_others(void **state)
+{
+    queue_offer p = offer_of("elsewhere");
+    p.head.terms.revision = UINT64_MAX >> 1;
+    p.head.terms.attempts_max = 1;
+    queue_id id = put(&p).id;
+    put_due("here", p.head.terms.deadline_ms + 1);
+    assert_string_equal(lease((queue_lease){0}), "elsewhere");
+    assert_int_equal(lacks(held[0]), QUEUE_WAITING);
+    queue_info i = get(id);
+    assert_true(i.attempts == 1 && i.excused == 1);
+    assert_str(got.note, "not here");
+    assert_int_equal(i.terms.revision, p.head.terms.revision);
+    if (getenv("EBB_QUEUE_URL")) {
+        assert_string_equal(lease((queue_lease){.count = 5}), "here");
+        now += QUEUE_LACK_MS - 1;
+        assert_string_equal(lease((queue_lease){.count = 5, .lease_ms = DAY}), "here");
+        now += 1;
+    }
+    now += QUEUE_LACK_DEAD_MS + DAY; /* so late that nobody will come */
+    assert_string_equal(lease((queue_lease){0}), "elsewhere");
+    now += 1;
+    assert_int_equal(lacks(held[0]), QUEUE_DEAD);
+}
+
 static void test_damaged_requests(void **state)
 {
     asking(QUEUE_LEASE);
@@ -945,6 +992,7 @@ int main(void)
         CASE(test_what_was_rolled_back_is_not),
         CASE(test_another_key),
         CASE(test_sums_follow),
+        CASE(test_what_a_node_lacks_is_left_to_others),
         CASE(test_damaged_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

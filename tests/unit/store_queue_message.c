@@ -214,6 +214,57 @@ static void test_reasons(void **state)
     }
 }
 
+/* As builds wrote it whose revisions had 32 bits. */
+typedef struct {
+    queue_id id;
+    uint64_t tenant, app;
+    uint32_t revision, attempts_max;
+    uint8_t class, criticality, trigger, unused[5];
+    int64_t start_ms, deadline_ms, keep_ms;
+    uint64_t cpu_ns;
+    double intensity_g_per_kwh;
+    uint32_t state, attempts;
+    int64_t accepted_ms, next_ms, begun_ms, ended_ms;
+    uint64_t holder, bytes;
+    queue_use use;
+    uint8_t secret[QUEUE_SECRET_BYTES];
+} old_told;
+
+static void test_tellings_of_builds_before(void **state)
+{
+    queue_told got, same;
+    old_told old = {.id = {{1, 2}},
+                    .tenant = 3,
+                    .app = 4,
+                    .revision = 5,
+                    .attempts_max = 6,
+                    .class = 1,
+                    .criticality = 2,
+                    .trigger = QUEUE_TELLS | 1,
+                    .start_ms = 7,
+                    .deadline_ms = 8,
+                    .intensity_g_per_kwh = 9,
+                    .state = QUEUE_DEAD,
+                    .attempts = 10,
+                    .accepted_ms = 11,
+                    .bytes = 12,
+                    .use = {.cpu_ns = 13},
+                    .secret = {14}};
+    bytes b = {(const uint8_t *)&old, sizeof old};
+    assert_true(queue_told_read(b, &got));
+    const queue_terms *t = &got.info.terms;
+    assert_true(got.info.id.bytes[1] == 2 && t->tenant == 3 && t->app == 4 && t->revision == 5);
+    assert_true(t->attempts_max == 6 && t->class == 1 && t->criticality == 2);
+    assert_true(t->trigger == (QUEUE_TELLS | 1) && t->start_ms == 7 && t->deadline_ms == 8);
+    assert_true(t->intensity_g_per_kwh == 9 && got.info.state == QUEUE_DEAD);
+    assert_true(got.info.attempts == 10 && got.info.excused == 0 && got.info.accepted_ms == 11);
+    assert_true(got.info.bytes == 12 && got.info.use.cpu_ns == 13 && got.secret[0] == 14);
+    assert_true(queue_told_read((bytes){(const uint8_t *)&got, sizeof got}, &same));
+    assert_memory_equal(&got, &same, sizeof got);
+    b.n--;
+    assert_false(queue_told_read(b, &got));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +276,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_more_or_less_than_a_request, begin, end),
         cmocka_unit_test_setup_teardown(test_answers, begin, end),
         cmocka_unit_test_setup_teardown(test_reasons, begin, end),
+        cmocka_unit_test(test_tellings_of_builds_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
