@@ -56,13 +56,14 @@ class Two:
         self.tmp_path, self.workers = tmp_path, workers
         self.database, self.backend, self.ledger = database, backend, ledger
 
-    def start(self, name):
+    def start(self, name, **more):
         settings = f'[queue]\nurl = "{self.database.url}"\n'
         data = self.tmp_path / name / "data"
         if name == "b":
             data.mkdir(parents=True)
             shutil.copy2(self.tmp_path / "a" / "data" / "seal.key", data)
-        return node(self.tmp_path / name, settings=settings, workers=self.workers, may_die=True)
+        return node(self.tmp_path / name, settings=settings, workers=self.workers,
+                    may_die=True, **more)
 
     def deploy(self, n, more=""):
         """From a folder of the node's own."""
@@ -84,8 +85,8 @@ def call_id(location):
     return location.rsplit("/", 1)[1]
 
 
-@pytest.fixture
-def two(tmp_path, workers):
+@contextlib.contextmanager
+def nodes(tmp_path, workers):
     """The numbers of tenants and apps in their catalogues differ."""
     ledger = Ledger()
     with postgres() as database, Backend(ledger) as backend:
@@ -97,6 +98,19 @@ def two(tmp_path, workers):
             t.deploy(t.b)
             yield t
             ledger.over.set()
+
+
+@pytest.fixture
+def two(tmp_path, workers):
+    with nodes(tmp_path, workers) as t:
+        yield t
+
+
+@pytest.fixture
+def small(tmp_path):
+    """With a worker each."""
+    with nodes(tmp_path, 1) as t:
+        yield t
 
 
 def kill_all(n):
@@ -113,6 +127,20 @@ def kill_all(n):
     for pid in reversed(pids):
         os.kill(pid, signal.SIGKILL)
     n.process.wait()
+
+
+def run_on(two, calls_of_one):
+    """A call that runs on that node until it is killed: its location."""
+    r = calls_of_one.ask(two.target("/hold"), "GET",
+                         (("Prefer", "respond-async, wait=1"), ("Ebb-Deadline", "10")))
+    assert r.status == 202, r.text
+    wait_for(lambda: two.ledger.runs[call_id(r.get("location"))] == 1, "the call to run")
+    return r.get("location")
+
+
+def lease_over(two):
+    """As if a minute had passed."""
+    assert two.database.ask(f"update ebb_call set at_ms = 0 where phase = {LEASED} returning seq")
 
 
 def test_each_call_runs_once_wherever_it_was_accepted(two):
@@ -140,72 +168,59 @@ def test_each_call_runs_once_wherever_it_was_accepted(two):
 def test_a_dead_nodes_calls_move(two):
     """One that it was running moves once its lease is over; while it lasts nobody has it."""
     a, b = calls(two.a), calls(two.b)
-    r = a.ask(two.target("/hold"), "GET", (("Prefer", "respond-async, wait=1"),))
-    assert r.status == 202, r.text
-    held = r.get("location")
-    wait_for(lambda: two.ledger.runs[call_id(held)] == 1, "the call to run on a")
+    held = run_on(two, a)
     waits = a.defer(two.target("/once"), "GET", (("Ebb-Deadline", "90000"),))
     kill_all(two.a)
     assert b.ended(b.defer(two.target("/once"), "GET"))["state"] == "done"
     assert b.show(held)["state"] == "leased" and two.ledger.runs[call_id(held)] == 1
-    # A minute passes.
-    moved = two.database.ask(f"update ebb_call set at_ms = 0 where phase = {LEASED} returning seq")
-    assert moved
+    lease_over(two)
     call = b.ended(held)
     assert call["state"] == "done" and call["attempts"] == 2, call
     assert two.ledger.runs[call_id(held)] == 2
     assert b.show(waits)["state"] in ("waiting", "leased", "done")
 
 
-def test_only_a_node_with_the_revision_runs_a_call(two):
-    """The other one, asked first, leaves it. What is not there any more can
-    be cancelled on either."""
-    a, b = calls(two.a), calls(two.b)
-    two.deploy(two.a, 'description = "another revision"')
-    assert a.ask("/c/length?1&1").status == 200  # its workers know the new revision
-    keepers = two.a.children("keeper")
-    for pid in keepers:
-        os.kill(pid, signal.SIGSTOP)  # nothing is begun on a
-    try:
-        location = a.defer(two.target("/once"), "GET")
-        wait_for(lambda: two.database.ask("select excused from ebb_call") == "1", "b to leave it")
-        call = b.show(location)
-        assert call["state"] == "waiting", call
-        assert "has not the app's revision" in call["note"]
-    finally:
-        for pid in keepers:
-            os.kill(pid, signal.SIGCONT)
-    call = b.ended(location)
-    assert call["state"] == "done", call
-    assert two.ledger.runs == {call_id(location): 1}
-    r = a.ask(two.target("/hold"), "GET", ASYNC + (("Ebb-Deadline", "120"),))
-    running = r.get("location")
-    wait_for(lambda: two.ledger.runs[call_id(running)] == 1, "it to run")
-    assert b.ask(running, "DELETE").json()["state"] == "cancelled"
-    assert a.show(running)["state"] == "cancelled"
+def test_only_a_node_with_the_revision_runs_a_call(small):
+    """The other one leaves it; it waits for the first to come back. Any can cancel it."""
+    small.deploy(small.a, 'description = "another revision"')
+    a, b = calls(small.a), calls(small.b)
+    location = run_on(small, a)
+    kill_all(small.a)
+    lease_over(small)
+    wait_for(lambda: small.database.ask("select excused from ebb_call") == "1", "b to leave it")
+    call = b.show(location)
+    assert call["state"] == "waiting" and "has not the app's revision" in call["note"], call
+    assert small.ledger.runs[call_id(location)] == 1
+    with small.start("a", token=small.a.token) as again:
+        call = calls(again).ended(location)
+        assert call["state"] == "done" and b.show(location) == call, call
+        assert small.ledger.runs[call_id(location)] == 2
+        running = run_on(small, calls(again))
+        assert b.ask(running, "DELETE").json()["state"] == "cancelled"
+        assert calls(again).show(running)["state"] == "cancelled"
+        small.ledger.over.set()
 
 
-def test_a_deleted_app_ends_its_calls_on_all_nodes(two):
-    a, b = calls(two.a), calls(two.b)
-    r = b.ask(two.target("/hold"), "GET", (("Prefer", "respond-async, wait=1"),))
-    assert r.status == 202, r.text
-    two.a.run("delete", "later", tenant="default")
-    call = b.ended(r.get("location"))
+def test_a_deleted_app_ends_its_calls_on_all_nodes(small):
+    a, b = calls(small.a), calls(small.b)
+    running = run_on(small, b)
+    small.a.run("delete", "later", tenant="default")
+    call = b.ended(running)
     assert call["state"] == "dead" and call["note"] == "its app was deleted", call
-    assert b.ended(b.defer(two.target("/once"), "GET"))["state"] == "done"  # b still has it
-    assert a.ask(r.get("location")).status == 404
-    two.a.api("DELETE", "/v1/tenants/default")
-    wait_for(lambda: two.database.ask("select count(*) from ebb_call") == "0", "its calls to go")
+    assert b.ended(b.defer(small.target("/once"), "GET"))["state"] == "done"  # b still has it
+    assert a.ask(running).status == 404
+    small.a.api("DELETE", "/v1/tenants/default")
+    wait_for(lambda: small.database.ask("select count(*) from ebb_call") == "0", "its calls to go")
 
 
-def test_a_node_with_another_key_has_no_part(tmp_path, workers):
+def test_a_node_with_another_key_has_no_part(tmp_path):
     with postgres() as database:
         settings = f'[queue]\nurl = "{database.url}"\n'
-        with node(tmp_path / "a", settings=settings, workers=workers) as a:
+        with node(tmp_path / "a", settings=settings) as a:
             a.tenant("default")
             a.run("deploy", "-f", app(tmp_path), tenant="default")
             mine = calls(a).defer("/k/echo", body=b"mine")
-            with node(tmp_path / "b", settings=settings, workers=workers) as b:
+            with node(tmp_path / "b", settings=settings) as b:
                 b.tenant("default")
                 b.run("deploy", "-f", app(tmp_path), tenant="default")
                 r = calls(b).ask("/k/echo", "POST", ASYNC, b"no")
