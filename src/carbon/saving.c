@@ -27,6 +27,26 @@ void saving_add(saving *s, const intensity_series *really, double energy_j, int6
     saving_add_calls(s, really, 1, energy_j, (double)(ran_s - accepted_s), accepted_s, ran_s);
 }
 
+void saving_merge(saving *s, const saving *more)
+{
+    s->calls += more->calls;
+    s->calls_unknown += more->calls_unknown;
+    s->calls_worse += more->calls_worse;
+    s->energy_j += more->energy_j;
+    s->energy_unknown_j += more->energy_unknown_j;
+    s->baseline_g += more->baseline_g;
+    s->actual_g += more->actual_g;
+    s->delay_s += more->delay_s;
+}
+
+const char *saving_method(void)
+{
+    return "for each deferred call that was answered: its dynamic energy (modelled from CPU time) "
+           "x (intensity of the hour in which it was accepted - of the hour in which it ran), both "
+           "as measured afterwards; calls with an hour that was not measured are counted, not "
+           "priced; never subtracted from a bill";
+}
+
 double saving_g(const saving *s) { return s->baseline_g - s->actual_g; }
 
 double saving_pct(const saving *s)

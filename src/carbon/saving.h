@@ -21,5 +21,9 @@ void saving_add(saving *s, const intensity_series *really, double energy_j, int6
  * how long they waited. */
 void saving_add_calls(saving *s, const intensity_series *really, uint64_t calls, double energy_j,
                       double delay_s, int64_t accepted_s, int64_t ran_s);
+/* Adds a sum to another. */
+void saving_merge(saving *s, const saving *more);
+/* How it is reckoned, a sentence for whoever reads the figures. */
+const char *saving_method(void);
 double saving_g(const saving *s);
 double saving_pct(const saving *s); /* of the baseline; 0 without one */

@@ -4,6 +4,7 @@
 #include "platform/keeper_view.h"
 
 #include "base/limits.h"
+#include "carbon/visible.h"
 #include "carbon/when.h"
 #include "sched/peak.h"
 
@@ -12,6 +13,8 @@
 #include <stdlib.h>
 
 enum {
+    NODE_DIGITS = 15,
+    TENANT_DIGITS = 3, /* as visible.h says */
     NOW_S = 60,
     NOW_WINDOWS = 60,
     DAY_STEP_S = PEAK_SAMPLE_S,
@@ -415,13 +418,15 @@ static bool bill_apps_json(grouped *g, json_t *list, err *e)
     return true;
 }
 
-static json_t *saving_json(const saving *s)
+/* Grams to so many digits. */
+static json_t *saving_json(const saving *s, int digits)
 {
-    return json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:o}", "calls", (json_int_t)s->calls,
-                     "calls_unknown", (json_int_t)s->calls_unknown, "calls_worse",
-                     (json_int_t)s->calls_worse, "baseline_g", s->baseline_g, "actual_g",
-                     s->actual_g, "saved_g", saving_g(s), "mean_delay_s",
-                     number(s->calls ? s->delay_s / (double)s->calls : (double)NAN));
+    return json_pack(
+        "{s:I,s:I,s:I,s:f,s:f,s:f,s:o,s:s}", "calls", (json_int_t)s->calls, "calls_unknown",
+        (json_int_t)s->calls_unknown, "calls_worse", (json_int_t)s->calls_worse, "baseline_g",
+        visible_round(s->baseline_g, digits), "actual_g", visible_round(s->actual_g, digits),
+        "saved_g", visible_round(saving_g(s), digits), "mean_delay_s",
+        number(s->calls ? s->delay_s / (double)s->calls : (double)NAN), "method", saving_method());
 }
 
 static json_t *bill_json(grouped *g, const carbon_report *r, err *e)
@@ -546,7 +551,22 @@ static bool node_put(grouped *g, const day *d, uint64_t deployed, json_t *j, err
         return false;
     json_object_set_new(j, "bill", bill);
     json_object_set_new(j, "used", used_json(g->v->k, d, &u));
-    json_object_set_new(j, "saving", saving_json(&r.saved));
+    json_object_set_new(j, "saving", saving_json(&r.saved, NODE_DIGITS));
+    return true;
+}
+
+/* Its own calls' CPU time times what all are priced with; nothing of the neighbours is in it. */
+static bool tenant_put(const grouped *g, const day *d, json_t *j, err *e)
+{
+    carbon_report r;
+    saving mine = {0};
+    bill_records records = g->records;
+    if (!report_make(g->v->k, g->v->a, d->from_s, d->to_s, &records, &r, e))
+        return false;
+    for (size_t i = 0; i < r.rows_count && i < g->records.apps_count; i++)
+        if (g->of[i] != SIZE_MAX)
+            saving_merge(&mine, &r.rows[i].saved);
+    json_object_set_new(j, "saving", saving_json(&mine, TENANT_DIGITS));
     return true;
 }
 
@@ -579,7 +599,7 @@ bool view_day(const view *v, err *e)
     json_t *j =
         json_pack("{s:o,s:I}", "series", series_json(v, d), "apps_deployed", (json_int_t)deployed);
     put_common(v, j, d->from_s, d->to_s);
-    if (!v->is_tenant && !node_put(&g, d, deployed, j, e))
+    if (!(v->is_tenant ? tenant_put(&g, d, j, e) : node_put(&g, d, deployed, j, e)))
         return json_decref(j), false;
     return finish(v, j, e);
 }

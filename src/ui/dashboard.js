@@ -37,11 +37,11 @@ async function showDay() {
     panels.use(day);
     panels.density(day);
     carbon.carbonNode(day);
-    carbon.saved(day.saving);
   } else {
     panels.useTenant(today);
     carbon.carbonTenant({ ...today, days: bill.days });
   }
+  carbon.saved(day.saving);
   fill("span", "Figures of 24 hours: ", time(day.from, secondText), " to ",
     time(day.to, secondText), `, ${zone}.`);
 }

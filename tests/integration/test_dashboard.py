@@ -318,6 +318,14 @@ def test_a_tenant_sees_its_own(serve, look):
         assert value == (wanted and pytest.approx(wanted, rel=1e-9)), of
     assert shown["calls.counts.waiting"] == shown["calls.counts.done"] == 2
     assert {c["app"] for c in api["calls"]["calls"]} == {"blog", "mail"}
+    of_node = serve.api("GET", "/v1/day")[1]["saving"]
+    saving = api["day"]["saving"]
+    assert saving["method"] == of_node["method"] and "never subtracted" in saving["method"]
+    others = [serve.api("GET", f"/v1/tenants/{x}/day")[1]["saving"] for x in ("acme", "calm")]
+    for member in ("calls", "baseline_g", "actual_g", "saved_g"):
+        of_all = [x[member] for x in (saving, *others)]
+        assert all(of_all) and sum(of_all) == pytest.approx(of_node[member], rel=0.01), member
+        assert shown[f"day.saving.{member}"] == saving[member]
     text = page.js("document.body.textContent") + json.dumps(api) + json.dumps(carbon)
     for foreign in ("acme", "kelp", "dulse", "wrack", "calm", "beacon", "worker 0"):
         assert foreign not in text, foreign

@@ -106,6 +106,13 @@ static void savings(void **state)
     assert_near(saving_g(&v), 0, 1e-9);
     assert_near(v.baseline_g, 400, 1e-9);
     assert_near(v.energy_unknown_j, 3.6e6, 0);
+    saving both = v;
+    saving_merge(&both, &v);
+    assert_true(both.calls == 6 && both.calls_unknown == 2 && both.calls_worse == 2);
+    assert_near(both.baseline_g, 800, 1e-9);
+    assert_near(both.actual_g, 2 * v.actual_g, 1e-9);
+    assert_near(both.energy_j + both.energy_unknown_j, 6 * 3.6e6, 0);
+    assert_near(both.delay_s, 2 * v.delay_s, 0);
 }
 
 int main(void)
