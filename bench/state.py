@@ -41,8 +41,9 @@ def all_servers(scratch):
                "create table if not exists t (id integer primary key, v text)", "--sqlite",
                "insert or replace into t values (7, 'the row')", more=sql,
                path="/v2/key?default&7", expect=b"'the row'")
-    yield make(scratch, "front to back", "c-chain", more=CHAIN.format(GUESTS / "hello.wasm"),
-               path="/short?http://back.spin.internal/")
+    for name, way in (("front to back", "plain"), ("front to back, headers", "short")):
+        yield make(scratch, name, "c-chain", more=CHAIN.format(GUESTS / "hello.wasm"),
+                   path=f"/{way}?http://back.spin.internal/")
 
 
 def set_servers(scratch):
@@ -125,4 +126,7 @@ def bench(facts, scratch, only, steps):
         say(f"{row['name']}: {row['rps']:,.0f}/s, spread {row['spread']:.0%}, "
             f"{row['cpu_us']:.1f} us of CPU")
     print(report.figures(found))
+    if rps.get("hello") and rps.get("front to back, headers"):
+        say("front to back where the front also reads its request's headers, for those to pass on: "
+            f"{rps['front to back, headers'] / rps['hello']:.2f} of hello")
     return {"rows": rows, "sets": set_rows, "figures": found}, common.picture("State", rows)

@@ -6,6 +6,7 @@
  *     /...?/b/echo                            the app itself, by a relative URI
  *     /short?...                              no body goes; the answer is read and passed on, one
  *                                             blocking call after the other, as most handlers do
+ *     /plain?...                              likewise, and no header goes
  *
  * Answers 502 and the name of the error where the request failed.
  */
@@ -165,7 +166,7 @@ static bool response_of(HTTP(own_outgoing_request_t) q, HTTP(own_response_outpar
 
 /* again: once more, with the headers of the first response. */
 static void relay_short(HTTP(borrow_incoming_request_t) in, HTTP(own_response_outparam_t) to,
-                        char *url, bool again)
+                        HTTP(own_fields_t) headers, char *url, bool again)
 {
     HTTP(own_incoming_response_t) first;
     HTTP(own_incoming_body_t) got;
@@ -174,7 +175,7 @@ static void relay_short(HTTP(borrow_incoming_request_t) in, HTTP(own_response_ou
     IO(own_input_stream_t) from;
     IO(stream_error_t) se;
     chain_list_u8_t part;
-    if (!response_of(request_make(in, headers_of(in), url), to, &first))
+    if (!response_of(request_make(in, headers, url), to, &first))
         return;
     HTTP(borrow_incoming_response_t) response = HTTP(borrow_incoming_response)(first);
     if (again) {
@@ -209,12 +210,12 @@ void exports_wasi_http_0_2_0_incoming_handler_handle(HTTP(own_incoming_request_t
     pipe up = {.open = true}, down = {0};
     HTTP(method_incoming_request_path_with_query)(in, &raw);
     char *path = strndup((char *)raw.ptr, raw.len), *url = strchr(path, '?') + 1;
-    if (!strncmp(path, "/short?", 7)) {
-        relay_short(in, to, url, false);
+    if (!strncmp(path, "/plain?", 7)) {
+        relay_short(in, to, HTTP(constructor_fields)(), url, false);
         return;
     }
-    if (!strncmp(path, "/again?", 7)) {
-        relay_short(in, to, url, true);
+    if (!strncmp(path, "/short?", 7) || !strncmp(path, "/again?", 7)) {
+        relay_short(in, to, headers_of(in), url, path[1] == 'a');
         return;
     }
     HTTP(own_outgoing_request_t) q = request_make(in, headers_of(in), url);
