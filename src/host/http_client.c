@@ -240,6 +240,8 @@ static void transfer_free(transfer *t)
         c->all = t->next;
     if (t->next)
         t->next->prev = t->prev;
+    else
+        c->last = t->prev;
     buf_fini(&t->url);
     buf_fini(&t->target);
     buf_fini(&t->method);
@@ -630,10 +632,12 @@ transfer *transfer_new(const host_component *h, struct loop *l, const outgoing_r
     } else if (host_address(t->host, &a) && net_blocked(h, &a)) {
         *ret_code = HTTP_DESTINATION_IP_PROHIBITED;
     } else if ((t->c = client_get(h, l, str_from(t->host), e))) {
-        t->next = t->c->all;
-        if (t->next)
-            t->next->prev = t;
-        t->c->all = t;
+        t->prev = t->c->last;
+        if (t->prev)
+            t->prev->next = t;
+        else
+            t->c->all = t;
+        t->c->last = t;
         transfer_init(t, q, o);
         t->easy = curl_easy_init();
         if (t->easy && !t->url.failed && !t->target.failed && !t->method.failed &&

@@ -26,12 +26,12 @@ struct http_client {
     uint64_t owner; /* host_component */
     http_tls *tls;
     loop_timer timer, kick, idle;
-    transfer *all;
+    transfer *all, *last; /* the oldest first: it is begun first */
 };
 
 struct http_transfer {
     http_client *c;
-    transfer *next, *prev;             /* of all */
+    transfer *next, *prev;             /* of `all` */
     transfer *guest_next, *guest_prev; /* of the guest's */
     guest *g;                          /* NULL: it is gone or has let go */
     const host_component *component;   /* whose rules hold; while g, or post, is there */

@@ -34,6 +34,7 @@ bool err_set_uv(err *e, int code, const char *what)
 
 /* --- turns --- */
 
+static void alarm_set(loop *l);
 static void look_again(uv_idle_t *h) {}
 
 /* The turn that ends here: from the end of the one before, without what the poll has slept. */
@@ -62,6 +63,10 @@ static void hooks_run(uv_prepare_t *h)
         } else {
             at = &hook->next;
         }
+    }
+    if (l->alarm_due) {
+        l->alarm_due = false;
+        alarm_set(l);
     }
     if (l->on_long_turn)
         turn_measure(l);
@@ -124,7 +129,6 @@ bool loop_run(loop *l, err *e)
     return code >= 0 || err_set_uv(e, code, "the event loop failed");
 }
 
-static void alarm_set(loop *l);
 static void no_op(void *user) {}
 
 void loop_turn(loop *l, unsigned wait_max_ms)
@@ -253,8 +257,10 @@ static void alarm_set(loop *l)
     uv_update_time(&l->uv);
     ns now = clock_mono(), due = l->timers[0]->due;
     uint64_t wait_ms = due <= now ? 0 : (due - now + NS_PER_MS - 1) / NS_PER_MS;
-    if (wait_ms == 0 && l->in_timers)
-        wait_ms = 1; /* with 0 libuv would call us again before it looks at descriptors */
+    if (wait_ms == 0 && l->in_timers) { /* libuv would call us before it looks at descriptors */
+        wait_ms = 1;
+        l->alarm_due = true; /* hooks_run sets it to 0, which is then for the next turn */
+    }
     uv_timer_start(&l->alarm, timers_run, wait_ms, 0);
 }
 

@@ -12,7 +12,7 @@ struct loop {
     uv_idle_t no_sleep;        /* active while a hook has more to do */
     uv_timer_t alarm;          /* due at the earliest of `timers` */
     ns made, now;              /* now: of this turn; 0: nobody has asked yet */
-    bool in_timers;
+    bool in_timers, alarm_due;
     bool soon; /* a hook is to be called before the end of the turn */
     /* loop_watch_turns */
     ns turn_max, turn_begun, idle_before;

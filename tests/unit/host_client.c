@@ -18,6 +18,7 @@ static int requests;
 /* Of those that are never answered and that `letting_go` asks: what other cases left open may be
  * closed at any time. */
 static int asked, closed;
+static int came[12]; /* when "/order/A" and so on came, counted in requests */
 
 /* One answer being made: by path. */
 typedef struct {
@@ -88,6 +89,8 @@ static void on_request(void *user, http_exchange *x)
     a->x = x;
     buf_init(&a->body, 1 << 22);
     requests++;
+    if (str_starts(target, S("/order/")))
+        came[target.p[7] - 'A'] = requests;
     if (str_eq(target, S("/big"))) {
         a->big = 1 << 20;
         exchange_bind(x, &(exchange_callbacks){.on_writable = big_pump, .on_closed = on_closed}, a);
@@ -364,6 +367,19 @@ static void limits(void **state)
     hk_close();
 }
 
+/* Who asked first is sent first, though only some are begun in a turn of the loop. */
+static void in_order(void **state)
+{
+    begin();
+    char path[] = "/order/A";
+    for (int i = 0; i < 12; i++, path[7]++)
+        send_with(request(0, path, port), 0);
+    turn_until(&requests, 12);
+    assert_true(came[0] < came[8]);
+    assert_true(came[3] < came[11]);
+    hk_close();
+}
+
 static int begin_all(void **state)
 {
     err e;
@@ -393,6 +409,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_get),  cmocka_unit_test(a_post),     cmocka_unit_test(back_pressure),
         cmocka_unit_test(errors), cmocka_unit_test(letting_go), cmocka_unit_test(limits),
+        cmocka_unit_test(in_order),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);
 }

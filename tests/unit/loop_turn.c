@@ -111,6 +111,10 @@ static void timer_of_zero(void **state)
         assert_true(rounds <= before + 2); /* libuv runs timers before and after the poll */
     }
     assert_true(rounds >= 10);
+    rounds = 0;
+    for (int i = 0; i < 20; i++)
+        loop_turn(l, 0);
+    assert_true(rounds >= 19); /* nor does it wait for the next millisecond */
     loop_timer_stop(&again);
     loop_turn(l, 0);
     assert_false(loop_timer_active(&again));
