@@ -231,7 +231,7 @@ def victim(host, port, seconds):
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
     idle = [connect() for _ in range(64)]
-    waits, due_of, took = selectors.DefaultSelector(), {}, []
+    waits, due_of, got, took = selectors.DefaultSelector(), {}, {}, []
     total = RATE * seconds
     begin, sent = time.monotonic() + 0.1, 0
     while len(took) < total:
@@ -239,14 +239,17 @@ def victim(host, port, seconds):
         while sent < total and begin + sent / RATE <= now:
             s = idle.pop() if idle else connect()
             due_of[s] = begin + sent / RATE
+            got[s] = b""
             s.sendall(REQUEST)
             waits.register(s, selectors.EVENT_READ)
             sent += 1
         left = max(0, begin + sent / RATE - time.monotonic()) if sent < total else 1
         for key, _ in waits.select(left if left > 0.0002 else 0):
             s = key.fileobj
-            data = s.recv(65536)
-            assert re.match(rb"HTTP/1.1 200 ", data), data[:200]
+            got[s] += s.recv(65536)
+            assert got[s].startswith(b"HTTP/1.1 200 "), got[s][:200]
+            if not got[s].endswith(b".\n"):  # the body's end
+                continue
             took.append(1e3 * (time.monotonic() - due_of.pop(s)))
             waits.unregister(s)
             idle.append(s)

@@ -81,6 +81,7 @@
 
 #define TURNS_FRESH_NS (UINT64_C(500000))  /* of a tenant, then its new calls wait for others */
 #define TURNS_AHEAD_NS (UINT64_C(2000000)) /* of one with least, then a tenant's new calls wait */
+#define TURNS_SLICE_NS (UINT64_C(500000))  /* while calls of several tenants wait; else a tick's */
 #define TURNS_ROUND_NS (UINT64_C(500000))  /* of calls that wait, then events of others are seen */
 
 #define ACTIVE_APPS_MAX    10000       /* default: apps that one worker holds at once */

@@ -288,3 +288,4 @@ bool tick_init(engine *en, err *e);
 void tick_fini(void);
 void tick_enter(void);
 void tick_leave(void);
+ns tick_every(void);

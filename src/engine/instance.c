@@ -60,7 +60,7 @@ static wasmtime_error_t *tick_came(const wasmtime_context_t *ctx, void *data, ui
     engine_instance *in = data;
     *delta = 1;
     bool stuck = in->nest && in->frames_count; /* its future is being polled: no second yield */
-    bool early = clock_mono() - in->en->turn_start < ENGINE_TICK_NS / 2;
+    bool early = clock_mono() - in->en->turn_start < tick_every() / 2;
     *kind = stuck || early ? WASMTIME_UPDATE_DEADLINE_CONTINUE : WASMTIME_UPDATE_DEADLINE_YIELD;
     if (!stuck && !early)
         engine_memory_bytes(in); /* while the store is ours */

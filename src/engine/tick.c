@@ -1,10 +1,10 @@
 /* The tick: what makes a running guest yield.
  *
- * A POSIX timer on CLOCK_MONOTONIC sends SIGURG to the worker's thread every ENGINE_TICK_NS; the
- * handler increments the engine's epoch, and guest code, which compares it with its deadline at
- * loop heads and function entries, suspends its fiber. The handler does nothing else, except that
- * it stops the timer when it finds nothing running: so an idle process gets one more signal after
- * its last guest and is then never woken.
+ * A POSIX timer on CLOCK_MONOTONIC sends SIGURG to the worker's thread every ENGINE_TICK_NS (or
+ * engine_tick_every); the handler increments the engine's epoch, and guest code, which compares it
+ * with its deadline at loop heads and function entries, suspends its fiber. The handler does
+ * nothing else, except that it stops the timer when it finds nothing running: so an idle process
+ * gets one more signal after its last guest and is then never woken.
  *
  *     engine_poll ── tick_enter: running++, arm if not armed ── guest ── tick_leave: running--
  *     SIGURG      ── running ? increment epoch : disarm
@@ -42,7 +42,8 @@ static struct {
     struct sigaction before;
     volatile sig_atomic_t armed, running;
     volatile uint64_t ticks;
-} tick;
+    uint64_t every_ns;
+} tick = {.every_ns = ENGINE_TICK_NS};
 
 static void tick_set(uint64_t interval_ns)
 {
@@ -104,9 +105,20 @@ void tick_enter(void)
     tick.running = tick.running + 1;
     if (!tick.armed) {
         tick.armed = 1;
-        tick_set(ENGINE_TICK_NS);
+        tick_set(tick.every_ns);
     }
 }
+
+void engine_tick_every(ns interval)
+{
+    if (tick.every_ns == interval)
+        return;
+    tick.every_ns = interval;
+    if (tick.armed) /* if the tick that finds nothing running comes in between, so does the next */
+        tick_set(interval);
+}
+
+ns tick_every(void) { return tick.every_ns; }
 
 void tick_leave(void) { tick.running = tick.running - 1; }
 

@@ -227,7 +227,7 @@ typedef enum {
     GUEST_HTTP_CUT,       /* the exchange was aborted or the client went away */
 } guest_http_state;
 guest_http_state guest_http(const guest *g);
-/* The guest waits, in whichever of its units, or its slice is over: the head of a response that was
+/* The guest waits, in whichever of its units, or computes for long: the head of a response that was
  * set goes out, because the first byte of the body may be long in coming. */
 void guest_http_left(guest *g);
 /* The status that was sent; 0: none yet. */

@@ -36,6 +36,7 @@ struct call {
     bool cold, placed;
     bool in_turns;   /* waits for its turn, as what `sliced` says */
     bool sliced;     /* has used up a slice */
+    bool answered;   /* its guest had set a response by then */
     turn_app *share; /* whose turns it takes */
     uint64_t ran;    /* the last round of turns in which it was taken from there */
     turn turn;
@@ -50,9 +51,9 @@ struct call {
     waiter place;     /* in the queue of its component */
     loop_timer timer; /* while it waits */
     ns begun, moved_at;
-    uint64_t moved;        /* guest_moved when moved_at was noted */
-    ns cpu_ns;             /* used by the guest so far */
-    ns booked_ns;          /* by the engine's clock, which also runs while the thread does not */
+    uint64_t moved; /* guest_moved when moved_at was noted */
+    ns cpu_ns;      /* used by the guest so far */
+    ns booked_ns;   /* by the engine's clock, which also runs while the thread does not */
     size_t memory_bytes;
     size_t memory_booked;         /* of that, told to the tenant */
     uint64_t log_bytes;           /* that the guest wrote */
@@ -549,7 +550,9 @@ static void call_run(call *c)
         case ENGINE_YIELD:
             if (over_for_nobody(c) || budget_spent(c))
                 return;
-            guest_http_left(c->g);
+            if (c->answered) /* a slice ago, or more */
+                guest_http_left(c->g);
+            c->answered = guest_http(c->g) == GUEST_HTTP_STREAMING;
             c->sliced = true;
             turn_await(c);
             return;
@@ -828,14 +831,19 @@ void call_begin(calls *cs, hosted *h, http_exchange *x, const route_match *m)
 
 /* --- fair turns ------------------------------------------------------------------------------- */
 
+/* Under `ebb up` nobody's calls wait because of what his others had. */
+static bool are_of_one(const calls *cs) { return turns_tenant(&cs->turns) == &cs->own; }
+
 /* While others have something to do, what the ready list had is followed by as much time for
  * them, however short each of their calls is. A turn in which nobody ran says that they have not.
- */
+ * Between tenants new calls that had their part of a turn put slices off to the next one: so a turn
+ * has either, and whoever comes meanwhile waits for one of them. */
 static bool is_turn_of_others(calls *cs)
 {
     bool owed = cs->others_ran && clock_mono() - cs->slice_end < cs->slice_ns;
     cs->others_ran = false;
-    return owed;
+    cs->put_off = !owed && !cs->put_off && !are_of_one(cs) && cs->turns.fresh >= TURNS_ROUND_NS;
+    return owed || cs->put_off;
 }
 
 static call *call_of_turn(turn *t) { return (call *)(void *)((char *)t - offsetof(call, turn)); }
@@ -900,13 +908,15 @@ static void turn_begin(call *c)
 
 /* Slices for calls that wait for their turn, until they had as much time as others before them:
  * with only one slice a turn, under load, a call that yielded once would wait behind fifty fresh
- * ones. A call that is alone there gets one, and so does each of the others. */
+ * ones. A call that is alone there gets one, and so does each of the others. Between tenants it is
+ * TURNS_ROUND_NS, whatever others had, because those wait when they had more (turns_may_run). */
 static void slices_run(calls *cs)
 {
     ns begun = clock_mono(), others = begun - cs->slice_end;
+    ns most = are_of_one(cs) ? OTHERS_NS_MAX : TURNS_ROUND_NS;
     bool ran = false;
-    if (others > OTHERS_NS_MAX)
-        others = OTHERS_NS_MAX;
+    if (others > most)
+        others = most;
     if (others < TURNS_ROUND_NS)
         others = TURNS_ROUND_NS;
     for (cs->slice_end = begun; !ran || cs->slice_end - begun < others;
@@ -936,6 +946,7 @@ static bool ready_turn(void *user)
     if (w)
         call_start((call *)(void *)((char *)w - offsetof(call, place)));
     turns_round(&cs->turns);
+    engine_tick_every(turns_many_wait(&cs->turns) ? TURNS_SLICE_NS : ENGINE_TICK_NS);
     return runs || w || turns_wait(&cs->turns) || places_ready(&cs->places);
 }
 

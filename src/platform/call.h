@@ -51,6 +51,7 @@ typedef struct calls {
      * calls have run in this turn of the loop. */
     ns slice_end, slice_ns;
     bool others_ran;
+    bool put_off; /* in the last turn, because new calls had enough of it */
 } calls;
 
 /* The meter is borrowed. */

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "engine/engine.h"
+#include "platform/behind.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 
@@ -37,6 +38,7 @@ static bool compile(int argc, char **argv, err *e)
     config.compiler = true;
     _cleanup_(buf_fini) buf out;
     buf_init(&out, 4 * GIB);
+    behind_requests();
     bool enforced, ok = module_map(argc, argv, &module, e) && engine_new(&config, &en, e) &&
                         sandbox_confine(SANDBOX_COMPILE, NULL, 0, &enforced, e) &&
                         engine_compile(en, module, &out, e) && fd_write_all(4, out.p, out.n, e);

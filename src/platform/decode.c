@@ -7,6 +7,7 @@
 #include "component/componentize.h"
 #include "component/flatten.h"
 #include "platform/artifact.h"
+#include "platform/behind.h"
 #include "platform/sandbox.h"
 #include "platform/spawn.h"
 
@@ -66,6 +67,7 @@ static bool decode(err *e)
     _cleanup_(arena_fini) arena a;
     arena_init(&a, COMPONENT_ARENA_BYTES_MAX);
     bool enforced;
+    behind_requests();
     if (!sandbox_confine(SANDBOX_PURE, NULL, 0, &enforced, e) || !map_fd(3, &component, e))
         return false;
     bool ok = bytes_are_composition(component)

@@ -30,7 +30,7 @@ typedef struct run {
     deferred_about about;   /* and read */
     host_component outside; /* what post borrows */
     host_post *post;
-    ns posted; /* when it was begun; 0: not yet */
+    ns posted;          /* when it was begun; 0: not yet */
     store_call *asking; /* END or RETRY */
     double estimate_cpu_s;
     bool urgent; /* it is due: it takes turns like any other call */

@@ -72,11 +72,14 @@ static const int pure_calls[] = {
     CALL(clock_gettime),
     CALL(sysinfo), /* qsort asks how much memory there is */
     CALL(restart_syscall),
+    CALL(sched_yield), /* with setitimer: behind.c */
+    CALL(setitimer),
 };
 
 static const int thread_calls[] = {
-    CALL(set_robust_list), CALL(rseq),         CALL(sched_yield), CALL(sched_getaffinity),
-    CALL(membarrier),      CALL(memfd_create), CALL(ftruncate),   CALL(fcntl),
+    CALL(set_robust_list), CALL(rseq),         CALL(sched_getaffinity),
+    CALL(membarrier),      CALL(memfd_create), CALL(ftruncate),
+    CALL(fcntl),
 };
 
 static const int worker_calls[] = {
@@ -118,7 +121,6 @@ static const int worker_calls[] = {
     CALL(clock_getres),
     CALL(nanosleep),
     CALL(gettimeofday),
-    CALL(sched_yield),
     CALL(getrusage),
     /* memory */
     CALL(process_madvise),

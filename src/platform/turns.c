@@ -97,7 +97,11 @@ static void queue_empty(turns *t, turn_app *a, turn_queue *q)
         tenant_empty(t, a->of);
 }
 
-void turns_round(turns *t) { t->round++; }
+void turns_round(turns *t)
+{
+    t->round++;
+    t->fresh = 0;
+}
 
 static bool is_ahead(const turn_level *l, const turn_share *s, uint64_t allowed)
 {
@@ -108,6 +112,8 @@ bool turns_may_run(const turns *t, const turn_app *a)
 {
     const turn_tenant *w = a->of;
     if (w->parked || (w->round == t->round && w->fresh >= TURNS_FRESH_NS))
+        return false;
+    if (t->fresh >= TURNS_ROUND_NS && t->tenants.first && w->share.time > t->tenants.time)
         return false;
     return !is_ahead(&t->tenants, &w->share, TURNS_AHEAD_NS * TURNS_WEIGHT_USUAL / weight_of(w)) &&
            !is_ahead(&w->apps, &a->share, TURNS_AHEAD_NS);
@@ -122,6 +128,7 @@ void turns_charge(turns *t, turn_app *a, turn_kind k, ns used)
         w->fresh = 0;
     }
     w->fresh += used;
+    t->fresh += used;
     charge(&a->queues, &a->queue[k].share, used);
     charge(&w->apps, &a->share, used);
     if (w->parked)

@@ -10,6 +10,11 @@
  * a level's own time is that of the share served last, and whoever was idle begins at it: he has
  * saved nothing up, and owes nothing.
  *
+ * A round of the loop is what whoever comes next waits for, so it is kept short: new calls of all
+ * tenants together have TURNS_ROUND_NS of it, then only those of tenants who use less than they may
+ * go at once; those who wait have as much, in the next round if the new ones had theirs in this
+ * one; and while calls of several tenants wait slices are shorter (call.c).
+ *
  * Invariants
  * - A share is listed exactly while a call of it waits; but a parked tenant's is not.
  * - Lists are in the order of virtual time; equal ones in the order of arrival.
@@ -71,12 +76,15 @@ typedef struct {
 typedef struct {
     turn_level tenants, parked; /* parked: in no order */
     uint64_t round;
+    ns fresh; /* what calls had in this round, of whomever */
 } turns;
 
 /* A round of the loop begins. */
 void turns_round(turns *t);
 /* May a call of it that was not waiting here run at once? Not where it would go before others that
- * wait and had less, nor where its tenant had TURNS_FRESH_NS in this round. */
+ * wait and had less, nor where its tenant had TURNS_FRESH_NS in this round; nor, when all together
+ * had TURNS_ROUND_NS in it, where its tenant uses what he may: then only who uses less is not held
+ * up by the others, whose calls wait for their turns. */
 bool turns_may_run(const turns *t, const turn_app *a);
 /* A call of that kind used so much; whether it was waiting here before or not. */
 void turns_charge(turns *t, turn_app *a, turn_kind k, ns used);
@@ -85,6 +93,11 @@ void turns_put(turns *t, turn_app *a, turn_kind k, turn *w);
 /* Gives up waiting, as what it was put. */
 void turns_drop(turns *t, turn_app *a, turn_kind k, turn *w);
 static inline bool turns_wait(const turns *t) { return t->tenants.first != NULL; }
+/* Do calls of several tenants? */
+static inline bool turns_many_wait(const turns *t)
+{
+    return t->tenants.first && t->tenants.first->after;
+}
 /* Whose turn it is; NULL: nobody waits, or all who do are parked. */
 turn_tenant *turns_tenant(const turns *t);
 /* The call whose turn it is; NULL likewise. */

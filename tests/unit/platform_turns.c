@@ -136,6 +136,33 @@ static void new_calls_wait_where_their_tenant_had_more(void **state)
     assert_true(turns_may_run(&t, &b)); /* nobody else waits */
 }
 
+/* In a round that new calls have had enough of, only whoever uses less than he may goes at once. */
+static void new_calls_of_all_have_a_part_of_a_round(void **state)
+{
+    turns t = {0};
+    turn_tenant tenants[4] = {0}, light = {0}, spinning = {0};
+    turn_app apps[4], own = {.of = &light}, c = {.of = &spinning};
+    caller spinner;
+    for (int i = 0; i < 4; i++)
+        apps[i] = (turn_app){.of = &tenants[i]};
+    put(&t, &c, &spinner);
+    run(&t, 10);
+    turns_round(&t);
+    turns_charge(&t, &own, TURN_FRESH, TURNS_FRESH_NS / 100); /* he was idle so far */
+    turns_charge(&t, &apps[0], TURN_FRESH, TURNS_ROUND_NS / 2);
+    assert_true(turns_may_run(&t, &apps[0]) && turns_may_run(&t, &apps[1]));
+    turns_charge(&t, &apps[1], TURN_FRESH, TURNS_ROUND_NS / 2);
+    assert_false(turns_may_run(&t, &apps[0]));
+    assert_true(turns_may_run(&t, &apps[2])); /* was idle */
+    turns_round(&t);
+    assert_true(turns_may_run(&t, &apps[0]));
+    run(&t, 10);
+    turns_round(&t);
+    turns_charge(&t, &apps[0], TURN_FRESH, TURNS_ROUND_NS);
+    assert_true(turns_may_run(&t, &own)); /* what he used was less than what the others had */
+    assert_false(turns_may_run(&t, &apps[0]));
+}
+
 /* A long queue of calls that compute does not keep the app's new ones from their half. */
 static void new_calls_of_an_app_share_with_its_others(void **state)
 {
@@ -261,6 +288,7 @@ int main(void)
         cmocka_unit_test(weights_divide),
         cmocka_unit_test(the_idle_one_is_next),
         cmocka_unit_test(new_calls_wait_where_their_tenant_had_more),
+        cmocka_unit_test(new_calls_of_all_have_a_part_of_a_round),
         cmocka_unit_test(new_calls_of_an_app_share_with_its_others),
         cmocka_unit_test(a_parked_tenant_has_no_turn),
         cmocka_unit_test(work_that_yields),
