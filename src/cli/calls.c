@@ -115,14 +115,14 @@ static bool one(node_command *c, const char *method, const char *action, err *e)
     return true;
 }
 
-static bool secret(node_command *c, err *e)
+static bool secret(node_command *c, const char *method, err *e)
 {
     str app;
     json_t *j;
     if (!node_positional(c, 1, "the name of an app", &app, e))
         return false;
     str segment = node_segment(&c->a, app);
-    if (!node_ask(c->client, "GET", node_path(c, "/apps/%.*s/hook-secret", STR(segment)), NULL, &j,
+    if (!node_ask(c->client, method, node_path(c, "/apps/%.*s/hook-secret", STR(segment)), NULL, &j,
                   e))
         return false;
     if (c->json) {
@@ -147,10 +147,13 @@ static bool run(node_command *c, err *e)
     if (str_eq(what, S("retry")))
         return one(c, "POST", "/retry", e);
     if (str_eq(what, S("secret")))
-        return secret(c, e);
-    return err_set(e, ERR_INVALID,
-                   "'%.*s': there are list, show ID, cancel ID, retry ID and secret APP",
-                   STR(what));
+        return secret(c, "GET", e);
+    if (str_eq(what, S("rotate")))
+        return secret(c, "POST", e);
+    return err_set(
+        e, ERR_INVALID,
+        "'%.*s': there are list, show ID, cancel ID, retry ID, secret APP and rotate APP",
+        STR(what));
 }
 
 int cli_calls(int argc, char **argv)
@@ -160,11 +163,12 @@ int cli_calls(int argc, char **argv)
                       "list only those: waiting, leased, done, failed, dead, cancelled"},
                      {"app", 0, OPTION_VALUE, "NAME", "list only those of this app"},
                      {0}};
-    options o = {.command = "calls",
-                 .positional = "[list | show ID | cancel ID | retry ID | secret APP]",
-                 .options = rows,
-                 .summary =
-                     "Shows deferred calls of a tenant, cancels them, makes those that have "
-                     "failed wait again, and shows what an app's web hooks are signed with."};
+    options o = {
+        .command = "calls",
+        .positional = "[list | show ID | cancel ID | retry ID | secret APP | rotate APP]",
+        .options = rows,
+        .summary = "Shows deferred calls of a tenant, cancels them, makes those that have "
+                   "failed wait again, and shows what an app's web hooks are signed with, or makes "
+                   "that anew."};
     return node_command_run(argc, argv, &o, run);
 }

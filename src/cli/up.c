@@ -385,7 +385,7 @@ static bool hook_secret_write(const char *path, const seal_key *key, err *e)
     queue_keys *keys;
     if (!queue_keys_new(key, &keys, e))
         return false;
-    bool ok = queue_secret_of(keys, CALLS_ONLY_APP, secret, e);
+    bool ok = queue_secret_of(keys, CALLS_ONLY_APP, 0, secret, e);
     queue_keys_free(keys);
     if (!ok)
         return false;

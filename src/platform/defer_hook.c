@@ -4,7 +4,8 @@
  *
  *     POST <hook>       webhook-id: <id of the hook's own call, the same in all attempts>
  *                       webhook-timestamp: <seconds since 1970>
- *                       webhook-signature: v1,<base64 of HMAC-SHA-256(secret, id.timestamp.body)>
+ *                       webhook-signature: v1,<base64 of HMAC-SHA-256(secret, id.timestamp.body)>,
+ *                           and after a space the same of the secret before
  *     {"type": "call.done", "timestamp": ..., "data": {the call, as its status resource shows it}}
  *
  * It goes only where the call's component may connect to (allowed_outbound_hosts, then the
@@ -158,20 +159,28 @@ static bool body_write(const run *r, buf *out)
     return ok && !out->failed;
 }
 
+/* With the secret, and with the one before it if there was one. */
 static bool sign(const run *r, const char *id, const char *at, bytes body, buf *out)
 {
+    static const uint8_t none[QUEUE_SECRET_BYTES];
+    const uint8_t *secrets[] = {r->told.secret, r->told.before};
     uint8_t mac[32];
     unsigned n;
     buf signed_bytes;
     buf_init(&signed_bytes, body.n + 256);
     buf_printf(&signed_bytes, "%s.%s.", id, at);
     buf_put(&signed_bytes, body.p, body.n);
-    bool ok = !signed_bytes.failed && HMAC(EVP_sha256(), r->told.secret, QUEUE_SECRET_BYTES,
-                                           signed_bytes.p, signed_bytes.n, mac, &n);
+    bool ok = !signed_bytes.failed;
+    for (size_t i = 0; ok && i < 2; i++) {
+        if (memcmp(secrets[i], none, sizeof none) == 0)
+            continue;
+        ok = HMAC(EVP_sha256(), secrets[i], QUEUE_SECRET_BYTES, signed_bytes.p, signed_bytes.n, mac,
+                  &n) != NULL;
+        buf_put_str(out, i ? S(" v1,") : S("v1,"));
+        if (ok)
+            base64_encode((bytes){mac, sizeof mac}, out);
+    }
     buf_fini(&signed_bytes);
-    buf_put_str(out, S("v1,"));
-    if (ok)
-        base64_encode((bytes){mac, sizeof mac}, out);
     return ok && !out->failed;
 }
 

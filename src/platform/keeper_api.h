@@ -139,6 +139,7 @@ void api_call_show(api_call *c);
 void api_call_cancel(api_call *c);
 void api_call_retry(api_call *c);
 void api_hook_secret(api_call *c);
+void api_hook_rotate(api_call *c);
 void api_calls_plan(api_call *c);
 void api_top(api_call *c); /* keeper_node.c */
 void api_openapi(api_call *c);

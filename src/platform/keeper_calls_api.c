@@ -167,7 +167,7 @@ static void on_secret(void *user)
     api_answer(c, 200, S("application/json"));
 }
 
-void api_hook_secret(api_call *c)
+static void secret_ask(api_call *c, bool anew)
 {
     catalogue_app found = {0};
     calls_owner owner;
@@ -182,8 +182,17 @@ void api_hook_secret(api_call *c)
     else if (!owner_app(c->k, &c->a, c->tenant.name, &found, &owner, &e))
         api_fail(c, &e);
     else
-        ask(c, queue_ask_secret(c->k->store, owner.app), on_secret);
+        ask(c, queue_ask_secret(c->k->store, owner.app, anew), on_secret);
 }
+
+static bool rotate_audit(api_call *c, catalogue_db *db, err *e)
+{
+    return api_audit(c, db, "new hook secret", c->params[1], e);
+}
+static void rotate_now(api_call *c) { secret_ask(c, true); }
+
+void api_hook_secret(api_call *c) { secret_ask(c, false); }
+void api_hook_rotate(api_call *c) { api_submit(c, rotate_audit, rotate_now); }
 
 /* --- lists ------------------------------------------------------------------------------------ */
 

@@ -59,6 +59,8 @@ const api_route api_routes[] = {
      NULL, "apps"},
     {"GET", T "/apps/{app}/hook-secret", API_TENANT, DEPLOYER, api_hook_secret, 0, false,
      "What web hooks of the app's deferred calls are signed with (docs/defer.md)", NULL, "secret"},
+    {"POST", T "/apps/{app}/hook-secret", API_TENANT, DEPLOYER, api_hook_rotate, BODY, false,
+     "Makes a new one; hooks are signed with the one before too, until the next", NULL, "secret"},
     {"GET", T "/calls", API_TENANT, READER, api_calls, 0, false,
      "Deferred calls, the newest first; state=S, app=NAME, limit=N, after=ID continues", NULL,
      "calls, next, counts, bytes"},

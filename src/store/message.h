@@ -50,6 +50,7 @@ typedef enum {
     QUEUE_APP_GONE,
     QUEUE_PURGE,
     QUEUE_SECRET,
+    QUEUE_ROTATE,
     STORE_REQUESTS_END,
     /* Answers. */
     STORE_OK = 100,

@@ -101,7 +101,8 @@ typedef struct {
 
 typedef struct {
     queue_info info;                    /* of the call that has ended */
-    uint8_t secret[QUEUE_SECRET_BYTES]; /* its app's: to sign with */
+    uint8_t secret[QUEUE_SECRET_BYTES]; /* its app's: to sign with, */
+    uint8_t before[QUEUE_SECRET_BYTES]; /* and the one before it; all 0: there was none */
 } queue_told;
 /* Also what builds wrote whose revisions had 32 bits: it may lie in a queue for long. */
 bool queue_told_read(bytes b, queue_told *ret);
@@ -244,8 +245,9 @@ typedef struct {
     uint64_t bytes;               /* of those that wait or run */
 } queue_count;
 
-/* QUEUE_SECRET: what tellings of that app (u64) are signed with; the same for ever, and derived
- * from the queue's key. Answer: QUEUE_SECRET_BYTES. */
+/* QUEUE_SECRET: what tellings of that app (u64) are signed with; derived from the queue's key, and
+ * the same until QUEUE_ROTATE makes the next one. Tellings are signed with the one before too, so
+ * that who checks has until the next time to change his. Answer of both: QUEUE_SECRET_BYTES. */
 
 /* QUEUE_APP_GONE: what waits or runs of an app is dead, with that note; forget 1: everything of it
  * is deleted instead. A bounded number at a time: ask again with next as `from`, until it is 0. */

@@ -60,9 +60,9 @@ store_call *queue_ask_count(store_client *c, uint64_t tenant)
     return ask_number(c, QUEUE_COUNT, tenant);
 }
 
-store_call *queue_ask_secret(store_client *c, uint64_t app)
+store_call *queue_ask_secret(store_client *c, uint64_t app, bool anew)
 {
-    return ask_number(c, QUEUE_SECRET, app);
+    return ask_number(c, anew ? QUEUE_ROTATE : QUEUE_SECRET, app);
 }
 
 store_call *queue_ask_one(store_client *c, store_kind kind, const queue_one *q)

@@ -193,6 +193,27 @@ static bool outcome_set(queue_engine *q, queue_row *row, str note, bytes result,
                                result.p ? buf_bytes(&q->second) : (bytes){0}, e);
 }
 
+static void rotated_add(void *user, const queue_tally *t) { *(uint64_t *)user += (uint64_t)t->n; }
+
+bool queue_rotated(queue_engine *q, uint64_t app, uint64_t *ret, err *e)
+{
+    int64_t key = (int64_t)app;
+    *ret = 0;
+    return q->ops->tally_each(q->rows, TALLY_ROTATED, TALLY_ROTATED, &key, rotated_add, ret, e);
+}
+
+bool queue_rotate(queue_engine *q, uint64_t app, err *e)
+{
+    return sum(q, TALLY_ROTATED, (int64_t)app, 1, 0, e) && queue_sums_flush(q, e);
+}
+
+static bool secrets_of(queue_engine *q, uint64_t app, queue_told *ret, err *e)
+{
+    uint64_t n;
+    return queue_rotated(q, app, &n, e) && queue_secret_of(q->keys, app, n, ret->secret, e) &&
+           (!n || queue_secret_of(q->keys, app, n - 1, ret->before, e));
+}
+
 /* It has ended, and another call tells of it: what carries that out need know nothing of the first
  * one any more. */
 static bool tell(queue_engine *q, const queue_row *of, err *e)
@@ -217,8 +238,7 @@ static bool tell(queue_engine *q, const queue_row *of, err *e)
     row.bytes = about.n + sizeof told;
     buf_clear(&q->first);
     buf_clear(&q->second);
-    bool ok = queue_secret_of(q->keys, of->terms.app, told.secret, e) &&
-              queue_nonce(&row.nonce, e) &&
+    bool ok = secrets_of(q, of->terms.app, &told, e) && queue_nonce(&row.nonce, e) &&
               queue_seal(q->keys, &row, QUEUE_PART_ABOUT, about, &q->first, e) &&
               queue_seal(q->keys, &row, QUEUE_PART_REQUEST,
                          (bytes){(const uint8_t *)&told, sizeof told}, &q->second, e);

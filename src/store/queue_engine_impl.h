@@ -47,6 +47,10 @@ bool queue_finish(queue_engine *q, queue_row *row, queue_phase phase, str note, 
                   err *e);
 /* Its attempt came to nothing: it waits again, or is dead with that note. */
 bool queue_again(queue_engine *q, queue_row *row, int64_t at_ms, str note, err *e);
+/* How often the secret of an app was made anew. */
+bool queue_rotated(queue_engine *q, uint64_t app, uint64_t *ret, err *e);
+/* Once more. */
+bool queue_rotate(queue_engine *q, uint64_t app, err *e);
 /* Rows are shared, and this node lacks that revision. */
 bool queue_lack(queue_engine *q, uint64_t revision, err *e);
 /* A row comes (1) into the sums or leaves them (-1). */

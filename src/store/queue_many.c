@@ -220,7 +220,9 @@ bool queue_on_purge(const queue_asked *a, err *e)
 bool queue_on_secret(const queue_asked *a, err *e)
 {
     uint8_t secret[QUEUE_SECRET_BYTES];
-    if (!queue_secret_of(a->q->keys, a->r->number, secret, e))
+    uint64_t app = a->r->number, n;
+    if ((a->m->kind == QUEUE_ROTATE && !queue_rotate(a->q, app, e)) ||
+        !queue_rotated(a->q, app, &n, e) || !queue_secret_of(a->q->keys, app, n, secret, e))
         return false;
     queue_item_write(a->out, secret, sizeof secret);
     OPENSSL_cleanse(secret, sizeof secret);

@@ -54,10 +54,11 @@ queue_state queue_state_named(str name)
 }
 
 /* Then the revision was where its first half is now and attempts_max behind it, what follows those
- * began 4 bytes earlier, and nothing was said of excused attempts. */
+ * began 4 bytes earlier, and nothing was said of excused attempts, nor of
+ * a secret before. */
 bool queue_told_read(bytes b, queue_told *ret)
 {
-    enum { REVISION = 32, LEVELS = 40, EXCUSED = 96, OLD = sizeof *ret - 8 };
+    enum { REVISION = 32, LEVELS = 40, EXCUSED = 96, OLD = offsetof(queue_told, before) - 8 };
     _Static_assert((int)offsetof(queue_told, info.excused) == EXCUSED, "as it was written");
     uint32_t old[2];
     queue_terms *t = &ret->info.terms;
@@ -71,6 +72,7 @@ bool queue_told_read(bytes b, queue_told *ret)
     memcpy((uint8_t *)ret + EXCUSED + 8, b.p + EXCUSED, OLD - EXCUSED);
     memcpy(old, b.p + REVISION, sizeof old);
     ret->info.excused = ret->info.unused = 0;
+    memset(ret->before, 0, sizeof ret->before);
     t->revision = old[0];
     t->attempts_max = old[1];
     t->class = b.p[LEVELS];
@@ -405,6 +407,7 @@ static const char *any_read(store_message *m, queue_request *r)
     case QUEUE_GIVE_BACK:
     case QUEUE_COUNT:
     case QUEUE_SECRET:
+    case QUEUE_ROTATE:
         return next_struct(m, &r->number, sizeof r->number, NULL) ? NULL : "a damaged request";
     case QUEUE_APP_GONE:
         return !next_struct(m, &r->gone, sizeof r->gone, &r->note) ? "a damaged request"

@@ -13,7 +13,7 @@
  *     COUNT      ("", u64 tenant)                                     answer ("", queue_count)
  *     APP_GONE   (note, queue_app_gone)                               answer ("", queue_swept)
  *     PURGE      nothing                                              answer ("", queue_swept)
- *     SECRET     ("", u64 app)                                        answer ("", u8...)
+ *     SECRET, ROTATE   ("", u64 app)                                  answer ("", u8...)
  *     calls: for each ("", queue_info) ("", about) ("", request or none) (note, result or none)
  *
  * Writers append items to a message that was begun (message.h); failures are out->failed, looked at
@@ -32,7 +32,8 @@ void queue_extend_write(buf *out, int64_t lease_ms, const queue_held *held, size
 /* result.p NULL: none. */
 void queue_end_write(buf *out, const queue_end *q, str note, bytes result);
 void queue_retry_write(buf *out, const queue_retry *q, str note);
-void queue_number_write(buf *out, uint64_t holder_tenant_or_app); /* GIVE_BACK, COUNT, SECRET */
+void queue_number_write(buf *out, uint64_t holder_tenant_or_app); /* GIVE_BACK, COUNT, SECRET,
+                                                                        ROTATE */
 void queue_one_write(buf *out, const queue_one *q);
 void queue_list_write(buf *out, const queue_list *q);
 void queue_backlog_write(buf *out, int64_t slot_ms);

@@ -486,6 +486,7 @@ bool queue_request_run(queue_engine *q, const store_message *m, const queue_requ
     case QUEUE_PURGE:
         return queue_on_purge(&a, e);
     case QUEUE_SECRET:
+    case QUEUE_ROTATE:
         return queue_on_secret(&a, e);
     default:
         return on_one(&a, e);

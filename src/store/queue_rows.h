@@ -67,11 +67,12 @@ bytes queue_field_hash(const queue_field *f, const queue_row *row);
  * assignments of what changes to places from 2 on; a place is that mark and its number. */
 void queue_statement_write(buf *out, const char *text, char mark);
 
-/* What is counted: by phase, of a tenant (n calls, v bytes); by deadline (n calls, v ns of CPU). */
-enum { TALLY_READY = PHASES, TALLY_LATER, TALLY_KINDS };
+/* What is counted: by phase, of a tenant (n calls, v bytes); by deadline (n calls, v ns of CPU);
+ * how often an app's secret was made anew (n). */
+enum { TALLY_READY = PHASES, TALLY_LATER, TALLY_ROTATED };
 typedef struct {
     uint32_t kind;
-    int64_t key; /* tenant, or deadline / QUEUE_GRAIN_MS */
+    int64_t key; /* tenant, deadline / QUEUE_GRAIN_MS, or app */
     int64_t n, v;
 } queue_tally;
 

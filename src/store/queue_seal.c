@@ -139,11 +139,14 @@ bool queue_unseal(queue_keys *k, const queue_row *row, queue_part part, bytes se
     return true;
 }
 
-bool queue_secret_of(const queue_keys *k, uint64_t app, uint8_t ret[QUEUE_SECRET_BYTES], err *e)
+bool queue_secret_of(const queue_keys *k, uint64_t app, uint64_t rotated,
+                     uint8_t ret[QUEUE_SECRET_BYTES], err *e)
 {
+    uint64_t of[2] = {app, rotated};
     unsigned n;
     _Static_assert((int)QUEUE_SECRET_BYTES == (int)HMAC_BYTES, "one digest");
-    return HMAC(EVP_sha256(), k->tell, HMAC_BYTES, (const uint8_t *)&app, sizeof app, ret, &n)
+    return HMAC(EVP_sha256(), k->tell, HMAC_BYTES, (const uint8_t *)of,
+                rotated ? sizeof of : sizeof app, ret, &n)
                ? true
                : err_no_memory(e);
 }

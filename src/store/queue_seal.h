@@ -6,7 +6,8 @@
  *   (RFC 8452, section 4), so that no key seals more than a call's few values, however many calls
  *   there will be. What was sealed for one call, tenant, app or part does not open as another.
  * - idempotency keys: HMAC-SHA-256, cut to 16 bytes, over app and key.
- * - what tellings of an app are signed with: HMAC-SHA-256 over its number.
+ * - what tellings of an app are signed with: HMAC-SHA-256 over its number, and how often it was
+ *   made anew if it was.
  * - a mark, by which nodes that share a queue see that they have the same key. */
 #pragma once
 
@@ -36,6 +37,8 @@ bool queue_seal(queue_keys *k, const queue_row *row, queue_part part, bytes plai
 /* ERR_DENIED: another key, another place, or damaged. */
 bool queue_unseal(queue_keys *k, const queue_row *row, queue_part part, bytes sealed, arena *a,
                   bytes *ret, err *e);
-bool queue_secret_of(const queue_keys *k, uint64_t app, uint8_t ret[QUEUE_SECRET_BYTES], err *e);
+/* rotated: how often it was made anew before. */
+bool queue_secret_of(const queue_keys *k, uint64_t app, uint64_t rotated,
+                     uint8_t ret[QUEUE_SECRET_BYTES], err *e);
 void queue_mark_of(const queue_keys *k, uint8_t ret[QUEUE_HASH_BYTES]);
 bool queue_key_hash(queue_keys *k, uint64_t app, str key, uint8_t ret[QUEUE_HASH_BYTES], err *e);

@@ -232,7 +232,7 @@ typedef struct {
 
 static void test_tellings_of_builds_before(void **state)
 {
-    queue_told got, same;
+    queue_told got = {.before = {99}}, same;
     old_told old = {.id = {{1, 2}},
                     .tenant = 3,
                     .app = 4,
@@ -258,7 +258,8 @@ static void test_tellings_of_builds_before(void **state)
     assert_true(t->trigger == (QUEUE_TELLS | 1) && t->start_ms == 7 && t->deadline_ms == 8);
     assert_true(t->intensity_g_per_kwh == 9 && got.info.state == QUEUE_DEAD);
     assert_true(got.info.attempts == 10 && got.info.excused == 0 && got.info.accepted_ms == 11);
-    assert_true(got.info.bytes == 12 && got.info.use.cpu_ns == 13 && got.secret[0] == 14);
+    assert_true(got.info.bytes == 12 && got.info.use.cpu_ns == 13);
+    assert_true(got.secret[0] == 14 && got.before[0] == 0);
     assert_true(queue_told_read((bytes){(const uint8_t *)&got, sizeof got}, &same));
     assert_memory_equal(&got, &same, sizeof got);
     b.n--;
