@@ -1,6 +1,6 @@
 /* See keeper_owner.h. A revision's number is made of its locked app as deployed: components and
- * files by digest, triggers, settings. Not of where it was deployed from, nor of values of
- * variables, which may change under a revision and differ from node to node. If the same was
+ * files by digest, triggers, settings (`ebb deploy` leaves out where it came from). Not of values
+ * of variables, which may change under a revision and differ from node to node. If the same was
  * deployed twice, the newest counts.
  *
  * Found is by name, then by looking at the revisions that are kept, the newest first: a worker asks
@@ -38,7 +38,7 @@ bool owner_app(const keeper *k, arena *a, str tenant_name, const catalogue_app *
            number(k, "app", ret->name, &ret->app, e);
 }
 
-/* What was deployed, as one text: members in order, without the folder that it came from. */
+/* What was deployed, as one text: members in order. */
 static bool deployed_write(str settings, buf *out, err *e)
 {
     _cleanup_json_ json_t *j =
@@ -46,7 +46,6 @@ static bool deployed_write(str settings, buf *out, err *e)
     const json_t *locked = json_object_get(j, "app");
     if (!j)
         return false;
-    json_object_del(json_object_get(locked, "metadata"), "origin");
     char *text = json_dumps(locked, JSON_COMPACT | JSON_SORT_KEYS);
     if (!text)
         return err_no_memory(e);

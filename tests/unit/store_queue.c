@@ -946,7 +946,7 @@ static void test_what_a_node_lacks_is_left_to_others(void **state)
         assert_string_equal(lease((queue_lease){.count = 5, .lease_ms = DAY}), "here");
         now += 1;
     }
-    now += QUEUE_LACK_DEAD_MS + DAY; /* so late that nobody will come */
+    now += QUEUE_LACK_DEAD_MS + DAY + 1; /* so late that nobody will come */
     assert_string_equal(lease((queue_lease){0}), "elsewhere");
     assert_int_equal(lacks(held[0]), QUEUE_DEAD);
 }
