@@ -210,6 +210,9 @@ static void sweep_start(sql_server *s, sql_base *b)
 
 void sql_base_work(sql_server *s, sql_base *b)
 {
+    for (unsigned i = 0; b->viewed && i < b->spare_count; i++)
+        sql_connection_view_end(b->spare[i]);
+    b->viewed = false;
     if (b->unsynced.first && !b->syncing)
         sync_start(s, b);
     if (b->log_pages >= STORE_SQL_LOG_PAGES && !b->sweeping && !b->broken)

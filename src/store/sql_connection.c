@@ -7,6 +7,10 @@
  * log. The connection that syncs is opened first and closed last: it made the log, so that its
  * first fsync is also the one of the folder.
  *
+ * Views: a short SELECT outside a transaction leaves its connection at the state of the file that
+ * it saw, until sql_connection_view_end: what follows in the same turn need not lock the log again.
+ * Of what others commit in between nobody was told yet.
+ *
  * The authorizer ignores settings that are ours (a guest's PRAGMA journal_mode does nothing), and
  * remembers what a statement leaves behind in its connection: with temporary tables, attached
  * databases or settings it is not given to another session. */
@@ -29,6 +33,7 @@ typedef struct {
     size_t n;
     sqlite3_stmt *s;
     unsigned marks;
+    bool selects;
     uint64_t used;
 } statement;
 
@@ -36,6 +41,8 @@ struct sql_connection {
     sqlite3 *db;
     sql_account *account;
     bool in_memory, attach_files, script;
+    sqlite3_stmt *view; /* while it stands at its first row the log stays locked; NULL: no log */
+    bool viewing;
     statement kept[STATEMENTS_MAX];
     uint64_t clock; /* for statement.used */
     /* of this session */
@@ -183,10 +190,12 @@ static bool durability_set(sql_connection *c, err *e)
     if (!sqlite3_db_readonly(c->db, "main") &&
         sqlite3_exec(c->db, "PRAGMA journal_mode = WAL", first_text, mode, NULL) != SQLITE_OK)
         return fail(c, e);
-    return run(c,
-               strcmp(mode, "wal") == 0 ? "PRAGMA main.synchronous = NORMAL"
-                                        : "PRAGMA main.synchronous = FULL",
-               e);
+    if (strcmp(mode, "wal") != 0)
+        return run(c, "PRAGMA main.synchronous = FULL", e);
+    return run(c, "PRAGMA main.synchronous = NORMAL", e) &&
+           (sqlite3_prepare_v3(c->db, "SELECT 1 UNION ALL SELECT rowid FROM sqlite_schema", -1,
+                               SQLITE_PREPARE_PERSISTENT, &c->view, NULL) == SQLITE_OK ||
+            fail(c, e));
 }
 
 static bool set_up(sql_connection *c, err *e)
@@ -257,6 +266,7 @@ void sql_connection_close(sql_connection *c)
     sql_account *before = sql_account_use(c->account);
     for (int i = 0; i < STATEMENTS_MAX; i++)
         statement_drop(&c->kept[i]);
+    sqlite3_finalize(c->view);
     sqlite3_close_v2(c->db);
     sql_account_use(before);
     sql_account_give_up(c->account);
@@ -278,6 +288,19 @@ bool sql_connection_recycle(sql_connection *c)
 }
 
 /* --- running ---------------------------------------------------------------------------------- */
+
+static void view_begin(sql_connection *c)
+{
+    if (c->view && !c->viewing)
+        c->viewing = sqlite3_step(c->view) == SQLITE_ROW || (sqlite3_reset(c->view), false);
+}
+
+static void view_end(sql_connection *c)
+{
+    if (c->viewing)
+        sqlite3_reset(c->view);
+    c->viewing = false;
+}
 
 /* A refusal is an answer. */
 static void answer_failed(buf *out, const store_message *m, store_kind kind, str reason)
@@ -328,6 +351,8 @@ static bool prepare(sql_connection *c, str sql, statement *own, statement **ret)
             return false;
         }
         s->marks = c->running_marks;
+        s->selects = s->s && sql.n > 6 && sqlite3_strnicmp(sql.p, "select", 6) == 0 &&
+                     sqlite3_stmt_readonly(s->s);
         s->sql = copy;
         s->n = sql.n;
         if (copy)
@@ -492,6 +517,11 @@ static sql_outcome statement_run(sql_connection *c, statement *s, const sql_budg
     if (b->is_short && (writes_inside || (c->running_marks & MARK_ATTACH)))
         return SQL_STOPPED; /* an interrupt would roll the guest's transaction back */
     sql_outcome outcome = SQL_DONE;
+    if (b->is_short && s->selects && !c->marks && !c->running_marks &&
+        sqlite3_get_autocommit(c->db))
+        view_begin(c);
+    else
+        view_end(c);
     if (bind(c, s->s, *m, out)) {
         buf_clear(out);
         outcome = step_all(c, s->s, m, out);
@@ -538,6 +568,8 @@ sql_outcome sql_connection_run(sql_connection *c, store_message m, sql_budget b,
     sql_outcome outcome = run_message(c, m, &b, out);
     c->budget = NULL;
     c->let_go = c->let_go && !out->failed;
+    if (outcome != SQL_DONE || !c->let_go)
+        view_end(c);
     if (outcome == SQL_DONE && out->failed)
         answer_failed(out, &m, STORE_FAILED, S("query result exceeds limit of 134217728 bytes"));
     if (outcome == SQL_DONE && !out->failed)
@@ -571,6 +603,15 @@ bool sql_connection_committed(sql_connection *c, unsigned *ret_log_pages)
     c->committed = false;
     *ret_log_pages = c->log_pages;
     return committed;
+}
+
+void sql_connection_view_end(sql_connection *c)
+{
+    if (!c->viewing)
+        return;
+    sql_account *before = sql_account_use(c->account);
+    view_end(c);
+    sql_account_use(before);
 }
 
 bool sql_connection_let_go(const sql_connection *c) { return c->let_go; }

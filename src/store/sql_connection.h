@@ -53,6 +53,9 @@ bool sql_connection_script(sql_connection *c, str text, err *e);
 
 /* A commit happened since the last call, and how long the log has become. */
 bool sql_connection_committed(sql_connection *c, unsigned *ret_log_pages);
+/* At the end of a turn, for a connection that let go: later statements see what was committed by
+ * then. Until it a SELECT may see the file as another one did before it. */
+void sql_connection_view_end(sql_connection *c);
 /* The last answer said that nothing is held (sql_result). */
 bool sql_connection_let_go(const sql_connection *c);
 bool sql_connection_in_transaction(const sql_connection *c);

@@ -36,6 +36,7 @@ struct sql_base {
     uint64_t syncing_to;
     unsigned log_pages;
     bool syncing, sweeping, broken;
+    bool viewed;   /* spares may have a view of the file (sql_connection_view_end) */
     bool released; /* a lock may have been given back since `busy` was looked at */
     err failure;   /* of a thread's work */
     bool work_ok;
@@ -89,7 +90,8 @@ void sql_base_release(sql_server *s, sql_base *b);
 void sql_base_retire(sql_server *s, sql_base *b);
 /* A timer's: closes what nobody used for STORE_IDLE_NS. `user` is the sql_server. */
 void sql_base_idle(void *user);
-/* At the end of a turn: begins to sync what answers wait for, and to write the log back. */
+/* At the end of a turn: lets go of what selects saw, begins to sync what answers wait for, and to
+ * write the log back. */
 void sql_base_work(sql_server *s, sql_base *b);
 
 /* --- sql_session.c ---------------------------------------------------------------------------- */

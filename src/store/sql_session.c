@@ -64,6 +64,7 @@ static void sql_session_return(sql_server *s, sql_session *x)
         b->released = true;
     bool again = sql_connection_recycle(x->c) && !b->broken && b->db->now == b &&
                  b->spare_count < STORE_SQL_SPARE_MAX;
+    b->viewed = true;
     if (again)
         b->spare[b->spare_count++] = x->c;
     else

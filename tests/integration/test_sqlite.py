@@ -254,6 +254,32 @@ def many(n, work):
     assert not failures, failures[0]
 
 
+def test_what_was_acknowledged_is_seen_by_all(served):
+    """Selects of one turn share a view of the file: never an older one than was told of."""
+    run(served, TABLE, "insert into t values (1, '0')")
+    told, over, wrong = [0], threading.Event(), []
+
+    def look():
+        with Connection(served) as c:
+            while not over.is_set():
+                least = told[0]
+                got = int(run(served, "select v from t where id = 1", connection=c)[1].strip("'"))
+                if got < least:
+                    wrong.append((got, least))
+    lookers = [threading.Thread(target=look) for _ in range(6)]
+    for t in lookers:
+        t.start()
+    with Connection(served) as c:
+        for n in range(1, 201):
+            run(served, f"update t set v = '{n}' where id = 1", connection=c)
+            told[0] = n
+            assert run(served, "select v from t where id = 1") == ["v", f"'{n}'"]
+    over.set()
+    for t in lookers:
+        t.join()
+    assert not wrong
+
+
 def test_many_writers_add_up(served):
     run(served, TABLE, "insert into t values (1, '0')")
 

@@ -407,8 +407,8 @@ static int end_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_get),  cmocka_unit_test(a_post),     cmocka_unit_test(back_pressure),
-        cmocka_unit_test(errors), cmocka_unit_test(letting_go), cmocka_unit_test(limits),
+        cmocka_unit_test(a_get),    cmocka_unit_test(a_post),     cmocka_unit_test(back_pressure),
+        cmocka_unit_test(errors),   cmocka_unit_test(letting_go), cmocka_unit_test(limits),
         cmocka_unit_test(in_order),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);
