@@ -81,13 +81,13 @@ def all_servers(scratch, backend):
         yield Wasmtime(f"wasmtime+ {work}", wasm, scratch, *servers.WASMTIME_TUNED, **more)
 
 
-def figures(rps):
+def figures(runs):
     found = []
     for work, words, must in (("echo", "64 kB echo POST", 2.5), ("stream", "1 MB streamed", 2.0),
                               ("fetch", "GET to a local server", 2.0)):
-        common.against(found, rps, words, f"ebb {work}", [
-            ("times the better wasmtime serve", common.better_wasmtime(rps, work), must, must),
-            ("part of the floor (enough instead)", rps.get(f"floor {work}"), 0.7, 0.7)])
+        common.against(found, runs, words, f"ebb {work}", [
+            ("times the better wasmtime serve", common.better_wasmtime(runs, work), must, must),
+            ("part of the floor (enough instead)", runs.get(f"floor {work}"), 0.7, 0.7)])
     return found
 
 
@@ -99,7 +99,7 @@ def bench(facts, scratch, only, steps):
                                GROUP_S_MAX, check)
     finally:
         backend.stop()
-    found = figures({row["name"]: row["rps"] for row in rows})
+    found = figures(common.runs_of(rows))
     print(common.table(rows))
     print(report.figures(found))
     say("of the first two figures of a body, one is enough")

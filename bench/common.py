@@ -1,4 +1,5 @@
 """What the groups share: where guests are, how rows become a table, a group's life."""
+import statistics
 import sys
 
 import measure
@@ -67,14 +68,24 @@ def picture(title, rows):
         for r in sorted(rows, key=lambda r: -r["rps"])])
 
 
-def better_wasmtime(rps, guest):
+def runs_of(rows):
+    """Name to requests/s of each round."""
+    return {row["name"]: row["runs_rps"] for row in rows}
+
+
+def ratio(own, peer):
+    """The median of what each round gives: a change of the machine's mood meets both of a round."""
+    return statistics.median(a / b for a, b in zip(own, peer, strict=True))
+
+
+def better_wasmtime(runs, guest):
     """Of the two wasmtime serve; None if neither was measured."""
-    return max((rps[n] for n in (f"wasmtime {guest}", f"wasmtime+ {guest}") if n in rps),
-               default=None)
+    return max((runs[n] for n in (f"wasmtime {guest}", f"wasmtime+ {guest}") if n in runs),
+               key=statistics.median, default=None)
 
 
-def against(found, rps, what, own, peers):
-    """Adds a figure for each of peers: (words, requests/s of the peer or None, must, aim)."""
-    if rps.get(own):
-        found += [(f"{what}: {words}", rps[own] / peer, must, aim)
+def against(found, runs, what, own, peers):
+    """Adds a figure for each of peers: (words, runs of the peer or None, must, aim)."""
+    if runs.get(own):
+        found += [(f"{what}: {words}", ratio(runs[own], peer), must, aim)
                   for words, peer, must, aim in peers if peer]

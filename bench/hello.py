@@ -33,21 +33,21 @@ def all_servers(scratch):
         yield ebb_with(f"ebb new {language}", wasm, scratch, *NEW, optional=True)
 
 
-def figures(rps):
+def figures(runs):
     found = []
-    common.against(found, rps, "C, new instances", "ebb new C", [
-        ("part of the floor", rps.get("floor"), 0.22, 0.32),
-        ("times Node", rps.get("node http"), 0.7, 1.0),
-        ("times the better wasmtime serve", common.better_wasmtime(rps, "C"), 2.8, 4.0)])
-    common.against(found, rps, "Rust (spin-sdk 5), new instances", "ebb new Rust", [
-        ("times the better wasmtime serve", common.better_wasmtime(rps, "Rust"), 3.0, 5.0)])
+    common.against(found, runs, "C, new instances", "ebb new C", [
+        ("part of the floor", runs.get("floor"), 0.22, 0.32),
+        ("times Node", runs.get("node http"), 0.7, 1.0),
+        ("times the better wasmtime serve", common.better_wasmtime(runs, "C"), 2.8, 4.0)])
+    common.against(found, runs, "Rust (spin-sdk 5), new instances", "ebb new Rust", [
+        ("times the better wasmtime serve", common.better_wasmtime(runs, "Rust"), 3.0, 5.0)])
     return found
 
 
 def bench(facts, scratch, only, steps):
     facts["run_s"] = RUN_S
     rows = common.measured(common.chosen(all_servers(scratch), only), steps, RUN_S, GROUP_S_MAX)
-    found = figures({row["name"]: row["rps"] for row in rows})
+    found = figures(common.runs_of(rows))
     print(common.table(rows))
     print(report.figures(found))
     return {"rows": rows, "figures": found}, common.picture(

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import time
 
+import common
 import report
 import servers
 from common import GUESTS, measured, say
@@ -30,8 +31,8 @@ def cost(scratch, steps):
     pair = [Ebb("metered", GUESTS / "hello.wasm", scratch),
             Ebb("unmetered", GUESTS / "hello.wasm", scratch, "--no-meter")]
     rows = measured(pair, steps, RUN_S, 240)
-    of = {r["name"]: r for r in rows}
-    return rows, 1 - of["metered"]["rps"] / of["unmetered"]["rps"]
+    runs = common.runs_of(rows)
+    return rows, 1 - common.ratio(runs["metered"], runs["unmetered"])
 
 
 def manifest(scratch, name, components):

@@ -41,19 +41,19 @@ def all_servers(scratch):
                            optional=True)
 
 
-def figures(rps):
+def figures(runs):
     found = []
-    floor, node, workerd = (rps.get(n) for n in ("floor", "node http", "workerd"))
-    serve = {language: common.better_wasmtime(rps, language) for language in LANGUAGES}
+    floor, node, workerd = (runs.get(n) for n in ("floor", "node http", "workerd"))
+    serve = {language: common.better_wasmtime(runs, language) for language in LANGUAGES}
     for language in ("C", "plain Rust"):
-        common.against(found, rps, language, f"ebb {language}", [
+        common.against(found, runs, language, f"ebb {language}", [
             ("part of the floor", floor, 0.40, 0.60), ("times Node", node, 1.25, 1.9),
             ("times the better wasmtime serve", serve[language], 5, 8),
             ("times workerd", workerd, 3, 6)])
-    common.against(found, rps, "Rust (spin-sdk 5)", "ebb Rust", [
+    common.against(found, runs, "Rust (spin-sdk 5)", "ebb Rust", [
         ("part of the floor", floor, 0.30, 0.45),
         ("times the better wasmtime serve", serve["Rust"], 6, 10)])
-    common.against(found, rps, "JS", "ebb JS", [
+    common.against(found, runs, "JS", "ebb JS", [
         ("times the better wasmtime serve", serve["JS"], 4, 8), ("times Node", node, 0.2, 0.4)])
     for language, own, must, aim in (("Python", "ebb Python", 6, 12), ("Go", "ebb Go", 1.8, 2.5),
                                      ("Go, restore_after_start", "ebb start Go", 8, 15),
@@ -61,7 +61,7 @@ def figures(rps):
                                      ("JS, new instances", "ebb new JS", 2, 3),
                                      ("Python, new instances", "ebb new Python", 3, 4)):
         peer = serve.get(language.partition(",")[0])
-        common.against(found, rps, language, own, [
+        common.against(found, runs, language, own, [
             ("times the better wasmtime serve", peer, must, aim)])
     return found
 
@@ -203,8 +203,7 @@ def bench(facts, scratch, only, steps):
         rows = common.measured(common.chosen(all_servers(scratch), only), steps, RUN_S,
                                GROUP_S_MAX - 150)
         print(common.table(rows))
-    rps = {row["name"]: row["rps"] for row in rows}
-    found, result = figures(rps), {"rows": rows}
+    found, result = figures(common.runs_of(rows)), {"rows": rows}
     if not only or "workers" in only:
         result["workers"], more = workers(scratch, steps)
         found += more

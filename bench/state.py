@@ -1,6 +1,5 @@
 """The group 'state': key-value, SQL and service chaining, as parts of what a hello reaches."""
 import http.client
-import statistics
 
 import common
 import measure
@@ -9,7 +8,7 @@ from common import GUESTS, say
 from servers import ROOT, Ebb
 
 RUN_S = 2
-GROUP_S_MAX = 130
+GROUP_S_MAX = 300
 SET_CONNECTIONS, SET_RUNS, SLOW_US = 64, 5, 5000
 SHIM = ROOT / "build" / "ebb-io-shim.so"
 HEAD = 'spin_manifest_version = 2\n[application]\nname = "bench"\n'
@@ -100,10 +99,7 @@ def sets(scratch, steps):
     finally:
         for server in servers:
             server.stop()
-    return [{"name": name, "rps": statistics.median(r["rps"] for r in runs),
-             "spread": measure.spread([r["rps"] for r in runs]),
-             "cpu_us": statistics.median(r["cpu_us"] for r in runs)}
-            for name, runs in found.items()]
+    return [{"name": name, **measure.median(runs)} for name, runs in found.items()]
 
 
 def bench(facts, scratch, only, steps):
@@ -111,22 +107,23 @@ def bench(facts, scratch, only, steps):
     rows = common.measured(common.chosen(all_servers(scratch), only), steps, RUN_S, GROUP_S_MAX,
                            check)
     set_rows = [] if only else sets(scratch, steps)
-    rps = {row["name"]: row["rps"] for row in rows + set_rows}
+    runs = common.runs_of(rows + set_rows)
     found = []
     for name, words, must, aim in (("get 100 B", "get of 100 B", 0.7, 0.85),
                                    ("select by key", "select by key", 0.5, 0.5),
                                    ("front to back", "front to back", 0.6, 0.75)):
-        common.against(found, rps, words, name, [("part of hello", rps.get("hello"), must, aim)])
-    common.against(found, rps, "durable set, 64 clients", "set, 64",
-                   [("part of hello", rps.get("hello, 64"), 0.3, 0.5)])
-    common.against(found, rps, "set, 64 clients, fsync 5 ms slower", "slow set, 64",
-                   [("times one fsync a set", rps.get("slow set, 1"), 20, 45)])
+        common.against(found, runs, words, name, [("part of hello", runs.get("hello"), must, aim)])
+    common.against(found, runs, "durable set, 64 clients", "set, 64",
+                   [("part of hello", runs.get("hello, 64"), 0.3, 0.5)])
+    common.against(found, runs, "set, 64 clients, fsync 5 ms slower", "slow set, 64",
+                   [("times one fsync a set", runs.get("slow set, 1"), 20, 45)])
     print(common.table(rows))
     for row in set_rows:
         say(f"{row['name']}: {row['rps']:,.0f}/s, spread {row['spread']:.0%}, "
             f"{row['cpu_us']:.1f} us of CPU")
     print(report.figures(found))
-    if rps.get("hello") and rps.get("front to back, headers"):
+    if runs.get("hello") and runs.get("front to back, headers"):
+        part = common.ratio(runs["front to back, headers"], runs["hello"])
         say("front to back where the front also reads its request's headers, for those to pass on: "
-            f"{rps['front to back, headers'] / rps['hello']:.2f} of hello")
+            f"{part:.2f} of hello")
     return {"rows": rows, "sets": set_rows, "figures": found}, common.picture("State", rows)
