@@ -50,13 +50,16 @@ class Authority:
 
 
 class Peer:
-    """One connection that our server accepted."""
+    """One connection that our server accepted. A body that its server does not look at is read with
+    the answer or the next head: also a GET may come with an empty chunked one, and a connection that
+    is closed with something unread takes its last answer with it."""
 
     def __init__(self, sock):
-        self.socket, self.file = sock, sock.makefile("rb")
+        self.socket, self.file, self.unread = sock, sock.makefile("rb"), None
 
     def head(self):
         """(method, target, fields) of the next request; None at the end."""
+        self.skip_body()
         line = self.file.readline()
         if not line:
             return None
@@ -65,10 +68,12 @@ class Peer:
         while (line := self.file.readline()) not in (b"\r\n", b""):
             name, value = line.decode("latin-1").rstrip("\r\n").split(":", 1)
             fields.append((name.lower(), value.strip()))
+        self.unread = fields
         return method, target, fields
 
     def body(self, fields, on_piece=None):
         """The request's body and trailers."""
+        self.unread = None
         given = dict(fields)
         if "content-length" in given:
             return self.file.read(int(given["content-length"])), []
@@ -86,10 +91,15 @@ class Peer:
             trailers.append((name.lower(), value.strip()))
         return whole, trailers
 
+    def skip_body(self):
+        if self.unread:
+            self.body(self.unread)
+
     def send(self, data):
         self.socket.sendall(data)
 
     def answer(self, body=b"", status="200 OK", fields=()):
+        self.skip_body()
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}"]
         lines += [f"{k}: {v}" for k, v in fields]
         self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

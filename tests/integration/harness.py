@@ -83,9 +83,10 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
     def log_lines(self, event=None):
-        """The log as objects (the server was started with --log-format json)."""
+        """The log as objects (the server was started with --log-format json). What follows the last
+        end of line is still being written."""
         lines = []
-        for line in self.log().splitlines():
+        for line in self.log().split("\n")[:-1]:
             if line.startswith("{"):
                 record = json.loads(line)
                 if event is None or record.get("event") == event:
