@@ -50,9 +50,9 @@ class Authority:
 
 
 class Peer:
-    """One connection that our server accepted. A body that its server does not look at is read with
-    the answer or the next head: also a GET may come with an empty chunked one, and a connection that
-    is closed with something unread takes its last answer with it."""
+    """One connection that our server accepted. A body that its server does not look at is read
+    with the answer or the next head: also a GET may come with an empty chunked one, and a
+    connection that is closed with something unread takes its last answer with it."""
 
     def __init__(self, sock):
         self.socket, self.file, self.unread = sock, sock.makefile("rb"), None
