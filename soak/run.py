@@ -68,6 +68,9 @@ def main():
     parser.add_argument("--artifacts", type=int, default=10_000, help="of density")
     parser.add_argument("--kills", type=int, default=100,
                         help="of serve-kill (each kind of process), and cuts of serve-powercut")
+    parser.add_argument("--calls", type=int, default=100_000, help="of serve-calls")
+    parser.add_argument("--call-kills", type=int, default=200, help="of serve-calls")
+    parser.add_argument("--call-cuts", type=int, default=50, help="of serve-calls")
     parser.add_argument("--seconds-per-bin", type=float, default=25,
                         help="of day: 144 of them are its day")
     parser.add_argument("--warm-hours", type=int, default=12,

@@ -13,6 +13,7 @@ import fair
 import durability
 import hostile
 import onecore
+import serving_calls
 import serving_node
 import stall
 import waiting
@@ -168,4 +169,5 @@ STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_k
           "density": density.density, "attack": attack.attack,
           "kill": durability.kill, "powercut": durability.power_cut,
           "waiting": waiting.waiting, "calls": calls.calls, "day": day.day,
-          "serve-kill": serving_node.kill, "serve-powercut": serving_node.power_cut}
+          "serve-kill": serving_node.kill, "serve-powercut": serving_node.power_cut,
+          "serve-calls": serving_calls.calls}
