@@ -182,6 +182,7 @@ bool guest_wait(guest *g)
             return false;
     }
     g->waiting = true;
+    http_client_guest_waits(g);
     return true;
 }
 

@@ -378,6 +378,22 @@ static void transfer_begin(transfer *t)
     transfer_fail(t, HTTP_DNS_ERROR, S("too many names are looked up"));
 }
 
+/* A GET or HEAD whose guest was interrupted before it wrote to the body, or ended it: as it is, an
+ * empty chunked body would go out, which RFC 9110 (9.3.1) lets servers refuse. */
+static bool may_have_no_body(const transfer *t)
+{
+    str method = str_head(buf_str(&t->method), t->method.n - 1);
+    return t->g && !t->g->waiting && t->body && !t->out_finished && !t->out.n &&
+           t->content_length < 0 && (str_eq(method, S("GET")) || str_eq(method, S("HEAD")));
+}
+
+void http_client_guest_waits(guest *g)
+{
+    for (transfer *t = g->transfers; t; t = t->guest_next)
+        if (t->held)
+            client_kick(t->c);
+}
+
 /* The loop's side of everything that host functions asked for. Many that begin at once are spread
  * over turns: each costs libcurl and OpenSSL up to a millisecond. */
 void http_client_kicked(http_client *c)
@@ -396,7 +412,8 @@ void http_client_kicked(http_client *c)
         } else if (t->state == TRANSFER_NEW && begun == BEGUN_PER_TURN_MAX) {
             client_kick(c);
         } else if (t->state == TRANSFER_NEW) {
-            if (!permit_ask(t))
+            t->held = may_have_no_body(t);
+            if (t->held || !permit_ask(t))
                 continue;
             begun++;
             transfer_begin(t);

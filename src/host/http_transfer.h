@@ -54,6 +54,7 @@ struct http_transfer {
     /* request body */
     body_out *body; /* a reference; NULL: none */
     buf out;
+    bool held; /* not begun before its guest waits, or there is more of its body */
     bool out_finished, out_paused;
     int64_t content_length;
     /* response */

@@ -201,6 +201,8 @@ void http_client_send(guest *g, outgoing_request *r, const request_options *opti
 void http_client_drop(guest *g, future_incoming_response *f);
 /* All transfers of the guest end. */
 void http_client_free(guest *g);
+/* Requests that waited for what becomes of their body go out. */
+void http_client_guest_waits(guest *g);
 
 /* Rows of wasi:http/types, by file. Each ends with a row without name. */
 extern const host_func http_fields_funcs[], http_incoming_funcs[], http_outgoing_funcs[];

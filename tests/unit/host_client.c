@@ -18,6 +18,7 @@ static int requests;
 /* Of those that are never answered and that `letting_go` asks: what other cases left open may be
  * closed at any time. */
 static int asked, closed;
+static bool has_body; /* of the last one */
 static int came[12]; /* when "/order/A" and so on came, counted in requests */
 
 /* One answer being made: by path. */
@@ -89,6 +90,7 @@ static void on_request(void *user, http_exchange *x)
     a->x = x;
     buf_init(&a->body, 1 << 22);
     requests++;
+    has_body = exchange_request(x)->has_body;
     if (str_starts(target, S("/order/")))
         came[target.p[7] - 'A'] = requests;
     if (str_eq(target, S("/big"))) {
@@ -282,6 +284,25 @@ static void turn_until(const int *count, int is)
     assert_int_equal(*count, is);
 }
 
+/* A GET whose guest goes on computing is not sent before it is known whether it has a body. */
+static void a_body_to_come(void **state)
+{
+    for (int ends = 0; ends < 2; ends++) {
+        begin();
+        uint32_t q = request(0, "/big", port);
+        uint32_t body = ok_handle("[method]outgoing-request.body", q), future = send_with(q, 0);
+        for (int i = 0; i < 20; i++)
+            loop_turn(hk.l, 1);
+        assert_int_equal(requests, 0);
+        if (ends)
+            hk_call(T, "[static]outgoing-body.finish", body, 0, 0, 1000);
+        assert_true(get(future) < 1000);
+        assert_int_equal(requests, 1);
+        assert_int_equal(has_body, !ends);
+        hk_close();
+    }
+}
+
 static void errors(void **state)
 {
     begin();
@@ -409,7 +430,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_get),    cmocka_unit_test(a_post),     cmocka_unit_test(back_pressure),
         cmocka_unit_test(errors),   cmocka_unit_test(letting_go), cmocka_unit_test(limits),
-        cmocka_unit_test(in_order),
+        cmocka_unit_test(in_order), cmocka_unit_test(a_body_to_come),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);
 }
