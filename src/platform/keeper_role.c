@@ -49,7 +49,12 @@ static uint64_t machine_busy_ns(void)
 static void complain(const char *what, const err *e)
 {
     log_msg(LOG_ERROR, "%s: %s", what, e->text);
+}
+
+static bool flush_log(void *user)
+{
     log_flush();
+    return false;
 }
 
 /* --- workers' reports ------------------------------------------------------------------------- */
@@ -203,7 +208,6 @@ static void on_died(keeper *k, const keeper_note *n)
     else if (n->pid && untold > 10 * NS_PER_MS)
         log_msg(LOG_WARN, "%.16s %u ended with %.3f s of CPU untold: booked to the platform",
                 n->role, n->index, (double)untold / 1e9);
-    log_flush();
 }
 
 static void counters_add(keeper *k, int fd)
@@ -352,11 +356,13 @@ static bool deferral_open(keeper *k, err *e)
 static bool set_up(keeper *k, err *e)
 {
     static const channel_callbacks callbacks = {on_note, on_control_end};
+    loop_hook *hook;
     bool with_admin = fcntl(FD_ADMIN, F_GETFD) >= 0, with_tcp = false;
     if (!config_read(k, e) || !grid_power(&k->config.grid, &k->power, e))
         return false;
     bool serves = k->config.serve.fingerprint.n > 0;
-    if (!loop_new(&k->l, e) || !records_open(k, e) || !power_open(k, e) ||
+    if (!loop_new(&k->l, e) || !loop_hook_add(k->l, flush_log, NULL, &hook, e) ||
+        !records_open(k, e) || !power_open(k, e) ||
         !keeper_grid_new(k->l, &k->config.grid, k->file, on_grid, k, &k->grid, e) ||
         !keeper_traces_begin(k, e) || (k->config.data_dir.n && !serve_begin(k, e)) ||
         !files_restrict(k, e) || !sandbox_enter(SANDBOX_STORE, e))
