@@ -7,6 +7,7 @@
 
 #include "base/must.h"
 #include "loop/work.h"
+#include "store/client.h"
 
 #include <ftw.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 enum {
     ANSWER_BYTES = 1 << 16,
     TURNS_MAX = 2000,
-    TURNS_OF_LOGS = 20,
+    TURNS_OF_LOGS = 8,
     TURN_MS = 5,
     BODY_MAX = 1 << 17
 };
@@ -98,7 +99,7 @@ static void keeper_make(void)
     snprintf(path, sizeof path, "%s/platform.db", dir);
     must(catalogue_open(k.l, path, S("localhost"), &key, &k.catalogue, &e));
     k.directory = keeper_directory_new(k.l, find, NULL, &k);
-    must(k.directory != NULL);
+    must(k.directory != NULL && store_client_new(k.l, &k.store, &e));
     book_init(&k.book, k.file, NULL, 0);
 }
 
@@ -109,26 +110,33 @@ static unsigned status_of(const char *text)
     return sscanf(text, "HTTP/1.1 %u ", &status) == 1 ? status : 0;
 }
 
+static char answer[ANSWER_BYTES]; /* the last one */
+
+/* Our end is watched too: the loop then wakes with the answer. */
+static void on_answer(void *user, unsigned events) {}
+
 /* The answer's status; 0: the request is not whole, or nothing has been logged yet. */
 static unsigned answer_of(int fd, const buf *text, bool of_logs)
 {
-    static char answer[ANSWER_BYTES];
     size_t sent = 0, got = 0;
     bool closed = false;
+    loop_watch *watch;
+    err e;
     memset(answer, 0, sizeof answer);
+    must(loop_watch_open(k.l, fd, on_answer, NULL, &watch, &e));
+    loop_watch_set(watch, LOOP_READABLE);
     for (int turn = 0; turn < (of_logs ? TURNS_OF_LOGS : TURNS_MAX); turn++) {
         ssize_t n = send(fd, text->p + sent, text->n - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
         sent += n > 0 ? (size_t)n : 0;
-        loop_turn(k.l, turn < 5 ? 0 : TURN_MS);
+        loop_turn(k.l, turn < 5 ? 0 : of_logs ? 1 : TURN_MS);
         n = recv(fd, answer + got, sizeof answer - 1 - got, MSG_DONTWAIT);
         got += n > 0 ? (size_t)n : 0;
         closed = n == 0;
         if (status_of(answer) || closed)
             break;
     }
+    loop_watch_close(watch);
     must(status_of(answer) || closed || of_logs);
-    if (status_of(answer) == 500)
-        fprintf(stderr, "%s\n", answer);
     return status_of(answer);
 }
 
@@ -156,15 +164,23 @@ static unsigned request(const char *method, str path, str body)
     return status;
 }
 
+static void expect(bool ok)
+{
+    if (!ok)
+        fprintf(stderr, "%s\n", answer);
+    must(ok);
+}
+
 /* There are a tenant, a blob and an app again, whatever was deleted or limited before. */
 static void prepare(void)
 {
     unsigned made = request("POST", S("/v1/tenants"), S("{\"name\": \"default\"}"));
-    must(made == 201 || made == 409);
-    must(request("PUT", S("/v1/tenants/default/quota"), S("{\"quota\": {}}")) == 200);
-    must(request("PUT", S("/v1/tenants/default/blobs/sha256:" WORD), S("word")) < 300);
-    must(request("PUT", S("/v1/tenants/default/blobs/sha256:" LETTER), S("b")) < 300);
-    must(request("PUT", S("/v1/tenants/default/apps/x"), S(APP)) == 200);
+    expect(made == 201 || made == 409);
+    expect(request("PUT", S("/v1/tenants/default/quota"),
+                   S("{\"quota\": {\"apps\": 0, \"storage_bytes\": 0}}")) == 200);
+    expect(request("PUT", S("/v1/tenants/default/blobs/sha256:" WORD), S("word")) < 300);
+    expect(request("PUT", S("/v1/tenants/default/blobs/sha256:" LETTER), S("b")) < 300);
+    expect(request("PUT", S("/v1/tenants/default/apps/x"), S(APP)) == 200);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -179,6 +195,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     str path = {(const char *)data + 1, (size_t)(end - data) - 1},
         body = {(const char *)end + 1, size - path.n - 2};
     unsigned status = request(methods[data[0] % 5], path, body);
-    must(status != 500);
+    expect(status != 500);
     return 0;
 }
