@@ -154,7 +154,6 @@
 #define QUEUE_PAGE_MAX              1000      /* calls of one lease or list */
 #define QUEUE_LACK_MS               60000    /* for so long a node leaves to others what it lacks */
 #define QUEUE_LACK_DEAD_MS          86400000 /* this late no node will come to run it */
-#define QUEUE_SHARED_LOOK_S         5 /* nodes that share a queue see that soon what others did */
 /* Leases of one extension: all of a worker. */
 #define QUEUE_EXTEND_MAX      (DEFER_RUNNING_MAX + DEFER_WAITING_MAX)
 #define QUEUE_LEASE_BYTES     (4 * MIB) /* of the requests of one lease, about */

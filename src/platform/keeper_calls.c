@@ -3,6 +3,8 @@
  *   something changed ─▶ BACKLOG (one at a time, not more often than LOOK_NS) ─▶ pace_plan
  *     ─▶ PLAN to all workers ─▶ pace_step ─▶ RUN to some ─▶ the timer, for what comes next
  *
+ * What other nodes change in a queue that is shared, the store process tells (QUEUE_NEWS).
+ *
  * Load: keeper_load.h. Grid: published points by slot, else our own
  * forecast by the hour, else flat. */
 #include "platform/keeper_calls.h"
@@ -23,6 +25,8 @@
 #include <unistd.h>
 
 #define LOOK_NS       (50 * NS_PER_MS)
+#define NEWS_NS       (500 * NS_PER_MS)
+#define RETRY_S       5
 #define PURGE_EVERY_S 3600
 enum { SLOTS_READ_MAX = 4096 };
 
@@ -42,7 +46,9 @@ struct keeper_calls {
     bool planned;
     queue_backlog backlog;
     store_call *asking;
-    bool dirty; /* look again once the answer is there */
+    bool dirty;            /* look again once the answer is there */
+    store_call *listening; /* for news of other nodes */
+    loop_timer news;       /* then they are looked at */
     loop_timer soon;
     ns looked;
     int timer_fd;
@@ -343,6 +349,34 @@ static bool plan(keeper_calls *c, int64_t now_s, const uint8_t *slots, size_t n,
     return pace_plan(&c->pace, now_s, work, n, &f, e);
 }
 
+static void on_news_time(void *user) { keeper_calls_look(user); }
+
+/* Not at once: another node that is busy has news all the time. */
+static void on_news(void *user)
+{
+    keeper_calls *c = user;
+    store_message *m = store_call_answer(c->listening);
+    err e;
+    bool ok = queue_answer_ok(m, &e);
+    store_call_free(c->listening);
+    c->listening = NULL;
+    if (!ok)
+        log_msg(LOG_WARN, "other nodes' deferred calls are not heard of now: %s", e.text);
+    loop_timer_start(c->k->l, &c->news, ok ? NEWS_NS : RETRY_S * NS_PER_S, on_news_time, c);
+}
+
+static void news_listen(keeper_calls *c)
+{
+    err e;
+    err_no_memory(&e);
+    c->listening = queue_ask_news(c->k->store);
+    if (c->listening && store_call_send(c->listening, on_news, c, &e))
+        return;
+    store_call_free(c->listening);
+    c->listening = NULL;
+    log_msg(LOG_WARN, "other nodes' deferred calls are not heard of now: %s", e.text);
+}
+
 static void on_backlog(void *user)
 {
     keeper_calls *c = user;
@@ -357,7 +391,7 @@ static void on_backlog(void *user)
     store_call_free(k);
     if (!ok) {
         log_msg(LOG_WARN, "deferred calls can't be planned now: %s", e.text);
-        timer_set(c, now_s + 5);
+        timer_set(c, now_s + RETRY_S);
         return;
     }
     c->planned = true;
@@ -371,9 +405,8 @@ static void on_backlog(void *user)
         d.wake_s = earlier(d.wake_s, c->backlog.next_expiry_ms);
     int64_t cron = keeper_crons_look(c->k->crons, now_s);
     d.wake_s = cron < d.wake_s ? cron : d.wake_s;
-    /* What other nodes accept, and what one that dies had leased, nobody tells. */
-    if (c->k->config.serve.queue_is_shared && d.wake_s > now_s + QUEUE_SHARED_LOOK_S)
-        d.wake_s = now_s + QUEUE_SHARED_LOOK_S;
+    if (c->k->config.serve.queue_is_shared && !c->listening && !loop_timer_active(&c->news))
+        news_listen(c);
     timer_set(c, d.wake_s > now_s ? d.wake_s : now_s + 1);
     purge(c, now_s);
     if (c->dirty)
@@ -556,7 +589,9 @@ void keeper_calls_free(keeper_calls *c)
     while (c->errands)
         errand_free(c->errands);
     store_call_free(c->asking);
+    store_call_free(c->listening);
     loop_timer_stop(&c->soon);
+    loop_timer_stop(&c->news);
     loop_watch_close(c->timer);
     close(c->timer_fd);
     free(c);

@@ -190,7 +190,7 @@ static void file_run(kv_server *s, kv_target *f)
     f->used = clock_mono();
 }
 
-bool kv_server_run(kv_server *s)
+void kv_server_run(kv_server *s)
 {
     bool worked = false;
     while (s->dirty) {
@@ -204,7 +204,6 @@ bool kv_server_run(kv_server *s)
     }
     if (worked && !loop_timer_active(&s->idle))
         loop_timer_start(s->l, &s->idle, STORE_IDLE_NS, on_idle, s);
-    return worked;
 }
 
 void kv_server_take(pending *p)

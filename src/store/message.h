@@ -51,6 +51,7 @@ typedef enum {
     QUEUE_PURGE,
     QUEUE_SECRET,
     QUEUE_ROTATE,
+    QUEUE_NEWS,
     STORE_REQUESTS_END,
     /* Answers. */
     STORE_OK = 100,

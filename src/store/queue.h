@@ -226,7 +226,8 @@ typedef struct {
 typedef struct {
     int64_t now_ms;
     /* When something happens by itself; 0: nothing will. */
-    int64_t next_start_ms;    /* the earliest start or next attempt of those that may not run yet */
+    int64_t next_start_ms;    /* the earliest start or next attempt of those that may not run yet,
+                               * or when this node is to look again for a revision it lacks */
     int64_t next_expiry_ms;   /* of a lease */
     int64_t next_deadline_ms; /* of those that may run */
     uint64_t waiting, leased;
@@ -238,6 +239,9 @@ typedef struct {
     uint64_t later_count, later_cpu_ns; /* may not yet: start, or next attempt */
 } queue_slot;
 enum { QUEUE_GRAIN_MS = 5000 };
+
+/* QUEUE_NEWS: nothing. Answered, with nothing, once others have changed calls since the last one
+ * was answered. STORE_FAILED: nobody will tell; QUEUE_ABSENT: the rows are this node's alone. */
 
 /* QUEUE_COUNT: how many calls there are of a tenant (u64; 0: of all). Answer: queue_count. */
 typedef struct {

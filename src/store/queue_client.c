@@ -98,3 +98,5 @@ store_call *queue_ask_app_gone(store_client *c, const queue_app_gone *q, str not
 }
 
 store_call *queue_ask_purge(store_client *c) { return store_call_new(c, QUEUE_PURGE, 0); }
+
+store_call *queue_ask_news(store_client *c) { return store_call_new(c, QUEUE_NEWS, 0); }

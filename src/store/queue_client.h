@@ -30,5 +30,6 @@ store_call *queue_ask_backlog(store_client *c, int64_t slot_ms);
 store_call *queue_ask_count(store_client *c, uint64_t tenant);
 store_call *queue_ask_app_gone(store_client *c, const queue_app_gone *q, str note);
 store_call *queue_ask_purge(store_client *c);
+store_call *queue_ask_news(store_client *c);
 /* anew: QUEUE_ROTATE. */
 store_call *queue_ask_secret(store_client *c, uint64_t app, bool anew);

@@ -354,6 +354,14 @@ bool queue_commit(queue_engine *q, bool *ret_unsure, err *e)
 
 void queue_rollback(queue_engine *q) { q->ops->rollback(q->rows); }
 
+int queue_news_fd(queue_engine *q) { return q->ops->news_fd ? q->ops->news_fd(q->rows) : -1; }
+
+bool queue_news(queue_engine *q, bool *ret_news, err *e)
+{
+    *ret_news = false;
+    return !q->ops->news || q->ops->news(q->rows, ret_news, e);
+}
+
 static void answer_failed(buf *out, const store_message *m, const char *why)
 {
     buf_clear(out);

@@ -32,6 +32,11 @@ bool queue_leases_shift(queue_engine *q, int64_t by_ms, err *e);
 /* False: as after rollback, or (*ret_unsure) nobody knows whether it happened. */
 bool queue_commit(queue_engine *q, bool *ret_unsure, err *e);
 void queue_rollback(queue_engine *q);
+/* Where the rows are shared: readable when others may have changed calls; -1: they are not. */
+int queue_news_fd(queue_engine *q);
+/* Between transactions. *ret_news: others have, since it was asked last. False: nobody tells any
+ * more. */
+bool queue_news(queue_engine *q, bool *ret_news, err *e);
 /* Carries out one request; its answer, a whole message with the request's id, goes to out (emptied
  * first). */
 bool queue_apply(queue_engine *q, store_message request, buf *out, err *e);

@@ -114,8 +114,14 @@ static bool moments_read(queue_engine *q, queue_backlog *b, err *e)
         if (at && (!b->next_deadline_ms || at < b->next_deadline_ms))
             b->next_deadline_ms = at;
     }
-    return q->ops->first(q->rows, PHASE_LATER, &b->next_start_ms, e) &&
-           q->ops->first(q->rows, PHASE_LEASED, &b->next_expiry_ms, e);
+    if (!q->ops->first(q->rows, PHASE_LATER, &b->next_start_ms, e) ||
+        !q->ops->first(q->rows, PHASE_LEASED, &b->next_expiry_ms, e))
+        return false;
+    /* Those of a revision that is left to others: it may be here by then. */
+    int64_t lacked = q->lacks.n ? q->lacks.until_ms[0] : 0;
+    if (lacked && (!b->next_start_ms || lacked < b->next_start_ms))
+        b->next_start_ms = lacked;
+    return true;
 }
 
 bool queue_on_backlog(const queue_asked *a, err *e)

@@ -414,6 +414,7 @@ static const char *any_read(store_message *m, queue_request *r)
                : r->gone.tenant                                    ? NULL
                                                                    : "calls of no tenant";
     case QUEUE_PURGE:
+    case QUEUE_NEWS:
         return NULL;
     default:
         return "an unknown request";

@@ -4,6 +4,7 @@
  * each node gets other rows, and each call one lease.
  * - Sums are kept in lanes: a node adds to rows of its own lane and reads all, so that nodes do not
  *   wait for each other's commits. `tidy` folds lanes into one.
+ * - What changes calls is announced (NOTIFY) with its commit, to all nodes that are connected.
  * - The clock is the database's, so that all nodes mean the same by "expired".
  * - What a dead node was changing, the server rolls back when its connection ends; what it had
  *   leased expires.
@@ -133,6 +134,7 @@ typedef struct {
     int64_t lane;
     buf lacked; /* revisions that this node lacks, as PostgreSQL writes an array; a NUL behind it */
     bool prepared[STATEMENTS];
+    bool changed;   /* calls, in this transaction */
     PGresult *lent; /* what was read last is borrowed from it */
     /* parameters of the next statement */
     int n;
@@ -279,6 +281,7 @@ static PGresult *run_numbers(queue_rows *q, statement which, int n, const int64_
 static bool pg_begin(queue_rows *q, int64_t *now_ms, err *e)
 {
     rows *r = begin_statement(q);
+    r->changed = false;
     const char *text =
         *now_ms ? "BEGIN" : "BEGIN; SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint";
     _cleanup_(result_end) PGresult *result = PQexec(r->db, text);
@@ -292,7 +295,8 @@ static bool pg_begin(queue_rows *q, int64_t *now_ms, err *e)
 static bool pg_commit(queue_rows *q, bool *ret_unsure, err *e)
 {
     rows *r = begin_statement(q);
-    _cleanup_(result_end) PGresult *result = PQexec(r->db, "COMMIT");
+    _cleanup_(result_end) PGresult *result =
+        PQexec(r->db, r->changed ? "NOTIFY ebb_queue; COMMIT" : "COMMIT");
     bool ok = result_ok(result);
     *ret_unsure = !ok && PQstatus(r->db) != CONNECTION_OK;
     /* A transaction that had failed answers a COMMIT with ROLLBACK. */
@@ -344,6 +348,7 @@ static bool row_one(PGresult *result, queue_row *ret, bool *ret_found)
 static bool pg_add(queue_rows *q, queue_row *row, const queue_body *body, bool *ret_exists, err *e)
 {
     rows *r = begin_statement(q);
+    r->changed = true;
     for (int i = 0; i < QUEUE_FIELDS; i++)
         bind_field(r, &queue_fields[i], row);
     PGresult *result = run(r, ADD, e);
@@ -379,6 +384,7 @@ static bool pg_find(queue_rows *q, const uint8_t key[QUEUE_HASH_BYTES], queue_ro
 static bool pg_put(queue_rows *q, const queue_row *row, err *e)
 {
     rows *r = begin_statement(q);
+    r->changed = true;
     bind_number(r, (int64_t)row->seq);
     for (int i = 0; i < QUEUE_FIELDS; i++)
         if (queue_fields[i].changes)
@@ -536,6 +542,21 @@ static bool pg_tally_each(queue_rows *q, unsigned from, unsigned to, const int64
     return result != NULL;
 }
 
+/* --- what others do --------------------------------------------------------------------------- */
+
+static int pg_news_fd(queue_rows *q) { return PQsocket(of(q)->db); }
+
+static bool pg_news(queue_rows *q, bool *ret_news, err *e)
+{
+    rows *r = begin_statement(q);
+    *ret_news = false;
+    if (!PQconsumeInput(r->db))
+        return fail(r, NULL, e);
+    for (PGnotify *n; (n = PQnotifies(r->db)); PQfreemem(n))
+        *ret_news |= n->be_pid != PQbackendPID(r->db);
+    return true;
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 static void pg_close(queue_rows *q)
@@ -588,9 +609,10 @@ static bool url_check(const char *url, err *e)
 bool queue_pg_open(const char *url, queue_rows **ret, err *e)
 {
     static const queue_rows_ops ops = {
-        pg_begin,  pg_commit,  pg_rollback,    pg_add,       pg_get,        pg_find,  pg_put,
-        pg_remove, pg_take,    pg_lack,        pg_claim,     NULL,          pg_first, pg_scan,
-        pg_body,   pg_outcome, pg_outcome_set, pg_tally_add, pg_tally_each, pg_tidy,  pg_close,
+        pg_begin,      pg_commit, pg_rollback, pg_add,     pg_get,         pg_find,
+        pg_put,        pg_remove, pg_take,     pg_lack,    pg_claim,       NULL,
+        pg_first,      pg_scan,   pg_body,     pg_outcome, pg_outcome_set, pg_tally_add,
+        pg_tally_each, pg_tidy,   pg_news_fd,  pg_news,    pg_close,
     };
     /* What the URL says counts more. */
     static const char *const names[] = {"connect_timeout",
@@ -624,6 +646,10 @@ bool queue_pg_open(const char *url, queue_rows **ret, err *e)
     }
     PQsetNoticeReceiver(r->db, on_notice, NULL);
     _cleanup_(result_end) PGresult *result = PQexec(r->db, tables);
+    if (result_ok(result)) {
+        PQclear(result);
+        result = PQexec(r->db, "LISTEN ebb_queue");
+    }
     if (!result_ok(result)) {
         fail(r, result, e);
         pg_close(&r->base);

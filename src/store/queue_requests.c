@@ -488,6 +488,9 @@ bool queue_request_run(queue_engine *q, const store_message *m, const queue_requ
     case QUEUE_SECRET:
     case QUEUE_ROTATE:
         return queue_on_secret(&a, e);
+    case QUEUE_NEWS: /* queue_server.c keeps the answer until there are */
+        return queue_news_fd(q) >= 0 ||
+               queue_refuse(&a, QUEUE_ABSENT, "the queue is this node's alone");
     default:
         return on_one(&a, e);
     }

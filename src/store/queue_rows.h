@@ -136,6 +136,12 @@ typedef struct {
                        void (*each)(void *user, const queue_tally *t), void *user, err *e);
     /* Between transactions, now and then. */
     bool (*tidy)(queue_rows *r, err *e);
+    /* Readable when there may be news of what others have changed: then ask `news`. NULL: the rows
+     * are this node's alone. */
+    int (*news_fd)(queue_rows *r);
+    /* *ret_news: others have changed calls since it was asked last. Between transactions. False:
+     * nothing is heard any more, open the rows again. NULL: as above. */
+    bool (*news)(queue_rows *r, bool *ret_news, err *e);
     /* NULL is allowed. Rolls back. */
     void (*close)(queue_rows *r);
 } queue_rows_ops;

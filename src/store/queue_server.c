@@ -9,9 +9,13 @@
  * are the loop's. A request that the database refuses does not take its group along: the group is
  * tried again one by one, unless nobody knows what became of its commit.
  *
- * The queue is opened by the first request and closed STORE_IDLE_NS after the last one. A wall
- * clock that was set while this process lives, be it in such a pause, is followed by the next
- * group: leases keep their length. */
+ * Where others share the queue, whoever asks for news (QUEUE_NEWS) is a listener once its group is
+ * over, and answered when the database tells of a change. Nothing polls: between groups the loop
+ * watches the connection.
+ *
+ * The queue is opened by the first request and closed STORE_IDLE_NS after the last one, unless
+ * somebody listens. A wall clock that was set while this process lives, be it in such a pause, is
+ * followed by the next group: leases keep their length. */
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/work.h"
@@ -28,11 +32,13 @@ struct queue_server {
     str path, url; /* one of them is empty */
     seal_key key;
     queue_engine *open; /* the thread's while working */
-    pending_list waiting;
-    size_t group_n; /* of them, the first ones: carried out now; nobody unlinks them meanwhile */
-    size_t done_n;  /* of the group: have their answers; the others are of the next one */
-    bool working;   /* on a thread */
-    bool failed;    /* the group; why */
+    pending_list waiting, listeners;
+    bool news;         /* others have changed something since listeners were answered last */
+    loop_watch *heard; /* of the connection, while somebody listens and no group runs */
+    size_t group_n;    /* of them, the first ones: carried out now; nobody unlinks them meanwhile */
+    size_t done_n;     /* of the group: have their answers; the others are of the next one */
+    bool working;      /* on a thread */
+    bool failed;       /* the group; why */
     err why;
     bool failing;     /* said in the log */
     int64_t clock_ms; /* how far the wall clock is ahead of the monotonic one, as leases have it */
@@ -168,6 +174,8 @@ static void on_idle(void *user)
 {
     queue_server *s = user;
     ns idle = clock_mono() - s->used;
+    if (s->listeners.first)
+        return;
     if (idle >= STORE_IDLE_NS && !s->working && !s->waiting.first)
         engine_close(s);
     else
@@ -175,14 +183,74 @@ static void on_idle(void *user)
                          idle < STORE_IDLE_NS ? STORE_IDLE_NS - idle : STORE_IDLE_NS, on_idle, s);
 }
 
+static void heard_close(queue_server *s)
+{
+    loop_watch_close(s->heard);
+    s->heard = NULL;
+}
+
+/* why NULL: there are news. */
+static void listeners_answer(queue_server *s, const char *why)
+{
+    heard_close(s);
+    s->news = false;
+    for (pending *p; (p = pending_list_pop(&s->listeners));)
+        if (why)
+            pending_fail(p, why);
+        else
+            pending_answer(p);
+}
+
+static void listen_on(queue_server *s);
+
+static void on_heard(void *user, unsigned events) { listen_on(user); }
+
+/* Between groups: looks for news, which libpq keeps until then. */
+static void listen_on(queue_server *s)
+{
+    bool news = false;
+    err e;
+    if (s->open && !queue_news(s->open, &news, &e)) {
+        heard_close(s);
+        engine_close(s);
+        listeners_answer(s, e.text);
+    }
+    s->news |= news;
+    if (!s->listeners.first)
+        heard_close(s);
+    else if (!s->open)
+        listeners_answer(s, "the queue's database could not be asked");
+    else if (s->news)
+        listeners_answer(s, NULL);
+    else if (!s->heard &&
+             !loop_watch_open(s->l, queue_news_fd(s->open), on_heard, s, &s->heard, &e))
+        listeners_answer(s, e.text);
+    if (s->heard)
+        loop_watch_set(s->heard, LOOP_READABLE);
+    if (s->open && !s->listeners.first && !loop_timer_active(&s->idle))
+        loop_timer_start(s->l, &s->idle, STORE_IDLE_NS, on_idle, s);
+}
+
+static bool will_listen(const pending *p)
+{
+    store_message m;
+    err e;
+    return p->from && pending_message(p).kind == QUEUE_NEWS &&
+           store_message_read(buf_bytes(&p->answer), false, &m, &e) && m.kind == STORE_OK;
+}
+
 static void group_answer(queue_server *s)
 {
     failure_note(s);
-    for (; s->done_n; s->done_n--)
-        pending_answer(pending_list_pop(&s->waiting));
+    for (; s->done_n; s->done_n--) {
+        pending *p = pending_list_pop(&s->waiting);
+        if (will_listen(p))
+            pending_list_push(&s->listeners, p);
+        else
+            pending_answer(p);
+    }
     s->used = clock_mono();
-    if (s->open && !loop_timer_active(&s->idle))
-        loop_timer_start(s->l, &s->idle, STORE_IDLE_NS, on_idle, s);
+    listen_on(s);
 }
 
 /* The first of those that wait, as many as one commit may hold. */
@@ -200,19 +268,17 @@ static void group_done(void *user)
     group_answer(s);
 }
 
-bool queue_server_run(queue_server *s)
+void queue_server_run(queue_server *s)
 {
-    bool worked = false;
     while (s && s->waiting.first && !s->working) {
         group_gather(s);
-        worked = true;
+        heard_close(s);
         s->working = s->url.n && loop_work_start(s->l, group_work, group_done, s, NULL);
         if (!s->working) {
             group_work(s);
             group_answer(s);
         }
     }
-    return worked;
 }
 
 void queue_server_take(queue_server *s, pending *p)
@@ -226,9 +292,22 @@ void queue_server_take(queue_server *s, pending *p)
 
 void queue_server_forget(queue_server *s, const store_connection *c)
 {
-    for (pending *p = s ? s->waiting.first : NULL; p; p = p->next)
+    if (!s)
+        return;
+    for (pending *p = s->waiting.first; p; p = p->next)
         if (p->from == c)
             p->from = NULL;
+    for (pending *p = pending_list_take(&s->listeners), *next; p; p = next) {
+        next = p->next;
+        if (p->from == c)
+            p->from = NULL;
+        if (p->from)
+            pending_list_push(&s->listeners, p);
+        else
+            pending_answer(p);
+    }
+    if (!s->working)
+        listen_on(s);
 }
 
 bool queue_server_is_open(const queue_server *s) { return s && !s->working && s->open; }
@@ -259,6 +338,7 @@ void queue_server_free(queue_server *s)
         while (s->working)
             loop_turn(s->l, 100);
     } while (s->waiting.first);
+    listeners_answer(s, "the store process stops");
     loop_timer_stop(&s->idle);
     engine_close(s);
     OPENSSL_cleanse(&s->key, sizeof s->key);

@@ -464,10 +464,28 @@ static bool set_up(rows *r, err *e)
 bool queue_sqlite_open(const char *path, queue_rows **ret, err *e)
 {
     static const queue_rows_ops ops = {
-        rows_begin,   rows_commit,      rows_rollback,  rows_add,        rows_get,
-        rows_find,    rows_put,         rows_remove,    rows_take,       NULL,
-        NULL,         rows_shift,       rows_first,     rows_scan,       rows_body,
-        rows_outcome, rows_outcome_set, rows_tally_add, rows_tally_each, rows_tidy,
+        rows_begin,
+        rows_commit,
+        rows_rollback,
+        rows_add,
+        rows_get,
+        rows_find,
+        rows_put,
+        rows_remove,
+        rows_take,
+        NULL,
+        NULL,
+        rows_shift,
+        rows_first,
+        rows_scan,
+        rows_body,
+        rows_outcome,
+        rows_outcome_set,
+        rows_tally_add,
+        rows_tally_each,
+        rows_tidy,
+        NULL,
+        NULL,
         rows_close,
     };
     int flags =

@@ -38,12 +38,11 @@ bool store_connection_answer(store_connection *c, const buf *b, err *e)
 static bool on_turn_end(void *user)
 {
     store_server *s = user;
-    bool worked = kv_server_run(s->kv);
-    worked |= queue_server_run(s->queue);
+    kv_server_run(s->kv);
+    queue_server_run(s->queue);
     for (store_connection *c = s->connections; c; c = c->next)
         answers_flush(c, NULL); /* SQL's too: its hook runs before */
-    if (worked)
-        log_flush();
+    log_flush();
     return false;
 }
 

@@ -140,8 +140,8 @@ void kv_server_forget(kv_server *s, const store_connection *c);
 /* For reading (kv_reader.h), borrowed; -1: not now. *ret_opening numbers how often it was opened.
  */
 int kv_server_lend(const kv_target *t, unsigned part, uint16_t *ret_opening);
-/* Carries out what has arrived. True: there was something. */
-bool kv_server_run(kv_server *s);
+/* Carries out what has arrived. */
+void kv_server_run(kv_server *s);
 unsigned kv_server_files_open(const kv_server *s);
 
 /* --- sql_server.c ----------------------------------------------------------------------------- */
@@ -169,8 +169,8 @@ bool queue_server_new(loop *l, const store_queue *config, queue_server **ret, er
 void queue_server_take(queue_server *s, pending *p);
 /* That worker has gone: nobody wants its answers. */
 void queue_server_forget(queue_server *s, const store_connection *c);
-/* Carries out what has arrived. True: there was something. */
-bool queue_server_run(queue_server *s);
+/* Carries out what has arrived. */
+void queue_server_run(queue_server *s);
 bool queue_server_is_open(const queue_server *s);
 /* Waits for what runs. */
 void queue_server_free(queue_server *s);

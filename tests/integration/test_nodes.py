@@ -1,9 +1,11 @@
 """Two nodes, each a real `ebb serve`, share one queue of deferred calls (docs/operate.md)."""
 import contextlib
 import os
+import re
 import shutil
 import signal
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -139,8 +141,9 @@ def run_on(two, calls_of_one):
 
 
 def lease_over(two):
-    """As if a minute had passed."""
+    """As if a minute had passed; nodes that know when it ends by the clock are told."""
     assert two.database.ask(f"update ebb_call set at_ms = 0 where phase = {LEASED} returning seq")
+    two.database.ask("notify ebb_queue")
 
 
 def test_each_call_runs_once_wherever_it_was_accepted(two):
@@ -178,6 +181,40 @@ def test_a_dead_nodes_calls_move(two):
     assert call["state"] == "done" and call["attempts"] == 2, call
     assert two.ledger.runs[call_id(held)] == 2
     assert b.show(waits)["state"] in ("waiting", "leased", "done")
+
+
+def wakes(n):
+    """How often the node's processes have gone to sleep."""
+    pids = [p for role in ("worker", "store", "keeper") for p in n.children(role)]
+    return {p: int(re.search(r"\nvoluntary_ctxt_switches:\s*(\d+)",
+                             Path(f"/proc/{p}/status").read_text())[1]) for p in pids}
+
+
+def running(n):
+    status, plan = n.api("GET", "/v1/calls/plan")
+    assert status == 200, plan
+    return plan["running"]
+
+
+def test_a_node_sleeps_until_it_hears_of_anothers_calls(small):
+    """Nothing looks from time to time: what another node changes is told."""
+    assert calls(small.b).ended(calls(small.b).defer(small.target("/once"), "GET"))
+
+    def sleeps():
+        before = wakes(small.b)
+        time.sleep(11)
+        after = wakes(small.b)
+        return all(after[p] - before[p] <= 1 for p in before)
+    wait_for(sleeps, "the other node to sleep")
+    held = run_on(small, calls(small.a))
+    wait_for(lambda: running(small.b) == 1, "the other node to hear of it")
+    small.database.ask("select pg_terminate_backend(pid) from pg_stat_activity"
+                       " where application_name = 'ebb'")
+    wait_for(lambda: "not heard of now" in small.b.log(), "the other node to hear no more")
+    small.ledger.over.set()
+    calls(small.a).ended(held)
+    wait_for(lambda: running(small.b) == 0, "the other node to hear of its end")
+    wait_for(sleeps, "the other node to sleep again")
 
 
 def test_only_a_node_with_the_revision_runs_a_call(small):

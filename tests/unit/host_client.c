@@ -19,7 +19,7 @@ static int requests;
  * closed at any time. */
 static int asked, closed;
 static bool has_body; /* of the last one */
-static int came[12]; /* when "/order/A" and so on came, counted in requests */
+static int came[12];  /* when "/order/A" and so on came, counted in requests */
 
 /* One answer being made: by path. */
 typedef struct {
@@ -428,9 +428,10 @@ static int end_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_get),    cmocka_unit_test(a_post),     cmocka_unit_test(back_pressure),
-        cmocka_unit_test(errors),   cmocka_unit_test(letting_go), cmocka_unit_test(limits),
-        cmocka_unit_test(in_order), cmocka_unit_test(a_body_to_come),
+        cmocka_unit_test(a_get),         cmocka_unit_test(a_post),
+        cmocka_unit_test(back_pressure), cmocka_unit_test(errors),
+        cmocka_unit_test(letting_go),    cmocka_unit_test(limits),
+        cmocka_unit_test(in_order),      cmocka_unit_test(a_body_to_come),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);
 }

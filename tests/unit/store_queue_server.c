@@ -272,6 +272,16 @@ static queue_count counts(void)
     return c;
 }
 
+/* A queue in a file has no others who could change it. */
+static void test_no_news(void **state)
+{
+    store_call *k = sent(queue_ask_news(client));
+    wait_done(done + 1);
+    assert_false(queue_answer_ok(store_call_answer(k), &e));
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    store_call_free(k);
+}
+
 /* Asks for what has expired, and says how many leases there are. */
 static uint64_t leased(void)
 {
@@ -329,6 +339,7 @@ int main(void)
         CASE(test_no_queue),
         CASE(test_a_locked_file),
         CASE(test_leases_follow_the_clock),
+        CASE(test_no_news),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

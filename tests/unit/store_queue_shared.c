@@ -36,6 +36,7 @@ static struct {
     atomic_bool held;
     sem_t go;
     atomic_bool breaks; /* it ends the connection instead of a commit */
+    atomic_int fd;      /* the connection */
 } db;
 
 static bool receive(int fd, void *to, size_t n)
@@ -76,7 +77,7 @@ static bool reply(int fd, char type, const char *body, char *state)
 {
     switch (type) {
     case 'Q':
-        if (strcmp(body, "COMMIT") == 0 && db.breaks)
+        if (strcmp(body, "NOTIFY ebb_queue; COMMIT") == 0 && db.breaks)
             return false;
         if (strstr(body, "BEGIN; SELECT")) {
             say_columns(fd, 0);
@@ -132,6 +133,7 @@ static void serve(int fd)
         return;
     SAY(fd, 'R', "\0\0\0\0");
     SAY(fd, 'Z', "I");
+    db.fd = fd;
     while (receive(fd, &type, 1) && receive(fd, &n, 4) && ntohl(n) < sizeof body &&
            receive(fd, body, ntohl(n) - 4)) {
         body[ntohl(n) - 4] = 0;
@@ -308,6 +310,35 @@ static void test_nobody_knows_of_one_by_one_either(void **state)
     assert_true(db.prepared > 2); /* tried again */
 }
 
+static void notify(uint8_t from)
+{
+    char text[] = "\0\0\0\0ebb_queue\0";
+    text[3] = (char)from;
+    say(db.fd, 'A', text, sizeof text);
+}
+
+/* Who asks for news is answered when another node has changed something, not for what this one
+ * does, whose number at the database is 0 here; and when the connection is lost. */
+static void test_news(void **state)
+{
+    for (int lost = 0; lost < 2; lost++) {
+        store_call *news = sent(queue_ask_news(client)), *mine = put(second);
+        wait_for(mine);
+        store_call_free(mine);
+        notify(0);
+        wait_for(mine = put(second));
+        store_call_free(mine);
+        assert_false(store_call_is_done(news));
+        if (lost)
+            shutdown(db.fd, SHUT_RDWR);
+        else
+            notify(7);
+        wait_for(news);
+        assert_int_equal(queue_answer_ok(store_call_answer(news), &e), !lost);
+        store_call_free(news);
+    }
+}
+
 /* What libpq would say of it, it says of a password in the wrong place. */
 static void test_a_malformed_url_is_not_shown(void **state)
 {
@@ -346,6 +377,7 @@ int main(void)
         CASE(test_a_worker_ends_while_its_group_runs),
         CASE(test_what_gathered_is_carried_out_at_the_end),
         CASE(test_nobody_knows_of_one_by_one_either),
+        CASE(test_news),
         CASE(test_a_malformed_url_is_not_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
