@@ -259,14 +259,21 @@ def kill_all(n):
     n.process.wait()
 
 
+def has_ended(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return " Z " in f.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def kill_these(pids):
     for sent in (signal.SIGSTOP, signal.SIGKILL):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sent)
     for pid in pids:
-        wait_for(lambda p=pid: not os.path.exists(f"/proc/{p}")
-                 or " Z " in open(f"/proc/{p}/stat").read(), "the end of a killed process")
+        wait_for(lambda p=pid: has_ended(p), "the end of a killed process")
 
 
 @contextlib.contextmanager
