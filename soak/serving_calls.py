@@ -17,7 +17,7 @@ from backends import Backend
 from durability import SHIM
 from harness import Connection, guest, wait_for, write_app
 from node import node
-from serving_node import (KINDS, builders, kill_all, kill_these, life, pids_of, put_back,
+from serving_node import (KINDS, below_supervisor, kill_all, kill_these, life, pids_of, put_back,
                           remember_all, settled)
 
 CLIENTS = 8
@@ -141,7 +141,7 @@ def kill_one(n, ledger, kind, chance):
     """True if the node goes on; after its supervisor the rest is killed, too."""
     pids = wait_for(lambda: pids_of(n, kind), f"a {kind}")
     pid = chance.choice(pids)
-    rest = [p for k in ("worker", "store", "keeper") for p in n.children(k)] + builders(n)
+    rest = below_supervisor(n)
     ledger.kills.append(time.monotonic())
     kill_these([pid])
     if kind == "builder":  # it comes back with the next keeper

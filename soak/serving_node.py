@@ -255,10 +255,13 @@ def pids_of(n, kind):
         else n.children(kind)
 
 
+def below_supervisor(n):
+    return builders(n) + [p for role in ("worker", "store", "keeper") for p in n.children(role)]
+
+
 def kill_all(n):
     """Everything, at one moment as nearly as can be."""
-    workers = [p for role in ("worker", "store", "keeper") for p in n.children(role)]
-    kill_these([n.process.pid, *builders(n), *workers])
+    kill_these([n.process.pid, *below_supervisor(n)])
     n.process.wait()
 
 
@@ -341,8 +344,7 @@ def kill(state, work_folder, arguments):
                 plain_more(h, 20, failures)
                 while plan and not failures:
                     kind = plan.pop()
-                    rest = [p for role in ("worker", "store", "keeper") for p in n.children(role)]
-                    rest += builders(n)
+                    rest = below_supervisor(n)
                     kill_one(n, h, kind, chance, failures)
                     killed[kind] += 1
                     yield f"{sum(killed.values())} kills, {h.plain} plain requests"

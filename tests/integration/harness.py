@@ -54,6 +54,12 @@ def resident_bytes(pid):
     return next(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmRSS"))
 
 
+def wakes(pid):
+    """How often a process has gone to sleep."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"\nvoluntary_ctxt_switches:\s*(\d+)", status)[1])
+
+
 class Server:
     """A running `ebb up`."""
 

@@ -11,12 +11,11 @@ import signal
 import socket
 import sqlite3
 import time
-from pathlib import Path
 
 import pytest
 
 from browser import Page, chromium
-from harness import ROOT, guest, wait_for, write_app
+from harness import ROOT, guest, wait_for, wakes, write_app
 from node import node
 
 APP = f"""
@@ -465,11 +464,6 @@ def test_wrong_tokens_and_leaving(serve, browser):
     page.wait("document.body.dataset.state === 'login' &&"
               " !document.getElementById('key').offsetParent")
     page.close()
-
-
-def wakes(pid):
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"\nvoluntary_ctxt_switches:\s*(\d+)", status)[1])
 
 
 def test_updates_are_pushed_and_a_hidden_page_is_silent(serve, look):

@@ -1,7 +1,6 @@
 """Two nodes, each a real `ebb serve`, share one queue of deferred calls (docs/operate.md)."""
 import contextlib
 import os
-import re
 import shutil
 import signal
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backends import Backend, postgres
-from harness import guest, wait_for, write_app
+from harness import guest, wait_for, wakes, write_app
 from node import node
 from test_defer import ASYNC, Calls, app
 
@@ -183,13 +182,6 @@ def test_a_dead_nodes_calls_move(two):
     assert b.show(waits)["state"] in ("waiting", "leased", "done")
 
 
-def wakes(n):
-    """How often the node's processes have gone to sleep."""
-    pids = [p for role in ("worker", "store", "keeper") for p in n.children(role)]
-    return {p: int(re.search(r"\nvoluntary_ctxt_switches:\s*(\d+)",
-                             Path(f"/proc/{p}/status").read_text())[1]) for p in pids}
-
-
 def running(n):
     status, plan = n.api("GET", "/v1/calls/plan")
     assert status == 200, plan
@@ -200,11 +192,12 @@ def test_a_node_sleeps_until_it_hears_of_anothers_calls(small):
     """Nothing looks from time to time: what another node changes is told."""
     assert calls(small.b).ended(calls(small.b).defer(small.target("/once"), "GET"))
 
+    pids = [p for role in ("worker", "store", "keeper") for p in small.b.children(role)]
+
     def sleeps():
-        before = wakes(small.b)
+        before = [wakes(p) for p in pids]
         time.sleep(11)
-        after = wakes(small.b)
-        return all(after[p] - before[p] <= 1 for p in before)
+        return all(wakes(p) - was <= 1 for p, was in zip(pids, before))
     wait_for(sleeps, "the other node to sleep")
     held = run_on(small, calls(small.a))
     wait_for(lambda: running(small.b) == 1, "the other node to hear of it")
