@@ -8,6 +8,7 @@ import time
 import bodies
 import cold
 import defer
+import deploys
 import energy
 import hello
 import idle
@@ -25,7 +26,7 @@ from common import say
 #: into bench/results/GROUP.json and the picture, or None.
 GROUPS = {"hello": hello, "speed": speed, "http": bodies, "cold": cold, "idle": idle,
           "profile": profile_steps, "state": state, "meter": meter, "energy": energy,
-          "defer": defer}
+          "defer": defer, "deploys": deploys}
 
 
 def header():

@@ -189,7 +189,10 @@ class Ebb(Server):
         if not line:
             raise RuntimeError(f"{self.name} ended at start:\n{self.log.read_text()[-2000:]}")
         self.ready = json.loads(line)
-        self.port = int(self.ready["base_url"].rstrip("/").rpartition(":")[2])
+        self.port = self.port_said()
+
+    def port_said(self):
+        return int(self.ready["base_url"].rstrip("/").rpartition(":")[2])
 
     def settings(self):
         more = f", {self.said}" if self.said else ""
