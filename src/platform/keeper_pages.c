@@ -1,12 +1,14 @@
 /* Answers with a page, whole, or with 304 where the client has it already. Pages are the only HTML
- * of the admin origin that runs scripts: only those of this origin, nothing inline, no frame around
- * it, no form that posts, no connection to anybody else (Content Security Policy Level 3). What a
- * page may then know is decided by the token it sends: pages themselves hold nothing. */
+ * of the admin origin that runs scripts: only those of this origin, none inline, styles in the page
+ * only by their hash, no frame around it, no form that posts, no connection to anybody else
+ * (Content Security Policy Level 3). What a page may then know is decided by the token it sends:
+ * pages themselves hold nothing. */
 #include "platform/pages.h"
 
 #include "http/field.h"
 #include "platform/keeper_api.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static const page *pages;
@@ -54,14 +56,17 @@ static void page_send(const page *p, http_exchange *x)
                                                  .on_closed = on_closed};
     const http_request *r = exchange_request(x);
     const http_field *known = field_find(r->fields, r->fields_count, S("if-none-match"));
+    char policy[512];
+    snprintf(policy, sizeof policy,
+             "default-src 'none'; script-src 'self'; style-src 'self' %s; connect-src 'self'; "
+             "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+             p->styles);
     bool is_known = known && str_eq(known->value, str_from(p->tag));
     http_field fields[] = {
         {S("content-type"), str_from(p->type)},
         {S("etag"), str_from(p->tag)},
         {S("cache-control"), S("no-cache")},
-        {S("content-security-policy"),
-         S("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-           "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")},
+        {S("content-security-policy"), str_from(policy)},
         {S("cross-origin-opener-policy"), S("same-origin")},
         {S("cross-origin-resource-policy"), S("same-origin")},
         {S("referrer-policy"), S("no-referrer")},

@@ -5,9 +5,10 @@
 #include "base/str.h"
 
 typedef struct {
-    const char *path; /* "/", "/ui/dashboard.css" */
+    const char *path; /* "/", "/ui/dashboard.js" */
     const char *type;
-    const char *tag; /* an ETag, with its quotes */
+    const char *tag;    /* an ETag, with its quotes */
+    const char *styles; /* hashes of those that stand in it: "'sha256-...'"; "": none */
     const unsigned char *bytes;
     size_t n;
 } page;

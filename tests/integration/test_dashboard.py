@@ -35,7 +35,7 @@ DAY_S = 86400
 # What waits until it is cleaner, some fifteen hours from now, and what can't.
 DUE = [("umbra", "mail", 2)] * 2
 WAITING = [("acme", "kelp", 70_000)] * 3 + [("umbra", "blog", 70_000)] * 2
-PAGES = ("/", "/ui/dashboard.css", "/ui/icon.svg", "/ui/uplot.js", "/ui/uplot.css",
+PAGES = ("/", "/ui/icon.svg", "/ui/uplot.js",
          "/ui/carbon.js", "/ui/charts.js", "/ui/dashboard.js", "/ui/format.js", "/ui/node.js",
          "/ui/panels.js")
 WIDTHS = (360, 414, 768, 1024, 1366, 1920, 2560)
