@@ -56,8 +56,10 @@ build_dir() {
     echo "$deps" >"$dir/.deps"
     ninja -C "$dir" -j "$JOBS" >&2
 }
+asan_options="-Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized"
 build_asan() {
-    build_dir build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized
+    # shellcheck disable=SC2086
+    build_dir build-asan $asan_options
 }
 
 # The options under which sanitizer builds run, everywhere.
@@ -191,9 +193,10 @@ stage_demo() {
 # ./dev mutate [ROOM...]: small changes to the code, one at a time; do the tests see them?
 stage_mutate() {
     setup_test
-    build_dir build
     stage_guests
-    EBB_DEPS=$(deps_dir) "$(venv_dir test)/bin/python" tools/mutate.py "$@"
+    sanitizer_env
+    EBB_DEPS=$(deps_dir) EBB_ASAN=$asan_options EBB_H2SPEC=$(h2spec_dir)/h2spec \
+        "$(venv_dir test)/bin/python" tools/mutate.py "$@"
 }
 
 stage_soak() {
