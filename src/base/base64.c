@@ -12,14 +12,11 @@ static int value_of(char c)
 
 bool base64_decode(arena *a, str text, bytes *ret)
 {
-    *ret = (bytes){0};
-    if (text.n % 4)
-        return false;
     uint8_t *out = arena_alloc(a, text.n / 4 * 3 + 1);
     size_t n = 0;
-    if (!out)
+    *ret = (bytes){out, 0};
+    if (!out || text.n % 4)
         return false;
-    ret->p = out;
     for (size_t i = 0; i < text.n; i += 4) {
         bool last = i + 4 == text.n;
         int pad = last && text.p[i + 3] == '=' ? 1 + (text.p[i + 2] == '=') : 0;

@@ -33,7 +33,7 @@ bool buf_reserve(buf *b, size_t n)
         b->failed = true;
         return false;
     }
-    size_t cap = b->cap ? b->cap : 64;
+    size_t cap = b->cap ? b->cap : b->max < 64 ? b->max : 64;
     while (cap < b->n + n)
         cap = cap > b->max / 2 ? b->max : cap * 2;
     uint8_t *p = alloc_may() ? realloc(b->p, cap) : NULL;
