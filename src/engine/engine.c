@@ -176,7 +176,8 @@ bool engine_new(const engine_config *c, engine **ret, err *e)
     if (!c->compiler)
         engine_pool(config, c);
     en->wasm = wasm_engine_new_with_config(config);
-    if (!c->compiler && !tick_init(en, e)) {
+    if (!c->compiler && (!import_init(en, e) || !tick_init(en, e))) {
+        import_fini(en);
         wasm_engine_delete(en->wasm);
         free(en);
         return false;
@@ -195,6 +196,7 @@ void engine_free(engine *en)
     if (!en->config.compiler)
         tick_fini();
     pages_fini(en);
+    import_fini(en);
     while (en->spare) {
         engine_instance *in = en->spare;
         en->spare = in->next_spare;

@@ -101,16 +101,16 @@ typedef enum {
     HOST_YIELD, /* as HOST_WAIT, but only for others to have their turn: engine_poll says YIELD */
 } host_status;
 
-/* A host function of a module. Arguments come in `slots`, results go there. A function that
- * returned HOST_WAIT or HOST_YIELD is called again, with the same `slots` and env, at each later
- * engine_poll, until it returns something else: it must be written so that it may be tried again.
- */
+/* A host function of a module. Arguments come in `slots`, results go there; of a 32-bit argument
+ * only .i32, .u32 and .f32 are defined. A function that returned HOST_WAIT or HOST_YIELD is called
+ * again, with the same `slots` and env, at each later engine_poll, until it returns something else:
+ * it must be written so that it may be tried again. */
 typedef host_status (*engine_host_fn)(void *env, engine_instance *in, slot *slots);
 
 typedef struct {
     engine_host_fn fn; /* NULL: calling it traps, naming the import */
     void *env;         /* borrowed; outlives the module */
-    bool may_wait;     /* costs some 100 ns a call more */
+    bool may_wait;     /* may say HOST_WAIT and HOST_YIELD */
     bool inside;       /* does not leave the instance: allocations and post-return may call it */
 } engine_import;
 

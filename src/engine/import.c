@@ -1,16 +1,18 @@
 /* From guest to host: what stands between an import of the module and a plain C function.
  *
- * Two kinds. A function that never waits gets Wasmtime's unchecked form: the guest's values lie in
- * an array of 16-byte cells, which is what our slots are, so nothing is converted. A function that
- * may wait gets the async form, which converts its values (some 100 ns); it is tried at once, and
- * only if it says HOST_WAIT is the call put aside in a wait_frame:
+ * All get Wasmtime's unchecked form: the guest's values lie in an array of 16-byte cells, which is
+ * what our slots are, so nothing is converted. A function that may wait is tried like any other,
+ * and only if it says HOST_WAIT is the fiber left, by calling a host function of the async form,
+ * the only one that Wasmtime suspends in:
  *
- *     guest ── async_call ── fn: HOST_WAIT ── wait_frame ── fiber suspended, engine_poll: WAIT
- *     engine_poll ── async_again ── fn: HOST_WAIT ── suspended ...
- *     engine_poll ── async_again ── fn: HOST_DONE ── values back ── guest goes on
+ *     guest ── waiting_call ── fn: HOST_WAIT ── wait ── fiber suspended, engine_poll: WAIT
+ *     engine_poll ── back in waiting_call ── fn: HOST_WAIT ── wait ── suspended ...
+ *     engine_poll ── back in waiting_call ── fn: HOST_DONE ── guest goes on
  *
- * Frames are a stack, because only a destructor that a host function calls can wait above another
- * wait; Wasmtime's finalizer pops them, also when the fiber is dropped half-way.
+ * Not each import that may wait in the async form: a guest that calls one while another is being
+ * polled (from an allocation that this one asked for) makes Wasmtime panic, which ends the process;
+ * and it takes 0.1 us a call. There is one such function, in a linker of its own, taken into a store
+ * when that first waits.
  *
  * While the guest runs an allocation or a post-return for us it may not call imports: that is the
  * Canonical ABI's may_leave, and it traps here.
@@ -103,93 +105,82 @@ static wasm_trap_t *plain_call(void *env, wasmtime_caller_t *caller, wasmtime_va
     return status == HOST_DONE ? NULL : host_trap(in);
 }
 
-static void frame_results(wait_frame *f)
+/* Wasmtime polls a continuation once right after the call, and then at each poll of the fiber. */
+static bool wait_over(void *env)
 {
-    const core_signature *s = &f->link->plan->signature;
-    slots_to_vals(s->results, s->results_count, f->slots, f->results);
+    engine *en = env;
+    bool over = !en->wait_begins;
+    en->wait_begins = false;
+    return over;
 }
 
-static bool async_ready(void *env)
-{
-    (void)env;
-    return true;
-}
-
-static bool async_again(void *env)
-{
-    wait_frame *f = env;
-    engine_instance *in = f->in;
-    host_status status;
-    if (f->fresh) {
-        f->fresh = false; /* it has just been tried */
-        status = f->yields ? HOST_YIELD : HOST_WAIT;
-    } else {
-        status = f->link->im.fn(f->link->im.env, in, f->slots);
-    }
-    if (status == HOST_WAIT || status == HOST_YIELD) {
-        in->waiting = status == HOST_WAIT;
-        return false;
-    }
-    if (status == HOST_DONE)
-        frame_results(f);
-    else
-        *f->trap = host_trap(in);
-    /* Ticks that came while it waited are not its own. */
-    wasmtime_context_set_epoch_deadline(in->ctx, 1);
-    return true;
-}
-
-static void frame_pop(void *env)
-{
-    wait_frame *f = env;
-    must(f == &f->in->frames[f->in->frames_count - 1]);
-    f->in->frames_count--;
-}
-
-static void async_call(void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args,
+static void wait_begin(void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args,
                        size_t args_count, wasmtime_val_t *results, size_t results_count,
                        wasm_trap_t **trap, wasmtime_async_continuation_t *ret)
 {
     (void)caller;
+    (void)args;
+    (void)args_count;
+    (void)results;
     (void)results_count;
+    (void)trap;
+    engine *en = env;
+    en->wait_begins = true;
+    *ret = (wasmtime_async_continuation_t){.callback = wait_over, .env = en};
+}
+
+/* Suspends the fiber until its next poll. False: it is being dropped. */
+static bool wait(engine_instance *in)
+{
+    slot none[1];
+    wasm_trap_t *trap = NULL;
+    if (!in->wait_known) {
+        wasmtime_extern_t item;
+        must(wasmtime_linker_get(in->en->waiting, in->ctx, "ebb", 3, "wait", 4, &item));
+        in->wait = item.of.func;
+        in->wait_known = true;
+    }
+    engine_memory_bytes(in); /* while the store is ours */
+    wasmtime_error_t *error = wasmtime_func_call_unchecked(
+        in->ctx, &in->wait, (wasmtime_val_raw_t *)(void *)none, 0, &trap);
+    if (trap)
+        wasm_trap_delete(trap);
+    if (error)
+        wasmtime_error_delete(error);
+    /* Ticks that came while it waited are not its own. */
+    wasmtime_context_set_epoch_deadline(in->ctx, 1);
+    return !trap && !error;
+}
+
+static wasm_trap_t *waiting_call(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *raw,
+                                 size_t n)
+{
+    (void)caller;
+    (void)n;
     const link_entry *link = env;
     engine_instance *in = link->en->current;
-    *ret = (wasmtime_async_continuation_t){.callback = async_ready};
-    if (host_refuses(in, link)) {
-        *trap = host_trap(in);
-        return;
-    }
+    if (host_refuses(in, link))
+        return host_trap(in);
     if (in->playing) { /* its record would have failed */
         trap_say(in, "the start function calls a function that may wait, as it did not before");
-        *trap = host_trap(in);
-        return;
+        return host_trap(in);
     }
     if (in->recording)
         record_fail(in->recording);
-    if (in->frames_count == ENGINE_NEST_MAX) {
+    if (in->waiting_calls == ENGINE_NEST_MAX) {
         trap_say(in, "more than %d waiting calls inside each other", ENGINE_NEST_MAX);
-        *trap = host_trap(in);
-        return;
+        return host_trap(in);
     }
-    wait_frame *f = &in->frames[in->frames_count++];
-    f->in = in;
-    f->link = link;
-    f->results = results;
-    f->trap = trap;
-    vals_to_slots(args, args_count, f->slots);
-    host_status status = link->im.fn(link->im.env, in, f->slots);
-    if (status == HOST_WAIT || status == HOST_YIELD) {
-        engine_memory_bytes(in); /* while the store is ours */
-        f->fresh = true;
-        f->yields = status == HOST_YIELD;
-        *ret = (wasmtime_async_continuation_t){async_again, f, frame_pop};
-        return;
-    }
-    in->frames_count--;
-    if (status == HOST_DONE)
-        frame_results(f);
-    else
-        *trap = host_trap(in);
+    in->waiting_calls++;
+    host_status status;
+    do {
+        status = link->im.fn(link->im.env, in, (slot *)(void *)raw);
+        if (status != HOST_WAIT && status != HOST_YIELD)
+            break;
+        in->waiting = status == HOST_WAIT;
+    } while (wait(in));
+    in->waiting_calls--;
+    return status == HOST_DONE ? NULL : host_trap(in);
 }
 
 static wasm_functype_t *host_functype(const core_signature *s)
@@ -214,11 +205,25 @@ bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err 
     char name[16];
     size_t n = (size_t)snprintf(name, sizeof name, "%u", k);
     wasm_functype_t *ft = host_functype(&link->plan->signature);
-    wasmtime_error_t *error = link->im.may_wait && link->im.fn
-                                  ? wasmtime_linker_define_async_func(linker, "ebb", 3, name, n, ft,
-                                                                      async_call, link, NULL)
-                                  : wasmtime_linker_define_func_unchecked(
-                                        linker, "ebb", 3, name, n, ft, plain_call, link, NULL);
+    wasmtime_error_t *error = wasmtime_linker_define_func_unchecked(
+        linker, "ebb", 3, name, n, ft, link->im.may_wait ? waiting_call : plain_call, link, NULL);
     wasm_functype_delete(ft);
     return error ? engine_error(e, ERR_INTERNAL, error) : true;
+}
+
+bool import_init(engine *en, err *e)
+{
+    static const core_signature none = {0};
+    en->waiting = wasmtime_linker_new(en->wasm);
+    wasm_functype_t *ft = host_functype(&none);
+    wasmtime_error_t *error = wasmtime_linker_define_async_func(en->waiting, "ebb", 3, "wait", 4,
+                                                                ft, wait_begin, en, NULL);
+    wasm_functype_delete(ft);
+    return error ? engine_error(e, ERR_INTERNAL, error) : true;
+}
+
+void import_fini(engine *en)
+{
+    if (en->waiting)
+        wasmtime_linker_delete(en->waiting);
 }

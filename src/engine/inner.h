@@ -34,6 +34,8 @@ struct engine {
     engine_config config;
     char fingerprint[64];
     engine_instance *current;
+    wasmtime_linker_t *waiting; /* import.c: what a fiber waits in. NULL: it only compiles */
+    bool wait_begins;
     ns slice_start; /* when `current` (or its host) began the time not yet booked */
     ns turn_start;  /* when the outermost engine_poll began */
     engine_instance *spare;
@@ -100,16 +102,6 @@ struct engine_module {
     link_entry links[];
 };
 
-/* A call of a may_wait host function that did not end at once. */
-typedef struct {
-    engine_instance *in;
-    const link_entry *link;
-    wasmtime_val_t *results;
-    wasm_trap_t **trap;
-    bool fresh, yields;
-    slot slots[ENGINE_SLOTS_MAX];
-} wait_frame;
-
 typedef enum {
     OP_NONE,
     OP_INSTANTIATE,
@@ -161,11 +153,12 @@ struct engine_instance {
     bool was_full;    /* its memory was as large as it might be then */
     bool is_twin;     /* never called, and in no caller's place */
     bool kept;        /* instantiated for an earlier call and restored */
-    uint32_t nest, nest_ticks, frames_count;
+    uint32_t nest, nest_ticks;
+    uint32_t waiting_calls; /* of may_wait host functions, that have not ended */
     uint32_t memories_known, reallocs_known, sizes_known, lifts_known, posts_known,
         seen_known;               /* bit k < ENGINE_CACHED */
     uint32_t whole_now, seen_now; /* likewise: no guest ran since `whole`, `seen_*` were asked */
-    bool start_known;
+    bool start_known, wait_known;
     ns cpu_ns;
     size_t memory_bytes, memory_bytes_max;
     size_t memory_limit; /* now; at most memory_bytes_max */
@@ -192,11 +185,11 @@ struct engine_instance {
     uint8_t *whole_base[ENGINE_CACHED];
     size_t whole[ENGINE_CACHED];
     wasmtime_global_t sizes[ENGINE_CACHED];
-    wasmtime_func_t reallocs[ENGINE_CACHED], lifts[ENGINE_CACHED], posts[ENGINE_CACHED], start;
+    wasmtime_func_t reallocs[ENGINE_CACHED], lifts[ENGINE_CACHED], posts[ENGINE_CACHED], start,
+        wait;
     wasmtime_val_t args[ENGINE_SLOTS_MAX], results[ABI_FLAT_RESULTS_MAX];
     engine_saved outer[ENGINE_NEST_MAX]; /* their fibers stand in host functions below us */
     engine_saved inner[ENGINE_NEST_MAX]; /* suspended; the innermost first */
-    wait_frame frames[ENGINE_NEST_MAX];
     char trap_text[ENGINE_TRAP_TEXT_MAX];
 };
 
@@ -205,6 +198,8 @@ bool engine_error(err *e, err_code code, wasmtime_error_t *error);
 
 /* import.c: defines import k of the module in the linker. */
 bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err *e);
+bool import_init(engine *en, err *e); /* in a worker */
+void import_fini(engine *en);
 /* slot <-> val, by the core types of a signature. */
 void slots_to_vals(const core_type *types, uint32_t count, const slot *slots, wasmtime_val_t *vals);
 void vals_to_slots(const wasmtime_val_t *vals, size_t count, slot *slots);

@@ -50,16 +50,16 @@ static void instance_give(engine *en, engine_instance *in)
 /* A tick found this guest running: it yields, so that others have their turn, unless its slice has
  * only just begun: ticks come when they come, and a short call that happens to meet one would
  * wait behind longer ones for nothing. Slices take half to one and a half ticks. Only a function
- * that a waiting host function called (an allocation, a destructor) can't: Wasmtime polls that host
- * function as a future, inside which the fiber must not be left. It may go on for a while and is
- * then stopped. */
+ * that a host function called which may wait (an allocation, a destructor) does not yield: those
+ * host functions count on it that nobody runs in between. It may go on for a while and is then
+ * stopped. */
 static wasmtime_error_t *tick_came(const wasmtime_context_t *ctx, void *data, uint64_t *delta,
                                    wasmtime_update_deadline_kind_t *kind)
 {
     (void)ctx;
     engine_instance *in = data;
     *delta = 1;
-    bool stuck = in->nest && in->frames_count; /* its future is being polled: no second yield */
+    bool stuck = in->nest && in->waiting_calls;
     bool early = clock_mono() - in->en->turn_start < tick_every() / 2;
     *kind = stuck || early ? WASMTIME_UPDATE_DEADLINE_CONTINUE : WASMTIME_UPDATE_DEADLINE_YIELD;
     if (!stuck && !early)
@@ -317,7 +317,7 @@ void engine_instance_free(engine_instance *in)
             wasmtime_call_future_delete(in->inner[i].future);
         wasmtime_call_future_delete(in->future);
         slice_leave(in, outer);
-        must(in->frames_count == 0);
+        must(in->waiting_calls == 0);
         if (in->trap)
             wasm_trap_delete(in->trap);
         if (in->error)
@@ -347,7 +347,7 @@ static void operation_put(engine_instance *in, const engine_saved *s)
 }
 
 /* The current operation's fiber stands in a host function below us: another one takes its place.
- * Each that is put aside has a wait_frame, so there is room. */
+ * Each that is put aside stands in a waiting call, so there is room. */
 static void operation_nest(engine_instance *in, const engine_saved *s)
 {
     must(in->polling > 0 && in->outer_count < ENGINE_NEST_MAX);

@@ -591,7 +591,7 @@ static bool tables_same(engine_instance *in, engine_instance *twin)
 static bool host_state_same(engine_instance *in, const engine_instance *twin)
 {
     bool same = !in->user && !in->future && in->op == twin->op && !in->begun && !in->waiting &&
-                in->may_leave && !in->trap_ready && !in->wasm_trap && !in->frames_count &&
+                in->may_leave && !in->trap_ready && !in->wasm_trap && !in->waiting_calls &&
                 !in->outer_count && !in->inner_count && !in->nest && !in->cpu_ns &&
                 !in->backtrace && !in->polling;
     return same || differs(in->module, "the engine's own state differs (%u, %llu)", 0, 0);
@@ -678,7 +678,7 @@ static bool may_keep(const engine_instance *in, ns now)
     const engine_module *m = in->module;
     const engine_restoring *r = &in->en->config.restoring;
     bool over = in->started && !in->future && !in->dead && in->op == OP_NONE && !in->polling &&
-                !in->frames_count && !in->inner_count && !in->outer_count;
+                !in->waiting_calls && !in->inner_count && !in->outer_count;
     bool have_state = m->restore != ENGINE_RESTORE_AFTER_START || m->after_start;
     return over && is_hot(m, now) && have_state && module_restores(m) &&
            m->kept_count < ENGINE_KEPT_EACH && in->en->kept_count < r->kept_max;

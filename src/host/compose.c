@@ -307,8 +307,11 @@ static host_status copy_params(guest_call *call)
     uint64_t src[ABI_FLAT_PARAMS_MAX + 1], dst[ABI_FLAT_PARAMS_MAX + 1];
     copy_user user = {call, call->caller, call->callee, &i->options, &f->options, 0};
     abi_copier c = copier_make(&user);
-    for (uint32_t k = 0; k < i->signature.params_count; k++)
-        src[k] = call->caller_slots[k].u64;
+    for (uint32_t k = 0; k < i->signature.params_count; k++) {
+        core_type t = i->signature.params[k];
+        src[k] =
+            t == CORE_I32 || t == CORE_F32 ? call->caller_slots[k].u32 : call->caller_slots[k].u64;
+    }
     if (!abi_copy_params(&c, f->type, src, i->signature.params_spilled, dst,
                          f->signature.params_spilled))
         return copy_failed(call, &c);
@@ -329,7 +332,7 @@ static host_status copy_result(guest_call *call)
     /* A flat result is one core value. */
     must(f->signature.results_spilled || f->type->result->flat_count == 1);
     if (i->signature.results_spilled)
-        dst = call->caller_slots[i->signature.params_count - 1].u64;
+        dst = call->caller_slots[i->signature.params_count - 1].u32;
     if (!abi_copy_result(&c, f->type, &src, f->signature.results_spilled, &dst,
                          i->signature.results_spilled))
         return copy_failed(call, &c);

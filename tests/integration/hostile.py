@@ -53,6 +53,7 @@ KINDS = {
     "recursion": (GET % b"deep", {500, 504}),
     "handles": (GET % b"handles", {500, 504}),
     "pollables": (GET % b"pollables", {500, 504}),
+    "an allocator that calls out": (GET % b"allocator", {500, 504}),
     "headers": (GET % b"headers", {500, 504}),
     "files": (GET % b"files", {200, 500, 504}),
     "body never read": (POST % (b"unread", 100000) + b"x" * 100000, {504}),

@@ -108,6 +108,30 @@ static void pollables(call *c)
         CLOCK(subscribe_duration)(1000000000000);
 }
 
+/* Its allocator, which the host calls to hand over a list, calls the host, for something that may
+ * wait. That is forbidden; this request ends, and nothing else. */
+static bool allocator_calls_out;
+
+__attribute__((export_name("cabi_realloc"))) void *cabi_realloc(void *old, size_t old_size,
+                                                                size_t align, size_t size)
+{
+    (void)old_size;
+    if (allocator_calls_out)
+        POLL(method_pollable_block)((POLL(borrow_pollable_t)){1});
+    return size ? realloc(old, size) : (void *)align;
+}
+
+static void allocator(call *c)
+{
+    (void)c;
+    POLL(own_pollable_t) soon = CLOCK(subscribe_duration)(0);
+    POLL(borrow_pollable_t) one[1] = {POLL(borrow_pollable)(soon)};
+    POLL(list_borrow_pollable_t) all = {one, 1};
+    hostile_list_u32_t ready;
+    allocator_calls_out = true;
+    POLL(poll)(&all, &ready);
+}
+
 static void files(call *c)
 {
     int n = 0;
@@ -353,6 +377,7 @@ static const struct {
     {"deep", deep},
     {"handles", handles},
     {"pollables", pollables},
+    {"allocator", allocator},
     {"files", files},
     {"headers", header_flood},
     {"unread", unread},
