@@ -47,6 +47,8 @@ static size_t one_line(const char *text, size_t n, char *out, size_t max)
 {
     static const char cause[] = "\n\nCaused by:\n    ";
     size_t len = 0;
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
     for (size_t i = 0; i < n && len + 2 < max;) {
         if (text[i] != '\n') {
             out[len++] = text[i++];

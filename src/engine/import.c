@@ -9,10 +9,10 @@
  *     engine_poll ── back in waiting_call ── fn: HOST_WAIT ── wait ── suspended ...
  *     engine_poll ── back in waiting_call ── fn: HOST_DONE ── guest goes on
  *
- * Not each import that may wait in the async form: a guest that calls one while another is being
+ * Not each import that may wait has the async form: a guest that calls one while another is being
  * polled (from an allocation that this one asked for) makes Wasmtime panic, which ends the process;
- * and it takes 0.1 us a call. There is one such function, in a linker of its own, taken into a store
- * when that first waits.
+ * and it takes 0.1 us a call. There is one such function, in a linker of its own, taken into a
+ * store when that first waits.
  *
  * While the guest runs an allocation or a post-return for us it may not call imports: that is the
  * Canonical ABI's may_leave, and it traps here.
