@@ -29,6 +29,7 @@ typedef struct {
     http_exchange *x;
     unsigned requests, readable, writable, closed, refused, empty;
     unsigned refused_status;
+    char refused_reason[128];
     void (*handler)(http_exchange *x);
 } http_kit;
 
@@ -51,6 +52,7 @@ static void kit_on_refused(void *user, str peer, unsigned status, const char *re
 {
     kit.refused++;
     kit.refused_status = status;
+    snprintf(kit.refused_reason, sizeof kit.refused_reason, "%s", reason);
 }
 
 static void kit_readable(void *user) { kit.readable++; }

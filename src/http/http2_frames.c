@@ -176,6 +176,9 @@ static void head_over(http2_exchange *x, const nghttp2_frame *f)
     } else if (ends) {
         http2_trailers_done(x);
         body_over(x);
+        if (x->refuse &&
+            x->dispatched) /* what came before was good, and is answered by a handler */
+            http2_refuse(x, x->refuse, x->refuse_reason);
     }
 }
 

@@ -58,7 +58,6 @@ struct http2_conn {
     bool greeted;  /* the client's first SETTINGS came */
     bool in_head;  /* a header block is not complete */
     bool eof;      /* the client sends no more */
-    bool failed;   /* the session or writing broke: to be closed at the end of the turn */
     bool draining; /* the first GOAWAY was sent */
     bool drained;  /* and the last */
     uint64_t linger_left;

@@ -1,78 +1,15 @@
 /* Certificates by name, and streams with TLS against OpenSSL's client. */
 #include "loop_kit.h"
+#include "tls_kit.h"
 
 #include "loop/stream.h"
 #include "loop/tls_impl.h"
 
 #include <fcntl.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-/* --- certificates made here --- */
-
-typedef struct {
-    char *certificate, *key;
-    size_t certificate_n, key_n;
-} made;
-
-static char *pem(BIO *b, size_t *ret_n)
-{
-    char *p;
-    *ret_n = (size_t)BIO_get_mem_data(b, &p);
-    char *copy = malloc(*ret_n + 1);
-    memcpy(copy, p, *ret_n);
-    BIO_free(b);
-    return copy;
-}
-
-/* names: "DNS:a.example,DNS:*.b.example"; NULL: only the common name. days: from now on. */
-static made make(const char *common, const char *names, long days)
-{
-    made m;
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *x = X509_new();
-    X509_set_version(x, 2);
-    ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
-    X509_gmtime_adj(X509_getm_notBefore(x), -86400 * 30);
-    X509_gmtime_adj(X509_getm_notAfter(x), 86400 * days);
-    X509_set_pubkey(x, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
-                               (const unsigned char *)common, -1, -1, 0);
-    X509_set_issuer_name(x, X509_get_subject_name(x));
-    if (names) {
-        X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, names);
-        X509_add_ext(x, ext, -1);
-        X509_EXTENSION_free(ext);
-    }
-    assert_true(X509_sign(x, key, EVP_sha256()) > 0);
-    BIO *a = BIO_new(BIO_s_mem()), *b = BIO_new(BIO_s_mem());
-    PEM_write_bio_X509(a, x);
-    PEM_write_bio_PrivateKey(b, key, NULL, NULL, 0, NULL, NULL);
-    m.certificate = pem(a, &m.certificate_n);
-    m.key = pem(b, &m.key_n);
-    X509_free(x);
-    EVP_PKEY_free(key);
-    return m;
-}
-
-static tls_pair pair_of(const made *certificate, const made *key)
-{
-    return (tls_pair){S("c.pem"),
-                      S("k.pem"),
-                      {(uint8_t *)certificate->certificate, certificate->certificate_n},
-                      {(uint8_t *)key->key, key->key_n}};
-}
-
-static void unmake(made *m)
-{
-    free(m->certificate);
-    free(m->key);
-}
 
 static int index_of(const tls_store *t, const char *host)
 {
