@@ -196,14 +196,6 @@ static void handshakes_that_end(void **state)
     assert_true(kit.refused_reason[0] && !strstr(kit.refused_reason, "too long"));
     until(http_server_connections(kit.server) == 0);
     client_close(&c);
-    /* A connection that is shaken has its time as others. */
-    secured s = dial(NULL);
-    let_pass(200 * NS_PER_MS);
-    say(&s, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    until(has(&s, "HTTP/1.1 200 OK\r\n"));
-    assert_int_equal(kit.refused, 2);
-    hang_up(&s);
-    until(http_server_connections(kit.server) == 0);
     /* One that waits for its handshake is closed at once by a drain. */
     c = client_open();
     until(http_server_connections(kit.server) == 1);
