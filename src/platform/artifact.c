@@ -306,6 +306,26 @@ static void dir_remove(const char *dir, uint32_t units)
     rmdir(dir);
 }
 
+/* Where workers are not root, they must be able to read what root wrote. The folders above keep
+ * others out; code that is in the cache is no secret of the worker's. */
+static void artifact_show(const char *dir)
+{
+    uid_t uid;
+    gid_t gid;
+    path_buf path;
+    if (!sandbox_user(&uid, &gid))
+        return;
+    chmod(path_in(path, dir, "plan"), 0444);
+    chmod(path_in(path, dir, "times"), 0444);
+    for (uint32_t k = 0; k < UNITS_MAX; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "%u.cwasm", k);
+        if (chmod(path_in(path, dir, name), 0444) < 0)
+            break;
+    }
+    chmod(dir, 0755);
+}
+
 static bool artifact_make(const char *final, int source_fd, artifact *item, err *e)
 {
     path_buf temp;
@@ -313,6 +333,7 @@ static bool artifact_make(const char *final, int source_fd, artifact *item, err 
     if (mkdir(temp, 0700) < 0)
         return err_set_errno(e, "cannot make the folder %s", temp);
     bool ok = artifact_fill(temp, source_fd, item, e);
+    artifact_show(temp); /* who finds its name can read it, and a kill leaves nothing half done */
     if (ok && !dir_sync(temp)) /* its files last before it has its name */
         ok = err_set_errno(e, "%s", temp);
     if (ok && rename(temp, final) < 0) {
@@ -441,28 +462,15 @@ static bool build_all(artifact **todo, size_t count, unsigned jobs, FILE *progre
     return ok;
 }
 
-/* Where workers are not root, they must be able to read what root wrote. The folders above keep
- * others out; code that is in the cache is no secret of the worker's. */
 static void artifacts_show(str cache_dir, const artifact *items, size_t count)
 {
     uid_t uid;
     gid_t gid;
     path_buf path;
-    if (!sandbox_user(&uid, &gid))
-        return;
-    chmod(path_in(path, cache_dir.p, "artifacts"), 0755);
-    for (size_t i = 0; i < count; i++) {
-        const char *dir = items[i].dir.p;
-        chmod(dir, 0755);
-        chmod(path_in(path, dir, "plan"), 0444);
-        chmod(path_in(path, dir, "times"), 0444);
-        for (uint32_t k = 0; k < UNITS_MAX; k++) {
-            char name[32];
-            snprintf(name, sizeof name, "%u.cwasm", k);
-            if (chmod(path_in(path, dir, name), 0444) < 0)
-                break;
-        }
-    }
+    if (sandbox_user(&uid, &gid))
+        chmod(path_in(path, cache_dir.p, "artifacts"), 0755);
+    for (size_t i = 0; i < count; i++) /* those that were there may be of another user */
+        artifact_show(items[i].dir.p);
 }
 
 bool artifact_ensure_all(arena *a, str cache_dir, str fingerprint, artifact *items, size_t count,

@@ -142,13 +142,12 @@ bool builder_ensure(builder *b, str hex, builder_wait *w)
     char path[ARTIFACT_PATH_MAX + 512];
     err e;
     bool asked = false;
-    for (builder_wait *at = b->waiting; at && !asked; at = at->next)
-        asked = memcmp(at->hex, hex.p, HEX) == 0;
-    /* While it is made its folder may be there already, and not yet be the workers' to read. */
     snprintf(path, sizeof path, "%s/artifacts/%.*s-%s-%u/plan", b->dir, STR(hex), b->fingerprint,
              PLAN_VERSION);
-    if (!asked && access(path, R_OK) == 0)
+    if (access(path, R_OK) == 0)
         return true;
+    for (builder_wait *at = b->waiting; at && !asked; at = at->next)
+        asked = memcmp(at->hex, hex.p, HEX) == 0;
     memcpy(w->hex, hex.p, HEX);
     w->next = b->waiting;
     b->waiting = w;

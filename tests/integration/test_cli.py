@@ -1,9 +1,13 @@
 """Commands as a person types them: output, errors that teach, inspect."""
 import json
+import os
+import signal
+import stat
+import subprocess
 
 import pytest
 
-from harness import ebb, fetch, guest, serving, write_app
+from harness import EBB, ebb, environment, fetch, guest, serving, wait_for, write_app
 
 GOOD = """spin_manifest_version = 2
 [application]
@@ -76,8 +80,6 @@ def test_a_damaged_component_is_refused_not_crashed_on(tmp_path):
         bad[at] ^= 0x55
         path = tmp_path / f"bad{at}.wasm"
         path.write_bytes(bad)
-        import subprocess
-        from harness import EBB, environment
         done = subprocess.run([EBB, "inspect", path, "--cache-dir", tmp_path / "cache"],
                               capture_output=True, text=True, env=environment(), timeout=120)
         assert done.returncode in (0, 1), done.stderr
@@ -99,6 +101,28 @@ def test_a_bare_component_is_served(tmp_path, workers):
     with serving(guest("c-kitchen"), tmp_path, workers=workers) as server:
         assert fetch(server, "/any/where/hello").status == 200
         assert server.ready["routes"][0]["wildcard"] is True
+
+
+def test_code_can_be_read_by_workers_as_soon_as_it_has_its_name(tmp_path):
+    """Else a kill between the two would leave code that no worker can ever open."""
+    cache, mode = tmp_path / "cache", 0o755 if os.geteuid() == 0 else 0o700
+    text = GOOD.replace("k.wasm", str(guest("hello"))) + (
+        f'[[trigger.http]]\nroute = "/two"\ncomponent = "two"\n'
+        f'[component.two]\nsource = "{guest("rust-kitchen")}"\n')
+    app = write_app(tmp_path / "app", text)
+
+    def first():
+        return [p for p in cache.glob("artifacts/*") if p.suffix != ".tmp"]
+    with subprocess.Popen([EBB, "up", "-f", app, "--listen", "127.0.0.1:0", "--cache-dir",
+                           cache], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          env=environment()) as process:
+        wait_for(first, "one of two components is compiled")
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    for folder in first():
+        assert stat.S_IMODE(folder.stat().st_mode) == mode
+        assert all(stat.S_IMODE(f.stat().st_mode) == (0o444 if mode == 0o755 else 0o400)
+                   for f in folder.iterdir())
 
 
 def test_env_and_variable_flags(tmp_path, workers):
