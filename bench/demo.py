@@ -205,7 +205,8 @@ def main():
               token=None if fresh else kept.read_text()) as n:
         kept.write_text(n.token)
         kept.chmod(0o600)
-        api(n, "PUT", "/v1/tenants/default/quota", json.dumps({"quota": dict.fromkeys(NO_LIMIT, 0)}))
+        api(n, "PUT", "/v1/tenants/default/quota",
+            json.dumps({"quota": dict.fromkeys(NO_LIMIT, 0)}))
         made_s = make(n, all_of, o.folder)
     code = warm(o.folder / "data")
     with node(o.folder, workers=cores, token=kept.read_text()) as n:
