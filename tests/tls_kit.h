@@ -26,6 +26,8 @@ static inline char *pem(BIO *b, size_t *ret_n)
     return copy;
 }
 
+static long begins_days = -30; /* from now on, of what is made next */
+
 /* names: "DNS:a.example,DNS:*.b.example"; NULL: only the common name. days: from now on. */
 static inline made make(const char *common, const char *names, long days)
 {
@@ -34,7 +36,7 @@ static inline made make(const char *common, const char *names, long days)
     X509 *x = X509_new();
     X509_set_version(x, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
-    X509_gmtime_adj(X509_getm_notBefore(x), -86400 * 30);
+    X509_gmtime_adj(X509_getm_notBefore(x), 86400 * begins_days);
     X509_gmtime_adj(X509_getm_notAfter(x), 86400 * days);
     X509_set_pubkey(x, key);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,

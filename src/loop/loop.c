@@ -144,7 +144,6 @@ void loop_stop(loop *l) { uv_stop(&l->uv); }
 
 void loop_watch_turns(loop *l, ns than, void (*f)(void *user, ns took), void *user)
 {
-    uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME);
     l->turn_max = than;
     l->on_long_turn = f;
     l->on_long_turn_user = user;

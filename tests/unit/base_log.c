@@ -125,8 +125,8 @@ static void the_time_is_now(void **state)
     for (int i = 0; i < 2000; i++) { /* whatever the digits are; more than one second at the end */
         unsigned y, mo, d, h, m, s, us;
         if (i == 1990)
-            for (ns end = clock_wall() / NS_PER_S; clock_wall() / NS_PER_S == end;)
-                ;
+            for (ns second = clock_wall() / NS_PER_S; clock_wall() / NS_PER_S == second;)
+                usleep(1000);
         ns before = clock_wall();
         log_line(LOG_INFO, "x");
         log_end();
@@ -156,6 +156,7 @@ static void what_is_escaped(void **state)
         {"a\"", "\"a\\\"\"", "\"a\\\"\""},
         {"\\", "\"\\\\\"", "\"\\\\\""},
         {"a\nb", "\"a\\nb\"", "\"a\\nb\""},
+        {" \n!", "\" \\n!\"", "\" \\n!\""},
         {"\x1b[31m", "\"\\u001b[31m\"", "\"\\u001b[31m\""},
         {"\x01", "\"\\u0001\"", "\"\\u0001\""},
         {"\x1f", "\"\\u001f\"", "\"\\u001f\""},

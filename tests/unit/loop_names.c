@@ -184,11 +184,120 @@ static void bad_servers(void **state)
     assert_non_null(strstr(e.text, "not an address"));
 }
 
+/* --- edges --- */
+
+/* A datagram that is lost is asked again after two seconds, by the timer alone. */
+static void a_lost_question_is_asked_again(void **state)
+{
+    seen s = {0};
+    answering = false;
+    assert_non_null(names_look_up(l, S("lost.test"), on_answer, &s));
+    until(asked > 0);
+    unsigned before = asked;
+    answering = true;
+    until(s.calls == 1);
+    assert_int_equal(s.status, NAMES_FOUND);
+    assert_true(asked > before);
+}
+
+static names_query *other_query;
+static seen inner;
+
+static void cancels_and_asks(void *user, names_status status, const net_address *at, size_t n)
+{
+    on_answer(user, status, at, n);
+    names_cancel(other_query);
+    other_query = NULL;
+    assert_non_null(names_look_up(l, S("again.test"), on_answer, &inner));
+    assert_int_equal(inner.calls, 0);
+}
+
+/* A callback may cancel another of the same name, and ask the same again. */
+static void from_inside_a_callback(void **state)
+{
+    seen a = {0}, b = {0}, c = {0};
+    inner = (seen){0};
+    assert_non_null(names_look_up(l, S("again.test"), on_answer, &a));
+    other_query = names_look_up(l, S("again.test"), on_answer, &b);
+    assert_non_null(names_look_up(l, S("again.test"), cancels_and_asks, &c)); /* answered first */
+    until(a.calls && c.calls && inner.calls);
+    for (int i = 0; i < 5; i++)
+        loop_turn(l, 1);
+    assert_true(a.calls == 1 && b.calls == 0 && c.calls == 1 && inner.calls == 1);
+    assert_true(inner.status == NAMES_FOUND && inner.n == 1);
+    assert_int_equal(inner.first.any.sa_family, AF_INET);
+    assert_int_equal(inner.first.v4.sin_port, 0);
+    assert_int_equal(ntohl(inner.first.v4.sin_addr.s_addr), 0xc0000209);
+}
+
+/* Names that are only kept make room for new ones; each is asked for once. */
+static void kept_names_make_room(void **state)
+{
+    static seen s[NAMES_MAX + 1];
+    memset(s, 0, sizeof s);
+    for (size_t i = 0; i <= NAMES_MAX; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "room%zu.test", i);
+        assert_non_null(names_look_up(l, str_from(name), on_answer, &s[i]));
+        if (i % 50 == 0 || i >= NAMES_MAX - 1)
+            until(s[i].calls == 1);
+    }
+    for (size_t i = 0; i <= NAMES_MAX; i++) {
+        until(s[i].calls == 1);
+        assert_int_equal(s[i].status, NAMES_FOUND);
+    }
+}
+
+/* What is not there is not kept: it is asked for each time. */
+static void nothing_is_not_kept(void **state)
+{
+    seen s = {0};
+    for (int i = 1; i <= 2; i++) {
+        unsigned before = asked;
+        assert_non_null(names_look_up(l, S("none.kept.test"), on_answer, &s));
+        until(s.calls == i);
+        assert_int_equal(s.status, NAMES_NONE);
+        assert_true(asked > before);
+    }
+}
+
+static void lists_of_servers(void **state)
+{
+    char list[1025] = "192.0.2.1";
+    err e;
+    for (int i = 0; i < 126; i++)
+        strcat(list, ",1.2.3.4");
+    strcat(list, ",::12"); /* 1022 characters */
+    strcat(list, "3");
+    assert_int_equal(strlen(list), 1023);
+    assert_true(names_servers(l, str_from(list), &e));
+    strcat(list, "4");
+    assert_false(names_servers(l, str_from(list), &e));
+    assert_int_equal(e.code, ERR_INVALID);
+    assert_string_equal(e.text, "the list of name servers is longer than 1023 bytes");
+    loop *another;
+    assert_true(loop_new(&another, &e));
+    assert_false(names_servers(another, S("192.0.2.1"), &e)); /* one loop a process */
+    assert_null(names_look_up(another, S("a.test"), on_answer, NULL));
+    names_close(another); /* not its own */
+    loop_free(another);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_all, close_all)
-        T(answers), T(kept), T(cancelled), T(black_hole), T(bounded), T(bad_servers),
+        T(answers),
+        T(kept),
+        T(cancelled),
+        T(black_hole),
+        T(bounded),
+        T(bad_servers),
+        T(a_lost_question_is_asked_again),
+        T(from_inside_a_callback),
+        T(kept_names_make_room),
+        T(nothing_is_not_kept),
+        T(lists_of_servers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -344,11 +344,376 @@ static void no_resumption(void **state)
     unmake(&m);
 }
 
+/* --- edges of stores --- */
+
+/* Where several have a name, the first one given has it, wherever it stands among their names. */
+static void the_first_has_a_name(void **state)
+{
+    err e;
+    made m[4];
+    tls_pair pairs[4];
+    tls_store *t;
+    static const char *const names[] = {"DNS:b.example, DNS:c.example, DNS:*.w.example",
+                                        "DNS:c.example, DNS:a.example, DNS:b.example",
+                                        "DNS:a.example, DNS:*.w.example, DNS:z.example",
+                                        "DNS:z.example, DNS:a.example, DNS:q.w.example"};
+    for (int i = 0; i < 4; i++) {
+        m[i] = make("x", names[i], 9);
+        pairs[i] = pair_of(&m[i], &m[i]);
+    }
+    assert_true(tls_store_new(pairs, 4, true, &t, &e));
+    assert_int_equal(t->names_count, 12);
+    assert_int_equal(index_of(t, "a.example"), 1);
+    assert_int_equal(index_of(t, "b.example"), 0);
+    assert_int_equal(index_of(t, "c.example"), 0);
+    assert_int_equal(index_of(t, "z.example"), 2);
+    assert_int_equal(index_of(t, "any.w.example"), 0);
+    assert_int_equal(index_of(t, "q.w.example"), 3);
+    assert_int_equal(index_of(t, "w.example"), -1);
+    assert_int_equal(index_of(t, "0.example"), -1); /* before all, and behind them */
+    assert_int_equal(index_of(t, "zz.example"), -1);
+    assert_int_equal(index_of(t, "bb.example"), -1);
+    assert_int_equal(index_of(t, "a.example.."), -1);
+    tls_store *same = tls_store_ref(t);
+    assert_ptr_equal(same, t);
+    tls_store_unref(same);
+    assert_int_equal(index_of(t, "a.example"), 1); /* the other holds it */
+    tls_store_unref(t);
+    tls_store_unref(NULL);
+    for (int i = 0; i < 4; i++)
+        unmake(&m[i]);
+}
+
+/* A name has 255 bytes; what is longer, or has a NUL, is nobody's. */
+static void names_at_their_limit(void **state)
+{
+    err e;
+    tls_store *t;
+    char san[300] = "DNS:", host[300];
+    for (int i = 0; i < 256; i++)
+        san[4 + i] = i % 64 == 63 ? '.' : 'a';
+    san[4 + 255] = 0;
+    made m[] = {make("x", "DNS:first.example", 9), make("x", san, 9)};
+    tls_pair pairs[] = {pair_of(&m[0], &m[0]), pair_of(&m[1], &m[1])};
+    assert_true(tls_store_new(pairs, 2, true, &t, &e));
+    for (int n = 254; n <= 258; n++) {
+        memcpy(host, san + 4, 255);
+        memset(host + 255, 'a', 10);
+        char *exactly = memcpy(malloc((size_t)n), host, (size_t)n);
+        const tls_identity *i = tls_store_find(t, (str){exactly, (size_t)n});
+        assert_ptr_equal(i, n == 255 ? &t->identities[1] : NULL);
+        free(exactly);
+    }
+    memcpy(host + 255, ".", 2); /* with the dot at its end it is the same */
+    assert_int_equal(index_of(t, host), 1);
+    assert_null(tls_store_find(t, (str){"first.example\0", 14}));
+    assert_null(tls_store_find(t, (str){"first\0example", 13}));
+    tls_store_unref(t);
+    unmake(&m[0]);
+    unmake(&m[1]);
+}
+
+/* The common name counts where no DNS name is; addresses are none. */
+static void common_names(void **state)
+{
+    err e;
+    made m[] = {make("address.example", "IP:127.0.0.1", 9),
+                make("other.example", "email:a@b.example, DNS:real.example", 9)};
+    tls_pair pairs[] = {pair_of(&m[0], &m[0]), pair_of(&m[1], &m[1])};
+    tls_store *t;
+    assert_true(tls_store_new(pairs, 2, true, &t, &e));
+    assert_int_equal(index_of(t, "address.example"), 0);
+    assert_int_equal(index_of(t, "real.example"), 1);
+    assert_int_equal(index_of(t, "other.example"), -1);
+    assert_int_equal(index_of(t, "127.0.0.1"), -1);
+    assert_int_equal(index_of(t, "a@b.example"), -1);
+    tls_store_unref(t);
+    unmake(&m[0]);
+    unmake(&m[1]);
+}
+
+/* What is packed is read to its last byte; what is cut, or says too much, is not. */
+static void packing_at_its_limits(void **state)
+{
+    err e;
+    made m = make("x", "DNS:x.example", 9);
+    tls_pair p = pair_of(&m, &m);
+    buf packed, small;
+    tls_store *t = NULL;
+    buf_init(&packed, 1 << 20);
+    assert_true(tls_pairs_pack(&p, 1, true, &packed, &e));
+    for (size_t cut = 0; cut < packed.n; cut += cut < 40 || cut + 20 > packed.n ? 1 : 13) {
+        uint8_t *exactly = memcpy(malloc(cut ? cut : 1), packed.p, cut);
+        assert_false(tls_store_unpack((bytes){exactly, cut}, &t, &e));
+        assert_int_equal(e.code, ERR_INTERNAL);
+        assert_string_equal(e.text, cut < 8 ? "certificates: not what was packed, or no memory"
+                                            : "certificates: not what was packed");
+        free(exactly);
+    }
+    uint32_t *head = (uint32_t *)(void *)packed.p;
+    head[1] = 0;
+    assert_false(tls_store_unpack(buf_bytes(&packed), &t, &e));
+    assert_string_equal(e.text, "TLS without a certificate");
+    assert_int_equal(e.code, ERR_INVALID);
+    head[1] = 100001;
+    assert_false(tls_store_unpack(buf_bytes(&packed), &t, &e));
+    assert_string_equal(e.text, "certificates: not what was packed, or no memory");
+    head[1] = 100000;
+    assert_false(tls_store_unpack(buf_bytes(&packed), &t, &e));
+    assert_string_equal(e.text, "certificates: not what was packed");
+    head[1] = 1;
+    assert_true(tls_store_unpack(buf_bytes(&packed), &t, &e));
+    assert_true(t->strict && t->identities_count == 1);
+    tls_store_unref(t);
+    buf_init(&small, packed.n - 1);
+    assert_false(tls_pairs_pack(&p, 1, true, &small, &e));
+    assert_int_equal(e.code, ERR_NO_MEMORY);
+    buf_fini(&small);
+    buf_init(&small, packed.n);
+    assert_true(tls_pairs_pack(&p, 1, true, &small, &e));
+    assert_int_equal(small.n, packed.n);
+    buf_fini(&small);
+    buf_fini(&packed);
+    unmake(&m);
+}
+
+/* The first certificate that clients will refuse is named, and why. */
+static void warnings(void **state)
+{
+    err e;
+    made m[] = {make("fine", NULL, 9), make("later", NULL, 9), make("old", NULL, -1)};
+    tls_pair pairs[] = {pair_of(&m[0], &m[0]), pair_of(&m[1], &m[1]), pair_of(&m[2], &m[2])};
+    tls_store *t;
+    assert_true(tls_store_new(pairs, 1, false, &t, &e));
+    assert_null(tls_store_warning(t));
+    tls_store_unref(t);
+    pairs[2].certificate_path = S("old.pem");
+    assert_true(tls_store_new(pairs, 3, false, &t, &e));
+    assert_string_equal(tls_store_warning(t),
+                        "old.pem: the certificate has expired; clients will refuse it");
+    tls_store_unref(t);
+    pairs[1].certificate_path = S("older.pem");
+    pairs[1].certificate = pairs[2].certificate;
+    pairs[1].key = pairs[2].key;
+    assert_true(tls_store_new(pairs, 3, false, &t, &e));
+    assert_memory_equal(tls_store_warning(t), "older.pem: ", 11);
+    tls_store_unref(t);
+    for (int i = 0; i < 3; i++)
+        unmake(&m[i]);
+    begins_days = 1;
+    made early = make("early", NULL, 9);
+    begins_days = -30;
+    tls_pair p = pair_of(&early, &early);
+    assert_true(tls_store_new(&p, 1, false, &t, &e));
+    assert_string_equal(tls_store_warning(t),
+                        "c.pem: the certificate is not yet valid; clients will refuse it");
+    tls_store_unref(t);
+    unmake(&early);
+}
+
+/* --- what a client is shown --- */
+
+static void shown(tls_store *t, const char *host, const char *common, int chain)
+{
+    served v;
+    bool ok;
+    char name[64] = "";
+    client c = dial(&v, t, host, NULL, TLS1_3_VERSION);
+    until(shaken(&c, &ok));
+    assert_true(ok);
+    until(v.secured);
+    X509 *x = SSL_get1_peer_certificate(c.ssl);
+    X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, name, sizeof name);
+    assert_string_equal(name, common);
+    X509_free(x);
+    assert_int_equal(sk_X509_num(SSL_get_peer_cert_chain(c.ssl)), chain);
+    hang_up(&c, &v);
+}
+
+static void each_name_has_its_certificate(void **state)
+{
+    err e;
+    made m[] = {make("one", "DNS:one.example", 9), make("two", "DNS:two.example", 9)};
+    char both[8192];
+    int n = snprintf(both, sizeof both, "%.*s%.*s", (int)m[1].certificate_n, m[1].certificate,
+                     (int)m[0].certificate_n, m[0].certificate);
+    tls_pair pairs[] = {pair_of(&m[0], &m[0]), pair_of(&m[1], &m[1])};
+    pairs[1].certificate = (bytes){(uint8_t *)both, (size_t)n}; /* with a chain */
+    tls_store *t;
+    assert_true(tls_store_new(pairs, 2, false, &t, &e));
+    shown(t, "one.example", "one", 1);
+    shown(t, "two.example", "two", 2);
+    shown(t, "three.example", "one", 1);
+    shown(t, NULL, "one", 1);
+    tls_store_unref(t);
+    unmake(&m[0]);
+    unmake(&m[1]);
+}
+
+static void protocols_in_our_order(void **state)
+{
+    static const char *const cases[][2] = {{"\x08http/1.1\x02h2", "h2"},
+                                           {"\x08http/1.1", "http/1.1"},
+                                           {"\x04spdy\x08http/1.1", "http/1.1"},
+                                           {"\x02h2", "h2"},
+                                           {NULL, ""}};
+    made m = make("h.example", "DNS:h.example", 9);
+    tls_store *t = store_of(false, &m);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        served v;
+        bool ok;
+        client c = dial(&v, t, "h.example", cases[i][0], TLS1_3_VERSION);
+        until(shaken(&c, &ok));
+        assert_true(ok);
+        until(v.secured);
+        assert_true(str_eq(stream_protocol(v.s), str_from(cases[i][1])));
+        assert_true(stream_serves(v.s, S("any.example"))); /* it is not strict */
+        assert_string_equal(stream_problem(v.s), "the connection ended");
+        hang_up(&c, &v);
+    }
+    tls_store_unref(t);
+    unmake(&m);
+}
+
+/* Suites without forward secrecy or authenticated encryption are not spoken. */
+static void old_suites_are_refused(void **state)
+{
+    static const struct {
+        const char *suite;
+        bool ok;
+    } cases[] = {{"ECDHE-ECDSA-AES128-GCM-SHA256", true},
+                 {"ECDHE-ECDSA-CHACHA20-POLY1305", true},
+                 {"ECDHE-ECDSA-AES128-SHA", false},
+                 {"ECDHE-ECDSA-AES256-SHA384", false}};
+    made m = make("h.example", "DNS:h.example", 9);
+    tls_store *t = store_of(false, &m);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        served v;
+        bool ok;
+        client c = dial(&v, t, "h.example", NULL, TLS1_2_VERSION);
+        assert_int_equal(SSL_set_cipher_list(c.ssl, cases[i].suite), 1);
+        until(shaken(&c, &ok));
+        assert_int_equal(ok, cases[i].ok);
+        until(cases[i].ok ? v.secured : v.ended);
+        hang_up(&c, &v);
+    }
+    tls_store_unref(t);
+    unmake(&m);
+}
+
+/* --- how connections end --- */
+
+/* A client is told of the end, unless the connection is reset; after its own end it may be written
+ * to. */
+static void ends(void **state)
+{
+    made m = make("h.example", "DNS:h.example", 9);
+    tls_store *t = store_of(false, &m);
+    enum { CLOSED, SHUT, RESET, CLIENT_FIRST, CUT };
+    for (int how = CLOSED; how <= CUT; how++) {
+        served v;
+        bool ok;
+        char byte;
+        buf b;
+        client c = dial(&v, t, "h.example", NULL, TLS1_3_VERSION);
+        until(shaken(&c, &ok));
+        until(v.secured);
+        buf_init(&b, 100);
+        if (how == CLIENT_FIRST) {
+            SSL_shutdown(c.ssl);
+            stream_read_limit(v.s, 100);
+            until(v.ended);
+            assert_int_equal(v.end, STREAM_EOF);
+            buf_put_u8(&b, 'y');
+            assert_true(stream_write(v.s, &b));
+            until(SSL_read(c.ssl, &byte, 1) == 1);
+        } else if (how == CUT) {
+            shutdown(c.fd, SHUT_RDWR);
+            until(v.ended);
+            assert_string_equal(stream_problem(v.s), "the connection ended");
+        }
+        if (how == RESET)
+            stream_reset_on_close(v.s);
+        if (how == SHUT)
+            assert_true(stream_shutdown_write(v.s));
+        else
+            stream_close(v.s);
+        for (int i = 0; i < 3; i++)
+            loop_turn(l, 1);
+        if (how != CLIENT_FIRST && how != CUT) {
+            int r = SSL_read(c.ssl, &byte, 1);
+            assert_int_equal(SSL_get_error(c.ssl, r) == SSL_ERROR_ZERO_RETURN, how != RESET);
+        }
+        if (how == SHUT) {
+            hang_up(&c, &v);
+        } else {
+            SSL_free(c.ssl);
+            SSL_CTX_free(c.ctx);
+            close(c.fd);
+            buf_fini(&v.got);
+            ERR_clear_error();
+            loop_turn(l, 0);
+        }
+        buf_fini(&b);
+    }
+    tls_store_unref(t);
+    unmake(&m);
+}
+
+/* More clients at once than one turn shakes hands with: each gets its turn. */
+static void a_crowd(void **state)
+{
+    enum { N = 40 };
+    static served v[N];
+    static client c[N];
+    made m = make("h.example", "DNS:h.example", 9);
+    tls_store *t = store_of(false, &m);
+    size_t shaken_n = 0;
+    bool over[N] = {0}, ok;
+    for (int i = 0; i < N; i++)
+        c[i] = dial(&v[i], t, "h.example", NULL, TLS1_3_VERSION);
+    for (ns end = clock_mono() + PATIENCE_S * NS_PER_S; shaken_n < N;) {
+        assert_true(clock_mono() < end);
+        for (int i = 0; i < N; i++)
+            if (!over[i] && shaken(&c[i], &ok)) {
+                assert_true(ok);
+                over[i] = true;
+                shaken_n++;
+            }
+        loop_turn(l, 1);
+    }
+    for (int i = 0; i < N; i++) {
+        until(v[i].secured);
+        assert_true(SSL_write(c[i].ssl, "hello", 5) == 5);
+        stream_read_limit(v[i].s, 100);
+    }
+    for (int i = 0; i < N; i++) {
+        until(v[i].got.n == 5);
+        hang_up(&c[i], &v[i]);
+    }
+    tls_store_unref(t);
+    unmake(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(by_name), cmocka_unit_test(broken_files), cmocka_unit_test(both_ways),
-        cmocka_unit_test(paused),  cmocka_unit_test(refusals),     cmocka_unit_test(no_resumption),
+        cmocka_unit_test(by_name),
+        cmocka_unit_test(broken_files),
+        cmocka_unit_test(both_ways),
+        cmocka_unit_test(paused),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(no_resumption),
+        cmocka_unit_test(the_first_has_a_name),
+        cmocka_unit_test(names_at_their_limit),
+        cmocka_unit_test(common_names),
+        cmocka_unit_test(packing_at_its_limits),
+        cmocka_unit_test(warnings),
+        cmocka_unit_test(each_name_has_its_certificate),
+        cmocka_unit_test(protocols_in_our_order),
+        cmocka_unit_test(old_suites_are_refused),
+        cmocka_unit_test(ends),
+        cmocka_unit_test(a_crowd),
     };
     return cmocka_run_group_tests(tests, open_loop, close_loop);
 }
