@@ -49,7 +49,8 @@ bool outlook_json(const outlook *o, buf *out)
         when_put(out, o->start_s + (int64_t)i * WHEN_HOUR_S);
         buf_printf(out, "\",\"duration\":60,\"value\":%.6g}", o->g_per_kwh[i]);
     }
-    return buf_put_str(out, S("]}\n"));
+    buf_put_str(out, S("]}\n"));
+    return !out->failed;
 }
 
 bool outlook_text(const outlook *o, buf *out)
@@ -69,9 +70,10 @@ bool intensity_now_json(int64_t t_s, double g_per_kwh, intensity_quality q, inte
 {
     buf_put_str(out, S("{\"time\":\""));
     when_put(out, t_s);
-    return buf_printf(out,
-                      "\",\"g_per_kwh\":%.10g,\"quality\":\"%s\",\"kind\":\"%s\","
-                      "\"basis\":\"%s\"}\n",
-                      g_per_kwh, intensity_quality_name(q), intensity_kind_name(kind),
-                      intensity_basis_name(basis));
+    buf_printf(out,
+               "\",\"g_per_kwh\":%.10g,\"quality\":\"%s\",\"kind\":\"%s\","
+               "\"basis\":\"%s\"}\n",
+               g_per_kwh, intensity_quality_name(q), intensity_kind_name(kind),
+               intensity_basis_name(basis));
+    return !out->failed;
 }

@@ -348,13 +348,13 @@ static int up(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void summarise(sim *s, arena *a)
+static bool summarise(sim *s, arena *a, err *e)
 {
     size_t warm = s->c->warm_hours / 24, days = s->c->hours / 24 - warm;
     double *got = ARENA_ARRAY(a, double, days + 1), *ran = ARENA_ARRAY(a, double, days + 1);
     double all = 0;
     if (!got || !ran)
-        return;
+        return err_no_memory(e);
     for (size_t d = 0; d < days; d++) {
         double top[2] = {0}, low[2] = {INFINITY, INFINITY};
         for (size_t h = 0; h < 24; h++) {
@@ -387,11 +387,12 @@ static void summarise(sim *s, arena *a)
         s->r.utilisation_pct = 100 * all / (double)(days * 24 * SIM_STEPS) / s->c->cpus;
     s->r.left_cpu_s = backlog_sum(&s->todo);
     if (!s->peaks)
-        return;
+        return true;
     s->r.peaks = peak_now(s->peaks, 0.999);
     s->r.pairs_count = peak_pairs(s->peaks, 0.9, s->r.pairs, 5);
     for (int m = 0; m < PEAK_METHODS; m++)
         s->r.predicted[m] = peak_predict(s->peaks, (peak_method)m, 0.999);
+    return true;
 }
 
 static bool forecaster(sim *s, arena *a, err *e)
@@ -509,7 +510,8 @@ bool sim_run(const sim_config *c, sim_policy p, arena *a, sim_result *ret, err *
         if (c->ledger && (i + 1) % 24 == 0)
             day_close(s, t + 3600);
     }
-    summarise(s, a);
+    if (!summarise(s, a, e))
+        return false;
     *ret = s->r;
     return true;
 }

@@ -29,6 +29,113 @@ static void utilisation(void **state)
     assert_near(u.s, 1, 0);
 }
 
+/* One step of each kind, from the definition in flow.h. */
+static void utilisation_steps(void **state)
+{
+    static const struct {
+        double s, target, utilisation;
+        bool due;
+        double want;
+    } step[] = {
+        {1, 0.85, 0.9, false, 0.8},        /* 4 x what is too much */
+        {1, 0.85, 1, false, 0.5},          /* but half at most */
+        {0.5, 0.85, 0.8, false, 0.55},     /* back by what is free */
+        {0.5, 0.85, 0.2, false, 0.6},      /* but a tenth at most */
+        {0.95, 0.85, 0.2, false, 1},       /* never above 1 */
+        {0.003, 0.85, 0.848, false, 0.01}, /* from nothing */
+        {0.015, 0.85, 1, false, 0.0075},   /* only where there is room */
+        {0.005, 0.5, 0.5, false, 0.005},   {0.01, 0.5, 0.5, false, 0.01},
+        {0.5, 0.85, 0.97, true, 1},    /* due */
+        {0.5, 0.85, 0.98, true, 0.25}, /* a full node */
+        {0.5, 0.85, 0.97, false, 0.26},
+    };
+    for (size_t i = 0; i < sizeof step / sizeof *step; i++) {
+        util_control u = {step[i].s, step[i].target};
+        util_step(&u, step[i].utilisation, step[i].due);
+        assert_near(u.s, step[i].want, 1e-12);
+    }
+    util_control u;
+    util_init(&u, 0.7);
+    assert_near(u.s, 1, 0);
+    assert_near(u.target, 0.7, 0);
+}
+
+/* What a window's calls make of the limit of the next. */
+static void windows(void **state)
+{
+    static const struct {
+        double limit, rate_max;
+        uint64_t started, pushed, ended;
+        double want;
+    } window[] = {
+        {100, 1000, 0, 0, 0, 100},
+        {200, 1000, 0, 0, 0, 200 / 1.2}, /* unused: forgotten... */
+        {110, 1000, 0, 0, 0, 100},       /* ...down to what is free */
+        {200, 1000, 159, 0, 159, 200 / 1.2},
+        {200, 1000, 160, 0, 160, 240}, /* four fifths used: it grows */
+        {50, 1000, 40, 0, 40, 60},     /* by ten up to what is free */
+        {95, 1000, 95, 0, 95, 100},
+        {100, 1000, 80, 0, 80, 120},
+        {100, 1000, 100, 5, 100, 120}, /* a twentieth pushed back is no failure */
+        {100, 1000, 100, 6, 100, 50},
+        {100, 1000, 0, 1, 1, 50},
+        {1.5, 1000, 1, 1, 1, 1},    /* one call always asks */
+        {110, 2, 110, 0, 110, 120}, /* the maximum of a window */
+    };
+    for (size_t i = 0; i < sizeof window / sizeof *window; i++) {
+        aimd a = {.rate_max = window[i].rate_max,
+                  .limit = window[i].limit,
+                  .started = window[i].started,
+                  .pushed = window[i].pushed,
+                  .ended = window[i].ended,
+                  .window_start = NS_PER_S,
+                  .filled = NS_PER_S};
+        aimd_result(&a, 61 * NS_PER_S - 1, false); /* the last of its window */
+        assert_near(a.limit, window[i].limit, 0);
+        a.ended = window[i].ended;
+        assert_true(aimd_take(&a, 61 * NS_PER_S));
+        assert_near(a.limit, window[i].want, 1e-9);
+        assert_true(a.window_start == 61 * NS_PER_S);
+        assert_true(a.started == 1 && !a.pushed && !a.ended);
+    }
+    /* After a long silence 64 windows are as good as all. */
+    aimd a = {.rate_max = 1e9, .limit = 1e9};
+    aimd_result(&a, 1000 * 60 * NS_PER_S, true);
+    assert_near(a.limit, 1e9 / pow(1.2, 64), 1e-3);
+    assert_true(a.window_start == 60000 * NS_PER_S && a.ended == 1 && a.pushed == 1);
+}
+
+static void tokens(void **state)
+{
+    static const struct {
+        double rate_max, limit, tokens;
+    } made[] = {{1000, 100, 100 / 60.0}, {0.5, 30, 1}, {0.01, 0.6, 0.6}};
+    for (size_t i = 0; i < 3; i++) {
+        aimd a;
+        aimd_init(&a, 5, made[i].rate_max);
+        assert_near(a.rate_max, made[i].rate_max, 0);
+        assert_near(a.limit, made[i].limit, 1e-12);
+        assert_near(a.tokens, made[i].tokens, 1e-12);
+        assert_true(a.window_start == 5 && a.filled == 5 && !a.started && !a.pushed && !a.ended);
+    }
+    aimd a;
+    aimd_init(&a, 0, 0.5); /* 30 a window: one every two seconds, and no more in store */
+    assert_true(aimd_take(&a, 0));
+    assert_near(a.tokens, 0, 0);
+    assert_false(aimd_take(&a, 1));
+    assert_near(a.tokens, 5e-10, 1e-20);
+    assert_false(aimd_take(&a, 2 * NS_PER_S - 100));
+    assert_true(aimd_take(&a, 2 * NS_PER_S + 100));
+    assert_false(aimd_take(&a, NS_PER_S)); /* time never goes back */
+    assert_true(a.filled == 2 * NS_PER_S + 100);
+    assert_true(aimd_take(&a, 30 * NS_PER_S));
+    assert_false(aimd_take(&a, 30 * NS_PER_S));
+    assert_int_equal(a.started, 3);
+    aimd_init(&a, 0, 1000); /* 100 a window: a second's worth in store */
+    assert_true(aimd_take(&a, 20 * NS_PER_S));
+    assert_near(a.tokens, 100 / 60.0 - 1, 1e-12);
+}
+
 static double offered(aimd *a, ns *now, double rate, int seconds, bool failing)
 {
     int done = 0;
@@ -100,6 +207,57 @@ static void loads(void **state)
     assert_true(l.mean_error < 0.5);
 }
 
+/* Value by value: the mean of what was seen, then the hour of the day, then that of the week. */
+static void load_values(void **state)
+{
+    load_history l;
+    double out[200];
+    load_init(&l, 100 * 3600 + 1800);
+    assert_int_equal(l.next_h, 100);
+    load_push(&l, 10); /* hour 100: the 4th of its day, the 100th of the week */
+    assert_near(l.mean_error, 0.1, 1e-12);
+    assert_near(l.day[4], 10, 0);
+    assert_near(l.week[100], 10, 0);
+    load_push(&l, 20);
+    assert_near(l.mean_error, 0.99 * 0.1 + 0.01 * 10, 1e-12);
+    assert_int_equal(l.next_h, 102);
+    load_forecast(&l, 24, out);
+    assert_near(out[0], 15, 1e-12);
+    assert_near(out[21], 15, 1e-12);
+    assert_near(out[22], 10, 1e-12);
+    assert_near(out[23], 20, 1e-12);
+    /* The same hour of many days: a mean of all, then the last weigh a twentieth. */
+    for (size_t n = 1; n < 25; n++) {
+        load_history d = {.next_h = 0};
+        for (size_t k = 0; k <= n; k++) {
+            d.next_h = (int64_t)(24 * k);
+            load_push(&d, k < n ? 0 : 100);
+        }
+        assert_near(d.day[0], 100 * fmax(0.05, 1.0 / (double)(n + 1)), 1e-9);
+        assert_int_equal(d.days[0], n + 1);
+    }
+    for (size_t n = 1; n < 12; n++) {
+        load_history w = {.next_h = 0};
+        for (size_t k = 0; k <= n; k++) {
+            w.next_h = (int64_t)(168 * k);
+            load_push(&w, k < n ? 0 : 100);
+        }
+        assert_near(w.week[0], 100 * fmax(0.15, 1.0 / (double)(n + 1)), 1e-9);
+    }
+    /* Once seen, an hour of the week does not speak yet; twice, it does. */
+    load_history w = {.next_h = 0};
+    load_push(&w, 50);
+    w.next_h = 24;
+    load_push(&w, 100);
+    w.next_h = 168;
+    load_forecast(&w, 1, out);
+    assert_near(out[0], 75, 1e-12); /* of days */
+    load_push(&w, 60);
+    w.next_h = 336;
+    load_forecast(&w, 1, out);
+    assert_near(out[0], 55, 1e-12);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +265,10 @@ int main(void)
         cmocka_unit_test(slow_start),
         cmocka_unit_test(back_pressure),
         cmocka_unit_test(loads),
+        cmocka_unit_test(utilisation_steps),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(tokens),
+        cmocka_unit_test(load_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

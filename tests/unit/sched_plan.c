@@ -294,6 +294,244 @@ static void calls(void **state)
     assert_int_equal(at, 86400);
 }
 
+/* One demand that may run anywhere takes the cheapest steps first, of equal ones the earlier slot,
+ * then the earlier place; what a step costs is reckoned here from its definition. */
+typedef struct {
+    double price, size;
+    size_t slot, place;
+} stair;
+
+static int cheaper(const void *x, const void *y)
+{
+    const stair *a = x, *b = y;
+    if (a->price != b->price)
+        return a->price < b->price ? -1 : 1;
+    if (a->slot != b->slot)
+        return a->slot < b->slot ? -1 : 1;
+    return (a->place > b->place) - (a->place < b->place);
+}
+
+static void stairs(void **state)
+{
+    rng_init(&r, 11);
+    for (int round = 0; round < 200; round++) {
+        enum { S = 8, P = 3 };
+        double price[P][S], reserved[P][S], run[P][PLAN_SLOTS_MAX], want[P][S] = {{0}}, unplaced;
+        stair all[P * S * 5];
+        plan_input in[P];
+        size_t n = 0;
+        for (size_t z = 0; z < P; z++) {
+            in[z] = (plan_input){S,   price[z],         reserved[z],   10 + 10 * (double)z,
+                                 0.8, z == 2 ? 0 : 0.5, z == 1 ? 1 : 5};
+            for (size_t k = 0; k < S; k++) {
+                price[z][k] = 100 + 50 * floor(3 * uniform());
+                reserved[z][k] = uniform() < 0.2 ? in[z].capacity : 2 * floor(3 * uniform());
+                double room = in[z].capacity * 0.8 - reserved[z][k];
+                size_t steps = z == 0 ? 5 : 1;
+                for (size_t i = 0; room > 0 && i < steps; i++) {
+                    double f = (double)(i * i) / (double)(steps * steps),
+                           t = (double)((i + 1) * (i + 1)) / (double)(steps * steps);
+                    double load = (reserved[z][k] + room * (f + t) / 2) / in[z].capacity;
+                    double crowd = steps > 1 ? 1 + 0.5 * load * load : 1;
+                    all[n++] = (stair){price[z][k] * crowd, room * (t - f), k, z};
+                }
+            }
+        }
+        qsort(all, n, sizeof *all, cheaper);
+        plan_demand d = {0, S - 1, 30 + 300 * uniform()};
+        double left = d.work;
+        for (size_t i = 0; i < n && left > 0; i++) {
+            double take = fmin(left, all[i].size);
+            want[all[i].place][all[i].slot] += take;
+            left -= take;
+        }
+        assert_true(plan_make_places(in, P, &d, 1, run, &unplaced, NULL));
+        for (size_t z = 0; z < P; z++)
+            for (size_t k = 0; k < S; k++)
+                assert_near(run[z][k], want[z][k], 1e-6);
+        assert_near(unplaced, left, 1e-6);
+    }
+}
+
+/* Each maximum, and one beyond. */
+static void maxima(void **state)
+{
+    static const struct {
+        size_t places, demands, slots, slots_other;
+        unsigned steps;
+        bool good;
+    } asked[] = {
+        {1, 1, 1, 1, 1, true},    {4, 1, 96, 96, 16, true}, {1, 512, 4, 4, 1, true},
+        {0, 1, 4, 4, 1, false},   {5, 1, 4, 4, 1, false},   {1, 513, 4, 4, 1, false},
+        {1, 1, 0, 0, 1, false},   {1, 1, 97, 97, 1, false}, {2, 1, 4, 5, 1, false},
+        {1, 1, 4, 4, 0, false},   {1, 1, 4, 4, 17, false},  {2, 1, 5, 4, 1, false},
+        {2, 1, 96, 97, 1, false},
+    };
+    static plan_demand d[513];
+    static double zero[97], run[5][PLAN_SLOTS_MAX];
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        plan_input in[5];
+        double unplaced = 7;
+        err e;
+        for (size_t z = 0; z < 5; z++)
+            in[z] = (plan_input){z == 1 ? asked[i].slots_other : asked[i].slots,
+                                 zero,
+                                 zero,
+                                 1,
+                                 1,
+                                 0,
+                                 asked[i].steps};
+        for (size_t k = 0; k < 513; k++)
+            d[k] = (plan_demand){0, 0, 0};
+        assert_int_equal(
+            plan_make_places(in, asked[i].places, d, asked[i].demands, run, &unplaced, &e),
+            asked[i].good);
+        assert_near(unplaced, asked[i].good ? 0 : 7, 0);
+        if (!asked[i].good)
+            assert_string_equal(e.text,
+                                "a plan has at most 96 slots, 16 steps, 4 places and 512 demands");
+    }
+}
+
+/* Demands come back sorted, within the horizon. */
+static void demands_are_sorted(void **state)
+{
+    plan_demand d[] = {{4, 4, 1}, {3, 9, 2}, {0, 1, 3}, {1, 2, 4}, {0, 2, 5}, {2, 3, 6}};
+    static const plan_demand want[] = {{0, 1, 3}, {0, 2, 5}, {1, 2, 4},
+                                       {2, 3, 6}, {3, 3, 1}, {3, 3, 2}};
+    double zero[4] = {0};
+    plan_input in = {4, zero, zero, INFINITY, 1, 0, 1};
+    work_plan p;
+    assert_true(plan_make(&in, d, 6, &p, NULL));
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(d[i].first, want[i].first);
+        assert_int_equal(d[i].last, want[i].last);
+        assert_near(d[i].work, want[i].work, 0);
+    }
+}
+
+static void backlog_slots(void **state)
+{
+    static const struct {
+        int64_t t_s, slot;
+    } at[] = {{0, 0}, {3599, 0}, {3600, 1}, {-1, -1}, {-3600, -1}, {-3601, -2}};
+    backlog b;
+    for (size_t i = 0; i < 6; i++) {
+        backlog_init(&b, at[i].t_s, 3600);
+        assert_int_equal(b.now, at[i].slot);
+        assert_int_equal(b.slot_s, 3600);
+        assert_near(backlog_sum(&b), 0, 0);
+    }
+    /* The last slot that ends by the deadline, within what is kept. */
+    static const struct {
+        int64_t deadline_s;
+        size_t slot;
+    } due[] = {{0, 0},          {7200, 0},       {10799, 0},      {10800, 1},      {14400, 2},
+               {96 * 3600, 94}, {97 * 3600, 95}, {98 * 3600, 95}, {999 * 3600, 95}};
+    for (size_t i = 0; i < 9; i++) {
+        backlog_init(&b, 3600, 3600);
+        backlog_add(&b, due[i].deadline_s, 5);
+        backlog_add(&b, due[i].deadline_s, 2);
+        assert_near(b.due[due[i].slot], 7, 0);
+        assert_near(backlog_sum(&b), 7, 0);
+    }
+}
+
+static void backlog_moves(void **state)
+{
+    backlog b, was;
+    backlog_init(&b, 10 * 3600, 3600);
+    for (size_t i = 0; i < PLAN_SLOTS_MAX; i++)
+        b.due[i] = (double)(i + 1);
+    was = b;
+    backlog_advance(&b, 10 * 3600 + 3599); /* the same slot; and never back */
+    backlog_advance(&b, 9 * 3600);
+    assert_memory_equal(&b, &was, sizeof b);
+    backlog_advance(&b, 13 * 3600);
+    assert_int_equal(b.now, 13);
+    assert_near(b.late, 1 + 2 + 3, 0);
+    for (size_t i = 0; i < PLAN_SLOTS_MAX; i++)
+        assert_near(b.due[i], i < 93 ? (double)(i + 4) : 0, 0);
+    assert_near(backlog_sum(&b), 96 * 97 / 2, 0);
+    backlog_advance(&b, 500 * 3600); /* all of it is late */
+    assert_near(b.late, 96 * 97 / 2, 0);
+    assert_near(b.due[0] + b.due[92], 0, 0);
+}
+
+/* What is late first, then by deadline; of each slot it is said what was taken. */
+static void backlog_taken(void **state)
+{
+    double by[PLAN_SLOTS_MAX];
+    backlog b = {.slot_s = 3600, .late = 10, .due = {4, 0, 6}};
+    b.due[95] = 3;
+    assert_near(backlog_take(&b, 7, by), 7, 0);
+    assert_true(b.late == 3 && by[0] == 0);
+    assert_near(backlog_take(&b, 3, by), 3, 0); /* just what is late */
+    assert_true(b.late == 0 && b.due[0] == 4 && by[0] == 0);
+    assert_near(backlog_take(&b, 5, by), 5, 0);
+    assert_true(by[0] == 4 && by[1] == 0 && by[2] == 1 && by[95] == 0);
+    assert_true(b.due[0] == 0 && b.due[2] == 5);
+    assert_near(backlog_take(&b, 100, NULL), 8, 0);
+    assert_near(backlog_sum(&b), 0, 0);
+}
+
+static void backlog_as_demands(void **state)
+{
+    double come[6] = {9, 1, 0, 2, 3, 4};
+    plan_demand d[PLAN_DEMANDS_MAX];
+    backlog b = {.slot_s = 3600, .late = 1, .due = {2, 0, 3}};
+    b.due[95] = 4;
+    /* Of six slots, arrivals with two each: those of slot 5 would not fit, slot 0 is the caller's.
+     */
+    static const plan_demand want[] = {{0, 0, 3}, {0, 2, 3}, {0, 95, 4},
+                                       {1, 2, 1}, {3, 4, 2}, {4, 5, 3}};
+    assert_int_equal(backlog_demands(&b, come, 2, 6, d), 6);
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(d[i].first, want[i].first);
+        assert_int_equal(d[i].last, want[i].last);
+        assert_near(d[i].work, want[i].work, 0);
+    }
+    assert_int_equal(backlog_demands(&b, come, 1, 6, d), 7);
+    assert_true(d[6].first == 5 && d[6].last == 5 && d[6].work == 4);
+    assert_int_equal(backlog_demands(&b, come, 0, 6, d), 3);
+    assert_int_equal(backlog_demands(&b, NULL, 2, 6, d), 3);
+    b.late = b.due[0] = 0; /* nothing is due now */
+    assert_int_equal(backlog_demands(&b, NULL, 2, 6, d), 2);
+    b.late = 1;
+    assert_int_equal(backlog_demands(&b, NULL, 2, 6, d), 3);
+    assert_near(d[0].work, 1, 0);
+}
+
+static void deadline_texts(void **state)
+{
+    static const struct {
+        str text;
+        int64_t at; /* from 1000 on; 0: it is refused */
+        const char *why;
+    } said[] = {
+        {S("0"), 1000, NULL},
+        {S("604800"), 605800, NULL},
+        {S("1970-01-01T00:16:40Z"), 1000, NULL},
+        {S("1970-01-08T00:16:40Z"), 605800, NULL},
+        {S("1970-01-01T00:16:39Z"), 0, "the deadline is 1 s in the past"},
+        {S("1970-01-08T00:16:41Z"), 0, "the deadline is more than 7 days ahead"},
+        {S("604801"), 0, "the deadline is more than 7 days ahead"},
+        {S("soon"), 0,
+         "deadline 'soon' is neither seconds nor a time; write 3600 or 2024-05-01T13:00:00Z"},
+        {S("a123456789b123456789c123456789d123456789e123456789f123456789g1234"), 0,
+         "deadline 'a123456789b123456789c123456789d123456789e123456789f123456789g123' is neither "
+         "seconds nor a time; write 3600 or 2024-05-01T13:00:00Z"},
+    };
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        int64_t at = 77;
+        err e;
+        assert_int_equal(call_deadline_parse(said[i].text, 1000, &at, &e), said[i].at != 0);
+        assert_int_equal(at, said[i].at ? said[i].at : 77);
+        if (said[i].why)
+            assert_string_equal(e.text, said[i].why);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +542,14 @@ int main(void)
         cmocka_unit_test(late_only_without_room),
         cmocka_unit_test(limits),
         cmocka_unit_test(calls),
+        cmocka_unit_test(stairs),
+        cmocka_unit_test(maxima),
+        cmocka_unit_test(demands_are_sorted),
+        cmocka_unit_test(backlog_slots),
+        cmocka_unit_test(backlog_moves),
+        cmocka_unit_test(backlog_taken),
+        cmocka_unit_test(backlog_as_demands),
+        cmocka_unit_test(deadline_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
