@@ -176,7 +176,9 @@ bool provider_request_make(const provider *p, provider_what what, int64_t now_s,
         r.url = watttime_url(p, base, what, now_s, a);
         r.header_name = S("authorization");
         str pair = arena_printf(a, "%.*s:%.*s", STR(c->user), STR(c->password));
-        str code = what == PROVIDER_LOGIN && pair.p ? base64(a, pair) : str_from(p->session);
+        str code = what != PROVIDER_LOGIN ? str_from(p->session)
+                   : pair.p               ? base64(a, pair)
+                                          : (str){0};
         r.header_value =
             arena_printf(a, "%s %.*s", what == PROVIDER_LOGIN ? "Basic" : "Bearer", STR(code));
         if (!code.p || !r.header_value.p)

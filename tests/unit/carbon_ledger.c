@@ -5,6 +5,7 @@
 #include "near.h"
 
 #include "carbon/ledger.h"
+#include "carbon/share.h"
 
 #include <math.h>
 #include <string.h>
@@ -266,6 +267,279 @@ static void kernel_time(void **state)
     assert_true(meter_agrees(0, 0, 0.01, &off));
 }
 
+/* Every figure of a day and of the next against sums that are kept here, use by use. */
+typedef struct {
+    double cpu_s[ROWS][24], window[ROWS], peak[ROWS];
+    ledger_usage used[ROWS];
+    int64_t window_s;
+} account;
+
+static void account_window(account *k, int64_t t)
+{
+    if (t - t % 10 == k->window_s)
+        return;
+    for (size_t i = 0; i < ROWS; i++) {
+        k->peak[i] = fmax(k->peak[i], k->window[i] / 10);
+        k->window[i] = 0;
+    }
+    k->window_s = t - t % 10;
+}
+
+static void account_close(account *k, ledger *l, int64_t opened, int64_t end,
+                          const double intensity[24])
+{
+    ledger_row rows[ROWS];
+    ledger_day d;
+    int64_t day = opened - opened % 86400;
+    double hour[24] = {0}, idle[24], embodied[24], idle_g = 0, node_j = 0, operational = 0, top = 0;
+    account_window(k, INT64_MAX - 100);
+    ledger_day_close(l, end, intensity, rows, &d);
+    double idle_j = 24.0 * (double)(end - opened);
+    for (int h = 0; h < 24; h++) {
+        for (size_t i = 0; i < ROWS; i++)
+            hour[h] += k->cpu_s[i][h];
+        int64_t from = day + h * 3600, to = from + 3600;
+        from = from > opened ? from : opened;
+        to = to < end ? to : end;
+        if (to > from)
+            idle_g += 24.0 * (double)(to - from) / 3.6e6 * intensity[h];
+        top = fmax(top, hour[h] / 3600);
+        assert_near(ledger_hour_cpus(l, (size_t)h), hour[h] / 3600, 1e-9);
+    }
+    double idle_left = share_periods(hour, 24, 8 * 3600, idle_j, idle);
+    double m = 0.01 * (double)(end - opened),
+           m_left = share_periods(hour, 24, 8 * 3600, m, embodied);
+    for (size_t i = 0; i < ROWS; i++) {
+        double dynamic = 0, dynamic_g = 0, share = 0, m_share = 0;
+        for (int h = 0; h < 24; h++) {
+            double part = hour[h] > 0 ? k->cpu_s[i][h] / hour[h] : 0, cpu_s, j;
+            dynamic += 3 * k->cpu_s[i][h];
+            dynamic_g += 3 * k->cpu_s[i][h] / 3.6e6 * intensity[h];
+            share += idle[h] * part;
+            m_share += embodied[h] * part;
+            ledger_hour(l, i, (size_t)h, &cpu_s, &j);
+            assert_near(cpu_s, k->cpu_s[i][h], 1e-9);
+            assert_near(j, 3 * k->cpu_s[i][h], 1e-6);
+        }
+        assert_near(rows[i].dynamic_j, dynamic, 1e-6);
+        assert_near(rows[i].dynamic_g, dynamic_g, 1e-9);
+        assert_near(rows[i].idle_j, share, 1e-6);
+        assert_near(rows[i].operational_g, dynamic_g + share * idle_g / idle_j, 1e-9);
+        assert_near(rows[i].embodied_g, m_share, 1e-9);
+        assert_near(rows[i].peak_cpus, k->peak[i], 1e-12);
+        assert_memory_equal(&rows[i].used, &k->used[i], sizeof rows[i].used);
+        node_j += dynamic;
+        operational += dynamic_g;
+    }
+    assert_near(d.node_j, node_j + idle_j, 1e-6);
+    assert_near(d.operational_g, operational + idle_g, 1e-9);
+    assert_near(d.idle_unallocated_j, idle_left, 1e-6);
+    assert_near(d.embodied_g, m, 1e-9);
+    assert_near(d.embodied_unallocated_g, m_left, 1e-9);
+    assert_near(d.operational_unallocated_g, idle_left * idle_g / idle_j, 1e-9);
+    assert_near(d.peak_cpus, top, 1e-9);
+    assert_near(d.dynamic_lost_j, 0, 0);
+    assert_int_equal(d.rows, ROWS);
+}
+
+static void every_figure(void **state)
+{
+    arena a;
+    ledger *l;
+    static account k;
+    double intensity[24];
+    int64_t opened = DAY + 5000; /* a node that started at half past one */
+    for (size_t h = 0; h < 24; h++)
+        intensity[h] = 100 + 10 * (double)h;
+    arena_init(&a, 1 << 20);
+    assert_true(ledger_new(&a, ROWS, opened, &power, 8, 0.01, &l, NULL));
+    for (int day = 0; day < 2; day++) {
+        int64_t end = day ? DAY + 86400 + 40000 : DAY + 86400;
+        memset(&k, 0, sizeof k);
+        k.window_s = opened - opened % 10;
+        for (int64_t t = opened; t < end; t += uniform() < 0.02 ? 3000 : (int64_t)(uniform() * 9)) {
+            size_t row = (size_t)(uniform() * (ROWS - 2));
+            ledger_usage u = {.calls = 1 + (uint64_t)(uniform() * 3),
+                              .cpu_ns = uniform() < 0.1 ? 0 : (uint64_t)(uniform() * 3e9),
+                              .wall_ns = (uint64_t)(uniform() * 9e9),
+                              .bytes_in = 5,
+                              .bytes_out = 7,
+                              .memory_peak_bytes = (uint64_t)(uniform() * 1e6)};
+            account_window(&k, t);
+            int64_t said = uniform() < 0.1 ? t - 7 : t; /* a clock that is late */
+            ledger_use(l, row, t, &(ledger_usage){0});
+            ledger_use(l, row, said, &u);
+            k.cpu_s[row][(t - t / 86400 * 86400) / 3600] += (double)u.cpu_ns / 1e9;
+            k.window[row] += (double)u.cpu_ns / 1e9;
+            k.used[row].calls += u.calls;
+            k.used[row].cpu_ns += u.cpu_ns;
+            k.used[row].wall_ns += u.wall_ns;
+            k.used[row].bytes_in += 5;
+            k.used[row].bytes_out += 7;
+            if (u.memory_peak_bytes > k.used[row].memory_peak_bytes)
+                k.used[row].memory_peak_bytes = u.memory_peak_bytes;
+        }
+        account_close(&k, l, opened, end, intensity);
+        assert_false(ledger_day_over(l, DAY + (day + 1) * 86400 - 1));
+        assert_true(ledger_day_over(l, DAY + (day + 1) * 86400));
+        opened = DAY + 86400;
+        ledger_day_next(l, opened + 100);
+    }
+    arena_fini(&a);
+}
+
+/* A day is asked for beyond its end: it ends there. */
+static void no_later_than_midnight(void **state)
+{
+    arena a;
+    ledger *l = make(&a, false);
+    double intensity[24];
+    ledger_row rows[ROWS];
+    ledger_day d;
+    for (size_t h = 0; h < 24; h++)
+        intensity[h] = h == 23 ? 1000 : 100;
+    ledger_day_close(l, DAY + 99999, intensity, rows, &d);
+    assert_near(d.node_j, 24 * 86400, 1e-6);
+    assert_near(d.embodied_g, 864, 1e-9);
+    assert_near(d.operational_g, 24 * 3600 / 3.6e6 * (23 * 100 + 1000), 1e-9);
+    ledger_day idle = ledger_day_idle(l, intensity);
+    assert_near(idle.node_j, 24 * 86400, 1e-6);
+    assert_near(idle.idle_unallocated_j, 24 * 86400, 1e-6);
+    assert_near(idle.embodied_g, 864, 1e-9);
+    assert_near(idle.embodied_unallocated_g, 864, 1e-9);
+    assert_near(idle.operational_unallocated_g, d.operational_g, 1e-9);
+    assert_int_equal(idle.rows, ROWS);
+    assert_near(ledger_hour_cpus(l, 24), 0, 0);
+    arena_fini(&a);
+}
+
+/* Windows are of ten seconds from round ones on, and each is told once, with what is in it. */
+static void window_by_window(void **state)
+{
+    arena a;
+    ledger *l = make(&a, false);
+    int64_t start;
+    assert_near(ledger_window_cpus(l, &start), 0, 0);
+    assert_int_equal(start, DAY);
+    ledger_usage u = {.calls = 1, .cpu_ns = 1000000000};
+    ledger_use(l, 2, DAY + 3, &u);
+    ledger_use(l, 3, DAY + 9, &u);
+    assert_near(ledger_window_cpus(l, &start), 0, 0); /* it is open */
+    ledger_use(l, 2, DAY + 10, &u);
+    assert_near(ledger_window_cpus(l, &start), 0.2, 1e-12);
+    assert_int_equal(start, DAY);
+    ledger_use(l, 2, DAY + 19, &u);
+    ledger_use(l, 2, DAY + 57, &u);
+    assert_near(ledger_window_cpus(l, &start), 0.2, 1e-12);
+    assert_int_equal(start, DAY + 10);
+    ledger_use(l, 2, DAY + 60, &u);
+    assert_near(ledger_window_cpus(l, &start), 0.1, 1e-12);
+    assert_int_equal(start, DAY + 50);
+    ledger_day_next(l, DAY + 86400 + 55);
+    ledger_use(l, 2, DAY + 86400 + 3, &u);
+    ledger_use(l, 2, DAY + 86400 + 10, &u);
+    assert_near(ledger_window_cpus(l, &start), 0.1, 1e-12);
+    assert_int_equal(start, DAY + 86400);
+    arena_fini(&a);
+}
+
+/* Measured energy: idle by time to its hours, the rest to who ran, of that the hour of the last. */
+static void measured_by_hand(void **state)
+{
+    arena a;
+    ledger *l = make(&a, true); /* 20 W idle, PUE 1.2 */
+    double intensity[24] = {100, 200, 400}, cpu_s, j;
+    ledger_row rows[ROWS];
+    ledger_day d;
+    ledger_usage u = {.calls = 1, .cpu_ns = 1000000000}, three = {.calls = 1, .cpu_ns = 3000000000};
+    ledger_use(l, 2, DAY + 100, &u);
+    ledger_use(l, 3, DAY + 3500, &three);
+    ledger_energy(l, DAY + 5400, 20 * 5400 + 80);
+    ledger_hour(l, 2, 0, &cpu_s, &j);
+    assert_near(j, 20 * 1.2, 1e-9);
+    ledger_hour(l, 3, 0, &cpu_s, &j);
+    assert_near(j, 60 * 1.2, 1e-9);
+    ledger_energy(l, DAY + 5400, 7);     /* again, in no time: lost, as nobody ran */
+    ledger_energy(l, DAY + 7200, 18000); /* half of what idle should be */
+    ledger_use(l, 2, DAY + 7200, &u);
+    ledger_energy(l, DAY + 7000, 50); /* a reading that is late counts now */
+    ledger_energy(l, DAY + 9000, 36000 + 30);
+    ledger_day_close(l, DAY + 10800, intensity, rows, &d); /* half an hour without a reading */
+    assert_near(rows[2].dynamic_j, (20 + 50) * 1.2, 1e-9);
+    assert_near(rows[3].dynamic_j, 60 * 1.2, 1e-9);
+    assert_near(d.dynamic_lost_j, (7 + 30) * 1.2, 1e-9);
+    double idle0 = 20 * 3600 * 1.2, idle1 = (20 * 1800 + 18000) * 1.2,
+           idle2 = (36000 + 30 + 36000) * 1.2;
+    assert_near(d.node_j, idle0 + idle1 + idle2 + (80 + 50) * 1.2, 1e-6);
+    assert_near(d.operational_g,
+                (idle0 * 100 + idle1 * 200 + idle2 * 400 + 96 * 100 + 60 * 400) / 3.6e6, 1e-9);
+    arena_fini(&a);
+}
+
+static void sums(void **state)
+{
+    ledger_usage u = {1, 2, 3, 4, 5, 60}, v = {10, 20, 30, 40, 50, 6};
+    ledger_usage_add(&u, &v);
+    assert_true(u.calls == 11 && u.cpu_ns == 22 && u.wall_ns == 33 && u.bytes_in == 44 &&
+                u.bytes_out == 55 && u.memory_peak_bytes == 60);
+    v.memory_peak_bytes = 61;
+    ledger_usage_add(&u, &v);
+    assert_int_equal(u.memory_peak_bytes, 61);
+    ledger_row r = {{1, 2, 3, 4, 5, 6}, 1, 2, 3, 4, 5, 6}, s = r;
+    s.peak_cpus = 4;
+    ledger_row_add(&r, &s);
+    assert_true(r.used.calls == 2 && r.dynamic_j == 2 && r.idle_j == 4 && r.operational_g == 6 &&
+                r.embodied_g == 8 && r.peak_cpus == 5 && r.dynamic_g == 12);
+    s.peak_cpus = 9;
+    ledger_row_add(&r, &s);
+    assert_near(r.peak_cpus, 9, 0);
+}
+
+static void made_or_not(void **state)
+{
+    arena a;
+    ledger *l = NULL;
+    err e;
+    arena_init(&a, 1 << 20);
+    static const size_t bad[] = {0, 1, LEDGER_ROWS_MAX + 1};
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(ledger_new(&a, bad[i], DAY, &power, 8, 0, &l, &e));
+        assert_int_equal(e.code, ERR_LIMIT);
+        assert_string_equal(e.text, "a ledger has 2 to 1048576 rows");
+    }
+    assert_false(ledger_new(&a, LEDGER_ROWS_MAX, DAY, &power, 8, 0, &l, &e));
+    assert_int_equal(e.code, ERR_NO_MEMORY);
+    for (size_t n = 1; n <= 4; n++) {
+        alloc_fail_after(n);
+        assert_false(ledger_new(&a, 2, DAY, &power, 8, 0, &l, &e));
+        assert_int_equal(e.code, ERR_NO_MEMORY);
+    }
+    alloc_fail_after(0);
+    assert_null(l);
+    assert_true(ledger_new(&a, 2, DAY, &power, 8, 0, &l, &e));
+    arena_fini(&a);
+}
+
+static void kernel_time_at_its_edges(void **state)
+{
+    uint64_t slice[3] = {100, 200, 300}, odd[3] = {1, 1, 1};
+    double off = 7;
+    assert_int_equal(meter_scale(slice, 3, 600), 0);
+    assert_true(slice[0] == 100 && slice[1] == 200 && slice[2] == 300);
+    assert_int_equal(meter_scale(slice, 0, 5), 5);
+    assert_int_equal(meter_scale(slice, 3, 599), 2);
+    assert_true(slice[0] == 99 && slice[1] == 199 && slice[2] == 299);
+    assert_int_equal(meter_scale(odd, 3, 2), 2); /* rounded away */
+    assert_true(meter_agrees(1250, 1000, 0.25, &off));
+    assert_near(off, 0.25, 0);
+    assert_true(meter_agrees(750, 1000, 0.25, &off));
+    assert_false(meter_agrees(1251, 1000, 0.25, &off));
+    assert_false(meter_agrees(1, 0, 1e9, &off));
+    assert_true(isinf(off));
+    assert_true(meter_agrees(0, 0, 0, &off));
+    assert_near(off, 0, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +550,13 @@ int main(void)
         cmocka_unit_test(lost_time),
         cmocka_unit_test(kernel_time),
         cmocka_unit_test(windows_and_snapshots),
+        cmocka_unit_test(every_figure),
+        cmocka_unit_test(no_later_than_midnight),
+        cmocka_unit_test(window_by_window),
+        cmocka_unit_test(measured_by_hand),
+        cmocka_unit_test(sums),
+        cmocka_unit_test(made_or_not),
+        cmocka_unit_test(kernel_time_at_its_edges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

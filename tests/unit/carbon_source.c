@@ -8,6 +8,7 @@
 #include "carbon/when.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static arena a;
@@ -329,6 +330,253 @@ static void series(void **state)
     assert_int_equal(e.code, ERR_LIMIT);
 }
 
+/* Points at the edges of what is believed: from nothing to the most, and from clocks that differ.
+ */
+static void believed_points(void **state)
+{
+    static const struct {
+        const char *g;
+        int64_t ahead_s; /* of our clock */
+        bool taken, forecast;
+    } at[] = {{"0", 0, true, false},     {"3000", 0, true, false}, {"3000.1", 0, false, false},
+              {"-0.1", 0, false, false}, {"nan", 0, false, false}, {"1x", 0, false, false},
+              {"", 0, false, false},     {"7", 1, true, true},     {"7", 999999, true, true}};
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        char text[200];
+        intensity_reading r;
+        snprintf(text, sizeof text, "time,value\n1970-01-02T00:00:00Z,%s\n1970-01-01,5\n", at[i].g);
+        assert_true(source_parse(SOURCE_CSV, (bytes){(const uint8_t *)text, strlen(text)},
+                                 86400 - at[i].ahead_s, &a, &r, &e));
+        assert_int_equal(r.points_count, 1 + at[i].taken);
+        assert_int_equal(r.rejected, !at[i].taken);
+        if (at[i].taken)
+            assert_int_equal(r.points[0].forecast, at[i].forecast);
+    }
+    /* A measurement from ahead: clocks may differ by so much. */
+    const char *one =
+        "{\"zone\":\"X\",\"carbonIntensity\":5,\"datetime\":\"1970-01-02T00:00:00Z\"}";
+    for (int64_t over = 0; over <= 1; over++) {
+        intensity_reading r;
+        assert_int_equal(source_parse(SOURCE_ELECTRICITY_MAPS,
+                                      (bytes){(const uint8_t *)one, strlen(one)},
+                                      86400 - SOURCE_SKEW_S_MAX - over, &a, &r, &e),
+                         !over);
+    }
+    assert_string_equal(e.text, "electricity-maps: no usable point (1 rejected)");
+}
+
+static void csv_headers(void **state)
+{
+    static const struct {
+        const char *text;
+        double g;
+        intensity_kind kind;
+        intensity_basis basis;
+        const char *zone;
+    } at[] = {
+        {"from,to,gCO2\n1970-01-01,x,5\n", 5, INTENSITY_AVERAGE, INTENSITY_BASIS_UNKNOWN, ""},
+        {"Value,DATE\n5,1970-01-01\n", 5, INTENSITY_AVERAGE, INTENSITY_BASIS_UNKNOWN, ""},
+        {"time,marginal intensity\n1970-01-01,5\n", 5, INTENSITY_MARGINAL, INTENSITY_BASIS_UNKNOWN,
+         ""},
+        {"time,intensity (direct),zone\n1970-01-01,5,DE\n", 5, INTENSITY_AVERAGE, INTENSITY_DIRECT,
+         "DE"},
+        {"time,intensity life-cycle,intensity (direct)\n1970-01-01,5,6\n", 5, INTENSITY_AVERAGE,
+         INTENSITY_LIFECYCLE, ""},
+        {"time,intensity,intensity b\n1970-01-01,5,6\n", 5, INTENSITY_AVERAGE,
+         INTENSITY_BASIS_UNKNOWN, ""},
+        {"time,time,value\n1970-01-01,x,5\n", 5, INTENSITY_AVERAGE, INTENSITY_BASIS_UNKNOWN, ""},
+        {"# a comment\n\n\"time\",\"value\",\"zone id\"\n\"1970-01-01\",\"5\",\"a,b\"\n", 5,
+         INTENSITY_AVERAGE, INTENSITY_BASIS_UNKNOWN, "a,b"},
+        {"1970-01-01 , 5 \n# 6\n", 5, INTENSITY_AVERAGE, INTENSITY_BASIS_UNKNOWN, ""},
+    };
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        intensity_reading r;
+        if (!source_parse(SOURCE_CSV, (bytes){(const uint8_t *)at[i].text, strlen(at[i].text)},
+                          INT64_MAX, &a, &r, &e))
+            fail_msg("case %zu: %s", i, e.text);
+        assert_int_equal(r.points_count, 1);
+        assert_near(r.points[0].g_per_kwh, at[i].g, 0);
+        assert_int_equal(r.points[0].from_s, 0);
+        assert_int_equal(r.kind, at[i].kind);
+        assert_int_equal(r.basis, at[i].basis);
+        assert_int_equal(r.zone.n, strlen(at[i].zone));
+        assert_memory_equal(r.zone.p ? r.zone.p : "", at[i].zone, r.zone.n);
+    }
+    static const char *const bad[] = {"time,x\n1970-01-01,5\n", "x,value\n1970-01-01,5\n"};
+    for (size_t i = 0; i < 2; i++) {
+        refuse(SOURCE_CSV, bad[i], ERR_INVALID);
+        assert_string_equal(e.text, "CSV line 1 names no time or no intensity column; write "
+                                    "'time,g_per_kwh'");
+    }
+    refuse(SOURCE_CSV, "zone,time,value\nDE,1970-01-01\nDE\n", ERR_NOT_FOUND); /* short rows */
+    assert_string_equal(e.text, "csv: no usable point (2 rejected)");
+    /* Only the first line may be a header; of more columns than are looked at the first count. */
+    intensity_reading r = parse(SOURCE_CSV, "1970-01-01,1\ntime,value\n", INT64_MAX);
+    assert_true(r.points_count == 1 && r.rejected == 1);
+    char wide[400] = "1970-01-01,5";
+    for (int i = 0; i < 60; i++)
+        strcat(wide, ",9");
+    r = parse(SOURCE_CSV, wide, INT64_MAX);
+    assert_near(r.points[0].g_per_kwh, 5, 0);
+    /* A number of 63 characters is the longest that is read. */
+    for (size_t n = 63; n <= 64; n++) {
+        char text[120];
+        snprintf(text, sizeof text, "1970-01-02,1\n1970-01-01,%0*d\n", (int)n, 5);
+        r = parse(SOURCE_CSV, text, INT64_MAX);
+        assert_int_equal(r.points_count, n == 63 ? 2 : 1);
+    }
+}
+
+/* Fields that some versions lack, or name otherwise. */
+static void other_names(void **state)
+{
+    intensity_reading r =
+        parse(SOURCE_ELECTRICITY_MAPS,
+              "{\"zone\":\"DE\",\"data\":[{\"value\":\"12.5\",\"date\":\"1970-01-01\","
+              "\"emissionFactorType\":\"direct\"},{\"value\":1,\"datetime\":\"soon\"}]}",
+              INT64_MAX);
+    assert_true(r.points_count == 1 && r.rejected == 1 && !r.points[0].forecast);
+    assert_near(r.points[0].g_per_kwh, 12.5, 0);
+    assert_int_equal(r.basis, INTENSITY_DIRECT);
+    r = parse(SOURCE_ELECTRICITY_MAPS,
+              "{\"zone\":\"DE\",\"carbonIntensity\":5,\"datetime\":\"1970-01-01\"}", INT64_MAX);
+    assert_int_equal(r.basis, INTENSITY_LIFECYCLE);
+    r = parse(SOURCE_WATTTIME,
+              "{\"data\":[{\"point_time\":\"1970-01-01\",\"value\":1000},{\"value\":1},"
+              "{\"point_time\":\"1970-01-02\",\"value\":\"\"}],"
+              "\"meta\":{\"signal_type\":\"co2_aoer\"}}",
+              0);
+    assert_true(r.points_count == 1 && r.rejected == 2 && !r.points[0].forecast);
+    assert_near(r.points[0].g_per_kwh, 453.59237, 1e-9);
+    assert_int_equal(r.kind, INTENSITY_AVERAGE);
+    assert_int_equal(r.basis, INTENSITY_DIRECT);
+    assert_int_equal(r.zone.n, 0);
+    static const struct {
+        const char *json;
+        int32_t span_s;
+    } spans[] = {
+        {"\"duration\":120", 7200},
+        {"\"duration\":121", 0},
+        {"\"duration\":0", 0},
+        {"\"duration\":-5", 0},
+        {"\"duration\":0.5", 30},
+        {"\"duration\":5,\"endTime\":\"1970-01-01T02:00Z\"", 7200},
+        {"\"duration\":5,\"endTime\":\"1970-01-01T02:01Z\"", 300},
+        {"\"duration\":5,\"endTime\":\"1970-01-01T00:00Z\"", 300},
+        {"\"endTime\":\"1970-01-01T00:00:01Z\"", 1},
+    };
+    for (size_t i = 0; i < sizeof spans / sizeof *spans; i++) {
+        char text[200];
+        snprintf(text, sizeof text,
+                 "{\"forecastData\":[{\"timestamp\":\"1970-01-01\",\"value\":3,%s}]}",
+                 spans[i].json);
+        r = parse(SOURCE_CARBON_AWARE, text, INT64_MAX);
+        assert_int_equal(r.points[0].span_s, spans[i].span_s);
+        assert_true(r.points[0].forecast);
+    }
+    r = parse(SOURCE_CARBON_AWARE,
+              "[{\"time\":\"1970-01-01\",\"rating\":1,\"value\":2,\"location\":\"a\","
+              "\"forecastData\":[{\"startTime\":\"1970-01-02\",\"carbonIntensity\":3,\"location\":"
+              "\"b\"},{\"value\":1}]},{\"time\":\"1970-01-03\",\"rating\":4}]",
+              INT64_MAX);
+    assert_true(r.points_count == 2 && r.rejected == 1); /* of the first only its forecast */
+    assert_near(r.points[0].g_per_kwh, 3, 0);
+    assert_near(r.points[1].g_per_kwh, 4, 0);
+    assert_true(r.points[0].forecast && !r.points[1].forecast);
+    assert_str(r.zone, "b");
+    static const struct {
+        const char *to;
+        int32_t span_s;
+    } uks[] = {{"1970-01-01T00:00Z", 0}, {"1970-01-01T02:00Z", 7200}, {"1970-01-01T02:01Z", 0}};
+    for (size_t i = 0; i < 3; i++) {
+        char text[200];
+        snprintf(
+            text, sizeof text,
+            "{\"data\":[{\"from\":\"1970-01-01\",\"to\":\"%s\",\"intensity\":{\"actual\":0}}]}",
+            uks[i].to);
+        r = parse(SOURCE_UK, text, INT64_MAX);
+        assert_int_equal(r.points[0].span_s, uks[i].span_s);
+    }
+    /* Lists within lists: two levels, and of several names the first. */
+    r = parse(SOURCE_UK,
+              "{\"data\":[{\"shortname\":\"A\",\"data\":[{\"from\":\"1970-01-01\",\"intensity\":{"
+              "\"actual\":1}}]},{\"shortname\":\"B\",\"data\":[{\"data\":[{\"from\":\"1970-01-02\","
+              "\"intensity\":{\"actual\":2}}]}]}]}",
+              INT64_MAX);
+    assert_int_equal(r.points_count, 2);
+    assert_str(r.zone, "A");
+}
+
+static void guesses(void **state)
+{
+    static const struct {
+        const char *text;
+        int format; /* -1: none */
+    } at[] = {
+        {" \t\r\n[]", SOURCE_CARBON_AWARE},
+        {"\xef\xbb\xbf{\"meta\":{}}", -1}, /* JSON begins with no mark */
+        {"{\"data\":[{\"point_time\":1}]}", SOURCE_WATTTIME},
+        {"{\"Emissions\":[]}", SOURCE_CARBON_AWARE},
+        {"{\"forecastData\":[]}", SOURCE_CARBON_AWARE},
+        {"{\"startTime\":1}", SOURCE_CARBON_AWARE},
+        {"{\"zone\":1,\"data\":[]}", SOURCE_ELECTRICITY_MAPS},
+        {"{\"data\":[]}", SOURCE_UK},
+        {"x", SOURCE_CSV},
+        {"{\"x\":1}", -1},
+        {"{", -1},
+        {"", -1},
+        {" \n", -1},
+    };
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        source_format f = 77;
+        bool good = source_guess((bytes){(const uint8_t *)at[i].text, strlen(at[i].text)}, &f, &e);
+        assert_int_equal(good, at[i].format >= 0);
+        assert_int_equal(f, good ? at[i].format : 77);
+    }
+    assert_string_equal(e.text, "intensity data is empty");
+    static const char *const names[] = {"csv", "uk", "electricity-maps", "watttime",
+                                        "carbon-aware-sdk"};
+    for (int i = 0; i < 5; i++) {
+        source_format f;
+        assert_string_equal(source_format_name((source_format)i), names[i]);
+        assert_true(source_format_parse(str_from(names[i]), &f, &e));
+        assert_int_equal(f, i);
+    }
+    assert_string_equal(source_format_name((source_format)5), "unknown");
+}
+
+static void yearly_edges(void **state)
+{
+    static const struct {
+        const char *text;
+        double g; /* 0: none */
+    } at[] = {
+        {"{\"DE\":3000}", 3000},
+        {"{\"DE\":3000.5}", 0},
+        {"{\"DE\":0}", 0},
+        {"{\"DE\":\"5\"}", 5},
+        {"{\"DE\":\"5x\"}", 0},
+        {"{\"DE\":{\"carbonIntensity\":7}}", 7},
+        {"{\"DE\":{\"carbonIntensity\":{\"value\":8}}}", 8},
+        {"{\"DE\":{}}", 0},
+        {"{\"DEU\":5}", 0},
+        {"{\"data\":{\"DE\":9}}", 9},
+        {"{\"data\":1,\"DE\":9}", 9},
+        {"x = {\"DE\":9} ...", 9},
+        {"{\"a\":\"\\\\xDE\",\"DE\":9}", 9},
+        {"{\"a\":\"\\xDE\\xDF\",\"DE\":9}", 9},
+        {"no object", 0},
+        {"{", 0},
+    };
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        double g = 77;
+        bool good = source_yearly((bytes){(const uint8_t *)at[i].text, strlen(at[i].text)}, S("DE"),
+                                  &g, &e);
+        if (good != (at[i].g > 0) || fabs(g - (good ? at[i].g : 77)) > 0)
+            fail_msg("%s: %g", at[i].text, g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +590,11 @@ int main(void)
         cmocka_unit_test(yearly),
         cmocka_unit_test(too_large),
         cmocka_unit_test(series),
+        cmocka_unit_test(believed_points),
+        cmocka_unit_test(csv_headers),
+        cmocka_unit_test(other_names),
+        cmocka_unit_test(guesses),
+        cmocka_unit_test(yearly_edges),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

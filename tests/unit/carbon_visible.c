@@ -130,13 +130,61 @@ static void coefficient_is_frozen(void **state)
     assert_near(c.j_per_cpu_s, 2.2, 1e-12); /* at most a tenth a day */
 }
 
+/* From a day on, and only then; by a tenth at most; not at all within two per cent. */
+static void a_day_later(void **state)
+{
+    static const struct {
+        double energy_j, cpu_s, want;
+    } day[] = {{206, 100, 2.1}, {203, 100, 2},   {197, 100, 2}, {194, 100, 1.9},
+               {100, 100, 1.8}, {900, 100, 2.2}, {900, 0, 2}};
+    for (size_t i = 0; i < sizeof day / sizeof *day; i++) {
+        visible_coefficient c;
+        visible_coefficient_init(&c, 1000, 2.04);
+        assert_near(c.j_per_cpu_s, 2, 0);
+        assert_int_equal(c.since_s, 1000);
+        visible_coefficient_add(&c, 1000 + VISIBLE_FREEZE_S - 1, day[i].energy_j / 2,
+                                day[i].cpu_s / 2);
+        assert_near(c.j_per_cpu_s, 2, 0);
+        assert_near(c.energy_j, day[i].energy_j / 2, 0);
+        assert_near(c.cpu_s, day[i].cpu_s / 2, 0);
+        visible_coefficient_add(&c, 1000 + VISIBLE_FREEZE_S, day[i].energy_j / 2, day[i].cpu_s / 2);
+        assert_near(c.j_per_cpu_s, day[i].want, 1e-12);
+        assert_true(c.energy_j == 0 && c.cpu_s == 0 && c.since_s == 1000 + VISIBLE_FREEZE_S);
+    }
+}
+
+static void figures(void **state)
+{
+    visible_coefficient c;
+    visible_window w;
+    visible_figure f = {.calls = 77};
+    visible_coefficient_init(&c, 0, 2.5);
+    visible_window_init(&w, 100);
+    visible_add(&w, 1234567890, 99);
+    assert_false(visible_take(&w, 160, &c, &f));
+    visible_add(&w, 0, 1);
+    assert_false(visible_take(&w, 159, &c, &f));
+    assert_int_equal(f.calls, 77);
+    assert_true(visible_take(&w, 160, &c, &f));
+    assert_true(f.from_s == 100 && f.to_s == 160 && f.calls == 100);
+    assert_near(f.cpu_s, 1.23, 1e-12);
+    assert_near(f.energy_j, 3.09, 1e-12);
+    assert_true(w.from_s == 160 && w.cpu_ns == 0 && w.calls == 0);
+    assert_near(visible_round(99.96, 3), 100, 0);
+    assert_near(visible_round(0.999, 1), 1, 0);
+    assert_near(visible_round(1.25, 2), 1.2, 0); /* to even */
+    assert_near(visible_round(12345, 2), 12000, 0);
+    assert_near(visible_round(1e-302, 2), 1e-302, 0); /* too small for a power of ten */
+    assert_true(isinf(visible_round((double)INFINITY, 2)));
+    assert_near(visible_round(123.456, -1), 123.456, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(neighbours_stay_apart),
-        cmocka_unit_test(rounding),
-        cmocka_unit_test(withheld_not_lost),
-        cmocka_unit_test(coefficient_is_frozen),
+        cmocka_unit_test(neighbours_stay_apart), cmocka_unit_test(rounding),
+        cmocka_unit_test(withheld_not_lost),     cmocka_unit_test(coefficient_is_frozen),
+        cmocka_unit_test(a_day_later),           cmocka_unit_test(figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
