@@ -184,6 +184,212 @@ static void equality(void **state)
     assert_false(functype_equal(&f, &g));
 }
 
+/* Each part of a type, and of a function, tells two apart. */
+static void every_part_counts(void **state)
+{
+    resource_type r = {.interface = S("a:b/c@1.0.0"), .name = S("r")},
+                  named = {.interface = S("a:b/c@1.0.0"), .name = S("q")};
+    type_field one = {S("a"), P(U8)}, two = {S("a"), P(U16)}, none = {S("a"), NULL};
+    const type *pair = of(
+        (type){.kind = TYPE_TUPLE, .fields_count = 2, .fields = fields(2, "", P(U8), "", P(U8))});
+    const type *all[] = {
+        P(U8),
+        P(S8),
+        P(STRING),
+        of((type){.kind = TYPE_RECORD, .fields = &one, .fields_count = 1}),
+        of((type){.kind = TYPE_RECORD, .fields = &two, .fields_count = 1}),
+        of((type){.kind = TYPE_TUPLE, .fields = &one, .fields_count = 1}),
+        of((type){.kind = TYPE_VARIANT, .fields = &one, .fields_count = 1}),
+        of((type){.kind = TYPE_VARIANT, .fields = &none, .fields_count = 1}),
+        of((type){.kind = TYPE_ENUM, .fields = &none, .fields_count = 1}),
+        of((type){.kind = TYPE_LIST, .elem = P(U8)}),
+        of((type){.kind = TYPE_LIST, .elem = P(S8)}),
+        of((type){.kind = TYPE_LIST, .elem = P(U8), .length_fixed = 2}),
+        of((type){.kind = TYPE_LIST, .elem = P(U8), .length_fixed = 3}),
+        of((type){.kind = TYPE_LIST, .elem = pair}),
+        of((type){.kind = TYPE_LIST, .elem = pair, .is_map = true}),
+        of((type){.kind = TYPE_OPTION, .elem = P(U8)}),
+        of((type){.kind = TYPE_STREAM, .elem = P(U8)}),
+        of((type){.kind = TYPE_STREAM}),
+        of((type){.kind = TYPE_FUTURE}),
+        of((type){.kind = TYPE_OWN, .resource = &r}),
+        of((type){.kind = TYPE_OWN, .resource = &named}),
+        of((type){.kind = TYPE_BORROW, .resource = &r}),
+        NULL,
+    };
+    enum { ALL = sizeof all / sizeof *all };
+    for (size_t i = 0; i < ALL; i++)
+        for (size_t k = 0; k < ALL; k++) {
+            type copy = all[i] ? *all[i] : (type){0};
+            assert_int_equal(type_equal(all[i] ? &copy : NULL, all[k]), i == k);
+        }
+    functype f = {.params = &one, .params_count = 1, .result = P(U8)}, g = f;
+    assert_true(functype_equal(&f, &f));
+    assert_true(functype_equal(&f, &g));
+    g.params_count = 0;
+    assert_false(functype_equal(&f, &g));
+    assert_false(functype_equal(&g, &f));
+    g = f;
+    g.params = &two;
+    assert_false(functype_equal(&f, &g));
+    type_field other = {S("b"), P(U8)};
+    g.params = &other;
+    assert_false(functype_equal(&f, &g));
+    g = f;
+    g.result = NULL;
+    assert_false(functype_equal(&f, &g));
+    g.result = P(U16);
+    assert_false(functype_equal(&f, &g));
+}
+
+static void texts(void **state)
+{
+    resource_type r = {.name = S("input-stream")}, anonymous = {0};
+    const type *pair = of((type){
+        .kind = TYPE_TUPLE, .fields_count = 2, .fields = fields(2, "", P(CHAR), "", P(F64))});
+    const struct {
+        const type *t;
+        const char *text;
+    } all[] = {
+        {P(BOOL), "bool"},
+        {P(S64), "s64"},
+        {P(ERROR_CONTEXT), "error-context"},
+        {pair, "tuple<char, f64>"},
+        {of((type){.kind = TYPE_LIST, .elem = pair}), "list<tuple<char, f64>>"},
+        {of((type){.kind = TYPE_LIST, .elem = pair, .is_map = true}), "map<char, f64>"},
+        {of((type){.kind = TYPE_LIST, .elem = P(U8), .length_fixed = 7}), "list<u8, 7>"},
+        {of((type){.kind = TYPE_OPTION, .elem = P(S16)}), "option<s16>"},
+        {of((type){.kind = TYPE_STREAM}), "stream"},
+        {of((type){.kind = TYPE_STREAM, .elem = P(U8)}), "stream<u8>"},
+        {of((type){.kind = TYPE_FUTURE, .elem = P(F32)}), "future<f32>"},
+        {of((type){.kind = TYPE_OWN, .resource = &r}), "own<input-stream>"},
+        {of((type){.kind = TYPE_BORROW, .resource = &r}), "borrow<input-stream>"},
+        {of((type){.kind = TYPE_OWN, .resource = &anonymous}), "own<_>"},
+        {of((type){
+             .kind = TYPE_ENUM, .fields_count = 2, .fields = fields(2, "a", NULL, "b", NULL)}),
+         "enum { a, b }"},
+        {of((type){.kind = TYPE_FLAGS, .fields_count = 1, .fields = fields(1, "a", NULL)}),
+         "flags { a }"},
+        {of((type){.kind = TYPE_RESULT,
+                   .fields_count = 2,
+                   .fields = fields(2, "ok", NULL, "error", NULL)}),
+         "result"},
+        {of((type){.kind = TYPE_RESULT,
+                   .fields_count = 2,
+                   .fields = fields(2, "ok", P(U8), "error", NULL)}),
+         "result<u8>"},
+        {of((type){.kind = TYPE_RESULT,
+                   .fields_count = 2,
+                   .fields = fields(2, "ok", P(U8), "error", P(U32))}),
+         "result<u8, u32>"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        str text = type_text(&a, all[i].t);
+        assert_int_equal(text.n, strlen(all[i].text));
+        assert_memory_equal(text.p, all[i].text, text.n);
+    }
+    functype f = {.params = fields(2, "a", P(U8), "b", P(STRING)), .params_count = 2};
+    assert_str(functype_text(&a, &f), "func(a: u8, b: string)");
+    f = (functype){.async = true, .result = P(BOOL)};
+    assert_str(functype_text(&a, &f), "async func() -> bool");
+}
+
+/* Sizes, alignment and core types of each kind (CanonicalABI.md), as numbers. */
+static void layouts(void **state)
+{
+    resource_type r = {.name = S("r")};
+    const type *odd = of((type){.kind = TYPE_RECORD,
+                                .fields_count = 3,
+                                .fields = fields(3, "a", P(U16), "b", P(U8), "c", P(U8))});
+    const struct {
+        const type *t;
+        uint32_t size, align, flat, payload_at, size_i64, align_i64;
+        bool pointer, resource, borrow;
+    } all[] = {
+        {odd, 4, 2, 3, 0, 4, 2, false, false, false},
+        {P(STRING), 8, 4, 2, 0, 16, 8, true, false, false},
+        {of((type){.kind = TYPE_LIST, .elem = odd}), 8, 4, 2, 0, 16, 8, true, false, false},
+        {of((type){.kind = TYPE_LIST, .elem = odd, .length_fixed = 3}), 12, 2, 9, 0, 12, 2, false,
+         false, false},
+        {of((type){.kind = TYPE_OPTION, .elem = odd}), 6, 2, 4, 2, 6, 2, false, false, false},
+        {of((type){.kind = TYPE_OPTION, .elem = P(STRING)}), 12, 4, 3, 4, 24, 8, true, false,
+         false},
+        {of((type){.kind = TYPE_RESULT,
+                   .fields_count = 2,
+                   .fields = fields(2, "ok", P(U64), "error", P(U8))}),
+         16, 8, 2, 8, 16, 8, false, false, false},
+        {of((type){.kind = TYPE_RESULT,
+                   .fields_count = 2,
+                   .fields = fields(2, "ok", NULL, "error", NULL)}),
+         1, 1, 1, 1, 1, 1, false, false, false},
+        {of((type){.kind = TYPE_OWN, .resource = &r}), 4, 4, 1, 0, 4, 4, false, true, false},
+        {of((type){.kind = TYPE_BORROW, .resource = &r}), 4, 4, 1, 0, 4, 4, false, true, true},
+        {of((type){.kind = TYPE_STREAM, .elem = P(U8)}), 4, 4, 1, 0, 4, 4, false, false, false},
+        {of((type){.kind = TYPE_TUPLE,
+                   .fields_count = 2,
+                   .fields =
+                       fields(2, "", P(U8), "", of((type){.kind = TYPE_BORROW, .resource = &r}))}),
+         8, 4, 2, 0, 8, 4, false, true, true},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const type *t = all[i].t;
+        if (t->size != all[i].size || t->align != all[i].align || t->flat_count != all[i].flat ||
+            t->payload_at != all[i].payload_at || t->size_i64 != all[i].size_i64 ||
+            t->align_i64 != all[i].align_i64 || t->has_pointer != all[i].pointer ||
+            t->has_resource != all[i].resource || t->has_borrow != all[i].borrow)
+            fail_msg("%zu: %u %u %u %u %u %u %d%d%d", i, t->size, t->align, t->flat_count,
+                     t->payload_at, t->size_i64, t->align_i64, t->has_pointer, t->has_resource,
+                     t->has_borrow);
+    }
+    assert_int_equal(type_field_offset(odd, 1), 2);
+    assert_int_equal(type_field_offset(odd, 2), 3);
+}
+
+/* Exactly what still goes, and one more. */
+static void bounds(void **state)
+{
+    const struct {
+        const type *elem;
+        uint32_t most;
+    } lists[] = {{P(U8), (1u << 28) - 1}, {P(U64), (1u << 25) - 1}, {P(STRING), (1u << 24) - 1}};
+    for (size_t i = 0; i < 3; i++)
+        for (uint32_t more = 0; more < 2; more++) {
+            type t = {
+                .kind = TYPE_LIST, .elem = lists[i].elem, .length_fixed = lists[i].most + more};
+            assert_int_equal(type_finish(&t, &e), !more);
+        }
+    core_signature s;
+    type_field p[18];
+    for (uint32_t i = 0; i < 18; i++)
+        p[i] = (type_field){S("p"), P(F32)};
+    for (uint32_t n = 0; n < 18; n++) {
+        functype f = {.params = p, .params_count = n};
+        for (int lift = 0; lift < 2; lift++)
+            for (int async = 0; async < 2; async++) {
+                uint32_t most = async && !lift ? 4 : 16;
+                functype_signature(&f, lift, async, false, &s);
+                assert_int_equal(s.params_spilled, n > most);
+                assert_int_equal(s.params_count, n > most ? 1 : n);
+                for (uint32_t i = 0; i < s.params_count; i++)
+                    assert_int_equal(s.params[i], n > most ? CORE_I32 : CORE_F32);
+                assert_false(s.results_spilled);
+                assert_int_equal(s.results_count, async && !lift);
+            }
+    }
+    functype f = {.result = P(STRING)};
+    functype_signature(&f, false, false, false, &s);
+    assert_int_equal(s.params_count, 1);
+    assert_int_equal(s.params[0], CORE_I32);
+    assert_int_equal(s.results_count, 0);
+    f.result = P(F64);
+    functype_signature(&f, true, false, false, &s);
+    assert_int_equal(s.results_count, 1);
+    assert_int_equal(s.results[0], CORE_F64);
+    functype_signature(&f, false, true, false, &s);
+    assert_int_equal(s.results[0], CORE_I32);
+    assert_int_equal(s.params_count, 1);
+}
+
 static void versions(void **state)
 {
     interface_name n = interface_name_parse(S("wasi:io/streams@0.2.3"));
@@ -210,9 +416,11 @@ static void versions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(record_layout), cmocka_unit_test(variant_layout),
-        cmocka_unit_test(discriminants), cmocka_unit_test(limits),
-        cmocka_unit_test(signatures),    cmocka_unit_test(equality),
+        cmocka_unit_test(record_layout),     cmocka_unit_test(variant_layout),
+        cmocka_unit_test(discriminants),     cmocka_unit_test(limits),
+        cmocka_unit_test(signatures),        cmocka_unit_test(equality),
+        cmocka_unit_test(every_part_counts), cmocka_unit_test(texts),
+        cmocka_unit_test(layouts),           cmocka_unit_test(bounds),
         cmocka_unit_test(versions),
     };
     arena_init(&a, 64 << 20);
