@@ -16,7 +16,8 @@ static bool answering;   /* else they are swallowed */
 static uint32_t ttl = 1; /* of its answers */
 static loop_watch *watch;
 
-/* Answers A questions with 192.0.2.9, others with nothing; "none..." does not exist. */
+/* Answers A questions with 192.0.2.9, others with nothing; "none..." does not exist, "fail..."
+ * is a failure of the server, "what..." it does not understand. */
 static void on_question(void *user, unsigned events)
 {
     uint8_t m[512];
@@ -32,12 +33,16 @@ static void on_question(void *user, unsigned events)
     while (m[end])
         end += m[end] + 1u;
     end += 1;
-    bool is_a = m[end + 1] == 1, none = memcmp(m + 13, "none", 4) == 0;
+    uint8_t code = memcmp(m + 13, "none", 4) == 0   ? 3
+                   : memcmp(m + 13, "fail", 4) == 0 ? 2
+                   : memcmp(m + 13, "what", 4) == 0 ? 1
+                                                    : 0;
+    bool is_a = m[end + 1] == 1;
     m[2] |= 0x80;
-    m[3] = none ? 3 : 0;
+    m[3] = code;
     n = end + 4;
     memset(m + 8, 0, 4);
-    m[7] = is_a && !none;
+    m[7] = is_a && !code;
     if (m[7]) {
         const uint8_t record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, (uint8_t)ttl, 0, 4, 192, 0, 2, 9};
         memcpy(m + n, record, sizeof record);
@@ -283,6 +288,35 @@ static void lists_of_servers(void **state)
     loop_free(another);
 }
 
+static void failures_are_told_apart(void **state)
+{
+    seen failed = {0}, odd = {0}, none = {0};
+    assert_non_null(names_look_up(l, S("fail.test"), on_answer, &failed));
+    assert_non_null(names_look_up(l, S("what.test"), on_answer, &odd));
+    assert_non_null(names_look_up(l, S("none.test"), on_answer, &none));
+    until(failed.calls && odd.calls && none.calls);
+    assert_int_equal(failed.status, NAMES_TEMPORARY);
+    assert_int_equal(odd.status, NAMES_FAILED);
+    assert_int_equal(none.status, NAMES_NONE);
+    assert_true(failed.n + odd.n + none.n == 0);
+}
+
+/* What has not even been asked may work later; what is known is answered still. */
+static void closing_with_questions(void **state)
+{
+    seen begun = {0}, known = {0};
+    assert_non_null(names_look_up(l, S("known.test"), on_answer, &known));
+    until(known.calls == 1);
+    assert_non_null(names_look_up(l, S("known.test"), on_answer, &known));
+    assert_non_null(names_look_up(l, S("begun.test"), on_answer, &begun));
+    names_close(l);
+    assert_true(begun.calls == 1 && begun.status == NAMES_TEMPORARY && begun.n == 0);
+    assert_true(known.calls == 2 && known.status == NAMES_FOUND && known.n == 1);
+    for (int i = 0; i < 3; i++)
+        loop_turn(l, 1);
+    assert_true(begun.calls == 1 && known.calls == 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +332,8 @@ int main(void)
         T(kept_names_make_room),
         T(nothing_is_not_kept),
         T(lists_of_servers),
+        T(failures_are_told_apart),
+        T(closing_with_questions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -288,6 +288,12 @@ static void refused_handshake(tls_store *t, const char *host, const char *alpn, 
     assert_int_equal(v.end, STREAM_RESET);
     if (!strstr(stream_problem(v.s), why))
         fail_msg("'%s' is not in '%s'", why, stream_problem(v.s));
+    buf b;
+    buf_init(&b, 10);
+    buf_put_u8(&b, 'x');
+    assert_false(stream_write(v.s, &b));
+    assert_int_equal(b.n, 1);
+    buf_fini(&b);
     hang_up(&c, &v);
 }
 
@@ -695,6 +701,83 @@ static void a_crowd(void **state)
     unmake(&m);
 }
 
+/* Who goes before the handshake is over is told nothing; junk after it ends the connection. */
+static void before_and_after_the_handshake(void **state)
+{
+    made m = make("h.example", "DNS:h.example", 9);
+    tls_store *t = store_of(false, &m);
+    served v;
+    bool ok;
+    char byte;
+    client c = dial(&v, t, "h.example", NULL, TLS1_3_VERSION);
+    stream_close(v.s);
+    loop_turn(l, 0);
+    assert_int_equal(read(c.fd, &byte, 1), 0);
+    SSL_free(c.ssl);
+    SSL_CTX_free(c.ctx);
+    close(c.fd);
+
+    c = dial(&v, t, "h.example", NULL, TLS1_3_VERSION);
+    until(shaken(&c, &ok));
+    until(v.secured);
+    assert_int_equal(SSL_write(c.ssl, "hello", 5), 5);
+    stream_read_limit(v.s, 100);
+    until(v.got.n == 5);
+    assert_int_equal(write(c.fd, "GET / HTTP/1.1\r\n\r\n", 18), 18);
+    until(v.ended);
+    assert_int_equal(v.end, STREAM_RESET);
+    assert_string_not_equal(stream_problem(v.s), "the connection ended");
+    int r = SSL_read(c.ssl, &byte, 1); /* an alert says so */
+    assert_int_equal(SSL_get_error(c.ssl, r), SSL_ERROR_SSL);
+    for (int i = 0; i < 3; i++)
+        loop_turn(l, 1);
+    assert_int_equal(v.got.n, 5);
+    hang_up(&c, &v);
+    tls_store_unref(t);
+    unmake(&m);
+}
+
+/* More than may wait is refused; what is written in many pieces arrives in order. */
+static void writing_much(void **state)
+{
+    made m = make("h.example", "DNS:h.example", 9);
+    tls_store *t = store_of(false, &m);
+    served v;
+    bool ok;
+    buf b;
+    client c = dial(&v, t, "h.example", NULL, TLS1_3_VERSION);
+    until(shaken(&c, &ok));
+    until(v.secured);
+    buf_init(&b, 4 << 20);
+    assert_true(stream_write(v.s, &b)); /* nothing is no record */
+    size_t got = 0, n;
+    static uint8_t back[4096];
+    assert_int_equal(SSL_read_ex(c.ssl, back, 1, &n), 0);
+    for (int i = 0; i < 300; i++) {
+        for (int k = 0; k < 1000; k++)
+            buf_put_u8(&b, (uint8_t)i);
+        if (stream_write_busy(v.s)) {
+            v.drained = false;
+            assert_true(stream_write_left(v.s) > 0);
+            until(v.drained || (SSL_read_ex(c.ssl, back, 1000, &n) == 1 &&
+                                back[0] == got / 1000 % 256 && (got += n) && false));
+        }
+        assert_true(stream_write(v.s, &b));
+        assert_int_equal(b.n, 0);
+    }
+    until(got == 300000 || (SSL_read_ex(c.ssl, back, 1000, &n) == 1 &&
+                            back[0] == got / 1000 % 256 && (got += n) == 300000));
+    until(!stream_write_busy(v.s));
+    assert_int_equal(stream_write_left(v.s), 0);
+    buf_reserve(&b, 3 << 20);
+    memset(b.p, 'x', b.n = 3 << 20);
+    assert_false(stream_write(v.s, &b));
+    buf_fini(&b);
+    hang_up(&c, &v);
+    tls_store_unref(t);
+    unmake(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -714,6 +797,8 @@ int main(void)
         cmocka_unit_test(old_suites_are_refused),
         cmocka_unit_test(ends),
         cmocka_unit_test(a_crowd),
+        cmocka_unit_test(before_and_after_the_handshake),
+        cmocka_unit_test(writing_much),
     };
     return cmocka_run_group_tests(tests, open_loop, close_loop);
 }
