@@ -349,6 +349,34 @@ static void glob_cost(void **state)
     assert_false(files_glob_match(str_from(pattern), (str){path, sizeof path}, true));
 }
 
+/* Checked in memory that ends where the pattern does. */
+static void pattern_ends(void **state)
+{
+    static const struct {
+        const char *pattern, *says; /* NULL: it is one */
+    } cases[] = {
+        {"", NULL},         {"a", NULL},          {"[a]", NULL},        {"[!a]", NULL},
+        {"[]]", NULL},      {"[!]]", NULL},       {"[]a]", NULL},       {"a[b]c[d]", NULL},
+        {"**", NULL},       {"a/**/b", NULL},     {"**/*", NULL},       {"*", NULL},
+        {"[", "closing"},   {"[!", "closing"},    {"[]", "closing"},    {"[!]", "closing"},
+        {"a[b", "closing"}, {"[a][", "closing"},  {"[a][!", "closing"}, {"a**", "segment"},
+        {"**a", "segment"}, {"a/b**", "segment"}, {"***", "segment"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        err e = {0};
+        size_t n = strlen(cases[i].pattern);
+        char *exact = malloc(n + !n);
+        assert_non_null(exact);
+        memcpy(exact, cases[i].pattern, n);
+        bool ok = files_glob_check((str){exact, n}, &e);
+        free(exact);
+        if (ok != !cases[i].says || (!ok && !strstr(e.text, cases[i].says)))
+            fail_msg("'%s': %s", cases[i].pattern, ok ? "taken" : e.text);
+        if (!ok)
+            assert_int_equal(e.code, ERR_INVALID);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +385,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(escapes, setup, teardown),
         cmocka_unit_test_setup_teardown(excludes, setup, teardown),
         cmocka_unit_test(globs),
+        cmocka_unit_test(pattern_ends),
         cmocka_unit_test(glob_property),
         cmocka_unit_test(glob_cost),
     };

@@ -248,12 +248,69 @@ static void base64(void **state)
             fail_msg("'%s' is no base 64", wrong[i]);
 }
 
+/* How the head of a file says its size. */
+static void sizes(void **state)
+{
+    static const struct {
+        const char *size; /* 12 bytes */
+        long long want;   /* bytes of the file, -1: no head, -2: cut */
+        char type;
+    } cases[] = {
+        {"00000000003\0", 3, '0'},
+        {"00000000003 ", 3, 0},
+        {"          3\0", 3, '0'},
+        {"3\0\0\0\0\0\0\0\0\0\0\0", 3, '0'},
+        {"000000000003", 3, '0'},
+        {"00000001000\0", 512, '0'},
+        {"00000002000\0", 1024, '0'},
+        {"00000002001\0", -2, '0'},
+        {"00000000008\0", -1, '0'},
+        {"0000000000/\0", -1, '0'},
+        {"0000000000a\0", -1, '0'},
+        {"\x80\0\0\0\0\0\0\0\0\0\0\3", 3, '0'},
+        {"\x80\0\0\0\0\0\0\0\0\0\2\0", 512, '0'},
+        {"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff", -2, '0'},
+        {"\x80\0\0\0\x80\0\0\0\0\0\0\0", -1, '0'},
+        {"00000000003\0", -3, '5'}, /* no file: passed over */
+        {"00000000003\0", -3, 'x'},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t *tar = calloc(1, 3 * 512); /* as long as it is, for a sanitizer to see the end */
+        uint64_t sum = 0;
+        size_t seen[2] = {0, 0};
+        e = (err){0};
+        assert_non_null(tar);
+        memcpy(tar, "name", 4);
+        memcpy(tar + 124, cases[i].size, 12);
+        memset(tar + 148, ' ', 8);
+        tar[156] = (uint8_t)cases[i].type;
+        for (size_t k = 0; k < 512; k++)
+            sum += tar[k];
+        char digits[8];
+        snprintf(digits, sizeof digits, "%06llo", (unsigned long long)sum);
+        memcpy(tar + 148, digits, 7);
+        bool ok = archive_files((bytes){tar, 3 * 512}, count, seen, &e);
+        long long want = cases[i].want;
+        if (ok != (want >= 0 || want == -3))
+            fail_msg("size %zu: %s", i, e.text);
+        assert_int_equal(seen[0], want >= 0);
+        assert_int_equal(seen[1], want >= 0 ? want : 0);
+        if (want == -1)
+            assert_string_equal(e.text, "offset 0: not the head of a file in a tar archive");
+        if (want == -2)
+            assert_string_equal(e.text, "offset 512: the archive is cut");
+        tar[0] ^= 1; /* which the sum sees */
+        assert_false(archive_files((bytes){tar, 3 * 512}, count, seen, &e));
+        free(tar);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(references, reset), cmocka_unit_test_setup(manifests, reset),
-        cmocka_unit_test_setup(archives, reset),   cmocka_unit_test_setup(inflating, reset),
-        cmocka_unit_test_setup(base64, reset),
+        cmocka_unit_test_setup(archives, reset),   cmocka_unit_test(sizes),
+        cmocka_unit_test_setup(inflating, reset),  cmocka_unit_test_setup(base64, reset),
     };
     arena_init(&a, 64 * MIB);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

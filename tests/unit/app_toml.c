@@ -197,6 +197,51 @@ static void no_memory(void **state)
     alloc_fail_after(0);
 }
 
+/* Each length of UTF-8 at its ends, by escapes of both kinds; and what is no character. */
+static void escapes(void **state)
+{
+    static const struct {
+        const char *escape, *utf8; /* NULL: refused */
+    } cases[] = {
+        {"\\u007F", "\x7f"},
+        {"\\u0080", "\xc2\x80"},
+        {"\\u07FF", "\xdf\xbf"},
+        {"\\u0800", "\xe0\xa0\x80"},
+        {"\\u20ac", "\xe2\x82\xac"},
+        {"\\uD7FF", "\xed\x9f\xbf"},
+        {"\\uE000", "\xee\x80\x80"},
+        {"\\uFFFF", "\xef\xbf\xbf"},
+        {"\\U00010000", "\xf0\x90\x80\x80"},
+        {"\\U0010FfFf", "\xf4\x8f\xbf\xbf"},
+        {"\\uD800", NULL},
+        {"\\uDFFF", NULL},
+        {"\\U00110000", NULL},
+        {"\\U80000041", NULL},
+        {"\\uG041", NULL},
+        {"\\u004G", NULL},
+        {"\\u041", NULL},
+        {"\\U0000041", NULL},
+        {"\\u/041", NULL},
+        {"\\u:041", NULL},
+        {"\\u@041", NULL},
+        {"\\u`041", NULL},
+    };
+    fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "a = \"%s\"", cases[i].escape);
+        bool ok = parse(f, str_from(text));
+        if (ok != (cases[i].utf8 != NULL))
+            fail_msg("%s: %s", text, ok ? "accepted" : f->e.text);
+        if (!ok)
+            continue;
+        const toml_entry *a = toml_get(f->root, S("a"));
+        assert_non_null(a);
+        assert_int_equal(a->value.string.n, strlen(cases[i].utf8));
+        assert_memory_equal(a->value.string.p, cases[i].utf8, strlen(cases[i].utf8));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(limits, setup, teardown),
         cmocka_unit_test_setup_teardown(many_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(no_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(escapes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,51 @@ static void resolution(void **state)
     assert_string_equal(f->e.text, "variable 'host': vault is sealed");
 }
 
+/* What is said of an app's variable that has no value, is none, or grows without end. */
+static void of_the_app(void **state)
+{
+    fixture *f = *state;
+    app_pairs values = {0};
+    variable_provider p = variable_provider_static(&values);
+    variable_providers all = {&p, 1};
+    str v = S("untouched");
+    assert_int_equal(variable_app_get(f->app, all, S("key"), &f->a, &v, &f->e), VARIABLE_UNDEFINED);
+    assert_int_equal(f->e.code, ERR_NOT_FOUND);
+    assert_string_equal(f->e.text, "no provider has a value for 'key' and it has no default");
+    assert_int_equal(variable_app_get(f->app, all, S("other"), &f->a, &v, &f->e),
+                     VARIABLE_UNDEFINED);
+    assert_string_equal(f->e.text, "the app has no variable 'other'");
+    assert_int_equal(variable_app_get(f->app, all, S("A"), &f->a, &v, &f->e),
+                     VARIABLE_INVALID_NAME);
+    assert_int_equal(f->e.code, ERR_INVALID);
+    assert_string_equal(f->e.text, "'A' is not a variable name");
+    assert_str(v, "untouched");
+    assert_int_equal(variable_app_get(f->app, all, S("host"), &f->a, &v, &f->e), VARIABLE_OK);
+    assert_str(v, "example.com");
+    assert_int_equal(variable_expand(f->app, all, S("a{{ host }}b"), &f->a, &v, &f->e),
+                     VARIABLE_OK);
+    assert_str(v, "aexample.comb");
+    assert_int_equal(variable_expand(f->app, all, S("a{{ host"), &f->a, &v, &f->e), VARIABLE_OTHER);
+    assert_int_equal(variable_expand(f->app, all, S("{{ key }}"), &f->a, &v, &f->e),
+                     VARIABLE_UNDEFINED);
+    assert_str(v, "aexample.comb");
+    /* exactly as long as a value may be, and a byte more */
+    for (size_t more = 0; more < 2; more++) {
+        char *text = malloc(VARIABLE_VALUE_BYTES_MAX + 1);
+        assert_non_null(text);
+        memset(text, 'x', VARIABLE_VALUE_BYTES_MAX + 1);
+        memcpy(text, "{{host}}", 8); /* 8 bytes become 11 */
+        str all_of_it = {text, VARIABLE_VALUE_BYTES_MAX - 3 + more};
+        assert_int_equal(variable_expand(f->app, all, all_of_it, &f->a, &v, &f->e),
+                         more ? VARIABLE_OTHER : VARIABLE_OK);
+        if (more)
+            assert_int_equal(f->e.code, ERR_LIMIT);
+        else
+            assert_int_equal(v.n, VARIABLE_VALUE_BYTES_MAX);
+        free(text);
+    }
+}
+
 static void required(void **state)
 {
     fixture *f = *state;
@@ -185,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(templates, setup, teardown),
         cmocka_unit_test_setup_teardown(resolution, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_the_app, setup, teardown),
         cmocka_unit_test_setup_teardown(required, setup, teardown),
         cmocka_unit_test_setup_teardown(environment, setup, teardown),
         cmocka_unit_test_setup_teardown(arguments, setup, teardown),
