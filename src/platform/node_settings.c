@@ -204,7 +204,8 @@ bool quota_write(const quota *q, buf *out)
     comma = ",";
     QUOTA_NAMES(X)
 #undef X
-    return buf_put_str(out, S("}"));
+    buf_put_str(out, S("}"));
+    return !out->failed; /* of any of them */
 }
 
 static uint64_t *quota_at(quota *q, const char *key)
