@@ -163,7 +163,7 @@ static void black_hole(void **state)
     }
     assert_true(asked > 0);
     assert_true(s[0].calls == 0);
-    assert_true(longest < 200 * NS_PER_MS);
+    assert_true(longest < 2 * NS_PER_S); /* a blocking look-up takes 5 s or more */
     names_close(l);
     for (int i = 0; i < N; i++)
         assert_true(s[i].calls == 1 && s[i].status == NAMES_TEMPORARY);
