@@ -359,10 +359,10 @@ bool capacity_ask(const capacity_node *n, const capacity_app *a, double complian
                        "capacity: an app needs 0 <= mean <= limit, 0 <= deviation "
                        "and correlations within -1 and 1");
     const uint64_t most = UINT64_C(1) << 40;
-    uint64_t low = 0, high = 1;
+    uint64_t high = 1;
     while (high < most && capacity_risk(n, a, (double)high) <= 1 - compliance)
         high *= 2;
-    low = high / 2; /* holds, or is 0 */
+    uint64_t low = high / 2; /* holds, or is 0 */
     while (high - low > 1) {
         uint64_t middle = low + (high - low) / 2;
         if (capacity_risk(n, a, (double)middle) <= 1 - compliance)

@@ -462,9 +462,10 @@ static void many_pairs(void **state)
             use[i] = (i == N - 1 ? 0.5 : (double)(i + 1)) * (1 + t / 12);
         peak_push(p, use);
     }
-    peak_pair got[2];
-    assert_int_equal(peak_pairs(p, 0.99, got, 2), 1000 * 999 / 2);
-    assert_true(got[0].a == 1001 && got[0].b == 1000 && got[1].b == 999);
+    peak_pair got[3];
+    assert_int_equal(peak_pairs(p, 0.99, got, 3), 1000 * 999 / 2);
+    assert_true(got[0].a == 1001 && got[0].b == 1000 && got[1].a == 1001 && got[1].b == 999);
+    assert_true(got[2].a == 1000 && got[2].b == 999); /* met after many smaller ones */
 }
 
 /* ---- risks with a closed form ---- */
@@ -503,6 +504,10 @@ static void exact_risks(void **state)
         node.used_mean = node.used_deviation = 1;
         assert_near(capacity_risk(&node, &app, 1), erlang(2, (x - 2) / sqrt(2) + 2), 1e-9);
     }
+    /* Against each other they never use less than so much. */
+    assert_near(
+        capacity_risk(&(capacity_node){0.1, 1, 0, 0, 0}, &(capacity_app){1, 1, 100, 0, -0.3, 0}, 2),
+        1, 0);
     /* No lean: the normal's tail, nearly. */
     capacity_app even = {0, 0.1, 1, 0, 0, 0};
     capacity_node node = {1.2, 1, 1, 0, 0};

@@ -130,6 +130,8 @@ static void policies_in_order(void **state)
                   share, saving_pct(&best.saved));
     assert_true(share > sim_share_pct(&yesterday, &best) + 3);
     assert_true(share < 100);
+    assert_true(ours.mape_pct > 1 && ours.mape_pct < 50);
+    assert_near(yesterday.mape_pct, 0, 0); /* fits nothing */
     assert_near(ours.late_cpu_s, 0, 1e-9);
     assert_near(ours.deferrable_cpu_s, DAYS * 24, 1e-6);
     assert_near(ours.cpu_s + ours.left_cpu_s, ours.deferrable_cpu_s, 1e-6);

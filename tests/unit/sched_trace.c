@@ -146,22 +146,26 @@ static void moves_to_the_cleanest(void **state)
  * is left goes to the next best. The first day is empty, so that no more is expected. */
 static void budget_of_an_hour(void **state)
 {
-    sim_event events[14] = {{HOUR(24), 1, 1, 3600}, {HOUR(24), 2, 1, 1800}};
-    for (int i = 0; i < 12; i++)
-        events[2 + i] = (sim_event){HOUR(29) + 300 * i, 0, 1, 120};
-    sim_config c = config(events, 14, 2);
-    grid[29] = 50;
-    grid[31] = 60;
-    sim_result r = run(&c, SIM_CLAIRVOYANT);
-    ran(&r, 29, (double[SIM_STEPS]){.6, .6, .6, .6, .6, .6, .6, .6, .6, .6, .6, .6});
-    ran(&r, 31, (double[SIM_STEPS]){1, 1, 1, 1, 1, 1, 1, 1, 1, 1, .8, 0});
-    books(&c, &r, 5400);
-    assert_near(r.late_cpu_s + r.left_cpu_s, 0, 1e-9);
-    assert_int_equal(r.saved.calls, 2);
-    assert_near(r.saved.delay_s, (5 + 7) * 3600, 0);
-    assert_near(r.saved.baseline_g, 1.125, 1e-12);
-    assert_near(r.saved.actual_g, 0.225 + 0.405, 1e-12);
-    assert_near(r.peak_cpus, 1, 1e-12);
+    static const bool other[3] = {true, false, true};
+    for (uint32_t swap = 0; swap < 2; swap++) { /* whichever of the apps it is that may wait */
+        sim_event events[14] = {{HOUR(24), 1 - swap, 1, 3600}, {HOUR(24), 2, 1, 1800}};
+        for (int i = 0; i < 12; i++)
+            events[2 + i] = (sim_event){HOUR(29) + 300 * i, swap, 1, 120};
+        sim_config c = config(events, 14, 2);
+        c.trace_deferrable = swap ? other : deferrable;
+        grid[29] = 50;
+        grid[31] = 60;
+        sim_result r = run(&c, SIM_CLAIRVOYANT);
+        ran(&r, 29, (double[SIM_STEPS]){.6, .6, .6, .6, .6, .6, .6, .6, .6, .6, .6, .6});
+        ran(&r, 31, (double[SIM_STEPS]){1, 1, 1, 1, 1, 1, 1, 1, 1, 1, .8, 0});
+        books(&c, &r, 5400);
+        assert_near(r.late_cpu_s + r.left_cpu_s, 0, 1e-9);
+        assert_int_equal(r.saved.calls, 2);
+        assert_near(r.saved.delay_s, (5 + 7) * 3600, 0);
+        assert_near(r.saved.baseline_g, 1.125, 1e-12);
+        assert_near(r.saved.actual_g, 0.225 + 0.405, 1e-12);
+        assert_near(r.peak_cpus, 1, 1e-12);
+    }
 }
 
 /* A step in which reserved work takes more than its share halves the pace; it comes back by a
@@ -212,6 +216,23 @@ static void due_and_late(void **state)
     assert_near(r.saved.delay_s, 3600, 0);
     assert_near(r.saved.baseline_g, 1.875, 1e-9);
     assert_near(r.saved.actual_g, 1.8, 1e-9);
+}
+
+/* Where reserved work leaves next to nothing of the node, what is due gets just that. */
+static void due_on_a_full_node(void **state)
+{
+    sim_event events[13] = {{HOUR(24), 1, 1, 600}};
+    for (int i = 0; i < 12; i++)
+        events[1 + i] = (sim_event){HOUR(24) + 300 * i, 0, 1, 599.5};
+    sim_config c = config(events, 13, 2);
+    c.slack_hours = 1;
+    sim_result r = run(&c, SIM_CLAIRVOYANT);
+    static const double x = 0.5 / 300;
+    ran(&r, 24, (double[SIM_STEPS]){x, x, x, x, x, x, x, x, x, x, x, x});
+    ran(&r, 25, (double[SIM_STEPS]){1, 0.98});
+    assert_near(r.late_cpu_s, 594, 1e-9);
+    assert_near(r.peak_cpus, 2, 1e-12);
+    books(&c, &r, 600);
 }
 
 /* What a policy knows: yesterday's hours of the same time; the profile of what it was told; and
@@ -327,7 +348,8 @@ static void median_of_days(void **state)
     static const double base[3] = {360, 36, 36}, ratio[3] = {2, 9, 4};
     sim_event events[72];
     for (int h = 0; h < 72; h++)
-        events[h] = (sim_event){HOUR(h), 0, 1, base[h / 24] * (h % 24 == 13 ? ratio[h / 24] : 1)};
+        events[h] = (sim_event){HOUR(h), 0, 1,
+                                base[h / 24] * (h % 24 == (h < 48 ? 0 : 23) ? ratio[h / 24] : 1)};
     sim_config c = config(events, 72, 3);
     c.cpus = 8;
     sim_result r = run(&c, SIM_OURS);
@@ -576,13 +598,21 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(at_once),           cmocka_unit_test(moves_to_the_cleanest),
-        cmocka_unit_test(budget_of_an_hour), cmocka_unit_test(pace_falls_and_returns),
-        cmocka_unit_test(due_and_late),      cmocka_unit_test(what_policies_know),
-        cmocka_unit_test(uniform),           cmocka_unit_test(xfaas),
-        cmocka_unit_test(median_of_days),    cmocka_unit_test(population_and_peaks),
-        cmocka_unit_test(forecasts),         cmocka_unit_test(configurations),
-        cmocka_unit_test(no_memory),         cmocka_unit_test(shares_and_order),
+        cmocka_unit_test(at_once),
+        cmocka_unit_test(moves_to_the_cleanest),
+        cmocka_unit_test(budget_of_an_hour),
+        cmocka_unit_test(pace_falls_and_returns),
+        cmocka_unit_test(due_and_late),
+        cmocka_unit_test(due_on_a_full_node),
+        cmocka_unit_test(what_policies_know),
+        cmocka_unit_test(uniform),
+        cmocka_unit_test(xfaas),
+        cmocka_unit_test(median_of_days),
+        cmocka_unit_test(population_and_peaks),
+        cmocka_unit_test(forecasts),
+        cmocka_unit_test(configurations),
+        cmocka_unit_test(no_memory),
+        cmocka_unit_test(shares_and_order),
         cmocka_unit_test(defaults),
     };
     arena_init(&a, 64 << 20);
