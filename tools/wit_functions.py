@@ -155,9 +155,9 @@ def unproved(wit_dir, folder):
 
 
 def called():
-    """Names in the host's unit tests, those behind macros such as M("read") included."""
+    """Names in the host's unit tests and their kits, those behind macros such as M("read") too."""
     names = set()
-    for path in (ROOT / "tests/unit").glob("host_*.c"):
+    for path in [*(ROOT / "tests/unit").glob("host_*.c"), *(ROOT / "tests").glob("host_*kit.h")]:
         text = path.read_text()
         names.update(re.findall(r'"((?:\[\w+\])?[\w.-]+)"', text))
         for macro, prefix in re.findall(r'#define (\w+)\(name\) "([^"]+)" name', text):
