@@ -86,9 +86,11 @@ static void engine_settings(wasm_config_t *c, const engine_config *ec)
     wasmtime_config_native_unwind_info_set(c, false);
     wasmtime_config_debug_info_set(c, false);
     wasmtime_config_max_wasm_stack_set(c, ec->wasm_stack_bytes);
-    /* A guest may be as deep again in an allocation that a host function at its deepest asks for:
-     * Wasmtime measures its stack anew there. An allocation calls no import, so that is all. */
-    wasmtime_config_async_stack_size_set(c, 2 * ec->wasm_stack_bytes + ENGINE_HOST_STACK_BYTES);
+    /* A guest may be as deep again in an allocation that a host function at its deepest asks for,
+     * or in a destructor: Wasmtime measures its stack anew there. A destructor may bring about more
+     * such calls; nested_call says from where. */
+    wasmtime_config_async_stack_size_set(c, 2 * ec->wasm_stack_bytes + ENGINE_NEST_STACK_BYTES +
+                                                ENGINE_HOST_STACK_BYTES);
     wasmtime_config_memory_init_cow_set(c, true);
     wasmtime_config_memory_may_move_set(c, false);
     wasmtime_config_memory_reservation_set(c, 4 * GIB);

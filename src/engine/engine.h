@@ -25,7 +25,11 @@
 #include "base/clock.h"
 #include "component/plan.h"
 
-enum { ENGINE_HOST_STACK_BYTES = 512 * 1024, ENGINE_TICK_NS = 1000000 };
+enum {
+    ENGINE_HOST_STACK_BYTES = 512 * 1024,
+    ENGINE_NEST_STACK_BYTES = 256 * 1024, /* from the first call that the host makes to the last */
+    ENGINE_TICK_NS = 1000000
+};
 /* The process's own effective user. */
 #define ENGINE_OWNER_SELF UINT32_MAX
 

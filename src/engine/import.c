@@ -178,7 +178,7 @@ static wasm_trap_t *waiting_call(void *env, wasmtime_caller_t *caller, wasmtime_
         if (status != HOST_WAIT && status != HOST_YIELD)
             break;
         in->waiting = status == HOST_WAIT;
-    } while (wait(in));
+    } while (!in->dropping && wait(in)); /* a fiber that is dropped can't be left again */
     in->waiting_calls--;
     return status == HOST_DONE ? NULL : host_trap(in);
 }

@@ -117,6 +117,7 @@ typedef struct {
     wasmtime_call_future_t *future;
     engine_op op;
     uint32_t lift, nest, nest_ticks;
+    uintptr_t nest_from;
     slot *slots;
     bool may_leave;
     wasmtime_func_t func;
@@ -154,6 +155,7 @@ struct engine_instance {
     bool is_twin;     /* never called, and in no caller's place */
     bool kept;        /* instantiated for an earlier call and restored */
     uint32_t nest, nest_ticks;
+    uintptr_t nest_from;    /* where on the stack the outermost nested call was made */
     uint32_t waiting_calls; /* of may_wait host functions, that have not ended */
     uint32_t memories_known, reallocs_known, sizes_known, lifts_known, posts_known,
         seen_known;               /* bit k < ENGINE_CACHED */

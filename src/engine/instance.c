@@ -330,8 +330,8 @@ void *engine_user(const engine_instance *in) { return in->user; }
 
 static engine_saved operation_get(const engine_instance *in)
 {
-    return (engine_saved){in->future,     in->op,    in->lift,      in->nest,
-                          in->nest_ticks, in->slots, in->may_leave, in->func};
+    return (engine_saved){in->future,    in->op,    in->lift,      in->nest, in->nest_ticks,
+                          in->nest_from, in->slots, in->may_leave, in->func};
 }
 
 static void operation_put(engine_instance *in, const engine_saved *s)
@@ -341,6 +341,7 @@ static void operation_put(engine_instance *in, const engine_saved *s)
     in->lift = s->lift;
     in->nest = s->nest;
     in->nest_ticks = s->nest_ticks;
+    in->nest_from = s->nest_from;
     in->slots = s->slots;
     in->may_leave = s->may_leave;
     in->func = s->func;
@@ -654,16 +655,28 @@ uint8_t *engine_memory_seen(engine_instance *in, int32_t k, size_t *ret_size)
     return in->seen_base[k];
 }
 
-/* Calls a guest function of ours-to-know type from a host function. */
+/* Calls a guest function of ours-to-know type from a host function. Each such call may use as much
+ * stack as Wasmtime lets a guest have, counted from here; the fiber has that much twice. So one
+ * that is made inside another begins at most ENGINE_NEST_STACK_BYTES below it. */
 static bool nested_call(engine_instance *in, const wasmtime_func_t *func, slot *slots, size_t n)
 {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     if (in->nest == ENGINE_NEST_MAX) {
         trap_say(in, "more than %d calls between guest and host inside each other",
                  ENGINE_NEST_MAX);
         return false;
     }
-    if (!in->nest++)
+    if (in->nest && in->nest_from - here > ENGINE_NEST_STACK_BYTES) {
+        trap_say(in,
+                 "call stack exhausted: %d bytes of it are for destructors and allocations that "
+                 "begin inside each other",
+                 ENGINE_NEST_STACK_BYTES);
+        return false;
+    }
+    if (!in->nest++) {
         in->nest_ticks = 0;
+        in->nest_from = here;
+    }
     wasm_trap_t *trap = NULL;
     wasmtime_error_t *error =
         wasmtime_func_call_unchecked(in->ctx, func, (wasmtime_val_raw_t *)(void *)slots, n, &trap);

@@ -58,7 +58,6 @@ static void calls(void **state)
 typedef struct {
     int calls, waits;
     uint32_t got, at;
-    uintptr_t top, bottom;
 } host_state;
 
 static host_status host_mix(void *env, engine_instance *in, slot *s)
@@ -583,85 +582,6 @@ static void traps(void **state)
     engine_module_close(k.m);
 }
 
-/* A host function called from the very end of the guest's stack still has all of its own. */
-static host_status host_deep(void *env, engine_instance *in, slot *s)
-{
-    host_state *h = engine_user(in);
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    if (h->calls++ == 0)
-        h->top = here;
-    h->bottom = here;
-    volatile char big[ENGINE_HOST_STACK_BYTES / 2];
-    for (size_t i = 0; i < sizeof big; i += 512)
-        big[i] = (char)i;
-    s[0].i32 += 1 + big[0];
-    return HOST_DONE;
-}
-
-static void host_stack(void **state)
-{
-    for (int may_wait = 0; may_wait < 2; may_wait++) {
-        kit_module k = {0};
-        kit_open(
-            &k,
-            "(module (import \"ebb\" \"0\" (func $h (param i32) (result i32)))"
-            " (func $f (export \"f0\") (param i32) (result i32)"
-            "  (if (i32.eqz (i32.rem_u (local.get 0) (i32.const 64)))"
-            "   (then (drop (call $h (local.get 0)))))"
-            "  (call $f (i32.add (local.get 0) (i32.const 1)))))",
-            (const kit_import[]){{"deep", "i-i", {.fn = host_deep, .may_wait = may_wait}}, {NULL}},
-            (const char *const[]){"i-i", NULL});
-        host_state h = {0};
-        engine_instance *in = kit_instance(&k, &h);
-        slot s[1] = {{.i32 = 0}};
-        engine_call(in, 0, s);
-        assert_int_equal(kit_run(in), ENGINE_TRAP);
-        assert_true(engine_instance_trap(in)->out_of_stack);
-        /* the guest got its own share too, to within 64 levels */
-        size_t want = engine_config_default().wasm_stack_bytes;
-        assert_in_range(h.top - h.bottom, want - want / 8, want);
-        engine_instance_free(in);
-        engine_module_close(k.m);
-    }
-}
-
-static host_status host_allocates(void *env, engine_instance *in, slot *s)
-{
-    uint32_t at;
-    return engine_realloc(in, 0, 1, 1, &at) ? HOST_DONE : HOST_TRAP;
-}
-
-/* However deep the guest is when a host function asks it for memory, to recurse without end there
- * is a trap of its own. */
-static void allocations_recurse_at_any_depth(void **state)
-{
-    for (int may_wait = 0; may_wait < 2; may_wait++) {
-        kit_module k = {0};
-        kit_open(
-            &k,
-            "(module (import \"ebb\" \"0\" (func $h)) (memory (export \"m0\") 1)"
-            " (func $deeper (param i32) (result i32)"
-            "  (i32.add (i32.const 1) (call $deeper (local.get 0))))"
-            " (func (export \"r0\") (param i32 i32 i32 i32) (result i32)"
-            "  (call $deeper (i32.const 0)))"
-            " (func $f (export \"f0\") (param i32) (result i32)"
-            "  (if (i32.eqz (local.get 0)) (then (call $h) (return (i32.const 1))))"
-            "  (i32.add (i32.const 1) (call $f (i32.sub (local.get 0) (i32.const 1))))))",
-            (const kit_import[]){{"h", "", {.fn = host_allocates, .may_wait = may_wait}}, {NULL}},
-            (const char *const[]){"i-i", NULL});
-        k.unit.memories_count = k.unit.reallocs_count = 1;
-        for (int depth = 1000; depth < 40000; depth += 3000) {
-            engine_instance *in = kit_instance(&k, NULL);
-            slot s[1] = {{.i32 = depth}};
-            engine_call(in, 0, s);
-            assert_int_equal(kit_run(in), ENGINE_TRAP);
-            assert_true(engine_instance_trap(in)->out_of_stack);
-            engine_instance_free(in);
-        }
-        engine_module_close(k.m);
-    }
-}
-
 /* Start functions: the module's own and "start"; each may wait or trap. */
 static void starts(void **state)
 {
@@ -974,8 +894,6 @@ int main(void)
         cmocka_unit_test(endless_loop),
         cmocka_unit_test(fair_shares),
         cmocka_unit_test(traps),
-        cmocka_unit_test(host_stack),
-        cmocka_unit_test(allocations_recurse_at_any_depth),
         cmocka_unit_test(starts),
         cmocka_unit_test(limits),
         cmocka_unit_test(a_limit_of_memory_moves),
