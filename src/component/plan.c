@@ -109,8 +109,8 @@ static void put_func(writer *w, const functype *f)
 static void put_options(writer *w, const plan_options *o)
 {
     buf_put_u8(w->out, (uint8_t)o->encoding);
-    put_u32(w, (uint32_t)(o->memory + 1));
-    put_u32(w, (uint32_t)(o->realloc + 1));
+    put_u32(w, (uint32_t)o->memory + 1);
+    put_u32(w, (uint32_t)o->realloc + 1);
     buf_put_u8(w->out, o->async);
 }
 

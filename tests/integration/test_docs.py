@@ -48,7 +48,7 @@ def serve(line, log):
 
 
 @pytest.mark.skipif(SANITIZED, reason="runs once, with the binary that readers have")
-@pytest.mark.parametrize("lines", blocks())
+@pytest.mark.parametrize("lines", list(blocks()))
 def test_shell_block(lines, tmp_path):
     servers, address = [], None
     try:
