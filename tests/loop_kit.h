@@ -20,6 +20,21 @@ static inline int close_loop(void **state)
     return 0;
 }
 
+static size_t open_before;
+
+/* A loop, for tests that leave no descriptor open. */
+static inline int count_descriptors(void **state)
+{
+    open_before = entries("/proc/self/fd");
+    return open_loop(state);
+}
+
+static inline int none_is_left(void **state)
+{
+    close_loop(state);
+    return entries("/proc/self/fd") != open_before;
+}
+
 #ifndef PATIENCE_S
 #define PATIENCE_S 10
 #endif

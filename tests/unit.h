@@ -1,5 +1,6 @@
 /* What every unit test includes: cmocka in the order it wants. */
 #pragma once
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,3 +15,15 @@
         assert_int_equal(got_.n, sizeof(lit) - 1);                                                 \
         assert_memory_equal(got_.p, lit, sizeof(lit) - 1);                                         \
     } while (0)
+
+/* How many names a folder holds: of "/proc/self/fd", how many descriptors are open. */
+static inline size_t entries(const char *path)
+{
+    size_t n = 0;
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}

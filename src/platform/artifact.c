@@ -306,15 +306,18 @@ static void dir_remove(const char *dir, uint32_t units)
     rmdir(dir);
 }
 
+static bool workers_are_others(void)
+{
+    uid_t uid;
+    gid_t gid;
+    return sandbox_user(&uid, &gid);
+}
+
 /* Where workers are not root, they must be able to read what root wrote. The folders above keep
  * others out; code that is in the cache is no secret of the worker's. */
 static void artifact_show(const char *dir)
 {
-    uid_t uid;
-    gid_t gid;
     path_buf path;
-    if (!sandbox_user(&uid, &gid))
-        return;
     chmod(path_in(path, dir, "plan"), 0444);
     chmod(path_in(path, dir, "times"), 0444);
     for (uint32_t k = 0; k < UNITS_MAX; k++) {
@@ -333,7 +336,8 @@ static bool artifact_make(const char *final, int source_fd, artifact *item, err 
     if (mkdir(temp, 0700) < 0)
         return err_set_errno(e, "cannot make the folder %s", temp);
     bool ok = artifact_fill(temp, source_fd, item, e);
-    artifact_show(temp); /* who finds its name can read it, and a kill leaves nothing half done */
+    if (workers_are_others())
+        artifact_show(temp);   /* who finds its name can read it; a kill leaves nothing half done */
     if (ok && !dir_sync(temp)) /* its files last before it has its name */
         ok = err_set_errno(e, "%s", temp);
     if (ok && rename(temp, final) < 0) {
@@ -464,11 +468,10 @@ static bool build_all(artifact **todo, size_t count, unsigned jobs, FILE *progre
 
 static void artifacts_show(str cache_dir, const artifact *items, size_t count)
 {
-    uid_t uid;
-    gid_t gid;
     path_buf path;
-    if (sandbox_user(&uid, &gid))
-        chmod(path_in(path, cache_dir.p, "artifacts"), 0755);
+    if (!workers_are_others())
+        return;
+    chmod(path_in(path, cache_dir.p, "artifacts"), 0755);
     for (size_t i = 0; i < count; i++) /* those that were there may be of another user */
         artifact_show(items[i].dir.p);
 }

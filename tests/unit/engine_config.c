@@ -4,7 +4,6 @@
 
 #include "base/limits.h"
 
-#include <dirent.h>
 #include <errno.h>
 
 static void with(engine_config c)
@@ -42,17 +41,6 @@ static int begin(void **state)
 }
 
 static int end(void **state) { return rmdir(kit_dir); }
-
-static uint32_t entries(const char *path)
-{
-    DIR *d = opendir(path);
-    uint32_t n = 0;
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
 
 static void defaults(void **state)
 {
@@ -134,7 +122,7 @@ static int timers(void)
 static void nothing_is_left_of_a_freed_engine(void **state)
 {
     struct sigaction mine = {.sa_handler = hear}, before, now;
-    uint32_t descriptors = entries("/proc/self/fd");
+    size_t descriptors = entries("/proc/self/fd");
     int timers_before = timers();
     assert_int_equal(sigaction(SIGURG, &mine, &before), 0);
     for (int i = 0; i < 3; i++) {
@@ -312,7 +300,7 @@ static void it_compiles_on_this_thread_unless_told(void **state)
     buf wasm, cwasm;
     engine_config c = few();
     c.compiler = true;
-    uint32_t threads = entries("/proc/self/task");
+    size_t threads = entries("/proc/self/task");
     with(c);
     buf_init(&wasm, MIB);
     buf_init(&cwasm, MIB);

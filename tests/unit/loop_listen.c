@@ -5,7 +5,6 @@
 #include "loop/listen.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -16,31 +15,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static size_t descriptors(void)
-{
-    size_t n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
-
-static size_t open_before;
-
-static int count_descriptors(void **state)
-{
-    open_before = descriptors();
-    return open_loop(state);
-}
-
-static int none_is_left(void **state)
-{
-    close_loop(state);
-    return descriptors() != open_before;
-}
 
 static int option(int fd, int level, int name)
 {
