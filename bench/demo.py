@@ -14,7 +14,6 @@ of each answer, client and node on the same cores.
 import argparse
 import concurrent.futures
 import hashlib
-import http.client
 import json
 import os
 import selectors
@@ -28,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
+import admin  # noqa: E402
 from harness import guest  # noqa: E402
 from node import node  # noqa: E402
 
@@ -74,42 +74,16 @@ def say_first(all_of, folder, done):
     assert free > needed * 1.1, f"only {free / 1000:.1f} GB are free there"
 
 
-def api(n, method, path, body):
-    connection = http.client.HTTPConnection(n.admin, timeout=1800)
-    try:
-        connection.request(method, path, body, {"Authorization": f"Bearer {n.token}"})
-        answer = connection.getresponse()
-        text = answer.read()
-        assert answer.status in (200, 201), f"{method} {path}: {answer.status} {text[:400]!r}"
-        return json.loads(text)
-    finally:
-        connection.close()
-
-
 def deploy(n, name, kind, number):
     content = component(kind, number)
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    api(n, "PUT", f"/v1/tenants/default/blobs/{digest}", content)
-    api(n, "PUT", f"/v1/tenants/default/apps/{name}", json.dumps({"app": {
-        "spin_lock_version": 0, "metadata": {"name": name, "triggers": {}},
-        "triggers": [{"id": "a", "trigger_type": "http",
-                      "trigger_config": {"route": "/...", "component": "c"}}],
-        "components": [{"id": "c", "metadata": {"ebb": {"is_used": True}},
-                        "source": {"content_type": "application/wasm", "digest": digest}}]}}))
-
-
-def deployed(n):
-    names, after = set(), ""
-    while True:
-        page = api(n, "GET", f"/v1/tenants/default/apps?after={after}", None)["apps"]
-        if not page:
-            return names
-        names |= {x["name"] for x in page}
-        after = page[-1]["name"]
+    admin.ask(n.admin, n.token, "PUT", f"/v1/tenants/default/blobs/{digest}", content)
+    admin.ask(n.admin, n.token, "PUT", f"/v1/tenants/default/apps/{name}",
+              json.dumps({"app": admin.locked(name, digest)}))
 
 
 def make(n, all_of, folder):
-    done = deployed(n)
+    done = admin.names(n.admin, n.token)
     todo = [x for x in all_of if x[0] not in done]
     say_first(all_of, folder, done)
     begun, count, said = time.monotonic(), 0, 0.0
@@ -205,8 +179,8 @@ def main():
               token=None if fresh else kept.read_text()) as n:
         kept.write_text(n.token)
         kept.chmod(0o600)
-        api(n, "PUT", "/v1/tenants/default/quota",
-            json.dumps({"quota": dict.fromkeys(NO_LIMIT, 0)}))
+        admin.ask(n.admin, n.token, "PUT", "/v1/tenants/default/quota",
+                  json.dumps({"quota": dict.fromkeys(NO_LIMIT, 0)}))
         made_s = make(n, all_of, o.folder)
     code = warm(o.folder / "data")
     with node(o.folder, workers=cores, token=kept.read_text()) as n:

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import time
 
+import admin
 import measure
 import report
 from common import GUESTS, say
@@ -23,15 +24,6 @@ request = function()
   return wrk.format("PUT", "/v1/tenants/default/apps/" .. name, nil, (body:gsub("NAME", name)))
 end
 """
-
-
-def locked(digest):
-    """An app of one component, as `spin` locks it; NAME stands for its name."""
-    return {"spin_lock_version": 0, "metadata": {"name": "NAME", "triggers": {}},
-            "triggers": [{"id": "a", "trigger_type": "http",
-                          "trigger_config": {"route": "/...", "component": "c"}}],
-            "components": [{"id": "c", "metadata": {"ebb": {"is_used": True}},
-                            "source": {"content_type": "application/wasm", "digest": digest}}]}
 
 
 class Serve(Ebb):
@@ -53,21 +45,10 @@ class Serve(Ebb):
         return int(self.ready["admin"].rpartition(":")[2])
 
     def ask(self, method, path, body=None):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        c.request(method, path, body, {"Authorization": f"Bearer {self.token}"})
-        answer = c.getresponse()
-        text = answer.read()
-        c.close()
-        if answer.status not in (200, 201):
-            raise RuntimeError(f"{method} {path}: {answer.status} {text[:400]!r}")
-        return json.loads(text)
+        return admin.ask(f"127.0.0.1:{self.port}", self.token, method, path, body)
 
     def names(self):
-        found, after = set(), ""
-        while page := self.ask("GET", f"/v1/tenants/default/apps?after={after}")["apps"]:
-            found |= {x["name"] for x in page}
-            after = page[-1]["name"]
-        return found
+        return admin.names(f"127.0.0.1:{self.port}", self.token)
 
     def answers(self, name):
         """The app answers under its host."""
@@ -103,7 +84,7 @@ def bench(facts, scratch, only, steps):
     facts.update(connections=CLIENTS, runs=RUNS, run_s=RUN_S, bulk_apps=BULK_APPS)
     content = (GUESTS / "hello.wasm").read_bytes()
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    body = locked(digest)
+    body = admin.locked("NAME", digest)  # its name is put in for each
     server, found = Serve("deploys", scratch), {"new apps": [], "new revisions": []}
     try:
         server.start()
