@@ -120,7 +120,7 @@ static void pages(void **state)
     assert_true(catalogue_tenants(db, &a, S(""), &all, &n, &e));
     assert_int_equal(n, CATALOGUE_PAGE_MAX);
     for (size_t i = 0; i < n; i++) {
-        snprintf(name, sizeof name, "t%04zu", i);
+        snprintf(name, sizeof name, "t%04u", (unsigned)i);
         assert_true(str_eq(all[i].name, str_from(name)));
         assert_int_equal(all[i].id, CATALOGUE_PAGE_MAX + 1 - i);
         assert_str(all[i].quota, "{\"q\":1}");
