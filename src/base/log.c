@@ -1,5 +1,7 @@
 /* See log.h. The text format is for people (time, level, event, key=value), JSON for machines
- * (one object a line, keys in the same order). The buffer is static: logging never allocates. */
+ * (one object a line, keys in the same order). A line that would be too long is cut, says so, and
+ * is whole all the same: a text ends at a character and has its closing quote, other fields are
+ * left out. The buffer is static: logging never allocates. */
 #include "base/log.h"
 
 #include "base/clock.h"
@@ -10,7 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOG_BUFFER_BYTES = 64 * 1024, LOG_LINE_BYTES_MAX = 8 * 1024 };
+enum {
+    LOG_BUFFER_BYTES = 64 * 1024,
+    LOG_LINE_BYTES_MAX = 8 * 1024, /* without what closes a line that is cut */
+    VALUE_BYTES_MIN = 32,          /* with less room than this a field is left out */
+    ESCAPE_BYTES_MAX = 6,
+};
 
 static struct {
     int fd;
@@ -18,7 +25,8 @@ static struct {
     const char *process;
     size_t n;
     size_t line_at; /* where the line being made starts */
-    time_t second;  /* of the cached time stamp */
+    bool is_cut;
+    time_t second; /* of the cached time stamp */
     char stamp[32];
     char text[LOG_BUFFER_BYTES];
 } g = {.fd = STDERR_FILENO};
@@ -48,8 +56,7 @@ void log_flush(void)
 static size_t room(void)
 {
     size_t used = g.n - g.line_at;
-    size_t line = used < LOG_LINE_BYTES_MAX ? LOG_LINE_BYTES_MAX - used : 0;
-    return line;
+    return used < LOG_LINE_BYTES_MAX ? LOG_LINE_BYTES_MAX - used : 0;
 }
 
 static void put(const char *p, size_t n)
@@ -72,11 +79,28 @@ static void put_u64(uint64_t v)
     put(digits + i, sizeof digits - i);
 }
 
+static bool is_within_character(char c) { return ((unsigned char)c & 0xc0) == 0x80; }
+
+static void put_text(str s)
+{
+    size_t n = s.n;
+    if (n >= room()) { /* one byte is for the closing quote */
+        g.is_cut = true;
+        for (n = room() - 1; n && is_within_character(s.p[n]);)
+            n--;
+    }
+    put(s.p, n);
+}
+
 static void put_escaped(str s, bool quoted)
 {
     static const char hex[] = "0123456789abcdef";
-    for (size_t i = 0; i < s.n && room() > 8; i++) {
+    for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
+        if (room() <= 2 * ESCAPE_BYTES_MAX && !is_within_character(s.p[i])) {
+            g.is_cut = true;
+            return;
+        }
         if (quoted && (c == '"' || c == '\\')) {
             char two[2] = {'\\', (char)c};
             put(two, 2);
@@ -117,6 +141,7 @@ void log_line(log_level level, const char *event)
     if (sizeof g.text - g.n < 2 * LOG_LINE_BYTES_MAX)
         log_flush();
     g.line_at = g.n;
+    g.is_cut = false;
     if (g.format == LOG_JSON) {
         put_z("{\"time\":\"");
         put_time();
@@ -136,11 +161,17 @@ void log_line(log_level level, const char *event)
     put_z(event);
 }
 
-static void put_key(const char *key)
+/* False where a value would have no room. */
+static bool put_key(const char *key)
 {
+    if (strlen(key) + VALUE_BYTES_MIN > room()) {
+        g.is_cut = true;
+        return false;
+    }
     put_z(g.format == LOG_JSON ? ",\"" : " ");
     put_z(key);
     put_z(g.format == LOG_JSON ? "\":" : "=");
+    return true;
 }
 
 /* What the bytes of a value ask for: most have none of this and are copied whole. */
@@ -162,7 +193,8 @@ void log_str(const char *key, str value)
     for (size_t i = 0; i < value.n; i++)
         found |= class_of[(uint8_t)value.p[i]];
     bool json = g.format == LOG_JSON, quoted = json || found & BLANK;
-    put_key(key);
+    if (!put_key(key))
+        return;
     if (quoted)
         put("\"", 1);
     if (json && found & WIDE && !str_is_utf8(value))
@@ -170,20 +202,21 @@ void log_str(const char *key, str value)
     else if (found & ESCAPED)
         put_escaped(value, quoted);
     else
-        put(value.p, value.n);
+        put_text(value);
     if (quoted)
         put("\"", 1);
 }
 
 void log_u64(const char *key, uint64_t value)
 {
-    put_key(key);
-    put_u64(value);
+    if (put_key(key))
+        put_u64(value);
 }
 
 void log_us(const char *key, uint64_t value_ns)
 {
-    put_key(key);
+    if (!put_key(key))
+        return;
     put_u64(value_ns / 1000);
     char tenth[2] = {'.', (char)('0' + value_ns / 100 % 10)};
     put(tenth, 2);
@@ -191,10 +224,12 @@ void log_us(const char *key, uint64_t value_ns)
 
 void log_end(void)
 {
-    /* The maximum of a line keeps these bytes free: a cut line is still closed. */
-    if (g.format == LOG_JSON)
-        g.text[g.n++] = '}';
-    g.text[g.n++] = '\n';
+    bool json = g.format == LOG_JSON;
+    const char *cut = !g.is_cut ? "" : json ? ",\"cut\":true" : " cut=true";
+    const char *close = json ? "}\n" : "\n";
+    g.line_at = g.n; /* the maximum of a line keeps these bytes free */
+    put_z(cut);
+    put_z(close);
     g.line_at = g.n;
 }
 

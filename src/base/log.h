@@ -13,7 +13,8 @@ typedef enum { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } log_level;
 void log_init(int fd, log_format format, const char *process);
 
 /* log_line(LOG_INFO, "request"); log_str("method", s); log_u64("status", 200); log_end();
- * Strings are escaped: control bytes never reach the terminal. */
+ * Strings are escaped: control bytes never reach the terminal. A line has 8 KiB at most: what is
+ * more is cut, a text at a character, other fields whole, and the line ends in cut=true. */
 void log_line(log_level level, const char *event);
 void log_str(const char *key, str value);
 void log_u64(const char *key, uint64_t value);

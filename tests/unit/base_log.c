@@ -187,11 +187,13 @@ static void what_is_escaped(void **state)
 
 static char filler[3 * LINE_MAX_BYTES];
 
-/* A line has its maximum, and then its end; the next is whole. */
+#define CUT " cut=true\n"
+
+/* A line has its maximum, with a byte for a quote, and then its end; the next is whole. */
 static void a_long_line_is_cut(void **state)
 {
-    size_t before = sizeof " info long a=" - 1 + STAMP;
-    for (size_t n = LINE_MAX_BYTES - before - 1; n <= LINE_MAX_BYTES - before + 1; n++) {
+    size_t before = sizeof " info long a=" - 1 + STAMP, most = LINE_MAX_BYTES - 1 - before;
+    for (size_t n = most - 1; n <= most + 2; n++) {
         log_init(file, LOG_TEXT, NULL);
         log_line(LOG_INFO, "long");
         memset(filler, 'x', n);
@@ -199,27 +201,72 @@ static void a_long_line_is_cut(void **state)
         log_end();
         log_line(LOG_INFO, "next");
         log_end();
-        const char *end = strchr(flushed(), '\n');
-        size_t whole = before + n < LINE_MAX_BYTES ? before + n : LINE_MAX_BYTES;
-        assert_int_equal(end - got, whole);
-        assert_memory_equal(got + before, filler, whole - before);
-        assert_string_equal(end + 1 + STAMP, " info next\n");
+        const char *after = flushed() + before + (n < most ? n : most);
+        assert_memory_equal(got + before, filler, (size_t)(after - got) - before);
+        size_t end = n > most ? sizeof CUT - 1 : 1;
+        assert_memory_equal(after, n > most ? CUT : "\n", end);
+        assert_string_equal(after + end + STAMP, " info next\n");
     }
+}
+
+/* What is cut is a line of its format: a text ends at a character and is closed, and there is no
+ * field without its value. */
+static void a_cut_line_is_json(void **state)
+{
+    static const struct {
+        const char *part, *written;
+    } cases[] = {{"x", "x"},
+                 {"\n", "\\n"},
+                 {"\x01", "\\u0001"},
+                 {"\"", "\\\""},
+                 {"\xc3\xa4", "\xc3\xa4"},
+                 {"\xf0\x9f\x8c\x8d", "\xf0\x9f\x8c\x8d"}};
     log_init(file, LOG_JSON, NULL);
-    for (int escaped = 0; escaped < 2; escaped++) {
-        log_line(LOG_INFO, "long");
-        memset(filler, escaped ? '\n' : 'x', sizeof filler);
-        log_str("a", (str){filler, sizeof filler});
-        log_u64("after", 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t shift = 0; shift < 8; shift++) {
+            size_t n = strlen(cases[i].part), size = strlen(cases[i].written), filled = shift;
+            memset(filler, 'y', shift);
+            for (; filled + n <= sizeof filler; filled += n)
+                memcpy(filler + filled, cases[i].part, n);
+            log_line(LOG_INFO, "long");
+            log_str("a", (str){filler, filled});
+            log_u64("after", 1);
+            log_us("time_us", 1);
+            log_str("and", S("more"));
+            log_end();
+            const char *at = strstr(flushed(), ",\"a\":\"") + sizeof ",\"a\":\"" - 1;
+            const char *end = strchr(got, '\n');
+            assert_memory_equal(at, filler, shift);
+            for (at += shift; at[0] != '"'; at += size)
+                assert_memory_equal(at, cases[i].written, size);
+            assert_string_equal(at, "\",\"cut\":true}\n");
+            assert_true(at - got < LINE_MAX_BYTES && at - got >= LINE_MAX_BYTES - 32);
+            assert_true(end - got < LINE_MAX_BYTES + 16);
+        }
+}
+
+/* Fields come until one has no room; the next line has its own. */
+static void fields_that_do_not_fit_are_left_out(void **state)
+{
+    size_t n = LINE_MAX_BYTES - 200;
+    memset(filler, 'x', n);
+    log_init(file, LOG_TEXT, NULL);
+    for (int i = 0; i < 2; i++) {
+        log_line(LOG_INFO, "many");
+        log_str("a", (str){filler, n});
+        for (int k = 0; k < 100; k++)
+            log_u64("number", 1);
         log_end();
-        log_line(LOG_INFO, "next");
-        log_end();
-        const char *end = strchr(flushed(), '\n');
-        assert_int_equal(end[-1], '}');
-        assert_true(end - got <= LINE_MAX_BYTES + 1 && end - got > LINE_MAX_BYTES - 9);
-        assert_int_equal(strncmp(end + 1, "{\"time\":\"", 9), 0);
-        assert_non_null(strstr(end + 1, "\"next\"}\n"));
     }
+    size_t whole = (LINE_MAX_BYTES - 6 - 32 - STAMP - (sizeof " info many a=" - 1) - n) / 9 + 1;
+    char *at = strstr(flushed(), "x number");
+    for (int i = 0; i < 2; i++, at = strstr(at, "x number")) {
+        assert_non_null(at++);
+        for (size_t k = 0; k < whole; k++, at += 9)
+            assert_memory_equal(at, " number=1", 9);
+        assert_memory_equal(at, CUT, sizeof CUT - 1);
+    }
+    assert_null(at);
 }
 
 static void a_long_message_is_cut(void **state)
@@ -275,8 +322,8 @@ static void the_longest_lines_fit(void **state)
         log_end();
     }
     log_flush();
-    for (written(); at < got_n; at += LINE_MAX_BYTES + 1, lines++)
-        assert_int_equal(got[at + LINE_MAX_BYTES], '\n');
+    for (written(); at < got_n; at += LINE_MAX_BYTES + sizeof CUT - 2, lines++)
+        assert_memory_equal(got + at + LINE_MAX_BYTES - 1, CUT, sizeof CUT - 1);
     assert_int_equal(lines, 20);
 }
 
@@ -352,6 +399,8 @@ int main(void)
         T(the_time_is_now),
         T(what_is_escaped),
         T(a_long_line_is_cut),
+        T(a_cut_line_is_json),
+        T(fields_that_do_not_fit_are_left_out),
         T(a_long_message_is_cut),
         T(lines_are_gathered),
         T(the_longest_lines_fit),
