@@ -86,9 +86,12 @@ const host_parsed *host_tables(uint32_t *ret_count)
 
 const host_parsed *host_tables_find(str interface)
 {
-    for (uint32_t i = 0; i < tables.count; i++)
-        if (interface_compatible(tables.at[i].name, interface))
+    str path = interface_name_parse(interface).path;
+    for (uint32_t i = 0; i < tables.count; i++) {
+        str name = tables.at[i].name;
+        if (str_starts(name, path) && interface_compatible(name, interface)) /* few come so far */
             return &tables.at[i];
+    }
     return NULL;
 }
 
