@@ -373,16 +373,7 @@ bool host_http_handler(const plan *p, uint32_t *ret_unit, uint32_t *ret_lift, er
 {
     const plan_name *found = NULL;
     const char *newer = NULL;
-    functype want;
-    arena a __attribute__((cleanup(arena_fini)));
-    arena_init(&a, 1 * MIB);
     if (!host_init(e))
-        return false;
-    const host_parsed *types = host_tables_find(S("wasi:http/types@0.2.0"));
-    must(types);
-    if (!wit_functype_parse(&a, &types->types,
-                            S("func(request: incoming-request, response-out: response-outparam)"),
-                            &want, e))
         return false;
     for (uint32_t i = 0; i < p->exports_count; i++) {
         const plan_name *x = &p->exports[i];
@@ -404,7 +395,7 @@ bool host_http_handler(const plan *p, uint32_t *ret_unit, uint32_t *ret_lift, er
                        "the component has no HTTP handler that ebb can call: "
                        "%s",
                        newer ? newer : "it must export wasi:http/incoming-handler@0.2");
-    if (found->unit == UINT32_MAX || !functype_equal(found->type, &want))
+    if (found->unit == UINT32_MAX || !functype_equal(found->type, host_tables_http_handler()))
         return err_set(e, ERR_INVALID, "%.*s#handle does not have the type of the standard",
                        STR(found->interface));
     *ret_unit = found->unit;

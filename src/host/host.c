@@ -75,6 +75,7 @@ static struct {
     arena a;
     host_parsed at[TABLES_MAX];
     uint32_t count;
+    functype http_handler;
 } tables;
 
 const host_parsed *host_tables(uint32_t *ret_count)
@@ -93,6 +94,12 @@ const host_parsed *host_tables_find(str interface)
             return &tables.at[i];
     }
     return NULL;
+}
+
+const functype *host_tables_http_handler(void)
+{
+    must(tables.ready);
+    return &tables.http_handler;
 }
 
 const host_resource *host_tables_resource(str interface, str name)
@@ -159,6 +166,16 @@ static bool table_parse(host_parsed *p, err *e)
     return true;
 }
 
+static bool http_handler_parse(err *e)
+{
+    const host_parsed *types = host_tables_find(S("wasi:http/types@0.2.0"));
+    must(types);
+    return wit_functype_parse(
+        &tables.a, &types->types,
+        S("func(request: incoming-request, response-out: response-outparam)"), &tables.http_handler,
+        e);
+}
+
 bool host_init(err *e)
 {
     if (tables.ready)
@@ -173,6 +190,10 @@ bool host_init(err *e)
             return err_wrap(e, "host tables");
         }
         tables.count++;
+    }
+    if (!http_handler_parse(e)) {
+        arena_fini(&tables.a);
+        return false;
     }
     tables.ready = true;
     return true;
