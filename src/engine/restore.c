@@ -36,6 +36,7 @@
  * is another module. */
 #include "engine/engine_test.h"
 #include "engine/inner.h"
+#include "engine/lines.h"
 
 #include "base/limits.h"
 
@@ -391,25 +392,6 @@ typedef struct {
 static bool is_zero(const uint8_t *p, size_t n)
 {
     return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
-}
-
-/* Most of a page is as it was: what is only read does not have to be written back to memory, and
- * stays shared with whoever else has it in a cache. */
-static void lines_copy(uint8_t *to, const uint8_t *from, size_t n)
-{
-    typedef uint64_t half __attribute__((vector_size(16)));
-    typedef struct {
-        half at[4];
-    } line;
-    must(n % sizeof(line) == 0); /* and both are aligned: pages are */
-    line *a = (line *)(void *)to;
-    const line *b = (const line *)(const void *)from;
-    for (const line *end = b + n / sizeof *b; b < end; a++, b++) {
-        half d = (a->at[0] ^ b->at[0]) | (a->at[1] ^ b->at[1]) | (a->at[2] ^ b->at[2]) |
-                 (a->at[3] ^ b->at[3]);
-        if (d[0] | d[1])
-            *a = *b;
-    }
 }
 
 static bool copy_run(copy *c, size_t offset, size_t n)
