@@ -475,16 +475,18 @@ static void answer_end(sql_connection *c, buf *out, uint64_t rows, uint64_t colu
         memcpy(out->p + at, &r, sizeof r);
 }
 
+/* Columns are those after the first step, which prepares the statement anew where a table has
+ * changed. */
 static sql_outcome step_all(sql_connection *c, sqlite3_stmt *s, const store_message *m, buf *out)
 {
-    int columns = sqlite3_column_count(s), r = SQLITE_ROW;
+    int r = sqlite3_step(s), columns = sqlite3_column_count(s);
     uint64_t rows = 0;
     bool utf8 = true;
     answer_begin(out, m, s, columns);
-    while (!out->failed && utf8 && (r = sqlite3_step(s)) == SQLITE_ROW) {
+    for (; !out->failed && utf8 && r == SQLITE_ROW; rows++) {
         for (int i = 0; i < columns && utf8; i++)
             utf8 = put_value(s, i, out);
-        rows++;
+        r = out->failed ? r : utf8 ? sqlite3_step(s) : r;
     }
     if (r == SQLITE_ROW) {
         if (!utf8)
