@@ -221,6 +221,11 @@ static void token_lists(void **state)
     k.name.n = 100;
     k.made_s = 3;
     assert_true(catalogue_token_add(db, hash, &k, &ids[0], &e));
+    id = 77; /* one text is one token */
+    assert_false(catalogue_token_add(db, hash, &k, &id, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_non_null(strstr(e.text, "UNIQUE constraint failed: tokens.hash"));
+    assert_int_equal(id, 77);
     hash[0] = 1;
     k = (catalogue_token){
         .tenant = one, .role = CATALOGUE_OWNER, .name = S("b"), .made_s = 4, .expires_s = 10};
@@ -303,12 +308,44 @@ static void audit(void **state)
     assert_int_equal(e.code, ERR_NO_MEMORY);
 }
 
+/* What the database refuses is a failure of each function. */
+static void a_table_that_is_missing(void **state)
+{
+    uint64_t one = tenant("one"), id = 77;
+    uint8_t hash[CATALOGUE_DIGEST_BYTES] = {1};
+    catalogue_tenant t = {.id = 77}, *tenants;
+    catalogue_token k = {.tenant = one}, *tokens;
+    catalogue_event *events;
+    size_t n;
+    assert_int_equal(sqlite3_exec(db->db, "DROP TABLE tokens; DROP TABLE audit", 0, 0, 0),
+                     SQLITE_OK);
+    assert_false(catalogue_token_add(db, hash, &k, &id, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_memory_equal(e.text, "the catalogue: no such table: tokens", 36);
+    assert_false(catalogue_token_find(db, &a, hash, 1, &k, &e));
+    assert_false(catalogue_tokens(db, &a, one, &tokens, &n, &e));
+    assert_false(catalogue_token_remove(db, one, 1, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_false(catalogue_tenant_remove(db, one, &e));
+    assert_false(catalogue_audit_add(db, 1, one, S("a"), S("b"), S("c"), &e));
+    assert_false(catalogue_audit(db, &a, one, 0, &events, &n, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_int_equal(sqlite3_exec(db->db, "DROP TABLE tenants", 0, 0, 0), SQLITE_OK);
+    assert_false(catalogue_tenant_add(db, S("two"), S("{}"), 1, &id, &e));
+    assert_false(catalogue_tenant_find(db, &a, S("one"), &t, &e));
+    assert_false(catalogue_tenants(db, &a, S(""), &tenants, &n, &e));
+    assert_false(catalogue_quota_set(db, one, S("{}"), &e));
+    assert_false(catalogue_egress_set(db, one, S(""), &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_true(t.id == 77 && id == 77);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make, unmake)
     const struct CMUnitTest tests[] = {
         CASE(names),       CASE(found_and_changed), CASE(pages), CASE(removed_with_tokens),
-        CASE(token_texts), CASE(token_lists),       CASE(audit),
+        CASE(token_texts), CASE(token_lists),       CASE(audit), CASE(a_table_that_is_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
