@@ -190,6 +190,17 @@ static void test_increment(void **state)
     store_message_item(&request, S("max"), &d);
     get_answer(STORE_FAILED);
     assert_int_equal(add("max", 0), INT64_MAX);
+    assert_int_equal(add("min", INT64_MIN), INT64_MIN);
+    assert_int_equal(add("min", INT64_MAX), -1);
+    for (int n = 7; n <= 9; n += 2) { /* no eight bytes */
+        bytes near = {(const uint8_t *)"123456789", (size_t)n};
+        ask(KV_SET);
+        store_message_item(&request, S("near"), &near);
+        get_answer(STORE_OK);
+        ask(KV_INCREMENT);
+        store_message_item(&request, S("near"), &d);
+        get_answer(STORE_FAILED);
+    }
     put("text", "no number");
     ask(KV_INCREMENT);
     store_message_item(&request, S("text"), &d);
@@ -221,8 +232,11 @@ static void test_swap(void **state)
     swap("k", NULL, "first", STORE_OK, NULL);
     swap("k", NULL, "second", KV_CHANGED, "first");
     swap("k", "firs", "second", KV_CHANGED, "first");
+    swap("k", "fiRst", "second", KV_CHANGED, "first"); /* as long */
     swap("k", "first", "second", STORE_OK, NULL);
     has("k", "second");
+    swap("k", "", "third", KV_CHANGED, "second");
+    swap("gone", "", "x", KV_CHANGED, NULL);
     put("empty", "");
     swap("empty", NULL, "x", KV_CHANGED, "");
     swap("empty", "", "x", STORE_OK, NULL);
@@ -314,6 +328,190 @@ static void test_limits(void **state)
     assert_true(store_message_read(buf_bytes(&small), false, &a, &e));
     assert_int_equal(a.kind, STORE_FAILED);
     buf_fini(&small);
+    commits();
+}
+
+/* What the items of each kind have to be. */
+static void test_shapes_of_requests(void **state)
+{
+    static const struct {
+        store_kind kind;
+        const char *items; /* 'k': a key, 'v': with a value, '8': of eight bytes */
+        const char *problem;
+    } at[] = {
+        {KV_GET, "", NULL},
+        {KV_GET, "kvk", NULL},
+        {KV_DELETE, "", NULL},
+        {KV_SET, "", NULL},
+        {KV_SET, "vk", "a request without its value"},
+        {KV_EXISTS, "k", NULL},
+        {KV_EXISTS, "", "a request with the wrong number of keys"},
+        {KV_EXISTS, "kk", "a request with the wrong number of keys"},
+        {KV_KEYS, "", NULL},
+        {KV_KEYS, "k", "a request with the wrong number of keys"},
+        {KV_INCREMENT, "8", NULL},
+        {KV_INCREMENT, "k", "no delta"},
+        {KV_INCREMENT, "v", "no delta"},
+        {KV_INCREMENT, "", "no delta"},
+        {KV_INCREMENT, "88", "no delta"},
+        {KV_SWAP, "vk", NULL},
+        {KV_SWAP, "vv", NULL},
+        {KV_SWAP, "kv", "no value to swap in"},
+        {KV_SWAP, "v", "no value to swap in"},
+        {KV_SWAP, "vvv", "no value to swap in"},
+        {KV_LEND, "v", "an unknown request"},
+        {SQL_EXECUTE, "", "an unknown request"},
+    };
+    begins();
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        store_item said, first[2];
+        store_message m;
+        ask(at[i].kind);
+        for (const char *p = at[i].items; *p; p++)
+            item("key", *p == 'k' ? NULL : *p == 'v' ? "value" : "12345678");
+        store_message_end(&request);
+        assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
+        const char *problem = kv_request_problem(m, first);
+        if ((problem == NULL) != (at[i].problem == NULL) ||
+            (problem && strcmp(problem, at[i].problem) != 0))
+            fail_msg("%d '%s': %s", at[i].kind, at[i].items, problem ? problem : "is one");
+        assert_true(kv_file_apply(f, S("default"), m, &answer, &e));
+        assert_true(store_message_read(buf_bytes(&answer), false, &m, &e));
+        if (!problem)
+            continue;
+        assert_true(m.kind == STORE_FAILED && store_message_next(&m, &said));
+        assert_true(str_eq(said.key, str_from(problem)));
+    }
+    commits();
+}
+
+/* A request of several items is all or nothing, and so is a transaction of several requests. */
+static void test_failures_of_the_file(void **state)
+{
+    sqlite3 *db;
+    store_message m;
+    begins();
+    put("before", "1");
+    commits();
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "CREATE TRIGGER no BEFORE INSERT ON spin_key_value WHEN "
+                                      "new.key = 'never' BEGIN SELECT RAISE(ABORT, 'no'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    begins();
+    put("first", "1");
+    ask(KV_SET);
+    item("good", "x");
+    item("never", "x");
+    item("late", "x");
+    store_message_end(&request);
+    assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
+    assert_false(kv_file_apply(f, S("default"), m, &answer, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_string_equal(e.text, "the store's file: no (SQLite 1811)");
+    kv_file_rollback(f);
+    kv_file_rollback(f);
+    begins();
+    has("first", NULL);
+    has("good", NULL);
+    has("before", "1");
+    commits();
+    assert_false(kv_file_commit(f, &e)); /* none was begun */
+    assert_int_equal(e.code, ERR_IO);
+    const str pairs[] = {S("a"), S("1"), S("never"), S("2")};
+    assert_false(kv_file_preset(f, S("default"), pairs, 4, &e));
+    begins();
+    has("a", NULL);
+    assert_int_equal(sqlite3_exec(db, "DROP TABLE spin_key_value", NULL, NULL, NULL), SQLITE_BUSY);
+    kv_file_rollback(f);
+    assert_int_equal(sqlite3_exec(db, "DROP TABLE spin_key_value", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    static const store_kind kinds[] = {KV_GET, KV_EXISTS, KV_DELETE};
+    begins();
+    for (int i = 0; i < 4; i++) {
+        ask(i < 3 ? kinds[i] : KV_KEYS);
+        if (i < 3)
+            item("k", NULL);
+        store_message_end(&request);
+        assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
+        assert_false(kv_file_apply(f, S("default"), m, &answer, &e));
+        assert_non_null(strstr(e.text, "no such table"));
+    }
+    kv_file_rollback(f);
+}
+
+static void test_preset(void **state)
+{
+    const str pairs[] = {S("a"), S("1"), S(""), S(""), S("odd")};
+    begins();
+    put("a", "before");
+    commits();
+    assert_true(kv_file_preset(f, S("default"), NULL, 0, &e));
+    assert_true(kv_file_preset(f, S("default"), pairs, 5, &e)); /* the last one has no value */
+    begins();
+    has("a", "1");
+    has("", "");
+    has("odd", NULL);
+    assert_false(kv_file_preset(f, S("default"), pairs, 2, &e)); /* in a transaction */
+    commits();
+}
+
+/* Of a file, its log and its index; none of what is in memory, has moved, or is no part. */
+static void test_lent_parts(void **state)
+{
+    char moved[80], head[16];
+    int fds[3];
+    kv_file *memory;
+    begins();
+    put("k", "v");
+    commits();
+    for (unsigned part = 0; part < 3; part++) {
+        fds[part] = kv_file_lend(f, part);
+        assert_true(fds[part] >= 0);
+        assert_int_equal(kv_file_lend(f, part), fds[part]); /* one of each */
+        for (unsigned k = 0; k < part; k++)
+            assert_int_not_equal(fds[part], fds[k]);
+    }
+    assert_int_equal(pread(fds[0], head, 16, 0), 16);
+    assert_string_equal(head, "SQLite format 3");
+    assert_int_equal(kv_file_lend(f, 3), -1);
+    assert_int_equal(kv_file_lend(f, 1u << 31), -1);
+    assert_true(kv_file_open(NULL, &memory, &e));
+    assert_int_equal(kv_file_lend(memory, 0), -1);
+    kv_file_close(memory);
+    snprintf(moved, sizeof moved, "%s.moved", path);
+    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(kv_file_lend(f, 0), -1);
+    assert_int_equal(rename(moved, path), 0);
+    assert_int_equal(kv_file_lend(f, 0), fds[0]);
+    kv_file_close(f);
+    f = NULL;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(read(fds[i], head, 1), -1); /* they went with it */
+    kv_file_close(NULL);
+}
+
+/* Keys that another program wrote and nobody can be given are left out; one store sees no other's.
+ */
+static void test_keys_of_other_programs(void **state)
+{
+    sqlite3 *db;
+    store_item i;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "INSERT INTO spin_key_value VALUES ('default', cast(x'ff' as "
+                                  "text), x'00'), ('default', 'good', x'0102'), ('Default', 'k', "
+                                  "x'00')",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    begins();
+    ask(KV_KEYS);
+    store_message a = get_answer(STORE_OK);
+    assert_int_equal(a.count, 1);
+    assert_true(store_message_next(&a, &i));
+    assert_str(i.key, "good");
+    has("good", "\1\2");
     commits();
 }
 
@@ -414,6 +612,11 @@ int main(void)
         T(test_committed_is_there_after_reopening_and_the_rest_is_not),
         T(test_file_is_spins),
         T(test_limits),
+        T(test_shapes_of_requests),
+        T(test_failures_of_the_file),
+        T(test_preset),
+        T(test_lent_parts),
+        T(test_keys_of_other_programs),
         T(test_damaged_messages),
         T(test_largest_value),
         T(test_not_a_database),
