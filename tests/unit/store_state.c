@@ -281,7 +281,8 @@ static void long_folders(void **state)
         uint16_t store = name(client, 7, S("default"), false);
         assert_string_equal(get(client, store),
                             longer ? "! there is no such store"
-                                   : "! the store's file: unable to open database file (SQLite 14)");
+                                   : "! the store's file: unable to open database file "
+                                     "(SQLite 14)");
         store_client_unname(client, store);
     }
 }

@@ -6,10 +6,13 @@
 #include "store/kv_view.h"
 #include "store/server.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/ebb-view-XXXXXX";
@@ -23,6 +26,16 @@ static int done;
 static err e;
 
 static const str label = {"default", 7};
+
+/* The clock of this process, which tests may set; the store process has its own. */
+static int64_t ahead_s;
+
+int clock_gettime(clockid_t id, struct timespec *ret)
+{
+    int code = (int)syscall(SYS_clock_gettime, id, ret);
+    ret->tv_sec += id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE ? ahead_s : 0;
+    return code;
+}
 
 /* A store process: ends when its only connection does. */
 static void store_run(int fd)
@@ -364,6 +377,95 @@ static void test_shared_and_given_back(void **state)
     kv_view_give(other); /* with its lends under way */
 }
 
+static size_t descriptors(void)
+{
+    for (int i = 0; i < 3; i++)
+        loop_turn(l, 1);
+    return entries("/proc/self/fd");
+}
+
+/* It may be read for 3 s after an answer; 2 s later it is closed, and comes back by two answers. */
+static void test_leases_end(void **state)
+{
+    bytes v;
+    size_t before = descriptors();
+    set("k", "one");
+    make_hot();
+    assert_true(descriptors() >= before + 3);
+    ahead_s += 2;
+    loop_turn(l, 1);
+    assert_seen("k", "one");
+    ahead_s += 2;
+    loop_turn(l, 1);
+    assert_int_equal(look("k", &v), KV_READ_ASK);
+    get_asked("k");
+    assert_seen("k", "one"); /* it was still open */
+    ahead_s += 4;
+    assert_true(descriptors() >= before + 3);
+    ahead_s += 2;
+    assert_int_equal(descriptors(), before);
+    get_asked("k");
+    loop_turn(l, 1);
+    assert_int_equal(look("k", &v), KV_READ_ASK); /* one answer is not enough */
+    make_hot();
+    assert_seen("k", "one");
+    ahead_s += 60;
+    assert_int_equal(descriptors(), before);
+}
+
+/* What cannot be read is asked for, and the view is not used any more. */
+static void test_a_damaged_log(void **state)
+{
+    static char value[2000];
+    static uint8_t damage[64 << 10];
+    char key[16];
+    bytes v;
+    memset(value, 'v', sizeof value - 1);
+    memset(damage, 0xee, sizeof damage);
+    for (int i = 0; i < 60; i++) {
+        snprintf(key, sizeof key, "key%02d", i);
+        set(key, value);
+    }
+    set("k", "one");
+    make_hot();
+    assert_seen("k", "one");
+    int fd = open(wal, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    off_t n = lseek(fd, 0, SEEK_END);
+    for (off_t at = 4096; at < n; at += (off_t)sizeof damage)
+        assert_true(pwrite(fd, damage, sizeof damage < (size_t)(n - at) ? sizeof damage
+                                                                       : (size_t)(n - at),
+                           at) > 0);
+    close(fd);
+    assert_seen("k", "one"); /* its page is in memory */
+    assert_int_equal(look("key00", &v), KV_READ_ASK);
+    assert_int_equal(look("k", &v), KV_READ_ASK);
+}
+
+/* A view that is given back while it is being lent leaves no descriptor. */
+static void test_given_back_while_it_is_lent(void **state)
+{
+    size_t before = descriptors();
+    set("k", "one");
+    for (int turns = 0; turns < 4; turns++) {
+        get_asked("k");
+        get_asked("k");
+        for (int i = 0; i < turns; i++)
+            loop_turn(l, 10);
+        kv_view_give(view);
+        assert_null(*store_client_views(client));
+        view = kv_view_take(client, 0, str_from(path));
+        assert_non_null(view);
+    }
+    set("k", "two");
+    set("k", "two"); /* whatever was lent has come */
+    assert_int_equal(descriptors(), before);
+    kv_view_give(NULL);
+    kv_view_answered(NULL);
+    bytes v;
+    assert_int_equal(kv_view_get(NULL, label, S("k"), &v), KV_READ_ASK);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, open_all, close_all)
@@ -372,7 +474,8 @@ int main(void)
         CASE(test_commit_within_a_turn),      CASE(test_reads_over_checkpoints),
         CASE(test_long_values_are_asked_for), CASE(test_deleted_file),
         CASE(test_store_process_dies),        CASE(test_killed_at_any_moment),
-        CASE(test_shared_and_given_back),
+        CASE(test_shared_and_given_back),     CASE(test_leases_end),
+        CASE(test_a_damaged_log),             CASE(test_given_back_while_it_is_lent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
