@@ -28,6 +28,22 @@ static inline char *pem(BIO *b, size_t *ret_n)
 
 static long begins_days = -30; /* from now on, of what is made next */
 
+/* A DNS name of that many bytes, which may have a NUL, instead of `names`. */
+static const char *odd_name;
+static size_t odd_name_n;
+
+static inline void odd_name_add(X509 *x)
+{
+    GENERAL_NAMES *all = sk_GENERAL_NAME_new_null();
+    GENERAL_NAME *g = GENERAL_NAME_new();
+    ASN1_IA5STRING *s = ASN1_IA5STRING_new();
+    ASN1_STRING_set(s, odd_name, (int)odd_name_n);
+    GENERAL_NAME_set0_value(g, GEN_DNS, s);
+    sk_GENERAL_NAME_push(all, g);
+    X509_add1_ext_i2d(x, NID_subject_alt_name, all, 0, 0);
+    GENERAL_NAMES_free(all);
+}
+
 /* names: "DNS:a.example,DNS:*.b.example"; NULL: only the common name. days: from now on. */
 static inline made make(const char *common, const char *names, long days)
 {
@@ -47,6 +63,8 @@ static inline made make(const char *common, const char *names, long days)
         X509_add_ext(x, ext, -1);
         X509_EXTENSION_free(ext);
     }
+    if (odd_name)
+        odd_name_add(x);
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
     BIO *a = BIO_new(BIO_s_mem()), *b = BIO_new(BIO_s_mem());
     PEM_write_bio_X509(a, x);

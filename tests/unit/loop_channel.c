@@ -258,6 +258,38 @@ static void closing_sends_what_fits(void **state)
     close(fd[1]);
 }
 
+/* In a process without an input the number 0 is one like others, for what waits too. */
+static void descriptor_zero(void **state)
+{
+    side a, b;
+    err e;
+    int pipe_fd[2], was = dup(STDIN_FILENO);
+    char byte;
+    open_pair(&a, &b);
+    uint32_t sent = 0;
+    while (channel_try_send(a.c, message(sent, 60000), -1))
+        sent++;
+    assert_int_equal(pipe(pipe_fd), 0);
+    close(STDIN_FILENO);
+    assert_true(channel_send(a.c, message(sent++, 60000), pipe_fd[1], &e)); /* its copy is 0 */
+    assert_true(fcntl(STDIN_FILENO, F_GETFD) >= 0);
+    close(pipe_fd[1]);
+    until(b.messages == sent);
+    assert_int_equal(b.fd, STDIN_FILENO); /* free again when it was sent */
+    assert_true(channel_send(a.c, message(sent++, 4), STDIN_FILENO, &e));
+    close(STDIN_FILENO);
+    b.fd = -1;
+    until(b.messages == sent);
+    assert_int_equal(b.fd, STDIN_FILENO);
+    close(STDIN_FILENO);
+    assert_int_equal(read(pipe_fd[0], &byte, 1), 0);
+    close(pipe_fd[0]);
+    dup2(was, STDIN_FILENO);
+    close(was);
+    channel_close(a.c);
+    channel_close(b.c);
+}
+
 static void what_cannot_be_watched(void **state)
 {
     err e;
@@ -281,6 +313,7 @@ int main(void)
         T(closing_in_a_callback),
         T(closing_with_a_queue),
         T(closing_sends_what_fits),
+        T(descriptor_zero),
         T(what_cannot_be_watched),
     };
     open_loop(NULL); /* libuv keeps two descriptors for all its loops */

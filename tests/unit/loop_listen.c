@@ -327,6 +327,32 @@ static void local_sockets(void **state)
     assert_int_equal(other, -7);
 }
 
+/* In a process without an input the number 0 is one like others. */
+static void descriptor_zero(void **state)
+{
+    char folder[] = "/tmp/ebb-local-XXXXXX", path[64];
+    int first, second = -7, was = dup(STDIN_FILENO);
+    err e;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/s", folder);
+    assert_true(listen_local(path, &first, &e));
+    close(STDIN_FILENO);
+    assert_false(listen_local(path, &second, &e)); /* somebody is there */
+    assert_int_equal(e.code, ERR_CONFLICT);
+    assert_int_equal(connect_local(path, &e), STDIN_FILENO);
+    close(STDIN_FILENO);
+    close(first);
+    assert_int_equal(connect_local(path, &e), -1);
+    assert_int_equal(fcntl(STDIN_FILENO, F_GETFD), -1);
+    assert_true(listen_local(path, &first, &e));
+    assert_int_equal(first, STDIN_FILENO);
+    close(first);
+    dup2(was, STDIN_FILENO);
+    close(was);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* A name without a folder is one of this folder. */
 static void a_name_alone(void **state)
 {
@@ -358,6 +384,7 @@ int main(void)
         T(closed_while_it_pauses),
         T(what_cannot_be_watched),
         T(local_sockets),
+        T(descriptor_zero),
         T(a_name_alone),
     };
     open_loop(NULL); /* libuv keeps two descriptors for all its loops */

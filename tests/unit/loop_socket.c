@@ -328,6 +328,53 @@ static void hooks_soon(void **state)
     }
 }
 
+static loop_hook *late;
+
+static bool hook_late(void *user)
+{
+    strcat(order, "l");
+    return false;
+}
+
+static void read_and_ask_another(void *user, const uint8_t *p, size_t n)
+{
+    strcat(order, "r");
+    if (*p == 'l')
+        loop_hook_soon(late);
+    else if (*p == 'h')
+        loop_hook_soon(early);
+}
+
+/* What one callback asked for is not what the next one did. */
+static void hooks_soon_of_several(void **state)
+{
+    static const stream_callbacks asking = {read_and_ask_another, on_end, on_drained};
+    err e;
+    int other[3];
+    stream *s[3];
+    assert_true(loop_hook_add(l, hook_early, NULL, &early, &e));
+    assert_true(loop_hook_add(l, hook_late, NULL, &late, &e));
+    for (int i = 0; i < 3; i++) {
+        s[i] = stream_pair(&other[i]);
+        stream_rebind(s[i], &asking, NULL);
+        stream_read_limit(s[i], 100);
+    }
+    loop_turn(l, 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(write(other[i], &"h-l"[i], 1), 1);
+    order[0] = 0;
+    loop_turn(l, 0); /* the end of the turn before, then what came */
+    assert_string_equal(order, "hlrhrrl");
+    loop_turn(l, 0);
+    assert_string_equal(order, "hlrhrrlhl");
+    for (int i = 0; i < 3; i++) {
+        stream_close(s[i]);
+        close(other[i]);
+    }
+    loop_hook_remove(early);
+    loop_hook_remove(late);
+}
+
 static void writing(void **state)
 {
     int other;
@@ -537,6 +584,7 @@ int main(void)
         T(no_descriptors), T(closed_by_its_callback), T(reading),
         T(writing),        T(writing_through),        T(writing_to_nobody),
         T(channels),       T(a_path_that_was_left),   T(hooks_soon),
+        T(hooks_soon_of_several),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,10 @@
 #include "loop_kit.h"
 #include "tls_kit.h"
 
+#include "base/arena.h"
 #include "loop/stream.h"
 #include "loop/tls_impl.h"
+#include "loop/uv_loop.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -419,6 +421,26 @@ static void names_at_their_limit(void **state)
     unmake(&m[1]);
 }
 
+/* A certificate for a name with a NUL in it is none for what stands before that. */
+static void names_with_a_nul(void **state)
+{
+    err e;
+    made m[2] = {make("x", "DNS:first.example", 9)};
+    odd_name = "good.example\0.evil.example";
+    odd_name_n = 26;
+    m[1] = make("x", NULL, 9);
+    odd_name = NULL;
+    tls_pair pairs[] = {pair_of(&m[0], &m[0]), pair_of(&m[1], &m[1])};
+    tls_store *t;
+    assert_true(tls_store_new(pairs, 2, true, &t, &e));
+    assert_int_equal(index_of(t, "first.example"), 0);
+    assert_int_equal(index_of(t, "good.example"), -1);
+    assert_int_equal(t->names_count, 1);
+    tls_store_unref(t);
+    unmake(&m[0]);
+    unmake(&m[1]);
+}
+
 /* The common name counts where no DNS name is; addresses are none. */
 static void common_names(void **state)
 {
@@ -778,6 +800,64 @@ static void writing_much(void **state)
     unmake(&m);
 }
 
+/* Memory for what is encrypted is the loop's between writes: one piece, however many use it. */
+static void memory_between_writes(void **state)
+{
+    made m = make("h.example", "DNS:h.example", 9);
+    tls_store *t = store_of(false, &m);
+    served v[2];
+    client c[2];
+    bool ok;
+    char byte;
+    buf b;
+    buf_init(&b, 100000);
+    for (int i = 0; i < 2; i++) {
+        c[i] = dial(&v[i], t, "h.example", NULL, TLS1_3_VERSION);
+        until(shaken(&c[i], &ok));
+        until(v[i].secured);
+    }
+    const uint8_t *spare = l->spare_out.p;
+    assert_non_null(spare);
+    for (int round = 0; round < 4; round++) {
+        buf_put_u8(&b, 'y');
+        assert_true(stream_write(v[round % 2].s, &b));
+        assert_ptr_equal(l->spare_out.p, spare);
+        assert_int_equal(l->spare_out.n, 0);
+        until(SSL_read(c[round % 2].ssl, &byte, 1) == 1);
+    }
+    for (int i = 0; i < 2; i++)
+        hang_up(&c[i], &v[i]);
+    buf_fini(&b);
+    tls_store_unref(t);
+    unmake(&m);
+}
+
+/* What was read and has to wait needs a place. */
+static void no_memory_for_what_waits(void **state)
+{
+    made m = make("h.example", "DNS:h.example", 9);
+    tls_store *t = store_of(false, &m);
+    served v;
+    bool ok;
+    client c = dial(&v, t, "h.example", NULL, TLS1_3_VERSION);
+    until(shaken(&c, &ok));
+    until(v.secured);
+    buf_reserve(&v.got, 1000);
+    v.limit = 0;
+    stream_read_limit(v.s, 10);
+    assert_int_equal(SSL_write(c.ssl, "one record", 10), 10);
+    assert_int_equal(SSL_write(c.ssl, "and another", 11), 11);
+    alloc_fail_after(1);
+    until(v.ended);
+    alloc_fail_after(0);
+    assert_int_equal(v.end, STREAM_RESET);
+    assert_string_equal(stream_problem(v.s), "no memory for input");
+    assert_int_equal(v.got.n, 10);
+    hang_up(&c, &v);
+    tls_store_unref(t);
+    unmake(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -799,6 +879,9 @@ int main(void)
         cmocka_unit_test(a_crowd),
         cmocka_unit_test(before_and_after_the_handshake),
         cmocka_unit_test(writing_much),
+        cmocka_unit_test(names_with_a_nul),
+        cmocka_unit_test(memory_between_writes),
+        cmocka_unit_test(no_memory_for_what_waits),
     };
     return cmocka_run_group_tests(tests, open_loop, close_loop);
 }

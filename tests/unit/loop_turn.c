@@ -246,11 +246,12 @@ static void idle_sleeps(void **state)
     int fd;
     char address[LISTEN_ADDRESS_MAX];
     listener *li;
-    loop_timer used = {0};
+    loop_timer used = {0}, far = {0};
     pid_t child = fork();
     if (child == 0) {
         if (!listen_socket(S("127.0.0.1:0"), &fd, address, &e) ||
             !listener_open(l, fd, no_connection, NULL, &li, &e) ||
+            !loop_timer_start(l, &far, 3600 * NS_PER_S, fire, &timers[1]) ||
             !loop_timer_start(l, &used, NS_PER_MS, fire, &timers[0]))
             _exit(1);
         loop_run(l, &e);
