@@ -54,6 +54,23 @@ static bool run_partly(wast_instance *i, engine_instance *in, unsigned polls, un
     return false;
 }
 
+/* CPU time and memory of a guest are those of all its instances. */
+static void sums_are_of_all(wast_instance *i, const plan *p)
+{
+    err e;
+    ns cpu = 0;
+    size_t memory = 0;
+    assert_true(p->units_count > 1);
+    for (uint32_t k = 0; k < p->units_count; k++) {
+        engine_instance *in = guest_instance(i->g, k, &e);
+        cpu += engine_cpu_ns(in);
+        memory += engine_memory_bytes(in);
+    }
+    assert_true(cpu > 0);
+    assert_int_equal(guest_cpu_ns(i->g), cpu);
+    assert_int_equal(guest_memory_bytes(i->g), memory);
+}
+
 static void dropped_anywhere(void **state)
 {
     err e = {0};
@@ -76,8 +93,10 @@ static void dropped_anywhere(void **state)
             assert_int_equal(kit_run(in), ENGINE_DONE);
         engine_call(in, c->plan.exports[0].lift, slots);
         done = run_partly(i, in, polls, &yields);
-        if (done)
+        if (done) {
             assert_int_equal(slots[0].u32, 6);
+            sums_are_of_all(i, &c->plan);
+        }
         wast_instance_free(i);
     }
     assert_true(polls > 6); /* it waits six times */

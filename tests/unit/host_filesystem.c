@@ -125,6 +125,23 @@ static void reads_and_writes(void **state)
                         6);
     hk_call(T, M("read"), f, 100, 15, 1000);
     assert_true(hk_u32(1008) == 0 && hk_u8(1012) == 1);
+    hk_call(T, M("read"), f, 0, 15, 1000); /* of nothing that was asked for it is not the end */
+    assert_true(hk_u8(1000) == 0 && hk_u32(1008) == 0 && hk_u8(1012) == 0);
+    hk_call(T, M("read"), f, 1, 14, 1000);
+    assert_true(hk_u32(1008) == 1 && hk_u8(1012) == 0);
+    static const char *const beyond[] = {M("write-via-stream"), M("set-size")};
+    for (int i = 0; i < 2; i++)
+        for (uint64_t more = 0; more < 2; more++) {
+            hk_call(T, beyond[i], f, UINT64_MAX - more * INT64_MAX, 1000);
+            assert_int_equal(hk_u8(1000), 1);
+            assert_int_equal(hk_u8(i ? 1001 : 1004), FS_INVALID);
+        }
+    hk_call(T, M("write-via-stream"), f, INT64_MAX, 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    hk_call(T, M("write"), f, 2000, 1, (uint64_t)INT64_MAX + 1, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1008) == FS_INVALID);
+    hk_call(T, M("read"), f, 100, (uint64_t)INT64_MAX + 1, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1004) == FS_INVALID);
     hk_call(T, M("read"), f, 100, UINT64_MAX, 1000);
     assert_int_equal(hk_u8(1004), FS_INVALID);
     hk_call(T, M("read"), 1, 100, 0, 1000);

@@ -21,7 +21,9 @@ static char asked[64]; /* the last question */
 static bool allowed(void *user, const outbound_rules *own, str scheme, str host, uint16_t port)
 {
     snprintf(asked, sizeof asked, "%.*s://%.*s:%u", STR(scheme), STR(host), port);
-    return str_eq(host, S("localhost")) || (str_eq(host, S("127.0.0.1")) && port == allowed_port) ||
+    return str_eq(host, S("localhost")) ||
+           ((str_eq(host, S("127.0.0.1")) || str_eq(host, S("::1"))) && port == allowed_port) ||
+           (str_eq(scheme, S("udp")) && str_eq(host, S("::1")) && port == 0) ||
            (str_eq(scheme, S("udp")) && str_eq(host, S("127.0.0.1")) && port == 0);
 }
 
@@ -407,8 +409,102 @@ static void udp_both_ways(void **state)
     hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
     assert_int_equal(hk_u64(1008), 1);
     assert_int_equal(recv(peer, text, sizeof text, 0), 5);
+    hk_call(UDP, "[method]outgoing-datagram-stream.check-send", out, 1000);
+    datagram_at("again", port); /* said once more */
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    assert_true(hk_u8(1000) == 0 && hk_u64(1008) == 1);
+    assert_int_equal(recv(peer, text, sizeof text, 0), 5);
+    hk_call(UDP, "[method]outgoing-datagram-stream.check-send", out, 1000);
+    datagram_at("other", (uint16_t)(port + 1));
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1008) == NET_INVALID_ARGUMENT);
     hk_trap("still alive", UDP, U("stream"), u, 0, V4(0, 0, 0, 0, 0), 1000);
     hk_close();
+    close(peer);
+}
+
+/* The 12 slots of ::1 as an IPv6 address. */
+#define V6(port) 1, port, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0
+
+static void udp_of_ipv6(void **state)
+{
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    socklen_t n = sizeof a;
+    char text[100];
+    int peer = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (bind(peer, (struct sockaddr *)&a, n) < 0) {
+        close(peer);
+        skip(); /* this machine has none */
+    }
+    assert_int_equal(getsockname(peer, (struct sockaddr *)&a, &n), 0);
+    uint16_t port = ntohs(a.sin6_port), got;
+    begin(port);
+    uint32_t u = new_socket("wasi:sockets/udp-create-socket", "create-udp-socket", 1);
+    hk_call(UDP, U("start-bind"), u, network, V6(0), 1000);
+    assert_int_equal(code(), NET_OK);
+    hk_call(UDP, U("finish-bind"), u, 1000);
+    assert_int_equal(code(), NET_OK);
+    hk_call(UDP, U("stream"), u, 0, V6(0), 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    uint32_t in = hk_u32(1004), out = hk_u32(1008);
+    hk_call(UDP, "[method]outgoing-datagram-stream.check-send", out, 1000);
+    memset(hk_memory() + 4000, 0, 64);
+    hk_put_u32(4000, 2000);
+    hk_put_u32(4004, hk_put(2000, "six"));
+    hk_memory()[4008] = hk_memory()[4012] = 1;
+    memcpy(hk_memory() + 4016, &port, 2);
+    hk_memory()[4024 + 14] = 1; /* the last of eight numbers */
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    assert_true(hk_u8(1000) == 0 && hk_u64(1008) == 1);
+    n = sizeof a;
+    assert_int_equal(recvfrom(peer, text, sizeof text, 0, (struct sockaddr *)&a, &n), 3);
+    assert_memory_equal(text, "six", 3);
+    assert_int_equal(sendto(peer, "back", 4, 0, (struct sockaddr *)&a, n), 4);
+    block_on(UDP, "[method]incoming-datagram-stream.subscribe", in);
+    hk_call(UDP, "[method]incoming-datagram-stream.receive", in, 10, 1000);
+    assert_int_equal(hk_u32(1008), 1);
+    hk_assert_str(hk_u32(1004), "back");
+    assert_int_equal(hk_memory()[hk_u32(1004) + 8], 1);
+    memcpy(&got, hk_memory() + hk_u32(1004) + 12, 2);
+    assert_int_equal(got, port);
+    hk_call(UDP, U("local-address"), u, 1000);
+    assert_true(hk_u8(1000) == 0 && hk_u8(1004) == 1);
+    memcpy(&got, hk_memory() + 1008, 2);
+    assert_int_equal(got, ntohs(a.sin6_port));
+    hk_close();
+    close(peer);
+}
+
+/* What a guest may not do with datagrams ends it. */
+static void udp_traps(void **state)
+{
+    uint16_t port;
+    int peer = listener(SOCK_DGRAM, &port);
+    for (int how = 0; how < 4; how++) {
+        begin(port);
+        uint32_t u = new_socket("wasi:sockets/udp-create-socket", "create-udp-socket", 0);
+        hk_call(UDP, U("start-bind"), u, network, V4(0, 127, 0, 0, 1), 1000);
+        hk_call(UDP, U("finish-bind"), u, 1000);
+        hk_call(UDP, U("stream"), u, 0, V4(0, 0, 0, 0, 0), 1000);
+        uint32_t out = hk_u32(1008);
+        datagram_at("ping", port);
+        if (how == 0) {
+            hk_trap("exceeds the permit", UDP, "[method]outgoing-datagram-stream.send", out, 4000,
+                    1, 1000);
+            hk_close();
+            continue;
+        }
+        hk_call(UDP, "[method]outgoing-datagram-stream.check-send", out, 1000);
+        if (how == 1)
+            hk_put_u32(4000, 0xfffffff0);
+        else if (how == 2)
+            hk_memory()[4008] = 2;
+        else
+            hk_memory()[4012] = 2;
+        hk_trap(how == 1 ? "out of bounds" : "discriminant", UDP,
+                "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+        hk_close();
+    }
     close(peer);
 }
 
@@ -504,6 +600,8 @@ int main(void)
         cmocka_unit_test(the_kernel_refuses),
         cmocka_unit_test(udp_errors),
         cmocka_unit_test(udp_both_ways),
+        cmocka_unit_test(udp_of_ipv6),
+        cmocka_unit_test(udp_traps),
         cmocka_unit_test(names_are_looked_up),
         cmocka_unit_test(network_errors),
     };

@@ -288,6 +288,62 @@ static void test_sqlite_3(void **state)
 #define CONFIG1   "fermyon:spin/config"
 #define CONFIG    "wasi:config/store"
 
+/* Parameters of each kind go there, and come back as they were. */
+static void test_sqlite_parameters(void **state)
+{
+    enum { SIZE = 16, KINDS = 5 };
+    static const int64_t number = -5;
+    static const double real = 0.5;
+    uint32_t c = open_label(SQL2, "[static]connection.open", "default"), rows, values;
+    uint8_t *at = hk_memory() + LIST;
+    memset(at, 0, SIZE * (KINDS + 1));
+    for (uint8_t k = 0; k < KINDS; k++)
+        at[SIZE * k] = k;
+    memcpy(at + 8, &number, 8);
+    memcpy(at + SIZE + 8, &real, 8);
+    hk_put_u32(LIST + 2 * SIZE + 8, AT + 100);
+    hk_put_u32(LIST + 2 * SIZE + 12, hk_put(AT + 100, "text"));
+    hk_put_u32(LIST + 3 * SIZE + 8, AT + 200);
+    hk_put_u32(LIST + 3 * SIZE + 12, hk_put(AT + 200, "blob"));
+    ok(SQL2, "[method]connection.execute", c, AT,
+       hk_put(AT, "select ?1 a, ?2 b, ?3 c, ?4 d, ?5 e union all select ?5, ?4, ?3, ?2, ?1"), LIST,
+       KINDS);
+    assert_int_equal(hk_u32(RESULT + 8), KINDS);
+    assert_int_equal(hk_u32(RESULT + 16), 2);
+    for (uint32_t k = 0; k < KINDS; k++)
+        hk_assert_str(hk_u32(RESULT + 4) + 8 * k, &"a\0b\0c\0d\0e"[2 * k]);
+    rows = hk_u32(RESULT + 12);
+    for (uint32_t row = 0; row < 2; row++) {
+        values = hk_u32(rows + 8 * row);
+        assert_int_equal(hk_u32(rows + 8 * row + 4), KINDS);
+        for (uint32_t k = 0; k < KINDS; k++) {
+            uint32_t v = values + SIZE * (row ? KINDS - 1 - k : k);
+            assert_int_equal(hk_u8(v), k);
+            if (k < 2)
+                assert_memory_equal(hk_memory() + v + 8, k ? (const void *)&real : &number, 8);
+            else if (k < 4)
+                hk_assert_str(v + 8, k == 2 ? "text" : "blob");
+        }
+    }
+    fails(SQL2, "[method]connection.execute", SQL_IO, c, AT, hk_put(AT, "select ?1"), LIST, 2);
+    hk_memory()[LIST] = KINDS;
+    hk_trap("a parameter is no case of value: 5", SQL2, "[method]connection.execute", c, AT,
+            hk_put(AT, "select ?1"), LIST, 1, RESULT);
+}
+
+/* First a letter, then letters, digits and single underscores; what is none is told apart from what
+ * is not there. */
+static void test_names_of_variables(void **state)
+{
+    static const char *const names[] = {"a", "z", "a_b", "a1", "a9_z0", "az_9"};
+    static const char *const none[] = {"",   "1a", "_a", "a_", "a__b", "a-b", "aB", "A", "a{",
+                                       "a`", "{",  "`",  "a/", "a:",   "a b"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        fails(VARIABLES, "get", 1, AT, hk_put(AT, names[i]));
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        fails(VARIABLES, "get", 0, AT, hk_put(AT, none[i]));
+}
+
 static void test_variables(void **state)
 {
     ok(VARIABLES, "get", AT, hk_put(AT, "greeting"));
@@ -329,9 +385,18 @@ int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, open_all, close_all)
     const struct CMUnitTest tests[] = {
-        T(test_key_value_1),  T(test_key_value_2), T(test_wasi_store), T(test_wasi_batch),
-        T(test_wasi_atomics), T(test_sqlite_1),    T(test_sqlite_2),   T(test_sqlite_3),
-        T(test_variables),    T(test_wasi_config),
+        T(test_key_value_1),
+        T(test_key_value_2),
+        T(test_wasi_store),
+        T(test_wasi_batch),
+        T(test_wasi_atomics),
+        T(test_sqlite_1),
+        T(test_sqlite_2),
+        T(test_sqlite_3),
+        T(test_sqlite_parameters),
+        T(test_names_of_variables),
+        T(test_variables),
+        T(test_wasi_config),
     };
     return cmocka_run_group_tests(tests, hk_begin, hk_end);
 }
