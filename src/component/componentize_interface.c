@@ -137,8 +137,13 @@ static bool merge_export(ctz *c, str interface, merged *m, locals *l, const decl
     uintptr_t *at;
     uint32_t to;
     bool is_func = d->of == WORLD_FUNC;
-    if (is_func && !table_get(&c->wanted, ctz_key(c, 'f', interface, d->name), &c->steps))
-        return true;
+    if (is_func) {
+        str key = ctz_key(c, 'f', interface, d->name);
+        if (!key.p)
+            return ctz_no_memory(c);
+        if (!table_get(&c->wanted, key, &c->steps))
+            return true; /* nobody imports it */
+    }
     if (!ctz_number(c, is_func ? &m->funcs : &m->names, d->name, &at))
         return false;
     if (!*at) {
