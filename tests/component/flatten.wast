@@ -88,6 +88,22 @@
   (import "host" "zero" (func $zero (param i32 i64) (result i32)))
   (elem (i32.const 0) $zero))
 
+;; The same in the second of two tables.
+(module $mutated-second/shim
+  (table 1 funcref)
+  (table (export "$imports") 2 2 funcref)
+  (type $t (func (param i32 i64) (result i32)))
+  (func (export "0") (type $t) local.get 0 local.get 1 i32.const 0 call_indirect 1 (type $t)))
+(module $mutated-second/main
+  (import "shim" "0" (func $zero (param i32 i64) (result i32)))
+  (import "shim" "$imports" (table 2 2 funcref))
+  (func (export "run") (result i32) i32.const 4 i64.const 5 call $zero)
+  (func (export "spoil") i32.const 0 ref.null func table.set 0))
+(module $mutated-second/fixup
+  (import "shim" "$imports" (table 2 2 funcref))
+  (import "host" "zero" (func $zero (param i32 i64) (result i32)))
+  (elem (i32.const 0) $zero))
+
 ;; The same, but a start function that may call the thunk runs before the table is filled.
 (module $early/shim
   (table (export "$imports") 1 1 funcref)
@@ -248,6 +264,45 @@
   (func (export "n") (result i32) global.get $n)
   (func (export "call") (result i32) i32.const 2 call_indirect (result i32)))
 
+;; One segment is copied by the start function: the only one, or one behind a static one.
+(module $late-elem/a
+  (table (export "table") 4 funcref)
+  (func $start i32.const 0 table.get 0 drop)
+  (start $start))
+(module $late-elem/b
+  (import "a" "table" (table 4 funcref))
+  (func $f (result i32) i32.const 3)
+  (elem (i32.const 1) $f)
+  (func (export "call") (param i32) (result i32) local.get 0 call_indirect (result i32)))
+(module $late-elem-second/a
+  (table (export "table") 4 funcref)
+  (func $g (result i32) i32.const 2)
+  (elem (i32.const 0) $g)
+  (func $start i32.const 0 table.get 0 drop)
+  (start $start))
+(module $late-elem-second/b
+  (import "a" "table" (table 4 funcref))
+  (func $f (result i32) i32.const 3)
+  (elem (i32.const 1) $f)
+  (func (export "call") (param i32) (result i32) local.get 0 call_indirect (result i32)))
+(module $late-data/a
+  (memory (export "memory") 1)
+  (func $start i32.const 0 i32.load drop)
+  (start $start))
+(module $late-data/b
+  (import "a" "memory" (memory 1))
+  (data (i32.const 1) "b")
+  (func (export "byte") (param i32) (result i32) local.get 0 i32.load8_u))
+(module $late-data-second/a
+  (memory (export "memory") 1)
+  (data (i32.const 0) "a")
+  (func $start i32.const 0 i32.load drop)
+  (start $start))
+(module $late-data-second/b
+  (import "a" "memory" (memory 1))
+  (data (i32.const 1) "b")
+  (func (export "byte") (param i32) (result i32) local.get 0 i32.load8_u))
+
 ;; Functions whose references are taken, declared by nothing that stays.
 (module $refs/a
   (func $f (export "f") (result i32) i32.const 9)
@@ -377,6 +432,10 @@
     ref.func $f ref.null $t i32.const 1 select (result (ref null $t)) drop
     global.get $g global.set $g
     local.get 0 ref.func $f return_call_ref $t)
+  (func (export "numbers") (param i64 i64) (result i64)
+    f32.const 1 i32.trunc_sat_f32_s drop f64.const 1 i64.trunc_sat_f64_u drop
+    local.get 0 local.get 1 i64.const 3 i64.const 4 i64.add128 i64.const 5 i64.const 6 i64.sub128
+    i64.mul_wide_s i64.mul_wide_u i64.xor)
   (func (export "exceptions") (param i32) (result i32)
     (block $h (result i32)
       (block $all
@@ -468,6 +527,10 @@
     ref.func $f ref.null $t i32.const 1 select (result (ref null $t)) drop
     global.get $g global.set $g
     local.get 0 ref.func $f return_call_ref $t)
+  (func (export "numbers") (param i64 i64) (result i64)
+    f32.const 1 i32.trunc_sat_f32_s drop f64.const 1 i64.trunc_sat_f64_u drop
+    local.get 0 local.get 1 i64.const 3 i64.const 4 i64.add128 i64.const 5 i64.const 6 i64.sub128
+    i64.mul_wide_s i64.mul_wide_u i64.xor)
   (func (export "exceptions") (param i32) (result i32)
     (block $h (result i32)
       (block $all

@@ -7,25 +7,11 @@
 #include "component/core_module.h"
 #include "component/flatten.h"
 
-#include "base/limits.h"
-
-#include <stdio.h>
-
 enum { GROUP_MAX = 8 };
 
 static buf out;
 static plan_unit unit;
 static core_module flat;
-
-static unsigned digit(char c) { return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10); }
-
-static bytes unhex(str s)
-{
-    uint8_t *p = arena_alloc(&a, s.n / 2);
-    for (size_t i = 0; i < s.n / 2; i++)
-        p[i] = (uint8_t)(digit(s.p[2 * i]) << 4 | digit(s.p[2 * i + 1]));
-    return (bytes){p, s.n / 2};
-}
 
 static uint32_t group_read(const char *group, core_source *ret)
 {
@@ -191,6 +177,10 @@ static void thunks_stay_unless_proved(void **state)
     assert_int_equal(unit.shims_removed, 0);
     assert_int_equal(flat.count[CORE_TABLE], 1);
     assert_true(unit.mutates_tables);
+    group_flatten("mutated-second");
+    assert_int_equal(unit.shims_removed, 0);
+    assert_int_equal(flat.count[CORE_TABLE], 2);
+    assert_int_equal(flat.elems_count, 1);
     group_flatten("early");
     assert_int_equal(unit.shims_removed, 0);
     assert_true(unit.has_start);
@@ -261,6 +251,28 @@ static void later_segments_wait_for_starts(void **state)
     /* call a's; the elements, both segments, call b's */
     assert_true(CONTAINS(start, "\0\x10\0\x41\x02\x41\0\x41\x01\xfc\x0c\0\0\xfc\x0d\0"));
     assert_true(CONTAINS(start, "\xfc\x08\x03\0\xfc\x09\x03\x10\x02\x0b"));
+}
+
+/* The plan says so if any segment is copied by "start": an instance cannot be restored by it. */
+static void copies_by_start_are_told(void **state)
+{
+    static const struct {
+        const char *group;
+        bool copies;
+        uint32_t segments;
+    } groups[] = {
+        {"late-elem", true, 1}, {"late-elem-second", true, 2}, {"late-data", true, 1},
+        {"start", true, 4},     {"late-data-second", true, 2}, {"unseen", false, 1},
+        {"early", true, 1},     {"overlay", false, 2},         {"direct", false, 1},
+    };
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        group_flatten(groups[i].group);
+        if (unit.start_segments != groups[i].copies)
+            fail_msg("%s: %d", groups[i].group, unit.start_segments);
+        uint32_t n = groups[i].group[5] == 'e' ? flat.elems_count : flat.datas_count;
+        n = strcmp(groups[i].group, "early") == 0 ? flat.elems_count : n;
+        assert_int_equal(n, groups[i].segments);
+    }
 }
 
 static void references_stay_declared(void **state)
@@ -417,60 +429,223 @@ static void component_becomes_units(void **state)
     flatten_free(modules, p.units_count);
 }
 
-/* Every allocation in turn fails: an error, no leak, no crash, and the outputs untouched. */
-static void memory_may_fail_anywhere(const char *name)
+static const char *const components[] = {"twice.wasm",    "shim.wasm",  "donut.wasm", "relift.wasm",
+                                         "callback.wasm", "async.wasm", "wide.wasm"};
+enum { COMPONENTS = sizeof components / sizeof *components };
+
+/* What the plan promises, and nothing else, is exported. */
+static void assert_exports(const plan *p, uint32_t k)
 {
-    bytes component = file(name);
-    size_t n = 1;
-    for (bool ok = false; !ok; n++) {
-        arena inner;
+    static const char letters[] = "fpcdmrgts";
+    const plan_unit *u = &p->units[k];
+    const uint32_t most[] = {u->lifts_count,     u->lifts_count,    u->lifts_count,
+                             p->resources_count, u->memories_count, u->reallocs_count,
+                             u->globals_count,   u->tables_count,   u->memories_count};
+    uint32_t found = u->has_start;
+    for (size_t c = 0; letters[c]; c++)
+        for (uint32_t i = 0; i < most[c]; i++) {
+            char name[16];
+            snprintf(name, sizeof name, "%c%u", letters[c], i);
+            const cm_export *x = core_module_export(&flat, str_from(name));
+            const plan_resource *r = &p->resources[i];
+            bool want = letters[c] == 'p'   ? u->lifts[i].has_post_return
+                        : letters[c] == 'c' ? u->lifts[i].has_callback
+                        : letters[c] == 'd' ? !r->imported && r->unit == k && r->has_dtor
+                        : letters[c] == 's' ? u->sized_memories >> i & 1
+                                            : true;
+            if (want != !!x)
+                fail_msg("unit %u: %s is %s", k, name, x ? "there" : "not there");
+            assert_true(!x || x->kind == (c < 4 || letters[c] == 'r' ? CORE_FUNC
+                                          : letters[c] == 'm'        ? CORE_MEMORY
+                                          : letters[c] == 't'        ? CORE_TABLE
+                                                                     : CORE_GLOBAL));
+            found += want;
+        }
+    assert_int_equal(core_module_export(&flat, S("start")) != NULL, u->has_start);
+    assert_int_equal(flat.exports_count, found);
+    assert_int_equal(flat.imports_count, u->imports_count);
+}
+
+static void plans_and_exports_agree(void **state)
+{
+    for (size_t i = 0; i < COMPONENTS; i++) {
+        plan p;
+        buf *modules;
+        if (!flatten_component(&a, file(components[i]), &p, &modules, &e))
+            fail_msg("%s: %s", components[i], e.text);
+        for (uint32_t k = 0; k < p.units_count; k++) {
+            assert_true(core_module_read(&a, buf_bytes(&modules[k]), &flat, &e));
+            assert_exports(&p, k);
+        }
+        flatten_free(modules, p.units_count);
+    }
+}
+
+/* As many parameters as there can be: sixteen and the place of the result. */
+static void wide_signatures(void **state)
+{
+    plan p;
+    buf *modules;
+    if (!flatten_component(&a, file("wide.wasm"), &p, &modules, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(p.units_count, 1);
+    assert_true(core_module_read(&a, buf_bytes(&modules[0]), &flat, &e));
+    assert_int_equal(p.units[0].imports_count, 2);
+    const cm_rec *wide = core_module_rec(&flat, flat.imports[0].type);
+    assert_int_equal(wide->raw.n, 20);
+    assert_memory_equal(wide->raw.p,
+                        "\x60\x11\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f"
+                        "\x7e\x7c\x7f\0",
+                        20);
+    const cm_rec *spilled = core_module_rec(&flat, flat.imports[1].type);
+    assert_int_equal(spilled->raw.n, 5);
+    assert_memory_equal(spilled->raw.p, "\x60\2\x7f\x7f\0", 5);
+    assert_str(functype_text(&a, p.imports[1].type),
+               "func(a: tuple<u32, u32, u32, u32, u32, u32, u32, u32>, b: string, "
+               "c: tuple<u8, u8, u8, u8, u8, u8, u8>) -> map<string, u8>");
+    assert_int_equal(p.units[0].imports[1].options.encoding, ENCODING_UTF16);
+    flatten_free(modules, p.units_count);
+}
+
+/* --- failures --------------------------------------------------------------------------------- */
+
+/* A plan and its modules as one stretch of bytes, which two runs can be compared by. */
+static bytes flattened(const plan *p, const buf *modules)
+{
+    buf b;
+    buf_init(&b, 64 * MIB);
+    assert_true(plan_encode(p, &b, &e));
+    for (uint32_t i = 0; i < p->units_count; i++)
+        buf_put(&b, modules[i].p, modules[i].n);
+    assert_false(b.failed);
+    bytes all = arena_bytes(&a, buf_bytes(&b));
+    buf_fini(&b);
+    return all;
+}
+
+static void assert_same(bytes x, bytes y)
+{
+    assert_int_equal(x.n, y.n);
+    assert_memory_equal(x.p, y.p, x.n);
+}
+
+typedef struct {
+    bytes component;
+    core_source sources[GROUP_MAX];
+    uint32_t n; /* of the sources */
+    bytes want;
+} run;
+
+/* Flattens what r says, a component or a group, and counts its allocations. */
+static bool run_once(arena *inner, const run *r, bytes *ret, size_t *ret_allocations)
+{
+    if (!r->n) {
         plan p = {.units_count = 77};
         buf *modules = NULL;
-        arena_init(&inner, COMPONENT_ARENA_BYTES_MAX);
-        alloc_fail_after(n);
-        ok = flatten_component(&inner, component, &p, &modules, &e);
-        alloc_fail_after(0);
+        bool ok = flatten_component(inner, r->component, &p, &modules, &e);
+        *ret_allocations = alloc_fail_after(0);
         if (ok) {
+            *ret = flattened(&p, modules);
             flatten_free(modules, p.units_count);
         } else {
-            assert_int_equal(e.code, ERR_NO_MEMORY);
             assert_int_equal(p.units_count, 77);
             assert_null(modules);
         }
-        arena_fini(&inner);
-        assert_true(n < 100000);
+        return ok;
     }
-    assert_true(n > 20);
+    link_plan l;
+    buf fresh;
+    plan_unit made;
+    buf_init(&fresh, 64 * MIB);
+    bool ok =
+        core_link(inner, r->sources, r->n, &l, &e) && flatten_unit(inner, &l, 0, &fresh, &made, &e);
+    *ret_allocations = alloc_fail_after(0);
+    if (ok)
+        *ret = flattened(&(plan){.units = &made, .units_count = 1}, &fresh);
+    buf_fini(&fresh);
+    return ok;
+}
+
+static run run_of_component(const char *name)
+{
+    run r = {.component = file(name)};
+    size_t ignored;
+    assert_true(run_once(&a, &r, &r.want, &ignored));
+    return r;
+}
+
+static run run_of_group(const char *name)
+{
+    run r = {0};
+    r.n = group_read(name, r.sources);
+    size_t ignored;
+    assert_true(run_once(&a, &r, &r.want, &ignored));
+    return r;
+}
+
+static const char *const groups[] = {
+    "direct", "shim",  "fold",  "overlay",   "start",  "mutated-second", "refs",     "mentioned",
+    "types",  "names", "insns", "tableinit", "unseen", "late-data",      "late-elem"};
+enum { GROUPS = sizeof groups / sizeof *groups };
+
+/* Every allocation in turn fails: an error, no leak, no crash, and the outputs untouched; or what
+ * comes out is the same all the same. */
+static void memory_may_fail_anywhere(const run *r)
+{
+    bool done = false;
+    for (size_t n = 1; !done; n++) {
+        arena inner;
+        bytes got;
+        size_t allocations;
+        arena_init(&inner, COMPONENT_ARENA_BYTES_MAX);
+        alloc_fail_after(n);
+        bool ok = run_once(&inner, r, &got, &allocations);
+        done = allocations < n;
+        if (ok)
+            assert_same(got, r->want);
+        else
+            assert_int_equal(e.code, ERR_NO_MEMORY);
+        assert_true(ok || !done);
+        assert_true(!done || n > 20);
+        arena_fini(&inner);
+    }
 }
 
 static void memory_fails_in_components(void **state)
 {
-    memory_may_fail_anywhere("twice.wasm");
-    memory_may_fail_anywhere("shim.wasm");
+    for (size_t i = 0; i < COMPONENTS; i++) {
+        run r = run_of_component(components[i]);
+        memory_may_fail_anywhere(&r);
+    }
 }
 
 static void memory_fails_in_groups(void **state)
 {
-    static const char *const groups[] = {"direct",    "fold",  "overlay", "start",
-                                         "mentioned", "names", "types"};
-    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-        core_source sources[GROUP_MAX];
-        uint32_t n = group_read(groups[g], sources);
-        bool ok = false;
-        for (size_t k = 1; !ok; k++) {
-            arena inner;
-            link_plan l;
-            buf fresh;
-            arena_init(&inner, 64 * MIB);
-            buf_init(&fresh, 64 * MIB);
-            alloc_fail_after(k);
-            ok = core_link(&inner, sources, n, &l, &e) &&
-                 flatten_unit(&inner, &l, 0, &fresh, &unit, &e);
-            alloc_fail_after(0);
-            assert_true(ok || e.code == ERR_NO_MEMORY);
-            buf_fini(&fresh);
-            arena_fini(&inner);
-        }
+    for (size_t g = 0; g < GROUPS; g++) {
+        run r = run_of_group(groups[g]);
+        memory_may_fail_anywhere(&r);
+    }
+}
+
+static void in_one_arena(arena *inner, const void *ctx)
+{
+    const run *r = ctx;
+    bytes got;
+    size_t ignored;
+    if (!run_once(inner, r, &got, &ignored))
+        fail_msg("%s", e.text);
+    assert_same(got, r->want);
+}
+
+static void ends_of_blocks(void **state)
+{
+    for (size_t i = 0; i < COMPONENTS; i++) {
+        run r = run_of_component(components[i]);
+        at_block_ends(in_one_arena, &r);
+    }
+    for (size_t g = 0; g < GROUPS; g++) {
+        run r = run_of_group(groups[g]);
+        at_block_ends(in_one_arena, &r);
     }
 }
 
@@ -484,6 +659,7 @@ int main(void)
         cmocka_unit_test_setup(constants_fold, setup),
         cmocka_unit_test_setup(images_are_what_remains, setup),
         cmocka_unit_test_setup(later_segments_wait_for_starts, setup),
+        cmocka_unit_test_setup(copies_by_start_are_told, setup),
         cmocka_unit_test_setup(references_stay_declared, setup),
         cmocka_unit_test_setup(mentioned_segments_stay, setup),
         cmocka_unit_test_setup(equal_types_are_one, setup),
@@ -493,8 +669,11 @@ int main(void)
         cmocka_unit_test_setup(features_are_refused_by_name, setup),
         cmocka_unit_test_setup(wild_indices_are_refused, setup),
         cmocka_unit_test_setup(component_becomes_units, setup),
+        cmocka_unit_test_setup(plans_and_exports_agree, setup),
+        cmocka_unit_test_setup(wide_signatures, setup),
         cmocka_unit_test_setup(memory_fails_in_components, setup),
         cmocka_unit_test_setup(memory_fails_in_groups, setup),
+        cmocka_unit_test_setup(ends_of_blocks, setup),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     arena_fini(&a);
