@@ -4,11 +4,13 @@
 
 #include "component/link.h"
 #include "component/names.h"
+#include "component/reader.h"
 
-#include "base/buf.h"
-#include "base/limits.h"
+static const char *const files[] = {"twice.wasm",  "shim.wasm",     "async.wasm", "donut.wasm",
+                                    "relift.wasm", "callback.wasm", "wide.wasm"};
+enum { FILES = sizeof files / sizeof *files };
 
-#include <stdio.h>
+static buf out;
 
 static link_plan link_file(const char *name)
 {
@@ -139,21 +141,10 @@ static void asynchronous_built_ins(void **state)
     assert_str(u->lifts[0].options.callback.name, "cb");
 }
 
-static size_t from_hex(const char *p, size_t n, uint8_t *out)
-{
-    for (size_t i = 0; i + 1 < n; i += 2) {
-        unsigned v;
-        assert_int_equal(sscanf(p + i, "%2x", &v), 1);
-        out[i / 2] = (uint8_t)v;
-    }
-    return n / 2;
-}
-
 static void one_rule(str line)
 {
     str kind = str_cut(&line, ' '), number = str_cut(&line, ' '), hex = str_cut(&line, ' ');
-    uint8_t *p = arena_alloc(&a, hex.n / 2 + 1);
-    bytes b = {p, from_hex(hex.p, hex.n, p)};
+    bytes b = unhex(hex);
     link_plan plan;
     bool linked = str_eq(kind, S("link"));
     bool ok = linked ? component_link(&a, b, &plan, &e) : component_check(&a, b, &e);
@@ -210,12 +201,112 @@ static void cut_and_changed(void **state)
     }
 }
 
+/* Writes b with one of its sections cut, or with a byte too many: of all places where that can be
+ * done, in nested components and core modules too, the one numbered *at. Leaves SIZE_MAX in *at if
+ * there was such a place. Sections whose content is not looked at are left as they are. */
+static void section_cut(bytes b, size_t *at, buf *to)
+{
+    bool is_core = bytes_are_core_module(b);
+    reader r = reader_over(b), content;
+    uint8_t id;
+    assert_true(reader_skip(&r, 8, &e));
+    buf_put(to, b.p, 8);
+    while (!reader_done(&r)) {
+        assert_true(reader_u8(&r, &id, &e) && reader_sized(&r, &content, &e));
+        bytes inside = {content.at, reader_left(&content)};
+        buf s;
+        buf_init(&s, MIB);
+        if (!is_core && (id == 1 || id == 4)) {
+            section_cut(inside, at, &s);
+        } else if (*at <= inside.n && id > 0 && (!is_core || id < 8 || id == 13)) {
+            buf_put(&s, inside.p, *at);
+            if (*at == inside.n)
+                buf_put_u8(&s, 0);
+            *at = SIZE_MAX;
+        } else {
+            buf_put(&s, inside.p, inside.n);
+            if (*at != SIZE_MAX && id > 0 && (!is_core || id < 8 || id == 13))
+                *at -= inside.n + 1;
+        }
+        put_part(to, id, buf_bytes(&s));
+        buf_fini(&s);
+    }
+}
+
+static size_t cuts_refused(bytes component, const char *name)
+{
+    for (size_t n = 0;; n++) {
+        arena scratch;
+        size_t at = n;
+        buf_clear(&out);
+        section_cut(component, &at, &out);
+        if (at != SIZE_MAX)
+            return n;
+        bytes cut = exact(buf_bytes(&out));
+        arena_init(&scratch, 64 * MIB);
+        if (component_check(&scratch, cut, &e))
+            fail_msg("%s: cut %zu is taken", name, n);
+        assert_int_equal(e.code, ERR_INVALID);
+        free((void *)cut.p);
+        arena_fini(&scratch);
+    }
+}
+
+/* The components of rules.wast that are valid, one after the other; false: no more. */
+static bool next_valid(str *rest, bytes *ret, char *name, size_t size)
+{
+    while (rest->n) {
+        str line = str_cut(rest, '\n'), kind = str_cut(&line, ' ');
+        if (str_eq(kind, S("refused")))
+            continue;
+        str number = str_cut(&line, ' ');
+        snprintf(name, size, "rules.wast:%.*s", STR(number));
+        *ret = unhex(str_cut(&line, ' '));
+        return true;
+    }
+    return false;
+}
+
+static void cut_sections(void **state)
+{
+    bytes all = file("rules.txt"), b;
+    str rest = {(const char *)all.p, all.n};
+    char name[40];
+    size_t cuts = 0;
+    for (size_t i = 0; i < FILES; i++)
+        cuts += cuts_refused(file(files[i]), files[i]);
+    while (next_valid(&rest, &b, name, sizeof name))
+        cuts += cuts_refused(b, name);
+    assert_true(cuts > 5000);
+}
+
+static void check_in(arena *inner, const void *ctx)
+{
+    const bytes *b = ctx;
+    link_plan plan;
+    if (!component_check(inner, *b, &e))
+        fail_msg("%s", e.text);
+    component_link(inner, *b, &plan, &e);
+}
+
+static void ends_of_blocks(void **state)
+{
+    bytes all = file("rules.txt"), b;
+    str rest = {(const char *)all.p, all.n};
+    char name[40];
+    for (size_t i = 0; i < FILES; i++) {
+        b = file(files[i]);
+        at_block_ends(check_in, &b);
+    }
+    while (next_valid(&rest, &b, name, sizeof name))
+        at_block_ends(check_in, &b);
+}
+
 static void memory_failures(void **state)
 {
-    static const char *const names[] = {"twice.wasm", "shim.wasm", "async.wasm", "donut.wasm",
-                                        "relift.wasm"};
-    for (size_t k = 0; k < 5; k++) {
-        bytes b = file(names[k]);
+    for (size_t k = 0; k < FILES; k++) {
+        bytes b = file(files[k]);
+        link_plan whole = link_file(files[k]);
         bool done = false;
         for (size_t n = 1; !done; n++) {
             arena scratch;
@@ -224,23 +315,29 @@ static void memory_failures(void **state)
             alloc_fail_after(n);
             bool ok = component_link(&scratch, b, &plan, &e);
             done = alloc_fail_after(0) < n;
-            if (ok) /* growing in place may fail and fall back to a copy */
-                assert_true(plan.units_count > 0 && plan.exports_count > 0);
-            else
+            if (ok) { /* growing in place may fail and fall back to a copy */
+                assert_int_equal(plan.units_count, whole.units_count);
+                assert_int_equal(plan.resources_count, whole.resources_count);
+                assert_int_equal(plan.imports_count, whole.imports_count);
+                assert_int_equal(plan.exports_count, whole.exports_count);
+                for (uint32_t i = 0; i < plan.units_count; i++) {
+                    assert_int_equal(plan.units[i].cores_count, whole.units[i].cores_count);
+                    assert_int_equal(plan.units[i].canons_count, whole.units[i].canons_count);
+                    assert_int_equal(plan.units[i].lifts_count, whole.units[i].lifts_count);
+                }
+            } else {
                 assert_int_equal(e.code, ERR_NO_MEMORY);
+            }
             assert_true(ok || !done);
             arena_fini(&scratch);
         }
-        assert_true(done);
     }
 }
 
 static void memory_failures_in_checking(void **state)
 {
-    static const char *const names[] = {"twice.wasm", "shim.wasm",   "async.wasm",
-                                        "donut.wasm", "relift.wasm", "callback.wasm"};
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        bytes b = file(names[k]);
+    for (size_t k = 0; k < FILES; k++) {
+        bytes b = file(files[k]);
         bool done = false;
         for (size_t n = 1; !done; n++) {
             arena scratch;
@@ -288,21 +385,7 @@ static void memory_failures_before_refusals(void **state)
 
 /* -- hostile sizes: bytes are made here */
 
-static buf out;
-
-static void leb(buf *b, uint32_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        buf_put_u8(b, (uint8_t)(v | 0x80));
-    buf_put_u8(b, (uint8_t)v);
-}
-
-static void section(uint8_t id, const buf *content)
-{
-    buf_put_u8(&out, id);
-    leb(&out, (uint32_t)content->n);
-    buf_put(&out, content->p, content->n);
-}
+static void section(uint8_t id, const buf *content) { put_part(&out, id, buf_bytes(content)); }
 
 static void component_begin(void)
 {
@@ -349,10 +432,10 @@ static void too_much_to_compare(void **state)
     buf s;
     buf_init(&s, 16 * MIB);
     component_begin();
-    leb(&s, 2);
+    put_leb(&s, 2);
     for (int t = 0; t < 2; t++) {
         buf_put_u8(&s, 0x42);
-        leb(&s, FUNCS + 1);
+        put_leb(&s, FUNCS + 1);
         buf_put(&s, "\1\x40\0\1\0", 5); /* (type (func)) */
         for (int i = 0; i < FUNCS; i++)
             buf_put(&s, "\4\0\5", 3), buf_printf(&s, "f%04d", i), buf_put(&s, "\1\0", 2);
@@ -362,7 +445,7 @@ static void too_much_to_compare(void **state)
     buf_put(&s, "\1\0\1i\5\0", 6); /* (import "i" (instance (type 0))) */
     section(10, &s);
     buf_clear(&s);
-    leb(&s, EXPORTS);
+    put_leb(&s, EXPORTS);
     for (int i = 0; i < EXPORTS; i++) /* (export "e0000" (instance 0) (instance (type 1))) */
         buf_put(&s, "\0\5", 2), buf_printf(&s, "e%04d", i), buf_put(&s, "\5\0\1\5\1", 5);
     section(11, &s);
@@ -398,6 +481,98 @@ static void doubling_instances(void **state)
     assert_non_null(strstr(e.text, "more than 10000 component instances"));
     buf_fini(&inner);
     buf_fini(&s);
+}
+
+/* A component of n sections, or items of one section, of a kind; its last one too many if it is
+ * more than the limit. */
+static void limit_is(uint8_t id, const char *item, size_t size, bool sections, uint32_t most,
+                     const char *says)
+{
+    for (uint32_t more = 0; more < 2; more++) {
+        arena scratch;
+        buf s;
+        buf_init(&s, 16 * MIB);
+        component_begin();
+        if (id == 5) { /* a component to be instantiated */
+            buf_put(&s, "\0asm\x0d\0\1\0", 8);
+            section(4, &s);
+            buf_clear(&s);
+        } else if (id == 2) {
+            buf_put(&s, "\0asm\1\0\0\0", 8);
+            section(1, &s);
+            buf_clear(&s);
+        } else if (id == 8) { /* a resource to be dropped */
+            buf_put(&s, "\1\x3f\x7f\0", 4);
+            section(7, &s);
+            buf_clear(&s);
+        }
+        if (!sections)
+            put_leb(&s, most + more);
+        for (uint32_t i = 0; i < most + more; i++) {
+            buf_put(&s, item, size);
+            if (sections) {
+                section(id, &s);
+                buf_clear(&s);
+            }
+        }
+        if (!sections)
+            section(id, &s);
+        buf_fini(&s);
+        assert_false(out.failed);
+        arena_init(&scratch, COMPONENT_ARENA_BYTES_MAX);
+        bool ok = component_check(&scratch, buf_bytes(&out), &e);
+        if (ok == more)
+            fail_msg("section %u, %u of it: %s", id, most + more, ok ? "taken" : e.text);
+        if (more && (e.code != ERR_LIMIT || !strstr(e.text, says)))
+            fail_msg("'%s' does not say '%s'", e.text, says);
+        arena_fini(&scratch);
+    }
+}
+#define LIMIT_IS(id, lit, sections, most, says)                                                    \
+    limit_is((id), (lit), sizeof(lit) - 1, (sections), (most), (says))
+
+static void numbers_of_things(void **state)
+{
+    LIMIT_IS(1, "\0asm\1\0\0\0", true, COMPONENT_INSTANCES_MAX, "more than 1000 modules");
+    LIMIT_IS(4, "\0asm\x0d\0\1\0", true, COMPONENT_INSTANCES_MAX, "more than 1000 components");
+    LIMIT_IS(5, "\1\0", false, COMPONENT_INSTANCES_MAX, "more than 1000 instances");
+    LIMIT_IS(5, "\0\0\0", false, COMPONENT_INSTANCES_MAX, "more than 1000 instances");
+    LIMIT_IS(2, "\1\0", false, COMPONENT_INSTANCES_MAX, "more than 1000 instances");
+    LIMIT_IS(2, "\0\0\0", false, COMPONENT_INSTANCES_MAX, "more than 1000 instances");
+    LIMIT_IS(7, "\x7d", false, COMPONENT_ITEMS_MAX, "1000001 items; at most 1000000 are allowed");
+    LIMIT_IS(3, "\x50\0", false, COMPONENT_ITEMS_MAX, "at most 1000000 are allowed");
+}
+
+/* Of one type: its fields, parameters, flags. */
+static void numbers_of_parts(void **state)
+{
+    static const struct {
+        uint8_t kind;
+        uint32_t most;
+    } kinds[] = {{0x72, 10000}, {0x71, 10000}, {0x6d, 10000}, {0x6e, 32}, {0x40, 1000}};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (uint32_t more = 0; more < 2; more++) {
+            buf s;
+            buf_init(&s, MIB);
+            buf_put_u8(&s, 1);
+            buf_put_u8(&s, kinds[k].kind);
+            put_leb(&s, kinds[k].most + more);
+            for (uint32_t i = 0; i < kinds[k].most + more; i++) {
+                buf_put_u8(&s, 6);
+                buf_printf(&s, "a%05u", i);
+                if (kinds[k].kind == 0x72 || kinds[k].kind == 0x40)
+                    buf_put_u8(&s, 0x7f);
+                else if (kinds[k].kind == 0x71)
+                    buf_put(&s, "\0\0", 2);
+            }
+            if (kinds[k].kind == 0x40)
+                buf_put(&s, "\1\0", 2);
+            component_begin();
+            section(7, &s);
+            buf_fini(&s);
+            if (component_check(&a, buf_bytes(&out), &e) == more)
+                fail_msg("0x%02x, %u: %s", kinds[k].kind, kinds[k].most + more, e.text);
+        }
 }
 
 static void deep_nesting(void **state)
@@ -471,7 +646,7 @@ static void hostile_names(void **state)
     assert_non_null(strstr(e.text, "'?[2J'"));
     component_begin();
     buf_clear(&s);
-    leb(&s, 100001);
+    put_leb(&s, 100001);
     for (int i = 0; i < 100001; i++)
         buf_put_u8(&s, 'a');
     section(0, &s);
@@ -514,12 +689,16 @@ int main(void)
         T(asynchronous_built_ins),
         T(rules),
         T(cut_and_changed),
+        T(cut_sections),
+        T(ends_of_blocks),
         T(memory_failures),
         T(memory_failures_in_checking),
         T(memory_failures_before_refusals),
         T(doubling_types),
         T(too_much_to_compare),
         T(doubling_instances),
+        T(numbers_of_things),
+        T(numbers_of_parts),
         T(deep_nesting),
         T(names_grammar),
         T(hostile_names),
