@@ -1,10 +1,7 @@
 /* WIT text to descriptors: what is understood, layouts of the Canonical ABI, and errors. */
-#include "unit.h"
+#include "component_kit.h"
 
 #include "component/wit.h"
-
-static arena a;
-static err e;
 
 static const wit_types *find_io(void *user, str interface)
 {
@@ -114,6 +111,143 @@ static void errors_say_where(void **state)
     error_contains("", "func(a: list<u8, 0>)", "length of the list");
 }
 
+/* Text that ends early is refused, unless a definition ends there: at the places that are marked
+ * with a bar. */
+static void text_ends_anywhere(void **state)
+{
+    static const char marked[] =
+        "use wasi:io/error@0.2.0.{error as e2, n};|resource r;|type t = list<u8, 3>;|type same = "
+        "r;|"
+        "record rec { a: option<t>, b: result<_, string> }|variant v { c, d(rec), }|"
+        "flags f { x, %type }|enum en { g }|type u = tuple<own<r>, future, stream<u8>>;|";
+    char plain[sizeof marked];
+    bool ends[sizeof marked] = {false};
+    size_t n = 0;
+    ends[0] = true;
+    for (size_t i = 0; marked[i]; i++)
+        if (marked[i] == '|')
+            ends[n] = true;
+        else
+            plain[n++] = marked[i];
+    for (size_t i = 0; i <= n; i++) {
+        wit_types t = {.count = 77};
+        bytes b = exact((bytes){(const uint8_t *)plain, i});
+        str text = {(const char *)b.p, i};
+        bool ok = wit_types_parse(&a, S("t:t/t@0.2.0"), text, find_io, NULL, &t, &e);
+        if (ok != ends[i])
+            fail_msg("'%.*s': %s", STR(text), ok ? "taken" : e.text);
+        assert_true(ok || (t.count == 77 && e.code == ERR_INVALID));
+        free((void *)b.p);
+    }
+    static const char *const funcs[] = {
+        "func(a: u8, b-c: option<list<u8, 4>>, d: tuple<u8, bool>, )|-> list<string>",
+        "func(r: borrow<q>, s: own<q>, t: q, u: result<_, u8>)|-> u8",
+        "async func()|-> option<u8>",
+        "func()|-> tuple<list<u8>>",
+        "func()|-> stream",
+    };
+    wit_types q = types_of("resource q;");
+    for (size_t k = 0; k < sizeof funcs / sizeof *funcs; k++) {
+        size_t end = (size_t)(strchr(funcs[k], '|') - funcs[k]);
+        n = strlen(funcs[k]);
+        for (size_t i = 0; i <= n; i++) {
+            functype f = {.params_count = 77};
+            char copy[100];
+            memcpy(copy, funcs[k], i);
+            if (i > end)
+                copy[end] = ' ';
+            bytes b = exact((bytes){(const uint8_t *)copy, i});
+            str text = {(const char *)b.p, i};
+            bool ok = wit_functype_parse(&a, &q, text, &f, &e);
+            bool want = i == n || i == end || i == end + 1;
+            if (ok != want)
+                fail_msg("'%.*s': %s", STR(text), ok ? "taken" : e.text);
+            assert_true(ok || (f.params_count == 77 && e.code == ERR_INVALID));
+            free((void *)b.p);
+        }
+    }
+}
+
+/* Each word and sign at a place where another is expected. */
+static void tokens_in_wrong_places(void **state)
+{
+    static const struct {
+        const char *types, *func, *says;
+    } cases[] = {
+        {"u8", NULL, "expected a definition, found 'u8'"},
+        {"type = u8;", NULL, "expected a name, found '='"},
+        {"type 5 = u8;", NULL, "expected a name, found '5'"},
+        {"type a = 5;", NULL, "expected a name, found '5'"},
+        {"type a = u8,", NULL, "expected ';', found ','"},
+        {"resource;", NULL, "expected a name, found ';'"},
+        {"resource r", NULL, "expected ';', found ''"},
+        {"record r { a u8 }", NULL, "expected ':', found 'u8'"},
+        {"record r { a: u8; }", NULL, "expected '}', found ';'"},
+        {"record r { a: u8 b: u8 }", NULL, "expected '}', found 'b'"},
+        {"record { a: u8 }", NULL, "expected a name, found '{'"},
+        {"record r a: u8", NULL, "expected '{', found 'a'"},
+        {"record r { 1: u8 }", NULL, "expected a name, found '1'"},
+        {"record r { }", NULL, "at least one field"},
+        {"variant v { a(u8 }", NULL, "expected ')', found '}'"},
+        {"variant v { a() }", NULL, "expected a name, found ')'"},
+        {"enum e { a(u8) }", NULL, "expected '}', found '('"},
+        {"flags f { a: u8 }", NULL, "expected '}', found ':'"},
+        {"use wasi:io/error@0.2.0.{error}", NULL, "expected ';', found ''"},
+        {"use wasi:io/error@0.2.0.{error as};", NULL, "expected a name, found '}'"},
+        {"use wasi:io/error@0.2.0.{error n};", NULL, "expected '}', found 'n'"},
+        {"use wasi:io/error@0.2.0.{5};", NULL, "expected a name, found '5'"},
+        {"use wasi:io/error@0.2.0.{error, error};", NULL, "'error' is defined twice"},
+        {"resource r; resource r;", NULL, "'r' is defined twice"},
+        {"enum r { a } record r { b: u8 }", NULL, "'r' is defined twice"},
+        {"", "func", "expected '(', found ''"},
+        {"", "func(5: u8)", "expected a name, found '5'"},
+        {"", "func(a u8)", "expected ':', found 'u8'"},
+        {"", "func(a: u8", "expected ')', found ''"},
+        {"", "func(a: u8 b: u8)", "expected ')', found 'b'"},
+        {"", "func() ->", "expected a name, found ''"},
+        {"", "func() - u8", "expected the end, found '-'"},
+        {"", "async", "expected 'func', found ''"},
+        {"", "func(a: own)", "expected '<', found ')'"},
+        {"", "func(a: own<none>)", "expected the name of a resource, found 'none'"},
+        {"resource q;", "func(a: own<q)", "expected '>', found ')'"},
+        {"", "func(a: list)", "expected '<', found ')'"},
+        {"", "func(a: option<u8, 3>)", "expected '>', found ','"},
+        {"", "func(a: list<u8, u8>)", "expected the length of the list, found 'u8'"},
+        {"", "func(a: list<u8, 4294967296>)", "expected the length of the list"},
+        {"", "func(a: option<_>)", "expected a type"},
+        {"", "func(a: result<u8, string, u8>)", "expected '>', found ','"},
+        {"", "func(a: result<>)", "expected a name, found '>'"},
+        {"", "func(a: tuple)", "expected '<', found ')'"},
+        {"", "func(a: tuple<u8,>)", "expected a name, found '>'"},
+        {"", "func(a: tuple<u8 u8>)", "expected '>', found 'u8'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        error_contains(cases[i].types, cases[i].func, cases[i].says);
+}
+
+/* As deep as types may be, and one deeper. */
+static void depth(void **state)
+{
+    for (int more = 0; more < 2; more++) {
+        buf b;
+        functype f;
+        wit_types none = types_of("");
+        buf_init(&b, MIB);
+        buf_printf(&b, "func(a: ");
+        for (int i = 0; i < COMPONENT_TYPE_DEPTH_MAX - 1 + more; i++)
+            buf_printf(&b, "option<");
+        buf_printf(&b, "u8");
+        for (int i = 0; i < COMPONENT_TYPE_DEPTH_MAX - 1 + more; i++)
+            buf_printf(&b, ">");
+        buf_printf(&b, ", b: u8)");
+        bool ok = wit_functype_parse(&a, &none, buf_str(&b), &f, &e);
+        if (ok == more)
+            fail_msg("%d: %s", more, ok ? "taken" : e.text);
+        assert_true(ok || e.code == ERR_LIMIT);
+        buf_fini(&b);
+    }
+}
+
 static void deep_types_are_refused(void **state)
 {
     char text[4000] = "func(a: ";
@@ -157,12 +291,15 @@ static void memory_may_fail_anywhere(void **state)
 
 int main(void)
 {
-    arena_init(&a, 1 << 20);
+    arena_init(&a, 16 << 20);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_every_kind),
         cmocka_unit_test(an_alias_of_a_resource_is_that_resource),
         cmocka_unit_test(bare_forms),
         cmocka_unit_test(errors_say_where),
+        cmocka_unit_test(text_ends_anywhere),
+        cmocka_unit_test(tokens_in_wrong_places),
+        cmocka_unit_test(depth),
         cmocka_unit_test(deep_types_are_refused),
         cmocka_unit_test(memory_may_fail_anywhere),
     };
