@@ -568,7 +568,9 @@ static bytes holding(const char *content, size_t size)
 #define HOLDING(lit) holding((lit), sizeof(lit) - 1)
 
 #define FUNC         "\1\x40\0\1\0" /* a type: func() */
-#define GO           "\4\0\2go\1"   /* an export of that function type */
+#define BYTE         "\1\x7d"       /* a type: u8 */
+#define GO           "\4\0\2go\1"   /* an export of a function, whose type follows */
+#define EXPORT       "\4\0\1i\5\0"  /* an export of an instance of type 0 */
 #define IMPORT(desc) "\3\0\1i" desc /* an import named i */
 #define INSTANCE     "\1\x42"       /* a type: an instance, of so many declarations */
 
@@ -605,11 +607,8 @@ static void declarations(void **state)
         NO("\2\5\0\0\1x", "an alias that is not of a type of an import"),
         NO("\2\3\1\0\1x", "an alias that is not of a type of an import"),
         CASE(1, "\2\3\0\0\1x", ERR_INVALID, "an alias of an import that is not there"),
-        CASE(3,
-             INSTANCE "\0"
-                      "\4\0\1i\5\0"
-                      "\2\3\0\0\1x",
-             ERR_INVALID, "an alias of an import that is not there"), /* it is an export */
+        CASE(3, INSTANCE "\0" EXPORT "\2\3\0\0\1x", ERR_INVALID,
+             "an alias of an import that is not there"), /* it is an export */
         NO("\3\2\1i\1\0", "a name with a version suffix"),
         NO(IMPORT("\4\0"), "an import or export that is no function, type or interface"),
         NO(IMPORT("\2\x7d"), "an import or export that is no function, type or interface"),
@@ -632,45 +631,22 @@ static void declarations(void **state)
         NO(INSTANCE "\1\2\3\2\0\0", "an alias of a type further out"),
         NO(INSTANCE "\1\4\0\1x\5\0", "an instance in an interface"),
         NO(INSTANCE "\1\4\0\1x\2\0", "an import or export that is no function"),
-        CASE(2,
-             "\1\x7d"
-             "\4\0\2go\1\5",
-             ERR_INVALID, "the module's world has no type 5"),
-        CASE(1, "\4\0\2go\1\0", ERR_INVALID, "the module's world has no type 0"),
-        CASE(3,
-             "\1\x70\1"
-             "\1\x7d"
-             "\4\0\2go\1\0",
-             ERR_INVALID, "a type of the module's world refers to a later one"),
-        CASE(2,
-             "\1\x70\0"
-             "\4\0\2go\1\0",
-             ERR_INVALID, "refers to a later one"),
-        CASE(1, "\4\0\1i\5\0", ERR_INVALID, "export 'i' has no type"),
-        CASE(2,
-             "\1\x7d"
-             "\4\0\1i\5\0",
-             ERR_UNSUPPORTED, "whose type is no instance type"),
-        CASE(2,
-             INSTANCE "\1\4\0\2go\1\0"
-                      "\4\0\1i\5\0",
-             ERR_INVALID, "an interface of the module's world has no type 0"),
-        CASE(2,
-             INSTANCE "\1\4\0\1r\3\1"
-                      "\4\0\1i\5\0",
-             ERR_UNSUPPORTED, "the core module exports the resource 'r'"),
-        CASE(2,
-             INSTANCE "\1\2\3\2\1\4"
-                      "\4\0\1i\5\0",
-             ERR_INVALID, "the module's world has no type 4"),
-        CASE(2,
-             INSTANCE "\2\1\x70\0\4\0\1t\3\0\0"
-                      "\4\0\1i\5\0",
-             ERR_INVALID, "an interface of the module's world has no type 0"),
-        CASE(2,
-             INSTANCE "\2" FUNC "\4\0\2go\1\0"
-                      "\4\0\1i\5\0",
-             ERR_INVALID, "the core module lacks 'i#go', which its world exports"),
+        CASE(2, BYTE GO "\5", ERR_INVALID, "the module's world has no type 5"),
+        CASE(1, GO "\0", ERR_INVALID, "the module's world has no type 0"),
+        CASE(3, "\1\x70\1" BYTE GO "\0", ERR_INVALID,
+             "a type of the module's world refers to a later one"),
+        CASE(2, "\1\x70\0" GO "\0", ERR_INVALID, "refers to a later one"),
+        CASE(1, EXPORT, ERR_INVALID, "export 'i' has no type"),
+        CASE(2, BYTE EXPORT, ERR_UNSUPPORTED, "whose type is no instance type"),
+        CASE(2, INSTANCE "\1\4\0\2go\1\0" EXPORT, ERR_INVALID,
+             "an interface of the module's world has no type 0"),
+        CASE(2, INSTANCE "\1\4\0\1r\3\1" EXPORT, ERR_UNSUPPORTED,
+             "the core module exports the resource 'r'"),
+        CASE(2, INSTANCE "\1\2\3\2\1\4" EXPORT, ERR_INVALID, "the module's world has no type 4"),
+        CASE(2, INSTANCE "\2\1\x70\0\4\0\1t\3\0\0" EXPORT, ERR_INVALID,
+             "an interface of the module's world has no type 0"),
+        CASE(2, INSTANCE "\2" FUNC "\4\0\2go\1\0" EXPORT, ERR_INVALID,
+             "the core module lacks 'i#go', which its world exports"),
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refused(world_of(cases[i].n, cases[i].decls, cases[i].size), cases[i].code, cases[i].says);
@@ -686,11 +662,8 @@ static void declarations_of_imports(void **state)
     } cases[] = {
         CASE(1, IMPORT("\5\0"), ERR_INVALID, "import 'i' has no type"),
         CASE(2, "\1\x7d" IMPORT("\5\0"), ERR_UNSUPPORTED, "whose type is no instance type"),
-        CASE(4,
-             INSTANCE "\1\4\0\1t\3\1"
-                      "\3\0\1j\5\0"
-                      "\2\3\0\0\1t" IMPORT("\5\1"),
-             ERR_INVALID, "import 'i' has no type"), /* but an alias */
+        CASE(4, INSTANCE "\1\4\0\1t\3\1\3\0\1j\5\0\2\3\0\0\1t" IMPORT("\5\1"), ERR_INVALID,
+             "import 'i' has no type"), /* but an alias */
         CASE(2, INSTANCE "\1\4\0\1f\1\0" IMPORT("\5\0"), ERR_INVALID,
              "an interface of the module's world has no type 0"),
         CASE(2, INSTANCE "\1\4\0\1t\3\0\0" IMPORT("\5\0"), ERR_INVALID,
@@ -810,6 +783,57 @@ static void depths(void **state)
     refused(nested(63), ERR_LIMIT, "the module's world nests types deeper than 64");
     assert_true(make(chained(64), adapter_reactor()));
     refused(chained(65), ERR_LIMIT, "interfaces depend on each other deeper than 64");
+}
+
+/* The last declaration of a world is cut at each place. */
+static void last_declarations(void **state)
+{
+    static const struct {
+        const char *before, *last;
+        uint32_t n, before_n, last_n;
+    } cases[] = {
+#define LAST(n, before, last) {before, last, n, sizeof(before) - 1, sizeof(last) - 1}
+        LAST(1, "", BYTE),
+        LAST(1, "", "\1\x40\1\1x\x7d\0\x73"),
+        LAST(1, "", "\1\x40\0\1\0"),
+        LAST(1, "", "\1\x72\2\1a\x7d\1b\x73"),
+        LAST(1, "", "\1\x71\2\1a\0\0\1b\1\x79\0"),
+        LAST(1, "", "\1\x6f\2\x7d\x75"),
+        LAST(1, "", "\1\x6e\2\1a\1b"),
+        LAST(1, "", "\1\x6d\1\1a"),
+        LAST(1, "", "\1\x70\x7d"),
+        LAST(1, "", "\1\x6b\x74"),
+        LAST(1, "", "\1\x6a\1\x7d\1\x79"),
+        LAST(1, "", "\1\x6a\0\0"),
+        LAST(1, "", "\1\x69\x80\1"),
+        LAST(1, "", "\1\x68\0"),
+        LAST(1, "", INSTANCE "\0"),
+        LAST(1, "", INSTANCE "\1\1\x70\x7d"),
+        LAST(1, "", INSTANCE "\1\2\3\2\1\0"),
+        LAST(1, "", INSTANCE "\1\4\0\1r\3\1"),
+        LAST(1, "", INSTANCE "\1\4\1\1r\3\0\0"),
+        LAST(1, "", INSTANCE "\1\4\0\1r\1\0"),
+        LAST(2, BYTE, IMPORT("\3\0\0")),
+        LAST(2, BYTE, "\4\0\1t\3\0\0"),
+        LAST(2, FUNC, IMPORT("\1\x80\0")),
+        LAST(2, FUNC, GO "\0"),
+        LAST(2, INSTANCE "\0", IMPORT("\5\0")),
+        LAST(3, INSTANCE "\1\4\0\1t\3\1" IMPORT("\5\0"), "\2\3\0\0\1t"),
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        buf w;
+        buf_init(&w, MIB);
+        buf_put(&w, cases[i].before, cases[i].before_n);
+        buf_put(&w, cases[i].last, cases[i].last_n);
+        for (uint32_t k = 0; k <= cases[i].last_n; k++) {
+            bytes module = world_of(cases[i].n, (const char *)w.p, cases[i].before_n + k);
+            bool ok = make(module, adapter_reactor());
+            if (ok != (k == cases[i].last_n))
+                fail_msg("world %zu, %u bytes: %s", i, k, ok ? "taken" : e.text);
+            assert_true(ok || e.code == ERR_INVALID || e.code == ERR_UNSUPPORTED);
+        }
+        buf_fini(&w);
+    }
 }
 
 /* --- damage and failures ---------------------------------------------------------------------- */
@@ -940,6 +964,7 @@ int main(void)
         cmocka_unit_test_setup(declarations_of_imports, setup),
         cmocka_unit_test_setup(kinds_of_types, setup),
         cmocka_unit_test_setup(depths, setup),
+        cmocka_unit_test_setup(last_declarations, setup),
         cmocka_unit_test_setup(cut_worlds, setup),
         cmocka_unit_test_setup(changed_bytes, setup),
         cmocka_unit_test_setup(memory_may_fail_anywhere, setup),

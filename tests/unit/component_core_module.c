@@ -405,6 +405,45 @@ static void cut_sections(void **state)
     free((void *)all.p);
 }
 
+/* So many items of a section are in so many bytes, and in no other number of them. */
+static void counts_and_lengths(void **state)
+{
+    bytes all = file("flatten.txt");
+    all = exact(all); /* the arena is reset below */
+    str text = {(const char *)all.p, all.n};
+    while (text.n) {
+        str line = str_cut(&text, '\n');
+        str_cut(&line, ' ');
+        str label = str_cut(&line, ' ');
+        arena_reset(&a);
+        bytes module = unhex(line);
+        reader r = reader_over(module), content;
+        uint8_t id;
+        assert_true(reader_skip(&r, 8, &e));
+        while (!reader_done(&r)) {
+            const uint8_t *from = r.at;
+            assert_true(reader_u8(&r, &id, &e) && reader_sized(&r, &content, &e));
+            size_t n = reader_left(&content);
+            if (id == 0 || id == 8 || id == 12 || *content.at >= 0x80)
+                continue;
+            for (uint8_t count = 0; count <= *content.at; count++) {
+                size_t taken = 0;
+                for (size_t i = 1; i <= n; i++) {
+                    buf_clear(&built);
+                    buf_put(&built, module.p, (size_t)(from - module.p));
+                    put_part(&built, id, (bytes){content.at, i});
+                    built.p[built.n - i] = count;
+                    taken += takes(buf_bytes(&built));
+                }
+                if (taken > 1)
+                    fail_msg("%.*s: %u items of section %u are in %zu lengths", STR(label), count,
+                             id, taken);
+            }
+        }
+    }
+    free((void *)all.p);
+}
+
 static void memory_may_fail_anywhere(void **state)
 {
     begin();
@@ -444,6 +483,7 @@ int main(void)
         cmocka_unit_test_setup(order, setup),
         cmocka_unit_test_setup(counts, setup),
         cmocka_unit_test_setup(cut_sections, setup),
+        cmocka_unit_test_setup(counts_and_lengths, setup),
         cmocka_unit_test_setup(memory_may_fail_anywhere, setup),
     };
     arena_init(&a, COMPONENT_ARENA_BYTES_MAX);

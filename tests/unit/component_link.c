@@ -280,6 +280,50 @@ static void cut_sections(void **state)
     assert_true(cuts > 5000);
 }
 
+/* So many items of a section are in so many bytes, and in no other number of them. Nothing follows
+ * the section. */
+static void lengths_of(bytes component, const char *name)
+{
+    reader r = reader_over(component), content;
+    uint8_t id;
+    assert_true(reader_skip(&r, 8, &e));
+    while (!reader_done(&r)) {
+        const uint8_t *from = r.at;
+        assert_true(reader_u8(&r, &id, &e) && reader_sized(&r, &content, &e));
+        size_t n = reader_left(&content);
+        if (id < 2 || id == 4 || *content.at >= 0x80)
+            continue;
+        for (uint8_t count = 0; count <= *content.at; count++) {
+            size_t taken = 0;
+            for (size_t i = 1; i <= n; i++) {
+                arena scratch;
+                buf_clear(&out);
+                buf_put(&out, component.p, (size_t)(from - component.p));
+                put_part(&out, id, (bytes){content.at, i});
+                out.p[out.n - i] = count;
+                bytes cut = exact(buf_bytes(&out));
+                arena_init(&scratch, 64 * MIB);
+                taken += component_check(&scratch, cut, &e);
+                free((void *)cut.p);
+                arena_fini(&scratch);
+            }
+            if (taken > 1)
+                fail_msg("%s: %u items of section %u are in %zu lengths", name, count, id, taken);
+        }
+    }
+}
+
+static void counts_and_lengths(void **state)
+{
+    bytes all = file("rules.txt"), b;
+    str rest = {(const char *)all.p, all.n};
+    char name[40];
+    for (size_t i = 0; i < FILES; i++)
+        lengths_of(file(files[i]), files[i]);
+    while (next_valid(&rest, &b, name, sizeof name))
+        lengths_of(b, name);
+}
+
 static void check_in(arena *inner, const void *ctx)
 {
     const bytes *b = ctx;
@@ -690,6 +734,7 @@ int main(void)
         T(rules),
         T(cut_and_changed),
         T(cut_sections),
+        T(counts_and_lengths),
         T(ends_of_blocks),
         T(memory_failures),
         T(memory_failures_in_checking),
