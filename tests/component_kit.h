@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 static arena a;
-static err e;
+static __attribute__((unused)) err e;
 
 static inline bytes file(const char *name)
 {

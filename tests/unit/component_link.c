@@ -3,7 +3,6 @@
 #include "component_kit.h"
 
 #include "component/link.h"
-#include "component/names.h"
 #include "component/reader.h"
 
 static const char *const files[] = {"twice.wasm",  "shim.wasm",     "async.wasm", "donut.wasm",
@@ -650,31 +649,6 @@ static void deep_nesting(void **state)
     buf_fini(&inner);
 }
 
-static void names_grammar(void **state)
-{
-    extern_name n;
-    assert_true(label_valid(S("a-B-1c")));
-    assert_true(label_valid(S("a0-000-3d4a-54FF")));
-    assert_false(label_valid(S("a0-000-3d4A-54Ff")));
-    assert_false(label_valid(S("a--b")));
-    assert_false(label_valid(S("-a")));
-    assert_false(label_valid(S("a-")));
-    assert_false(label_valid(S("")));
-    assert_true(semver_valid(S("1.2.3-alpha.1+build.05")));
-    assert_false(semver_valid(S("1.2")));
-    assert_false(semver_valid(S("1.2.3.4")));
-    assert_false(semver_valid(S("1.2.3-")));
-    assert_null(extern_name_parse(S("[method]a-b.c"), (str){0}, &n));
-    assert_str(n.resource, "a-b");
-    assert_str(n.function, "c");
-    assert_non_null(extern_name_parse(S("[method]a"), (str){0}, &n));
-    assert_non_null(extern_name_parse(S("[foo]a"), (str){0}, &n));
-    assert_null(extern_name_parse(S("a:b/c@1"), S(".2.3"), &n));
-    assert_non_null(extern_name_parse(S("a:b/c@1"), (str){0}, &n));
-    extern_name_parse(S("[static]a.A"), (str){0}, &n);
-    assert_str(extern_name_key(&a, S("[static]a.A"), &n), "a");
-}
-
 /* What names do to messages and to the budget. */
 static void hostile_names(void **state)
 {
@@ -745,7 +719,6 @@ int main(void)
         T(numbers_of_things),
         T(numbers_of_parts),
         T(deep_nesting),
-        T(names_grammar),
         T(hostile_names),
         T(not_components),
     };
