@@ -879,6 +879,14 @@
   (import "fr" (func $fr (param "x" (own $r)))) (import "fs" (func $fs (param "x" (own $s))))
   (instance (instantiate $D (with "r" (type $r)) (with "f" (func $fr))))
   (instance (instantiate $D (with "r" (type $s)) (with "f" (func $fs)))))
+(component ;; a component that is given itself: what is bound in it is bound once for each
+  (import "s" (type $s (sub resource))) (import "f" (func $f (param "x" (own $s))))
+  (component $D
+    (import "r" (type $r (sub resource)))
+    (import "c" (component
+      (import "r" (type $r (sub resource))) (import "c" (component)) (import "f" (func (param "x" (own $r))))))
+    (import "f" (func (param "x" (own $r)))))
+  (instance (instantiate $D (with "r" (type $s)) (with "c" (component $D)) (with "f" (func $f)))))
 (component ;; results of constructors and methods that may fail or wait
   (import "r" (type $r (sub resource)))
   (import "[constructor]r" (func (result (result (own $r) (error string)))))

@@ -6,7 +6,7 @@
 #include "component/reader.h"
 
 static const char *const files[] = {"twice.wasm",  "shim.wasm",     "async.wasm", "donut.wasm",
-                                    "relift.wasm", "callback.wasm", "wide.wasm"};
+                                    "relift.wasm", "callback.wasm", "wide.wasm",  "distinct.wasm"};
 enum { FILES = sizeof files / sizeof *files };
 
 static buf out;
@@ -138,6 +138,46 @@ static void asynchronous_built_ins(void **state)
     assert_int_equal(u->canons[4].element->kind, TYPE_U8);
     assert_int_equal(u->canons[5].signature.results[0], CORE_I64);
     assert_str(u->lifts[0].options.callback.name, "cb");
+}
+
+/* Of canonical functions that are alike there is one; each part tells two apart. */
+static void canonical_functions_are_interned(void **state)
+{
+    link_plan p = link_file("distinct.wasm");
+    const link_unit *u = &p.units[0];
+    assert_int_equal(p.units_count, 1);
+    assert_int_equal(u->canons_count, 30);
+    for (uint32_t i = 0; i < u->canons_count; i++) {
+        const link_canon *c = &u->canons[i];
+        assert_int_equal(c->kind == CANON_HOST, i < 10);
+        assert_int_equal(c->interface.n, i < 10 ? 5 : 0);
+        assert_int_equal(c->options.encoding, i == 4   ? ENCODING_UTF16
+                                              : i == 5 ? ENCODING_LATIN1_UTF16
+                                                       : ENCODING_UTF8);
+        assert_int_equal(c->options.async, i == 9 || i == 18 || i == 22);
+        bool has_memory = i < 10 || (i >= 16 && i <= 20);
+        assert_int_equal(c->options.memory.instance, has_memory || i >= 28 ? 0 : -1);
+        assert_int_equal(c->options.realloc.instance, i == 2 || i == 3 ? 0 : -1);
+        assert_int_equal(c->element != NULL, i >= 16 && i <= 22);
+        assert_int_equal(c->resource, i == 11 || i == 13 || i == 15);
+        assert_int_equal(c->options.post_return.instance, -1);
+        assert_int_equal(c->options.callback.instance, -1);
+    }
+    assert_str(u->canons[1].options.memory.name, "m2");
+    assert_str(u->canons[3].options.realloc.name, "r2");
+    assert_str(u->canons[6].name, "g");
+    assert_str(u->canons[7].interface, "a:b/d");
+    assert_int_equal(u->canons[17].element->kind, TYPE_U16);
+    assert_str(u->canons[19].name, "stream.write");
+    assert_int_equal(u->canons[24].type->result->kind, TYPE_U16);
+    assert_str(u->canons[29].options.memory.name, "m2");
+    /* what each takes and gives, as digits */
+    static const char signatures[] = "202020202020202020211111111110103131313121111110100101012121";
+    char got[2 * 30 + 1];
+    for (uint32_t i = 0; i < u->canons_count; i++)
+        snprintf(got + 2 * (size_t)i, 3, "%u%u", u->canons[i].signature.params_count,
+                 u->canons[i].signature.results_count);
+    assert_string_equal(got, signatures);
 }
 
 static void one_rule(str line)
@@ -705,6 +745,7 @@ int main(void)
         T(outer_component_called_from_inside),
         T(canonical_functions_as_core_exports),
         T(asynchronous_built_ins),
+        T(canonical_functions_are_interned),
         T(rules),
         T(cut_and_changed),
         T(cut_sections),
