@@ -649,6 +649,38 @@ static void ends_of_blocks(void **state)
     }
 }
 
+static bool fits(const run *r, size_t bytes_max)
+{
+    arena inner;
+    bytes got;
+    size_t ignored;
+    arena_init_level(&inner, bytes_max);
+    bool ok = run_once(&inner, r, &got, &ignored);
+    if (ok)
+        assert_same(got, r->want);
+    else
+        assert_int_equal(e.code, ERR_NO_MEMORY);
+    arena_fini(&inner);
+    return ok;
+}
+
+/* In the smallest arena that does, the last allocations have blocks that are no larger than they
+ * are; a smaller one is an error. */
+static void smallest_arenas(void **state)
+{
+    for (size_t i = 0; i < COMPONENTS; i++) {
+        run r = run_of_component(components[i]);
+        size_t low = 0, high = 16 * MIB;
+        assert_true(fits(&r, high));
+        while (high - low > 16) {
+            size_t middle = (low + high) / 32 * 16;
+            *(fits(&r, middle) ? &high : &low) = middle;
+        }
+        assert_false(fits(&r, low));
+        assert_true(fits(&r, high));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -674,6 +706,7 @@ int main(void)
         cmocka_unit_test_setup(memory_fails_in_components, setup),
         cmocka_unit_test_setup(memory_fails_in_groups, setup),
         cmocka_unit_test_setup(ends_of_blocks, setup),
+        cmocka_unit_test_setup(smallest_arenas, setup),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     arena_fini(&a);
