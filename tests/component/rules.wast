@@ -456,6 +456,7 @@
 (assert_malformed (component binary "\00asm" "\0d\00\01\00" "\01\0d\00asm\01\00\00\00\05\03\01\02\01") "a shared memory must have a maximum")
 (assert_malformed (component binary "\00asm" "\0d\00\01\00" "\01\0d\00asm\01\00\00\00\05\03\01\10\01") "malformed limits flags 0x10")
 (assert_malformed (component binary "\00asm" "\0d\00\01\00" "\01\0f\00asm\01\00\00\00\04\05\01p\08\01\00") "malformed limits flags 0x08")
+(component binary "\00asm" "\0d\00\01\00" "\01\16\00asm\01\00\00\00\04\05\01p\07\01\01\05\05\01\0f\01\01\10")
 (assert_malformed (component binary "\00asm" "\0d\00\01\00" "\01\0e\00asm\01\00\00\00\05\04\01\08\01\11") "invalid custom page size")
 (assert_malformed (component binary "\00asm" "\0d\00\01\00" "\01\10\00asm\01\00\00\00\05\06\01\01\01\81\80\04") "memory size must be at most 65536")
 (component binary "\00asm" "\0d\00\01\00" "\01\1f\00asm\01\00\00\00\05\15\03\01\01\80\80\04\08\80\80\80\80\10\00\04\80\80\80\80\80\80\40")
