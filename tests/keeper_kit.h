@@ -1,6 +1,6 @@
 /* A keeper of `ebb serve` in this process, asked over its admin API: catalogue, jobs, uploads and
- * all are real, in a folder that goes at the end. There is no store process, and the builder is
- * ours: it compiles nothing, and says what a test wants to hear.
+ * all are real, in a folder that goes at the end. There are no workers and no store process; the
+ * clock and the builder are ours: it compiles nothing, and says what a test wants to hear.
  *
  *     expect(201, "POST", "/v1/tenants", "{\"name\": \"acme\"}");
  *     assert_string_equal(text("name"), "acme");
@@ -28,6 +28,9 @@ enum { ANSWER_BYTES = 1 << 20, TURNS_MAX = 4000, TURN_MS = 5, WAITING_MAX = 8 };
 static keeper k;
 static char data[] = "/dev/shm/ebb-test-keeper-XXXXXX";
 
+/* The time, by seconds; it stands still. */
+static int64_t now_s = INT64_C(1800000000); /* 2027-01-15T08:00:00Z */
+
 /* Of the next requests: by admin.sock, or with this token; and further lines of the head. */
 static bool by_socket = true;
 static char bearer[64];
@@ -38,6 +41,12 @@ static char answer[ANSWER_BYTES];
 static unsigned status;
 static const char *body;
 static json_t *doc; /* of it; NULL: it is no JSON */
+
+/* --- keeper_role.c: time, and no workers ------------------------------------------------------ */
+
+int64_t keeper_now_s(void) { return now_s; }
+bool keeper_ask_all(keeper *of) { return true; }
+void keeper_stop_if_unused(void *user) {}
 
 /* --- the builder ------------------------------------------------------------------------------ */
 
