@@ -158,6 +158,10 @@ static void on_answer(void *user, unsigned events) {}
 /* Until the connection is closed; at once and called after each turn. */
 static void (*each_turn)(void);
 
+/* The allocation of arenas and bufs that fails while it is asked, counted from the request on; 0:
+ * none. How many there were. */
+static size_t failing, allocations;
+
 static void answer_take(int fd, const buf *request)
 {
     size_t sent = 0, got = 0;
@@ -167,6 +171,7 @@ static void answer_take(int fd, const buf *request)
     memset(answer, 0, sizeof answer);
     assert_true(loop_watch_open(k.l, fd, on_answer, NULL, &watch, &e));
     loop_watch_set(watch, LOOP_READABLE);
+    alloc_fail_after(failing);
     for (int turn = 0; turn < TURNS_MAX && n; turn++) {
         ssize_t out = sent < request->n ? send(fd, request->p + sent, request->n - sent,
                                                MSG_NOSIGNAL | MSG_DONTWAIT)
@@ -179,6 +184,7 @@ static void answer_take(int fd, const buf *request)
             got += (size_t)n;
     }
     loop_watch_close(watch);
+    allocations = alloc_fail_after(0);
     if (n)
         fail_msg("no end of the answer: %s", answer);
 }

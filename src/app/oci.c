@@ -203,7 +203,7 @@ bool oci_manifest_write(const oci_manifest *m, buf *out, err *e)
     if (m->annotations.n)
         json_object_set(j, "annotations", notes);
     json_decref(notes);
-    bool ok = json_dump_callback(j, put, out, JSON_COMPACT) == 0;
+    bool ok = json_dump_callback(j, put, out, JSON_COMPACT) == 0 && !out->failed;
     json_decref(j);
     return ok || err_no_memory(e);
 }

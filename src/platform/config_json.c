@@ -27,9 +27,11 @@ json_t *json_of_pairs(const app_pairs *pairs)
 
 static int dump(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
 
+/* jansson passes over a key that was refused: what the buffer says counts. */
 bool json_put(const json_t *j, buf *out, err *e)
 {
-    return json_dump_callback(j, dump, out, JSON_COMPACT) == 0 ? true : err_no_memory(e);
+    bool ok = json_dump_callback(j, dump, out, JSON_COMPACT) == 0 && !out->failed;
+    return ok || err_no_memory(e);
 }
 
 json_t *json_get(bytes text, const char *what, err *e)

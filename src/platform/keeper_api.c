@@ -115,7 +115,7 @@ void api_json_take(api_call *c, unsigned status, json_t *j)
 {
     bool ok = j && json_dump_callback(j, dump, &c->out, JSON_COMPACT) == 0;
     json_decref(j);
-    if (!ok || !buf_put_u8(&c->out, '\n')) {
+    if (!ok || !buf_put_u8(&c->out, '\n') || c->out.failed) { /* a key may be missing (json_put) */
         api_fail_status(c, 500, "the answer is too long, or there is no memory");
         return;
     }

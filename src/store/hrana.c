@@ -60,7 +60,7 @@ static bool body_put(json_t *request, str baton, buf *out, err *e)
 {
     json_t *j = json_pack("{s:o, s:[o]}", "baton", baton.n ? text(baton) : json_null(), "requests",
                           request);
-    bool ok = j && json_dump_callback(j, dump, out, JSON_COMPACT) == 0;
+    bool ok = j && json_dump_callback(j, dump, out, JSON_COMPACT) == 0 && !out->failed;
     json_decref(j);
     return ok || err_no_memory(e);
 }

@@ -742,6 +742,71 @@ static void the_busiest_apps_by_name(void **state)
     expect(200, "DELETE", TENANT "/apps/idle", "");
 }
 
+/* --- without memory --------------------------------------------------------------------------- */
+
+/* Whichever allocation fails, it is answered so, or the connection is closed; nothing is left under
+ * way, and the next request is answered as ever. */
+static void without_memory(void **state)
+{
+    static const struct {
+        const char *method, *path, *content;
+        unsigned wanted;
+    } rows[] = {
+        {"GET", "/v1/whoami", "", 200},
+        {"GET", TENANT, "", 200},
+        {"GET", TENANT "/apps", "", 200},
+        {"GET", TENANT "/apps/small", "", 200},
+        {"GET", TENANT "/apps/small/variables", "", 200},
+        {"GET", TENANT "/audit?before=99999", "", 200},
+        {"GET", TENANT "/tokens", "", 200},
+        {"GET", "/v1/top", "", 200},
+        {"GET", "/v1/now", "", 200},
+        {"GET", "/v1/day", "", 200},
+        {"GET", "/v1/outlook", "", 200},
+        {"GET", TENANT "/carbon", "", 200},
+        {"GET", "/v1/carbon/report?from=2027-01-01T00:00:00Z", "", 200},
+        {"GET", "/metrics", "", 200},
+        {"GET", TENANT "/apps/small/logs", "", 200},
+        {"PUT", TENANT "/egress", "{\"allow\": \"10.0.0.0/8\"}", 200},
+        {"PUT", TENANT "/quota", "{\"quota\": {\"apps\": 50}}", 200},
+        {"PUT", TENANT "/apps/small/hosts", "{\"hosts\": [\"a.example\", \"b.example\"]}", 200},
+        {"PUT", TENANT "/apps/small/variables", "{\"variables\": {\"v\": \"1\"}}", 200},
+        {"POST", TENANT "/tokens", "{\"role\": \"reader\"}", 201},
+        {"PUT",
+         TENANT "/blobs/sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d",
+         "b", 201},
+        {"PUT", TENANT "/apps/small",
+         "{\"hosts\": [\"a.example\"], \"app\": {\"spin_lock_version\": 0, \"metadata\": "
+         "{\"name\": \"x\", \"triggers\": {}}, \"triggers\": [{\"id\": \"t\", "
+         "\"trigger_type\": \"http\", \"trigger_config\": {\"route\": \"/\", "
+         "\"component\": \"c\"}}], \"components\": [{\"id\": \"c\", \"source\": "
+         "{\"digest\": "
+         "\"sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d\"}, "
+         "\"files\": [{\"path\": \"/f\", \"digest\": "
+         "\"sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d\"}], "
+         "\"metadata\": {\"key_value_stores\": [\"default\"]}}]}}",
+         200},
+        {"POST", TENANT "/apps/small/rollback", "{\"revision\": 1}", 404},
+    };
+    deploy("small");
+    blob("b");
+    building = IS_THERE;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        expect(rows[i].wanted, rows[i].method, rows[i].path, rows[i].content);
+        size_t all = allocations;
+        assert_true(all > 0);
+        for (size_t n = 1; n <= all; n++) {
+            failing = n;
+            ask(rows[i].method, rows[i].path, rows[i].content);
+            failing = 0;
+            if (status && status < 400 && status != rows[i].wanted)
+                fail_msg("%s %s, %zu: %u %s", rows[i].method, rows[i].path, n, status, body);
+        }
+        expect(rows[i].wanted, rows[i].method, rows[i].path, rows[i].content);
+    }
+    expect(200, "DELETE", TENANT "/apps/small", "");
+}
+
 #define api_test(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -766,6 +831,7 @@ int main(void)
         api_test(lines_that_come_are_followed),
         api_test(pages_are_sent_once),
         api_test(the_busiest_apps_by_name),
+        api_test(without_memory),
     };
     return cmocka_run_group_tests(tests, keeper_make, keeper_end);
 }

@@ -84,8 +84,34 @@ static void round_trip(void **state)
     arena_fini(&a);
 }
 
+/* Settings that do not fit are none: no piece is left out, also not where the next would fit. */
+static void what_does_not_fit(void **state)
+{
+    arena a;
+    err e;
+    app *in;
+    manifest_options mo = {.file = S("spin.toml")};
+    arena_init(&a, 8 << 20);
+    assert_true(manifest_read(&a, str_from(manifest), &mo, &in, &e));
+    config_component component = {.artifact = S("/cache/x")};
+    app_config c = {.app = in, .components = &component};
+    buf all;
+    buf_init(&all, 1 << 20);
+    assert_true(app_config_write(&c, &all, &e));
+    for (size_t max = 1; max < all.n; max++) {
+        buf out;
+        buf_init(&out, max);
+        assert_false(app_config_write(&c, &out, &e));
+        assert_int_equal(e.code, ERR_NO_MEMORY);
+        buf_fini(&out);
+    }
+    buf_fini(&all);
+    arena_fini(&a);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip),
+                                       cmocka_unit_test(what_does_not_fit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
