@@ -1,0 +1,241 @@
+/* Stores of an app as the admin API shows them, by a store process that is in this one; and how the
+ * queue of deferred calls names tenants, apps and revisions. */
+#include "keeper_kit.h"
+
+#include "near.h"
+
+#include "platform/keeper_owner.h"
+#include "store/server.h"
+#include "store/sql_memory.h"
+
+#define APP TENANT "/apps/x"
+
+static arena a;
+static store_server *server;
+
+static const char *app_body(const char *name, const char *text_of)
+{
+    static char out[1024];
+    snprintf(out, sizeof out,
+             "{\"app\": {\"spin_lock_version\": 0, \"metadata\": {\"name\": \"%s\", \"triggers\": "
+             "{}}, \"variables\": {\"v\": {\"default\": \"0\"}}, \"triggers\": [{\"id\": \"t\", "
+             "\"trigger_type\": \"http\", \"trigger_config\": {\"route\": \"/\", "
+             "\"static_response\": {\"body\": \"%s\"}}}], \"components\": [{\"id\": \"c\", "
+             "\"source\": {\"digest\": \"%s\"}, \"metadata\": {\"key_value_stores\": "
+             "[\"default\"], \"databases\": [\"default\"]}}]}}",
+             name, text_of, digest_of(S("a component")));
+    return out;
+}
+
+static int make(void **state)
+{
+    static char folder[64];
+    int pair[2];
+    err e;
+    if (!sql_memory_init(&e) || keeper_make(state)) /* in this order: SQLite is set up once */
+        return -1;
+    snprintf(folder, sizeof folder, "%s", path_of("state"));
+    store_config c = {.state_dir = str_from(folder)};
+    if (!store_server_new(k.l, &c, &server, &e) || !channel_pair(pair, &e) ||
+        !store_server_add_take(server, pair[0], &e))
+        return -1;
+    store_client_connect_take(k.store, pair[1]);
+    expect(201, "POST", "/v1/tenants", "{\"name\": \"acme\"}");
+    blob("a component");
+    expect(200, "PUT", APP, app_body("x", "hi"));
+    return 0;
+}
+
+static int unmake(void **state)
+{
+    store_server_free(server);
+    return keeper_end(state);
+}
+
+static int begin(void **state)
+{
+    arena_init(&a, 16 << 20);
+    return 0;
+}
+
+static int end(void **state)
+{
+    arena_fini(&a);
+    return 0;
+}
+
+static void keys_and_values(void **state)
+{
+    expect(200, "GET", APP "/kv/default", "");
+    assert_string_equal(names("keys", NULL), "");
+    refused(404, "no such key", "GET", APP "/kv/default/one", "");
+    expect(200, "PUT", APP "/kv/default/one", "first");
+    expect(200, "PUT", APP "/kv/default/a%2Fb%20c", "second");
+    expect(200, "PUT", APP "/kv/default/empty", "");
+    expect(200, "GET", APP "/kv/default/one", "");
+    assert_string_equal(body, "first");
+    assert_non_null(strstr(answer, "content-type: application/octet-stream\r\n"));
+    expect(200, "GET", APP "/kv/default/a%2fb%20c", "");
+    assert_string_equal(body, "second");
+    expect(200, "GET", APP "/kv/default/empty", "");
+    assert_string_equal(body, "");
+    expect(200, "GET", APP "/kv/default", "");
+    assert_int_equal(json_array_size(list("keys")), 3);
+    expect(200, "PUT", APP "/kv/default/one", "third");
+    expect(200, "GET", APP "/kv/default/one", "");
+    assert_string_equal(body, "third");
+    expect(200, "DELETE", APP "/kv/default/one", "");
+    refused(404, "no such key", "GET", APP "/kv/default/one", "");
+    expect(200, "GET", APP "/kv/default", "");
+    assert_int_equal(json_array_size(list("keys")), 2);
+    refused(404, "no component of the app has a store of this name", "GET", APP "/kv/other", "");
+    refused(404, "tenant 'acme' has no app 'none'", "GET", TENANT "/apps/none/kv/default", "");
+    refused(404, "no component of the app has a store", "PUT", APP "/kv/other/k", "v");
+    refused(404, "no component of the app has a store", "DELETE", APP "/kv/other/k", "");
+}
+
+static const json_t *cell(size_t row, size_t column)
+{
+    return json_array_get(json_array_get(list("rows"), row), column);
+}
+
+static void statements(void **state)
+{
+    expect(200, "POST", APP "/sqlite/default", "{\"sql\": \"CREATE TABLE t(i, r, s, b, n)\"}");
+    expect(200, "POST", APP "/sqlite/default",
+           "{\"sql\": \"INSERT INTO t VALUES (-7, 1.5, 'text', x'00ff', NULL), "
+           "(9007199254740993, -0.25, '', x'', NULL)\"}");
+    assert_int_equal(number_of("changes"), 2);
+    expect(200, "POST", APP "/sqlite/default", "{\"sql\": \"SELECT * FROM t ORDER BY i\"}");
+    assert_string_equal(names("columns", NULL), "i r s b n");
+    assert_int_equal(json_array_size(list("rows")), 2);
+    assert_int_equal(json_integer_value(cell(0, 0)), -7);
+    assert_near(json_real_value(cell(0, 1)), 1.5, 0);
+    assert_string_equal(json_string_value(cell(0, 2)), "text");
+    assert_string_equal(json_string_value(json_object_get(cell(0, 3), "hex")), "00ff");
+    assert_true(json_is_null(cell(0, 4)));
+    assert_true(json_integer_value(cell(1, 0)) == INT64_C(9007199254740993));
+    assert_near(json_real_value(cell(1, 1)), -0.25, 0);
+    assert_string_equal(json_string_value(cell(1, 2)), "");
+    assert_string_equal(json_string_value(json_object_get(cell(1, 3), "hex")), "");
+    expect(200, "GET", TENANT "/audit", "");
+    const json_t *last = json_array_get(list("events"), 0);
+    assert_string_equal(json_string_value(json_object_get(last, "action")), "sql");
+    assert_string_equal(json_string_value(json_object_get(last, "subject")), "x");
+    refused(400, "no such table", "POST", APP "/sqlite/default", "{\"sql\": \"SELECT * FROM u\"}");
+    refused(400, "'sql' must be a string", "POST", APP "/sqlite/default", "{\"sql\": 1}");
+    refused(404, "no component of the app has a store of this name", "POST", APP "/sqlite/other",
+            "{\"sql\": \"SELECT 1\"}");
+    refused(404, "has no app 'none'", "POST", TENANT "/apps/none/sqlite/default",
+            "{\"sql\": \"SELECT 1\"}");
+    /* Each is a session of its own: what one leaves open is rolled back. */
+    expect(200, "POST", APP "/sqlite/default", "{\"sql\": \"BEGIN\"}");
+    expect(200, "POST", APP "/sqlite/default", "{\"sql\": \"DELETE FROM t\"}");
+    expect(200, "POST", APP "/sqlite/default", "{\"sql\": \"SELECT count(*) FROM t\"}");
+    assert_int_equal(json_integer_value(cell(0, 0)), 0);
+}
+
+static void nobody_can_be_asked(void **state)
+{
+    struct store_client *kept = k.store;
+    k.store = NULL;
+    refused(503, "the store process can't be asked", "GET", APP "/kv/default", "");
+    refused(503, "the store process can't be asked", "POST", APP "/sqlite/default",
+            "{\"sql\": \"SELECT 1\"}");
+    k.store = kept;
+    expect(200, "GET", APP "/kv/default", "");
+}
+
+/* --- owners of deferred calls ----------------------------------------------------------------- */
+
+static catalogue_found live(const char *host)
+{
+    catalogue_found f;
+    err e;
+    assert_true(catalogue_find(k.catalogue, str_from(host), &a, &f, &e));
+    assert_true(f.app != 0);
+    return f;
+}
+
+static void numbers_of_this_node(void **state)
+{
+    calls_owner owner;
+    catalogue_found f = live("x-acme.localhost"), g;
+    catalogue_tenant t = {.id = f.tenant, .name = S("acme")};
+    uint64_t number;
+    err e;
+    assert_true(owner_found(&k, &a, &f, &owner, &e));
+    assert_true(owner.tenant == f.tenant && owner.app == f.app && owner.revision == f.revision);
+    assert_int_equal(owner.name.n, 0);
+    assert_true(owner_tenant(&k, &t, &number, &e));
+    assert_true(number == f.tenant);
+    assert_true(owner_find(&k, &owner, &a, &g, &e));
+    assert_true(g.app == f.app && g.revision == f.revision);
+    owner.revision = f.revision + 7;
+    assert_true(owner_find(&k, &owner, &a, &g, &e));
+    assert_true(g.app == 0);
+    owner.revision = (UINT64_C(1) << 32) + f.revision; /* no number of ours */
+    assert_true(owner_find(&k, &owner, &a, &g, &e));
+    assert_true(g.app == 0);
+    owner.revision = f.revision;
+    owner.name = S("acme/x"); /* accepted while the queue was shared */
+    assert_true(owner_find(&k, &owner, &a, &g, &e));
+    assert_true(g.app == 0);
+}
+
+/* What is the same on all nodes has the same number: names, and what was deployed. */
+static void numbers_that_nodes_share(void **state)
+{
+    calls_owner first, second, third;
+    catalogue_found f, g;
+    err e;
+    k.config.serve.queue_is_shared = true;
+    f = live("x-acme.localhost");
+    assert_true(owner_found(&k, &a, &f, &first, &e));
+    assert_str(first.name, "acme/x");
+    assert_true(first.tenant >= CALLS_OWNER_SHARED_MIN && first.app >= CALLS_OWNER_SHARED_MIN &&
+                first.revision >= CALLS_OWNER_SHARED_MIN);
+    catalogue_tenant t = {.id = f.tenant, .name = S("acme")};
+    uint64_t number;
+    assert_true(owner_tenant(&k, &t, &number, &e));
+    assert_true(number == first.tenant);
+    expect(200, "PUT", APP, app_body("x", "changed"));
+    f = live("x-acme.localhost");
+    assert_true(owner_found(&k, &a, &f, &second, &e));
+    assert_true(second.app == first.app && second.revision != first.revision);
+    /* Values of variables are no part of a revision. */
+    expect(200, "PUT", APP "/variables", "{\"variables\": {\"v\": \"1\"}}");
+    f = live("x-acme.localhost");
+    assert_true(owner_found(&k, &a, &f, &third, &e));
+    assert_true(third.revision == second.revision);
+    /* Both are kept, and found by what they are. */
+    assert_true(owner_find(&k, &second, &a, &g, &e));
+    assert_true(g.app == f.app && g.revision == f.revision);
+    assert_true(owner_find(&k, &first, &a, &g, &e));
+    assert_true(g.app == f.app && g.revision == f.revision - 1);
+    first.revision++;
+    assert_true(owner_find(&k, &first, &a, &g, &e));
+    assert_true(g.app == 0);
+    for (const char *const *name = (const char *const[]){"acme/none", "none/x", "acme", NULL};
+         *name; name++) {
+        third.name = str_from(*name);
+        assert_true(owner_find(&k, &third, &a, &g, &e));
+        assert_true(g.app == 0);
+    }
+    third.name = (str){0};
+    assert_true(owner_find(&k, &third, &a, &g, &e)); /* accepted while it was not shared */
+    assert_true(g.app == 0);
+    k.config.serve.queue_is_shared = false;
+}
+
+#define stores_test(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        stores_test(keys_and_values),          stores_test(statements),
+        stores_test(nobody_can_be_asked),      stores_test(numbers_of_this_node),
+        stores_test(numbers_that_nodes_share),
+    };
+    return cmocka_run_group_tests(tests, make, unmake);
+}
