@@ -211,6 +211,19 @@ static void ways_lead_somewhere_or_not(void **state)
     assert_true(body[strlen(body) - 1] == '\n');
 }
 
+/* docs/openapi.json is what is answered, byte by byte. */
+static void the_description_is_the_documents(void **state)
+{
+    static char text_of[1 << 18];
+    int fd = open("docs/openapi.json", O_RDONLY | O_CLOEXEC); /* tests run in the source tree */
+    ssize_t n = read(fd, text_of, sizeof text_of - 1);
+    assert_true(n > 0);
+    close(fd);
+    by_socket = false;
+    expect(200, "GET", "/openapi.json", "");
+    assert_string_equal(body, text_of);
+}
+
 static void bodies_are_read_whole(void **state)
 {
     char *big = calloc(1, API_BODY_MAX + 2);
@@ -817,6 +830,7 @@ int main(void)
         api_test(tokens_say_who_asks),
         api_test(wrong_tokens_are_counted),
         api_test(ways_lead_somewhere_or_not),
+        api_test(the_description_is_the_documents),
         api_test(bodies_are_read_whole),
         api_test(tenants_and_quotas),
         api_test(what_a_tenant_uses_now),

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "platform/calls_message.h"
+#include "platform/calls_owner.h"
 #include "platform/defer_show.h"
 
 #include <jansson.h>
@@ -172,10 +173,129 @@ static void show(void **state)
     json_decref(j);
 }
 
+/* How each state is shown, and what came of the call. */
+static void show_all_of_it(void **state)
+{
+    static const struct {
+        queue_state state;
+        bool ended;
+    } rows[] = {{QUEUE_WAITING, false},
+                {QUEUE_DONE, true},
+                {QUEUE_FAILED, true},
+                {QUEUE_DEAD, true},
+                {QUEUE_CANCELLED, true}};
+    calls_price p = {.energy_j = 3600, .accepted_g_per_kwh = 400, .ran_g_per_kwh = 50};
+    pace_view v = {.slot_s = 3600, .first = 500000, .slots = PACE_SLOTS};
+    const int64_t now = v.first * 3600 + 10;
+    queue_call c = {.info = {.terms = {.deadline_ms = (now + 100) * 1000,
+                                       .attempts_max = 3,
+                                       .criticality = 0,
+                                       .revision = 5},
+                             .accepted_ms = now * 1000,
+                             .next_ms = (now + 50) * 1000},
+                    .note = S("a note")};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        c.info.state = rows[i].state;
+        c.info.ended_ms = rows[i].ended ? (now + 101) * 1000 : 0;
+        json_t *j = shown(&c, &v, &p, now);
+        assert_string_equal(text(j, "state"), queue_state_name(rows[i].state));
+        assert_true(!!json_object_get(j, "kept_until") == rows[i].ended);
+        assert_true(json_is_object(json_object_get(j, "carbon")) == rows[i].ended);
+        assert_true(!!json_object_get(j, "planned_start") == !rows[i].ended);
+        assert_true(json_is_true(json_object_get(j, "late")) == rows[i].ended);
+        assert_string_equal(text(j, "note"), "a note");
+        assert_string_equal(text(j, "criticality"), "low");
+        assert_int_equal(json_integer_value(json_object_get(j, "revision")), 5);
+        assert_true(json_is_null(json_object_get(j, "result")));
+        json_decref(j);
+    }
+    /* Waiting again, not before its next attempt; and of nodes that share the queue. */
+    c.info.state = QUEUE_WAITING;
+    c.info.ended_ms = 0;
+    c.info.attempts = 1;
+    c.info.terms.revision = CALLS_OWNER_SHARED_MIN;
+    c.note = (str){0};
+    json_t *j = shown(&c, &v, NULL, now);
+    assert_string_equal(text(j, "planned_start"), "2027-01-15T08:01:00Z");
+    assert_string_equal(text(j, "why"), "its last attempt did not work; this is the next one");
+    assert_true(json_is_null(json_object_get(j, "revision")) && !json_object_get(j, "note"));
+    json_decref(j);
+    c.info.excused = 1; /* that attempt does not count */
+    j = shown(&c, &v, NULL, now);
+    assert_string_equal(text(j, "why"), "its deadline leaves no later time");
+    json_decref(j);
+    j = shown(&c, NULL, NULL, now);
+    assert_string_equal(text(j, "why"), "nothing is planned yet");
+    assert_true(json_is_null(json_object_get(j, "planned_start")));
+    json_decref(j);
+}
+
+/* Results as text, or in base 64; lines of the log by their stream. */
+static void show_a_result(void **state)
+{
+    _cleanup_(buf_fini) buf out, about_of;
+    deferred_about about = {
+        .component = S("k"), .method = S("PUT"), .path = S("/a"), .hook = S("https://h/")};
+    http_field odd[] = {{S("x-odd"), S("\xff")}, {S("x-even"), S("e")}};
+    deferred_result d = {.status = 207,
+                         .fields = odd,
+                         .fields_count = 2,
+                         .body_cut = true,
+                         .body = {(const uint8_t *)"text", 4},
+                         .log = S("oone\n\netwo\no\xff\n")};
+    queue_call c = {
+        .info = {.state = QUEUE_DONE, .terms = {.trigger = DEFERRED_HTTP | QUEUE_TELLS}},
+        .has_result = true};
+    buf_init(&out, MIB);
+    buf_init(&about_of, MIB);
+    assert_true(deferred_about_write(&about, &about_of));
+    c.about = buf_bytes(&about_of);
+    assert_true(deferred_result_write(&d, &out));
+    c.result = buf_bytes(&out);
+    json_t *j = shown(&c, NULL, NULL, 10), *r = json_object_get(j, "result");
+    assert_int_equal(json_integer_value(json_object_get(r, "status")), 207);
+    assert_string_equal(text(r, "body"), "text");
+    assert_true(json_is_true(json_object_get(r, "body_cut")));
+    json_t *fields_of = json_object_get(r, "headers");
+    assert_int_equal(json_array_size(fields_of), 2);
+    assert_true(json_is_null(json_array_get(json_array_get(fields_of, 0), 1)));
+    assert_string_equal(json_string_value(json_array_get(json_array_get(fields_of, 1), 1)), "e");
+    json_t *log = json_object_get(j, "log");
+    assert_int_equal(json_array_size(log), 3);
+    assert_string_equal(text(json_array_get(log, 0), "stream"), "stdout");
+    assert_string_equal(text(json_array_get(log, 0), "text"), "one");
+    assert_string_equal(text(json_array_get(log, 1), "stream"), "stderr");
+    assert_string_equal(text(json_array_get(log, 2), "text"), "(no UTF-8)");
+    assert_string_equal(text(j, "trigger"), "http");
+    assert_string_equal(text(j, "method"), "PUT");
+    assert_string_equal(text(j, "path"), "/a");
+    assert_string_equal(text(j, "hook"), "https://h/");
+    json_decref(j);
+    d.body = (bytes){(const uint8_t *)"\xff\0", 2};
+    d.body_cut = false;
+    buf_clear(&out);
+    assert_true(deferred_result_write(&d, &out));
+    c.result = buf_bytes(&out);
+    c.info.terms.trigger = DEFERRED_HOOK;
+    j = shown(&c, NULL, NULL, 10);
+    r = json_object_get(j, "result");
+    assert_string_equal(text(r, "body_base64"), "/wA=");
+    assert_true(json_is_false(json_object_get(r, "body_cut")) && !json_object_get(r, "body"));
+    assert_string_equal(text(j, "trigger"), "hook");
+    assert_string_equal(text(j, "method"), "POST");
+    assert_string_equal(text(j, "path"), "https://h/");
+    json_decref(j);
+    c.info.terms.trigger = DEFERRED_CRON;
+    j = shown(&c, NULL, NULL, 10);
+    assert_string_equal(text(j, "trigger"), "cron");
+    json_decref(j);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(request), cmocka_unit_test(result),
-                                       cmocka_unit_test(about), cmocka_unit_test(messages),
-                                       cmocka_unit_test(show)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(request),      cmocka_unit_test(result), cmocka_unit_test(about),
+        cmocka_unit_test(messages),     cmocka_unit_test(show),   cmocka_unit_test(show_all_of_it),
+        cmocka_unit_test(show_a_result)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
