@@ -22,7 +22,7 @@ typedef int command(int argc, char **argv);
 
 static char dir[] = "/dev/shm/ebb-test-cli-XXXXXX";
 static char out[1 << 20], said[64 << 10]; /* of the last command: stdout, stderr */
-static json_t *doc;                       /* of its stdout; NULL: that is no JSON */
+static json_t *printed;                   /* of its stdout; NULL: that is no JSON */
 
 static int captured[2];
 
@@ -59,14 +59,14 @@ static inline int run(command *f, const char *line, ...)
     fflush(NULL);
     capture(STDOUT_FILENO);
     capture(STDERR_FILENO);
-    int status = f(argc, argv);
+    int ended = f(argc, argv);
     fflush(stdout);
     fflush(stderr);
     release(STDOUT_FILENO, out, sizeof out);
     release(STDERR_FILENO, said, sizeof said);
-    json_decref(doc);
-    doc = json_loads(out, 0, NULL);
-    return status;
+    json_decref(printed);
+    printed = json_loads(out, 0, NULL);
+    return ended;
 }
 
 #define succeeds(f, ...)                                                                           \
@@ -91,7 +91,7 @@ static inline int run(command *f, const char *line, ...)
 
 static inline double num(const char *name)
 {
-    const json_t *v = json_object_get(doc, name);
+    const json_t *v = json_object_get(printed, name);
     if (!json_is_number(v))
         fail_msg("%s is no number in %s", name, out);
     return json_number_value(v);
@@ -137,8 +137,8 @@ static inline int enter(void **state)
 
 static inline int leave(void **state)
 {
-    json_decref(doc);
-    doc = NULL;
+    json_decref(printed);
+    printed = NULL;
     return chdir("/") || nftw(dir, remove_each, 16, FTW_DEPTH | FTW_PHYS);
 }
 

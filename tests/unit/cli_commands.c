@@ -219,7 +219,7 @@ static void carbon_from_files(void **state)
     succeeds(cli_carbon, "carbon now --intensity g.csv --at 2026-03-01T01:30:00Z");
     assert_string_equal(out, "210 g/kWh (measured, average)\n");
     succeeds(cli_carbon, "carbon now --intensity g.csv --at 2026-03-01T02:00:00Z --json");
-    assert_non_null(doc);
+    assert_non_null(printed);
     prints("320");
     fails(1, "--table needs --zone", cli_carbon, "carbon now --table t");
     fails(1, "none", cli_carbon, "carbon now --table none --zone SWE");
@@ -242,7 +242,7 @@ static void carbon_from_files(void **state)
 
 static double of_app(size_t i, const char *name)
 {
-    const json_t *v = json_object_get(json_array_get(json_object_get(doc, "apps"), i), name);
+    const json_t *v = json_object_get(json_array_get(json_object_get(printed, "apps"), i), name);
     if (!json_is_number(v))
         fail_msg("%s of %zu is no number in %s", name, i, out);
     return json_number_value(v);
@@ -259,12 +259,12 @@ static void report_of_a_file(void **state)
                    "2026-03-01T00:30:00Z,batch,1,10,,,,\n");
     succeeds(cli_carbon, "carbon report --use use.csv --intensity g.csv --idle-w 10 --max-w 50 "
                          "--threads 4 --pue 2 --server-kg 0 --node here --zone ES");
-    assert_string_equal(json_string_value(json_object_get(doc, "node")), "here");
-    assert_string_equal(json_string_value(json_object_get(doc, "zone")), "ES");
+    assert_string_equal(json_string_value(json_object_get(printed, "node")), "here");
+    assert_string_equal(json_string_value(json_object_get(printed, "zone")), "ES");
     prints("2026-03-01T00:00:00Z");
     prints("2026-03-02T00:00:00Z");
     size_t shop = strcmp(json_string_value(json_object_get(
-                             json_array_get(json_object_get(doc, "apps"), 0), "app")),
+                             json_array_get(json_object_get(printed, "apps"), 0), "app")),
                          "shop") != 0;
     assert_near(of_app(shop, "calls"), 8, 0);
     assert_near(of_app(shop, "cpu_s"), 10, 1e-6);
@@ -311,10 +311,10 @@ static void one_policy_or_all(void **state)
     succeeds(cli_sim, "sim --check --apps 50");
     assert_near(num("apps"), 50, 0);
     succeeds(cli_sim, "sim --apps 20 --days 2 --no-peaks --policy now,clairvoyant --json -");
-    assert_int_equal(json_array_size(json_object_get(doc, "policies")), 2);
+    assert_int_equal(json_array_size(json_object_get(printed, "policies")), 2);
     succeeds(cli_sim, "sim --apps 20 --days 2 --no-peaks --policy now --json f.json --svg f.svg "
                       "--steps f.csv");
-    assert_null(doc); /* a table, and the JSON in its file */
+    assert_null(printed); /* a table, and the JSON in its file */
     assert_true(*out != 0);
     json_t *j = json_loads(content("f.json"), 0, NULL);
     assert_int_equal(json_array_size(json_object_get(j, "policies")), 1);
@@ -326,14 +326,14 @@ static void one_policy_or_all(void **state)
           "sim --apps 20 --days 2 --no-peaks --policy now --queue --cpus inf");
     fails(1, "not 'vm'", cli_sim, "sim --apps 20 --days 1 --against always-on,vm");
     succeeds(cli_sim, "sim --apps 20 --days 1 --against container --json f.json");
-    assert_null(doc);
+    assert_null(printed);
     prints("container");
     assert_null(strstr(out, "microvm"));
     j = json_loads(content("f.json"), 0, NULL);
     assert_int_equal(json_array_size(json_object_get(j, "hosts")), 2);
     json_decref(j);
     succeeds(cli_sim, "sim --apps 20 --days 1 --against ebb --json -");
-    assert_int_equal(json_array_size(json_object_get(doc, "hosts")), 1);
+    assert_int_equal(json_array_size(json_object_get(printed, "hosts")), 1);
 }
 
 /* Days of data that there are: what is asked for beyond is not simulated. */

@@ -122,7 +122,7 @@ static const json_t *finding(const char *check, const char *status)
 {
     size_t i;
     json_t *v;
-    json_array_foreach(doc, i,
+    json_array_foreach(printed, i,
                        v) if (strcmp(json_string_value(json_object_get(v, "check")), check) == 0 &&
                               strcmp(json_string_value(json_object_get(v, "status")), status) ==
                                   0) return v;
@@ -140,7 +140,7 @@ static void a_machine_and_no_app(void **state)
     finding("kernel", "ok");
     const json_t *cache = finding("cache", "ok");
     assert_null(json_object_get(cache, "fix"));
-    assert_int_equal(json_array_size(doc), 7);
+    assert_int_equal(json_array_size(printed), 7);
     succeeds(cli_doctor, "doctor --cache-dir cache");
     prints("note  app: there is no spin.toml in this folder\n      -> give one with -f\n");
     prints("ok    kernel: Linux ");
