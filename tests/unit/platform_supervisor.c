@@ -44,10 +44,10 @@ static void tell(const char *fmt, ...)
     send(events, line, (size_t)n, 0);
 }
 
-static void events_connect(const char *dir)
+static void events_connect(const char *folder)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    snprintf(to.sun_path, sizeof to.sun_path, "%s/events", dir);
+    snprintf(to.sun_path, sizeof to.sun_path, "%.90s/events", folder);
     events = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     must(connect(events, (struct sockaddr *)&to, sizeof to) == 0);
 }
