@@ -71,7 +71,7 @@ ROWS = [
     (r"platform/(sandbox|decode|compile|artifact|spawn|builder)", "test_sandbox.py test_liar.py"),
     (r"platform/(keeper_)?traces", "test_traces.py::test_the_trace_that_a_request_brings"
                                    " test_traces.py::test_what_is_lost_is_counted"),
-    (r"platform/(upgrade|supervisor)", "test_upgrade.py"),
+    (r"platform/(upgrade|supervisor|keeper_serve)", "test_upgrade.py"),
     (r"platform/(oci|fetch|unpack)", "test_registry.py test_sources.py"),
     (r"platform/(tenant|turns|places|active|hosted|served|directory|keeper_directory|meter)",
      "test_serve.py test_tenants.py::test_memory_is_the_nodes"
