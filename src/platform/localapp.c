@@ -92,7 +92,7 @@ bool localapp_read(arena *a, const localapp_place *at, const char *profile, app 
         !manifest_read(a, (str){(const char *)text.p, text.n}, &mo, ret, e))
         return false;
     (*ret)->origin = arena_printf(a, "file://%.*s", STR(at->dir));
-    return true;
+    return (*ret)->origin.p || err_no_memory(e);
 }
 
 /* What the manifest asks for and ebb does not do is said before anything is made. */

@@ -659,6 +659,84 @@ static void who_gives_values(void **state)
     assert_int_equal(e.code, ERR_UNSUPPORTED);
 }
 
+/* --- without memory --------------------------------------------------------------------------- */
+
+static app *whole;
+
+static bool stores_made(void)
+{
+    const char *pairs[] = {"k=v"};
+    state_options o = {.state_dir = "",
+                       .app_dir = str_from(dir),
+                       .config = &configured,
+                       .key_values = pairs,
+                       .key_values_count = 1};
+    return state_make(&a, &o, whole, &stored, &kept_in, &e);
+}
+
+static bool values_made(void)
+{
+    app_pairs given = {0};
+    runtime_config c = {0};
+    provider_list list;
+    variable_providers p;
+    config_component component = {0};
+    return app_pairs_add(&a, &given, S("v"), S("1"))
+               ? providers_make(&a, whole, &given, &c, &list, &e) &&
+                     providers_open(&a, &list, &p, &e) &&
+                     localapp_values(&a, whole, p, false, &whole->components[0], &component, &e)
+               : err_no_memory(&e);
+}
+
+static bool files_made(void)
+{
+    str_list warnings = {0};
+    config_component component = {0};
+    localfiles l = {.temp_base = at("temp")};
+    bool ok = localfiles_make(&a, &scratch, &l, dir, S("spin.toml"), &whole->components[0],
+                              &warnings, &component, &e);
+    localfiles_remove(&l);
+    return ok;
+}
+
+static bool place_found(void)
+{
+    localapp_place p;
+    app *x;
+    return localapp_find(&a, ".", &p, &e) && localapp_read(&a, &p, NULL, &x, &e);
+}
+
+/* Whichever allocation fails, that is said, and nothing is left of what was made. */
+static void without_memory(void **state)
+{
+    static bool (*const steps[])(void) = {stores_made, values_made, files_made, place_found};
+    runtime_config_default(&configured);
+    mkdir("s", 0700);
+    put("s/f.txt", "f");
+    put("spin.toml", STATIC);
+    whole = app_of(HEAD "[variables]\nv = { required = true }\n" C
+                        "key_value_stores = [\"default\"]\nsqlite_databases = [\"default\"]\n"
+                        "files = [\"s/*\", { source = \"s\", destination = \"/d\" }]\n"
+                        "variables = { v = \"{{ v }}\" }\n"
+                        "allowed_outbound_hosts = [\"https://{{ v }}.example\"]\n");
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        alloc_fail_after(0);
+        if (!steps[i]())
+            fail_msg("%s", e.text);
+        size_t total = alloc_fail_after(0);
+        assert_true(total > 0);
+        for (size_t n = 1; n <= total; n++) {
+            arena_reset(&scratch);
+            alloc_fail_after(n);
+            bool ok = steps[i]();
+            alloc_fail_after(0);
+            if (ok || (e.code != ERR_NO_MEMORY && e.code != ERR_LIMIT))
+                fail_msg("step %zu, allocation %zu of %zu: %s", i, n, total, ok ? "ok" : e.text);
+        }
+    }
+    assert_int_equal(entries("temp"), 2);
+}
+
 /* --- all of it -------------------------------------------------------------------------------- */
 
 static void options_of_an_app_without_components(void **state)
@@ -792,6 +870,7 @@ int main(int argc, char **argv)
         local_test(configured_stores),
         local_test(keys_and_statements_of_the_command_line),
         local_test(who_gives_values),
+        local_test(without_memory),
         local_test(options_of_an_app_without_components),
         local_test(logs_that_cannot_be_kept),
         local_test(what_is_wrong_with_options),
