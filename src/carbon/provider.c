@@ -179,9 +179,11 @@ bool provider_request_make(const provider *p, provider_what what, int64_t now_s,
         str code = what != PROVIDER_LOGIN ? str_from(p->session)
                    : pair.p               ? base64(a, pair)
                                           : (str){0};
+        if (!code.p)
+            return err_no_memory(e);
         r.header_value =
             arena_printf(a, "%s %.*s", what == PROVIDER_LOGIN ? "Basic" : "Bearer", STR(code));
-        if (!code.p || !r.header_value.p)
+        if (!r.header_value.p)
             return err_no_memory(e);
     } else {
         r.url = aware_url(p, base, ahead, now_s, a);

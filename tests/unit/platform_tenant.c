@@ -31,19 +31,19 @@ static void nodes_open(fixture *f)
     }
 }
 
-static tenant *take(fixture *f, int worker, uint64_t number, const char *quota)
+static tenant *take(fixture *f, int worker, uint64_t number, const char *limits)
 {
     tenant *t;
     err e;
-    assert_true(tenant_take(&f->worker[worker], number, str_from(quota), &t, &e));
+    assert_true(tenant_take(&f->worker[worker], number, str_from(limits), &t, &e));
     return t;
 }
 
-static void both(fixture *f, tenant *t[WORKERS], const char *quota)
+static void both(fixture *f, tenant *t[WORKERS], const char *limits)
 {
     nodes_open(f);
     for (int i = 0; i < WORKERS; i++)
-        t[i] = take(f, i, 7, quota);
+        t[i] = take(f, i, 7, limits);
 }
 
 static void done(fixture *f, tenant *t[WORKERS])
@@ -191,20 +191,20 @@ static void memory_is_granted_once(void **state)
 {
     fixture f = {0};
     tenant *t[WORKERS];
-    uint64_t has[WORKERS] = {0}, quota = 64 * MIB_1;
+    uint64_t has[WORKERS] = {0}, most = 64 * MIB_1;
     both(&f, t, "{\"memory_bytes\": 67108864}");
     for (int i = 0; i < 200; i++) {
         uint64_t more[WORKERS];
         for (int k = 0; k < WORKERS; k++)
             more[k] = tenant_memory_grant(t[(i + k) % 2]);
-        assert_true(has[0] + has[1] + more[0] + more[1] <= quota);
+        assert_true(has[0] + has[1] + more[0] + more[1] <= most);
         for (int k = 0; k < WORKERS; k++) {
             int w = (i + k) % 2;
             tenant_memory_book(t[w], has[w], has[w] + more[k]);
             has[w] += more[k];
         }
     }
-    assert_in_range(has[0] + has[1], quota - MIB_1, quota);
+    assert_in_range(has[0] + has[1], most - MIB_1, most);
     assert_false(tenant_memory_has(t[0], MIB_1));
     tenant_memory_book(t[1], has[1], 0);
     assert_true(tenant_memory_has(t[0], MIB_1));
