@@ -7,9 +7,9 @@ an hour), so that an hour of its day is 6 bins long; client and all other proces
 core. Calls that may wait are sent with `Prefer: respond-async` and `Ebb-Deadline: day_s`, the
 others are plain requests. The guest computes for the CPU time that the trace says, by its clock:
 the core of a virtual machine may take half as long again for the same work from one hour to the
-next, the simulator's never does, and the difference would be all that one sees. The grid's intensity
-for all of the time (hourly, mildly cleaner when load is low) is known to both: the node has it as a
-file, the simulator runs its policy `clairvoyant`.
+next, the simulator's never does, and the difference would be all that one sees. The grid's
+intensity for all of the time (hourly, mildly cleaner when load is low) is known to both: the node
+has it as a file, the simulator runs its policy `clairvoyant`.
 
 Neither node nor simulator knows anything at first, so --warm-hours of the day pass before what is
 compared begins. Then a day is measured:
@@ -261,7 +261,8 @@ def deploy(n, work):
         app = write_app(work / name, MANIFEST.format(name=name, source=guest("c-kitchen"),
                                                      defer=defer))
         n.run("deploy", "-f", app, tenant="default")
-    return {name: f"{n.api('GET', f'/v1/tenants/default/apps/{name}')[1]['id']}/0" for name in KINDS}
+    path = "/v1/tenants/default/apps"
+    return {name: f"{n.api('GET', f'{path}/{name}')[1]['id']}/0" for name in KINDS}
 
 
 def live(state, work, plan, calls, what):
@@ -372,7 +373,8 @@ def compare(state, work, plan):
     for c in plan.calls:
         asked[c.kind][int(c.at // plan.hour_s)] += c.cpu_s / plan.hour_s
     received = [sum(kinds) for kinds in zip(*asked.values())]
-    charged = by_step([u for u in run["used"] if u[1] == run["apps"]["web"]], plan.hour_s, plan.hours)
+    web = [u for u in run["used"] if u[1] == run["apps"]["web"]]
+    charged = by_step(web, plan.hour_s, plan.hours)
     with_ms, count = p99_ms(run["took"], plan)
     alone_ms, _ = p99_ms(state["alone"]["took"], plan) if "alone" in state else (math.nan, 0)
     off = {k: real[k] / sim[k] - 1 for k in sim}

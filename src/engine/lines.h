@@ -8,8 +8,8 @@
 enum { LINE_BYTES = 64 };
 
 /* Makes n bytes at `to` those at `from`; both and n are multiples of LINE_BYTES. Only lines that
- * differ are written: what is only read does not have to be written back to memory, and stays shared
- * with whoever else has it in a cache. */
+ * differ are written: what is only read does not have to be written back to memory, and stays
+ * shared with whoever else has it in a cache. */
 void lines_copy(uint8_t *to, const uint8_t *from, size_t n);
 
 /* The same, with vectors of 32 bytes (AVX2) or without; lines_copy takes what the processor has. */

@@ -170,10 +170,9 @@ static bool http_handler_parse(err *e)
 {
     const host_parsed *types = host_tables_find(S("wasi:http/types@0.2.0"));
     must(types);
-    return wit_functype_parse(
-        &tables.a, &types->types,
-        S("func(request: incoming-request, response-out: response-outparam)"), &tables.http_handler,
-        e);
+    return wit_functype_parse(&tables.a, &types->types,
+                              S("func(request: incoming-request, response-out: response-outparam)"),
+                              &tables.http_handler, e);
 }
 
 bool host_init(err *e)

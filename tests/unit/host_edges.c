@@ -100,7 +100,7 @@ static void queues(void **state)
     }
     queue_drop(&p, &q, queue_bytes(&q));
     assert_true(queue_bytes(&q) == 0 && !q.at && q.cap == 0); /* its memory is given back */
-    assert_true(queue_put(&p, &q, NULL, 700)); /* zeroes */
+    assert_true(queue_put(&p, &q, NULL, 700));                /* zeroes */
     for (size_t i = 0; i < 700; i++)
         assert_int_equal(queue_front(&q)[i], 0);
     assert_false(queue_put(&p, &q, NULL, 2 << 20));
@@ -180,8 +180,8 @@ static void timeouts(void **state)
     static const struct {
         uint32_t some;
         uint64_t ns, got;
-    } at[] = {{1, 0, 0}, {1, UINT64_MAX - 1, UINT64_MAX - 1}, {1, UINT64_MAX, UINT64_MAX - 1},
-              {0, 7, 0}};
+    } at[] = {
+        {1, 0, 0}, {1, UINT64_MAX - 1, UINT64_MAX - 1}, {1, UINT64_MAX, UINT64_MAX - 1}, {0, 7, 0}};
     hk_open();
     uint32_t o = options();
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
@@ -203,15 +203,33 @@ static void schemes_and_paths(void **state)
         const char *text;
         bool scheme, path;
     } at[] = {
-        {"a", true, false},      {"z+9.-", true, false}, {"AZ", true, false},
-        {"", false, true},       {"1a", false, false},   {"+a", false, false},
-        {"a_b", false, false},   {"a/b", false, false},  {"a:", false, false},
-        {"a`", false, false},    {"a{", false, false},   {"@a", false, false},
-        {"a[", false, false},    {"/", false, true},     {"?x", false, true},
-        {"*", false, true},      {"**", false, false},   {"/a b", false, false},
-        {"/\x1f", false, false}, {"/\x7f", false, false}, {"/!~", false, true},
-        {"/#", false, false},    {"/<", false, false},   {"/\\", false, false},
-        {"/^", false, false},    {"/`", false, false},   {"/|", false, false},
+        {"a", true, false},
+        {"z+9.-", true, false},
+        {"AZ", true, false},
+        {"", false, true},
+        {"1a", false, false},
+        {"+a", false, false},
+        {"a_b", false, false},
+        {"a/b", false, false},
+        {"a:", false, false},
+        {"a`", false, false},
+        {"a{", false, false},
+        {"@a", false, false},
+        {"a[", false, false},
+        {"/", false, true},
+        {"?x", false, true},
+        {"*", false, true},
+        {"**", false, false},
+        {"/a b", false, false},
+        {"/\x1f", false, false},
+        {"/\x7f", false, false},
+        {"/!~", false, true},
+        {"/#", false, false},
+        {"/<", false, false},
+        {"/\\", false, false},
+        {"/^", false, false},
+        {"/`", false, false},
+        {"/|", false, false},
         {"/\xc3\xa4", false, true},
         {"a23456789012345678901234567890123456789012345678901234567890abcd", true, false},
         {"a23456789012345678901234567890123456789012345678901234567890abcde", false, false},

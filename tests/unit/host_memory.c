@@ -40,10 +40,8 @@ static bool fine_it(bool tried)
 #define fine(interface, name, ...) fine_it(try(interface, name, __VA_ARGS__))
 
 /* A handle that a function returns, or that its result has at 1004; 0: there is none. */
-#define handle_of(interface, name, ...)                                                            \
-    (try(interface, name, __VA_ARGS__) ? hk_slots[0].u32 : 0)
-#define ok_handle_of(interface, name, ...)                                                         \
-    (fine(interface, name, __VA_ARGS__) ? hk_u32(1004) : 0)
+#define handle_of(interface, name, ...)    (try(interface, name, __VA_ARGS__) ? hk_slots[0].u32 : 0)
+#define ok_handle_of(interface, name, ...) (fine(interface, name, __VA_ARGS__) ? hk_u32(1004) : 0)
 
 /* Fails each allocation of `scenario` in turn, until it comes to its end. */
 static void each_fails(void (*scenario)(void), void (*begin)(void), void (*end)(void))
@@ -366,12 +364,9 @@ static void no_memory_for_the_rest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_memory_for_fields),
-        cmocka_unit_test(no_memory_for_requests),
-        cmocka_unit_test(no_memory_for_an_exchange),
-        cmocka_unit_test(no_memory_for_files),
-        cmocka_unit_test(no_memory_for_sockets),
-        cmocka_unit_test(no_memory_for_the_rest),
+        cmocka_unit_test(no_memory_for_fields),      cmocka_unit_test(no_memory_for_requests),
+        cmocka_unit_test(no_memory_for_an_exchange), cmocka_unit_test(no_memory_for_files),
+        cmocka_unit_test(no_memory_for_sockets),     cmocka_unit_test(no_memory_for_the_rest),
     };
     return cmocka_run_group_tests(tests, hk_begin, hk_end);
 }

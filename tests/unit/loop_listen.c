@@ -376,16 +376,11 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, count_descriptors, none_is_left)
     const struct CMUnitTest tests[] = {
-        T(addresses_that_are_none),
-        T(sockets_are_set_up),
-        T(who_is_there_is_seen),
-        T(what_is_accepted),
-        T(some_are_accepted_a_turn),
-        T(closed_while_it_pauses),
-        T(what_cannot_be_watched),
-        T(local_sockets),
-        T(descriptor_zero),
-        T(a_name_alone),
+        T(addresses_that_are_none),  T(sockets_are_set_up),
+        T(who_is_there_is_seen),     T(what_is_accepted),
+        T(some_are_accepted_a_turn), T(closed_while_it_pauses),
+        T(what_cannot_be_watched),   T(local_sockets),
+        T(descriptor_zero),          T(a_name_alone),
     };
     open_loop(NULL); /* libuv keeps two descriptors for all its loops */
     close_loop(NULL);

@@ -580,10 +580,18 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_loop, close_loop)
     const struct CMUnitTest tests[] = {
-        T(listening),      T(both_families),          T(slots),
-        T(no_descriptors), T(closed_by_its_callback), T(reading),
-        T(writing),        T(writing_through),        T(writing_to_nobody),
-        T(channels),       T(a_path_that_was_left),   T(hooks_soon),
+        T(listening),
+        T(both_families),
+        T(slots),
+        T(no_descriptors),
+        T(closed_by_its_callback),
+        T(reading),
+        T(writing),
+        T(writing_through),
+        T(writing_to_nobody),
+        T(channels),
+        T(a_path_that_was_left),
+        T(hooks_soon),
         T(hooks_soon_of_several),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

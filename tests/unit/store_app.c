@@ -275,8 +275,7 @@ static void numbers_of_revisions_end(void **state)
     assert_int_equal(x.revision, (1 << 20) - 1);
     assert_false(catalogue_revision_add(db, &x, S("{}"), NULL, 0, 3, INT64_MAX, 30, &e));
     assert_int_equal(e.code, ERR_LIMIT);
-    assert_string_equal(e.text,
-                        "the app has had 1048575 revisions; delete it and deploy it anew");
+    assert_string_equal(e.text, "the app has had 1048575 revisions; delete it and deploy it anew");
     assert_int_equal(x.revision, (1 << 20) - 1);
     revise(&y, "{}", 3, INT64_MAX, 10);
     assert_int_equal(y.revision, 1);
@@ -365,23 +364,9 @@ static void names_of_hosts(void **state)
     assert_true(host_set(&x, S("0z-9.AZ"), false));
     assert_true(host_set(&x, (str){label, 66}, false)); /* a label of 63 */
     assert_true(host_set(&x, (str){longest, 253}, false));
-    const str bad[] = {S("a."),
-                       S(".b"),
-                       S("a/.b"),
-                       S("a:.b"),
-                       S("a`.b"),
-                       S("a{.b"),
-                       S("a@.b"),
-                       S("a[.b"),
-                       S("*b.c"),
-                       S("a.*"),
-                       S("a.-b"),
-                       S("ab"),
-                       S("abc"),
-                       S("a..b"),
-                       S("a-.b"),
-                       S("a.b-"),
-                       {longest, 254}};
+    const str bad[] = {S("a."),   S(".b"),   S("a/.b"), S("a:.b"), S("a`.b"),     S("a{.b"),
+                       S("a@.b"), S("a[.b"), S("*b.c"), S("a.*"),  S("a.-b"),     S("ab"),
+                       S("abc"),  S("a..b"), S("a-.b"), S("a.b-"), {longest, 254}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         if (host_set(&x, bad[i], true))
             fail_msg("'%.*s' is a host", STR(bad[i]));
@@ -400,10 +385,8 @@ static void names_of_hosts(void **state)
 static void hosts_below_the_domain(void **state)
 {
     catalogue_app x = app(tenant("one"), "x");
-    static const str denied[] = {{"apps.example", 12},
-                                 {"APPS.example", 12},
-                                 {"a.apps.example", 14},
-                                 {"*.example", 9}};
+    static const str denied[] = {
+        {"apps.example", 12}, {"APPS.example", 12}, {"a.apps.example", 14}, {"*.example", 9}};
     for (size_t i = 0; i < sizeof denied / sizeof *denied; i++) {
         assert_false(host_set(&x, denied[i], false));
         assert_int_equal(e.code, ERR_DENIED);

@@ -394,8 +394,9 @@ static void test_failures_of_the_file(void **state)
     put("before", "1");
     commits();
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "CREATE TRIGGER no BEFORE INSERT ON spin_key_value WHEN "
-                                      "new.key = 'never' BEGIN SELECT RAISE(ABORT, 'no'); END",
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TRIGGER no BEFORE INSERT ON spin_key_value WHEN "
+                                  "new.key = 'never' BEGIN SELECT RAISE(ABORT, 'no'); END",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
     begins();

@@ -432,8 +432,8 @@ static void test_bounds_of_the_others(void **state)
                                 {.count = 0},
                                 {.count = QUEUE_PAGE_MAX + 1},
                                 {.count = 1, .state = QUEUE_STATES}};
-    const queue_backlog_ask slots[] = {
-        {QUEUE_GRAIN_MS}, {time_max}, {QUEUE_GRAIN_MS - 1}, {time_max + 1}, {0}, {-1}};
+    const queue_backlog_ask slots[] = {{QUEUE_GRAIN_MS}, {time_max}, {QUEUE_GRAIN_MS - 1},
+                                       {time_max + 1},   {0},        {-1}};
     const queue_app_gone gone[] = {{.tenant = 1}, {.tenant = 0, .app = 1}};
     const uint64_t numbers[] = {0, UINT64_MAX};
     const struct {
@@ -520,9 +520,9 @@ static store_message answer_of(const void *p, size_t n)
 static void test_answers_of_one_structure(void **state)
 {
     static uint8_t full[sizeof(queue_count) + sizeof(queue_backlog) + 1];
-    static const size_t sizes[] = {sizeof(queue_accepted), sizeof(queue_id), 4, 8,
-                                   sizeof(queue_count),    sizeof(queue_swept),
-                                   QUEUE_SECRET_BYTES};
+    static const size_t sizes[] = {
+        sizeof(queue_accepted), sizeof(queue_id),  4, 8, sizeof(queue_count),
+        sizeof(queue_swept),    QUEUE_SECRET_BYTES};
     union {
         queue_accepted accepted;
         queue_id id;

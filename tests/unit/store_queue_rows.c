@@ -166,9 +166,9 @@ static void rows_come_back(void **state)
     got = get(2, true);
     for (int i = 0; i < QUEUE_FIELDS; i++)
         if (queue_fields[i].kind != FIELD_HASH)
-            assert_int_equal(queue_field_get(&queue_fields[i], &got),
-                             queue_field_get(&queue_fields[i],
-                                             queue_fields[i].changes ? &changed : &second));
+            assert_int_equal(
+                queue_field_get(&queue_fields[i], &got),
+                queue_field_get(&queue_fields[i], queue_fields[i].changes ? &changed : &second));
     assert_true(r->ops->remove(r, 1, &e));
     get(1, false);
     assert_true(r->ops->find(r, first.key, &got, &found, &e) && !found);
@@ -237,8 +237,11 @@ static void taken_by_their_moment(void **state)
         queue_phase phase;
         int64_t at_ms;
         uint64_t holder;
-    } rows[] = {{PHASE_LEASED, 50, 7}, {PHASE_LEASED, 30, 8}, {PHASE_LEASED, 40, 7},
-                {PHASE_LATER, 10, 7},  {PHASE_DONE, 20, 7}};
+    } rows[] = {{PHASE_LEASED, 50, 7},
+                {PHASE_LEASED, 30, 8},
+                {PHASE_LEASED, 40, 7},
+                {PHASE_LATER, 10, 7},
+                {PHASE_DONE, 20, 7}};
     transaction();
     assert_int_equal(first_of(PHASE_LEASED), 0);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -542,11 +545,11 @@ static void use_adds_up(void **state)
     queue_state s;
     queue_id id = put(&plain);
     assert_int_equal(lease((queue_lease){.count = 1}, &c), 1);
-    queue_retry retry = {.held = held_of(&c),
-                         .at_ms = now,
-                         .counts = 1,
-                         .use = {.cpu_ns = 1, .wall_ns = 20, .energy_nj = 300,
-                                 .intensity_g_per_kwh = 40}};
+    queue_retry retry = {
+        .held = held_of(&c),
+        .at_ms = now,
+        .counts = 1,
+        .use = {.cpu_ns = 1, .wall_ns = 20, .energy_nj = 300, .intensity_g_per_kwh = 40}};
     queue_retry_write(asking(QUEUE_RETRY), &retry, S("busy"));
     assert_true(queue_retry_read(answered(), &s, &e));
     assert_int_equal(lease((queue_lease){.count = 1}, &c), 1);

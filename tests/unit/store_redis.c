@@ -138,7 +138,9 @@ static const char *answer(store_call *k)
     assert_true(store_call_is_done(k));
     store_message *m = store_call_answer(k);
     n = (size_t)snprintf(text, sizeof text, "%s",
-                         m->kind == STORE_OK ? "" : m->kind == KV_CHANGED ? "~ " : "! ");
+                         m->kind == STORE_OK     ? ""
+                         : m->kind == KV_CHANGED ? "~ "
+                                                 : "! ");
     for (bool first = true; store_message_next(m, &i); first = false)
         n += (size_t)snprintf(text + n, sizeof text - n, "%s%.*s%s%.*s", first ? "" : ",",
                               STR(i.key), i.has_value ? "=" : "", (int)i.value.n,
@@ -156,26 +158,16 @@ static void urls(void **state)
         const char *url;
         bool good;
     } at[] = {
-        {"redis://h", true},
-        {"redis://h:1", true},
-        {"redis://h:65535/0", true},
-        {"redis://h/15", true},
-        {"redis://:p@h", true},
-        {"redis://u:p@h:6379/4294967295", true},
-        {"redis://u:p@q@h", true},
-        {"redis://h/", true},
-        {"redis://", false},
-        {"redis://:1", false},
-        {"redis://h:0", false},
-        {"redis://h:", false},
-        {"redis://h:65536", false},
-        {"redis://h:6x", false},
-        {"redis://h:/", false},
-        {"redis://h:99999999999999999999999", false},
-        {"redis://h/x", false},
-        {"redis://h/:", false},
-        {"redis://h/1/", false},
-        {"http://h", false},
+        {"redis://h", true},         {"redis://h:1", true},
+        {"redis://h:65535/0", true}, {"redis://h/15", true},
+        {"redis://:p@h", true},      {"redis://u:p@h:6379/4294967295", true},
+        {"redis://u:p@q@h", true},   {"redis://h/", true},
+        {"redis://", false},         {"redis://:1", false},
+        {"redis://h:0", false},      {"redis://h:", false},
+        {"redis://h:65536", false},  {"redis://h:6x", false},
+        {"redis://h:/", false},      {"redis://h:99999999999999999999999", false},
+        {"redis://h/x", false},      {"redis://h/:", false},
+        {"redis://h/1/", false},     {"http://h", false},
     };
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
         if (kv_redis_url_check(str_from(at[i].url), &e) != at[i].good)
@@ -190,8 +182,8 @@ static void urls(void **state)
     assert_true(kv_redis_url_check((str){text, 8 + 253}, &e));
     assert_false(kv_redis_url_check((str){text, 8 + 254}, &e));
     kv_store stores[] = {{.label = S("default"), .url = S("redis://h:0")}};
-    assert_false(store_server_new(l, &(store_config){.stores = stores, .stores_count = 1}, &server,
-                                  &e));
+    assert_false(
+        store_server_new(l, &(store_config){.stores = stores, .stores_count = 1}, &server, &e));
     assert_int_equal(e.code, ERR_INVALID);
 }
 
@@ -324,8 +316,7 @@ static void answered_without_asking(void **state)
     start("redis://127.0.0.1:%u");
     assert_string_equal(answer(asks(KV_GET, longer, "-", NULL)), "! a key has more than 64 KiB");
     assert_string_equal(answer(asks(KV_SET, "\xff", "x", NULL)), "! a key is not UTF-8");
-    assert_string_equal(answer(asks(KV_EXISTS, NULL)),
-                        "! a request with the wrong number of keys");
+    assert_string_equal(answer(asks(KV_EXISTS, NULL)), "! a request with the wrong number of keys");
     assert_string_equal(answer(asks(KV_GET, NULL)), "");
     assert_string_equal(answer(asks(KV_SET, NULL)), "");
     assert_string_equal(answer(asks(KV_DELETE, NULL)), "");

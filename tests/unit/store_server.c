@@ -401,9 +401,9 @@ static void test_what_is_no_request(void **state)
         size_t less, more; /* bytes at its end */
         bool in_file;
     } at[] = {
-        {KV_GET, 1, 0, false},    {KV_GET, 0, 3, false},     {STORE_OK, 0, 0, false},
+        {KV_GET, 1, 0, false},     {KV_GET, 0, 3, false},     {STORE_OK, 0, 0, false},
         {STORE_NAME, 0, 0, false}, {STORE_NAME, 24, 0, true}, {KV_LEND, 24, 0, true},
-        {STORE_OK, 24, 0, true},  {KV_GET, 23, 0, true},
+        {STORE_OK, 24, 0, true},   {KV_GET, 23, 0, true},
     };
     size_t before = entries("/proc/self/fd");
     fewer = 0;

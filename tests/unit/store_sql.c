@@ -293,12 +293,23 @@ static void changes_are_the_sessions_own(void **state)
 static void settings_that_are_ours(void **state)
 {
     static const char *const ours[] = {
-        "busy_timeout = 7",     "checkpoint_fullfsync = 1", "fullfsync = 1",
-        "journal_mode = off",   "locking_mode = exclusive", "mmap_size = 1000000",
-        "synchronous = off",    "main.synchronous = off",   "SYNCHRONOUS = OFF",
-        "temp_store = 1",       "threads = 4",              "trusted_schema = on",
-        "writable_schema = on", "wal_autocheckpoint = 1",   "journal_size_limit = 5",
-        "wal_checkpoint",       "incremental_vacuum",
+        "busy_timeout = 7",
+        "checkpoint_fullfsync = 1",
+        "fullfsync = 1",
+        "journal_mode = off",
+        "locking_mode = exclusive",
+        "mmap_size = 1000000",
+        "synchronous = off",
+        "main.synchronous = off",
+        "SYNCHRONOUS = OFF",
+        "temp_store = 1",
+        "threads = 4",
+        "trusted_schema = on",
+        "writable_schema = on",
+        "wal_autocheckpoint = 1",
+        "journal_size_limit = 5",
+        "wal_checkpoint",
+        "incremental_vacuum",
     };
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         char text[80];
@@ -671,18 +682,18 @@ static void sessions(void **state)
     assert_said(asks(1, "insert into t values (1)"), "");
     assert_said(asks(1, "select count(*) from t"), "1");
     assert_said(asks(2, "select count(*) from t"), "0");
-    assert_said(answer(ask_of(second, SQL_EXECUTE, FILE_DB, (sql_ask){1, 0},
-                              "select count(*) from t")),
-                "0"); /* numbers are each worker's own */
+    assert_said(
+        answer(ask_of(second, SQL_EXECUTE, FILE_DB, (sql_ask){1, 0}, "select count(*) from t")),
+        "0"); /* numbers are each worker's own */
     close_session(1);
     assert_said(asks(2, "select count(*) from t"), "0");
     assert_said(answer(ask_of(client, SQL_EXECUTE, FILE_DB, (sql_ask){1, 1}, "select 1")),
                 "! the connection was lost when the store process ended; a transaction in it was "
                 "rolled back. Open another one");
     assert_said(asks(3, "create temp table x (a)"), "");
-    assert_said(answer(ask_of(client, SQL_EXECUTE, FILE_DB, (sql_ask){3, 1},
-                              "select count(*) from x")),
-                "0");
+    assert_said(
+        answer(ask_of(client, SQL_EXECUTE, FILE_DB, (sql_ask){3, 1}, "select count(*) from x")),
+        "0");
     assert_said(asks(4, "select count(*) from x"), "! no such table: x");
     close_session(3);
     close_session(99);

@@ -154,10 +154,10 @@ static void names_of_databases(void **state)
     static const struct {
         const char *label, *file;
     } at[] = {
-        {"main", "7/sql_main.db"}, {"az-09", "7/sql_az-09.db"},    {"A", "7/sqlx_41.db"},
-        {"a b", "7/sqlx_612062.db"}, {"`", "7/sqlx_60.db"},        {"{", "7/sqlx_7b.db"},
-        {"/", "7/sqlx_2f.db"},     {":", "7/sqlx_3a.db"},          {"..", "7/sqlx_2e2e.db"},
-        {"", "7/sqlx_.db"},        {"\xc3\xa4", "7/sqlx_c3a4.db"},
+        {"main", "7/sql_main.db"},   {"az-09", "7/sql_az-09.db"},    {"A", "7/sqlx_41.db"},
+        {"a b", "7/sqlx_612062.db"}, {"`", "7/sqlx_60.db"},          {"{", "7/sqlx_7b.db"},
+        {"/", "7/sqlx_2f.db"},       {":", "7/sqlx_3a.db"},          {"..", "7/sqlx_2e2e.db"},
+        {"", "7/sqlx_.db"},          {"\xc3\xa4", "7/sqlx_c3a4.db"},
     };
     char path[400];
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {

@@ -482,8 +482,8 @@ static void records_without_memory(void **state)
 /* What the file refuses is a failure of each function, with SQLite's words. */
 static void a_table_that_is_missing(void **state)
 {
-    static const char *const tables[] = {"usage", "process", "energy", "power", "intensity",
-                                         "deferred", "mark"};
+    static const char *const tables[] = {"usage",     "process",  "energy", "power",
+                                         "intensity", "deferred", "mark"};
     char dir[] = "/tmp/ebb-usage-XXXXXX", path[64], text[128];
     usage_file *f;
     sqlite3 *db;

@@ -433,8 +433,8 @@ static void test_a_damaged_log(void **state)
     assert_true(fd >= 0);
     off_t n = lseek(fd, 0, SEEK_END);
     for (off_t at = 4096; at < n; at += (off_t)sizeof damage)
-        assert_true(pwrite(fd, damage, sizeof damage < (size_t)(n - at) ? sizeof damage
-                                                                       : (size_t)(n - at),
+        assert_true(pwrite(fd, damage,
+                           sizeof damage < (size_t)(n - at) ? sizeof damage : (size_t)(n - at),
                            at) > 0);
     close(fd);
     assert_seen("k", "one"); /* its page is in memory */
@@ -470,12 +470,18 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, open_all, close_all)
     const struct CMUnitTest tests[] = {
-        CASE(test_cold_files_are_asked_for),  CASE(test_reads_what_was_answered),
-        CASE(test_commit_within_a_turn),      CASE(test_reads_over_checkpoints),
-        CASE(test_long_values_are_asked_for), CASE(test_deleted_file),
-        CASE(test_store_process_dies),        CASE(test_killed_at_any_moment),
-        CASE(test_shared_and_given_back),     CASE(test_leases_end),
-        CASE(test_a_damaged_log),             CASE(test_given_back_while_it_is_lent),
+        CASE(test_cold_files_are_asked_for),
+        CASE(test_reads_what_was_answered),
+        CASE(test_commit_within_a_turn),
+        CASE(test_reads_over_checkpoints),
+        CASE(test_long_values_are_asked_for),
+        CASE(test_deleted_file),
+        CASE(test_store_process_dies),
+        CASE(test_killed_at_any_moment),
+        CASE(test_shared_and_given_back),
+        CASE(test_leases_end),
+        CASE(test_a_damaged_log),
+        CASE(test_given_back_while_it_is_lent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

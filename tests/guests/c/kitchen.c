@@ -269,10 +269,7 @@ static unsigned steps(unsigned long n)
     return x;
 }
 
-static void burn(call *c)
-{
-    answer(c, 200, "%u", steps(strtoul(c->argument, NULL, 10) * 1000));
-}
+static void burn(call *c) { answer(c, 200, "%u", steps(strtoul(c->argument, NULL, 10) * 1000)); }
 
 /* Computes until it has had so many microseconds of a processor, however quick that is just now. A
  * stretch that took far longer than the shortest was interrupted, and counts as that one. */
@@ -334,11 +331,11 @@ static const struct {
     const char *name;
     void (*serve)(call *);
 } routes[] = {
-    {"hello", hello},       {"echo", echo},   {"drain", drain},       {"env", env},
-    {"file", file},         {"log", print},   {"variable", variable}, {"stream", stream},
-    {"status", status},     {"count", count}, {"request", request},   {"sleep", sleep_},
-    {"burn", burn},         {"work", work},   {"trap", trap},         {"exit", exit_},
-    {"spin", spin},         {"overflow", overflow}, {"bomb", bomb},   {"silent", silent},
+    {"hello", hello},   {"echo", echo},         {"drain", drain},       {"env", env},
+    {"file", file},     {"log", print},         {"variable", variable}, {"stream", stream},
+    {"status", status}, {"count", count},       {"request", request},   {"sleep", sleep_},
+    {"burn", burn},     {"work", work},         {"trap", trap},         {"exit", exit_},
+    {"spin", spin},     {"overflow", overflow}, {"bomb", bomb},         {"silent", silent},
     {"half", half},
 };
 
