@@ -271,20 +271,25 @@ static unsigned steps(unsigned long n)
 
 static void burn(call *c) { answer(c, 200, "%u", steps(strtoul(c->argument, NULL, 10) * 1000)); }
 
+static uint64_t stretch_ns(void)
+{
+    uint64_t begin = wasi_clocks_0_2_0_monotonic_clock_now();
+    steps(10000);
+    return wasi_clocks_0_2_0_monotonic_clock_now() - begin;
+}
+
 /* Computes until it has had so many microseconds of a processor, however quick that is just now. A
- * stretch that took far longer than the shortest was interrupted, and counts as that one. */
+ * stretch that takes far longer than the ones before was interrupted, and counts as one of them. */
 static void work(call *c)
 {
-    uint64_t want = strtoull(c->argument, NULL, 10) * 1000, had = 0, shortest = UINT64_MAX;
-    unsigned long stretches = 0;
-    for (; had < want; stretches++) {
-        uint64_t begin = wasi_clocks_0_2_0_monotonic_clock_now();
-        steps(20000);
-        uint64_t took = wasi_clocks_0_2_0_monotonic_clock_now() - begin;
-        shortest = took < shortest ? took : shortest;
-        had += took < 4 * shortest ? took : shortest;
+    uint64_t want = strtoull(c->argument, NULL, 10) * 1000, first = stretch_ns();
+    uint64_t second = stretch_ns(), usual = first < second ? first : second, had = 2 * usual;
+    while (had < want) {
+        uint64_t took = stretch_ns(), counts = took < 3 * usual ? took : usual;
+        usual = (15 * usual + counts) / 16;
+        had += counts;
     }
-    answer(c, 200, "%lu", stretches);
+    answer(c, 200, "%llu", (unsigned long long)had);
 }
 
 /* ---- what must be survived */
