@@ -9,6 +9,7 @@
 #include "base/hex.h"
 #include "base/limits.h"
 #include "http/field.h"
+#include "platform/config_json.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -109,13 +110,12 @@ void api_more(api_call *c, bool last)
     on_writable(c);
 }
 
-static int dump(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
-
 void api_json_take(api_call *c, unsigned status, json_t *j)
 {
-    bool ok = j && json_dump_callback(j, dump, &c->out, JSON_COMPACT) == 0;
+    err e;
+    bool ok = j && json_put(j, &c->out, &e);
     json_decref(j);
-    if (!ok || !buf_put_u8(&c->out, '\n') || c->out.failed) { /* a key may be missing (json_put) */
+    if (!ok || !buf_put_u8(&c->out, '\n')) {
         api_fail_status(c, 500, "the answer is too long, or there is no memory");
         return;
     }
@@ -127,7 +127,8 @@ static void fail_with(api_call *c, unsigned status, const char *text, str name, 
     buf_clear(&c->out);
     json_t *j = json_object();
     json_object_set_new(j, "error", json_stringn_nocheck(text, strlen(text)));
-    json_dump_callback(j, dump, &c->out, JSON_COMPACT);
+    err e;
+    json_put(j, &c->out, &e);
     json_decref(j);
     buf_put_u8(&c->out, '\n');
     answer_with(c, status, S("application/json"), name, value);
@@ -201,18 +202,18 @@ static void on_forgotten(void *user)
     keeper_changed(k);
 }
 
-void api_forget(api_call *c, uint64_t app, bool is_tenant, void (*done)(api_call *c))
+void api_forget(api_call *c, uint64_t app_id, bool is_tenant, void (*done)(api_call *c))
 {
     keeper_directory *d = c->k->directory;
     err e;
     c->done = done;
     c->busy++;
     c->k->changing++;
-    if (app)
-        serve_app_changed(c->k, app);
-    bool told =
-        app ? keeper_directory_forget(d, app, on_forgotten, c, &e)
-            : keeper_directory_forget_tenant(d, is_tenant ? c->tenant.id : 0, on_forgotten, c, &e);
+    if (app_id)
+        serve_app_changed(c->k, app_id);
+    bool told = app_id ? keeper_directory_forget(d, app_id, on_forgotten, c, &e)
+                       : keeper_directory_forget_tenant(d, is_tenant ? c->tenant.id : 0,
+                                                        on_forgotten, c, &e);
     if (told)
         return;
     c->busy--;
@@ -304,10 +305,10 @@ quota api_quota(const api_call *c)
     return q;
 }
 
-str api_url(api_call *c, str app, str tenant)
+str api_url(api_call *c, str name, str tenant)
 {
     const keeper_serve *s = &c->k->config.serve;
-    return arena_printf(&c->a, "%.*s://%.*s-%.*s.%.*s%.*s/", STR(s->scheme), STR(app), STR(tenant),
+    return arena_printf(&c->a, "%.*s://%.*s-%.*s.%.*s%.*s/", STR(s->scheme), STR(name), STR(tenant),
                         STR(c->k->config.domain), STR(s->url_port));
 }
 
