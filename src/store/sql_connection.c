@@ -486,7 +486,8 @@ static sql_outcome step_all(sql_connection *c, sqlite3_stmt *s, const store_mess
     for (; !out->failed && utf8 && r == SQLITE_ROW; rows++) {
         for (int i = 0; i < columns && utf8; i++)
             utf8 = put_value(s, i, out);
-        r = out->failed ? r : utf8 ? sqlite3_step(s) : r;
+        if (!out->failed && utf8)
+            r = sqlite3_step(s);
     }
     if (r == SQLITE_ROW) {
         if (!utf8)
