@@ -20,7 +20,8 @@
  *   by deadline; where not all can be done in time (shortage), by criticality first.
  * - A call whose lease expires, or that asks for RETRY, after attempts_max attempts is dead.
  * - At rest, what it says (about, request, note, result) is encrypted, under a key of its own;
- *   idempotency keys are kept as keyed hashes. What the queue decides by (queue_info) is plain.
+ *   idempotency keys, and what was asked under them, are kept as keyed hashes. What the queue
+ *   decides by (queue_info) is plain.
  * - Nothing here has a timer: expired leases and starts that have come are looked at by LEASE and
  *   BACKLOG; ended calls go by PURGE. */
 #pragma once

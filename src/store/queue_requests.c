@@ -149,10 +149,12 @@ static bool accepted(const queue_asked *a, const queue_row *row, bool existed)
     return true;
 }
 
-/* The key's call is there already: the same request is answered as the first one was. */
+/* The key's call is there already: the same request is answered as the first one was. Builds before
+ * this one kept the digest as it was given. */
 static bool accepted_before(const queue_asked *a, const queue_row *new, const queue_row *first)
 {
-    if (memcmp(first->same, new->same, sizeof first->same) != 0)
+    if (memcmp(first->same, new->same, sizeof first->same) != 0 &&
+        memcmp(first->same, a->r->offer.head.same, sizeof first->same) != 0)
         return queue_refuse(a, QUEUE_CONFLICT,
                             "the idempotency key was used with another request; use a new key");
     return accepted(a, first, true);
@@ -164,7 +166,6 @@ static void row_fill(const queue_engine *q, const queue_offer *p, queue_row *row
     row->terms = *t;
     row->accepted_ms = q->now_ms;
     row->bytes = p->about.n + p->request.n;
-    memcpy(row->same, p->head.same, sizeof row->same);
     if (p->head.holder) {
         row->phase = PHASE_LEASED;
         row->at_ms = q->now_ms + p->head.lease_ms;
@@ -210,8 +211,10 @@ static bool on_put(const queue_asked *a, err *e)
     const queue_offer *p = &a->r->offer;
     queue_row row = {0}, first;
     bool exists = false, ok;
+    str same = {(const char *)p->head.same, sizeof p->head.same};
     row_fill(q, p, &row);
     if (p->key.n && (!queue_key_hash(q->keys, row.terms.app, p->key, row.key, e) ||
+                     !queue_key_hash(q->keys, row.terms.app, same, row.same, e) ||
                      !q->ops->find(q->rows, row.key, &first, &exists, e)))
         return false;
     if (exists)

@@ -45,7 +45,7 @@ typedef struct {
     uint64_t holder, bytes;
     queue_use use;
     uint8_t key[QUEUE_HASH_BYTES];  /* of the idempotency key; all 0: none */
-    uint8_t same[QUEUE_HASH_BYTES]; /* of what has to be the same */
+    uint8_t same[QUEUE_HASH_BYTES]; /* of what has to be the same under that key; else all 0 */
 } queue_row;
 
 /* The columns of call after seq, in order; both databases bind and read rows by this table. */

@@ -5,7 +5,8 @@
  * - contents: every call has a key of its own, derived from its nonce as AES-GCM-SIV derives keys
  *   (RFC 8452, section 4), so that no key seals more than a call's few values, however many calls
  *   there will be. What was sealed for one call, tenant, app or part does not open as another.
- * - idempotency keys: HMAC-SHA-256, cut to 16 bytes, over app and key.
+ * - idempotency keys, and digests of what was asked under them: HMAC-SHA-256, cut to 16 bytes, over
+ *   app and key, or digest. Without a secret who reads a row could try what was asked.
  * - what tellings of an app are signed with: HMAC-SHA-256 over its number, and how often it was
  *   made anew if it was.
  * - a mark, by which nodes that share a queue see that they have the same key. */

@@ -79,7 +79,8 @@ static void wait_done(int n)
 
 static store_call *put(store_client *c, bytes request, str key)
 {
-    queue_offer p = {.head = {.terms = {.tenant = 1, .app = 2, .deadline_ms = INT64_C(1) << 47}},
+    queue_offer p = {.head = {.terms = {.tenant = 1, .app = 2, .deadline_ms = INT64_C(1) << 47},
+                              .same = "sesame, a digest of the request"},
                      .key = key,
                      .request = request};
     return sent(queue_ask_put(c, &p));
@@ -216,6 +217,27 @@ static void test_sealed_at_rest(void **state)
     assert_null(memmem(file, n, "sesame", 6));
 }
 
+/* Those kept the digest of a request as it is. */
+static void test_keys_of_builds_before(void **state)
+{
+    sqlite3 *db;
+    store_call *p = put(client, (bytes){(const uint8_t *)"r", 1}, S("key"));
+    wait_done(1);
+    assert_int_equal(accepted(p).existed, 0);
+    store_server_free(server);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "UPDATE call SET same_hash = CAST('sesame, a digest' AS BLOB)",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_changes(db), 1);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    server_start(path);
+    p = put(client, (bytes){(const uint8_t *)"r", 1}, S("key"));
+    wait_done(2);
+    assert_int_equal(accepted(p).existed, 1);
+}
+
 static void refused(store_call *k, const char *why)
 {
     queue_accepted a;
@@ -336,6 +358,7 @@ int main(void)
         CASE(test_leased_by_one_of_two),
         CASE(test_the_server_goes_and_comes),
         CASE(test_sealed_at_rest),
+        CASE(test_keys_of_builds_before),
         CASE(test_no_queue),
         CASE(test_a_locked_file),
         CASE(test_leases_follow_the_clock),
