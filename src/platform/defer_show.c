@@ -124,7 +124,7 @@ static void put_result(buf *out, bytes b)
     deferred_result r;
     arena_init(&a, 4 * MIB);
     if (!b.n || !deferred_result_read(&a, b, &r)) {
-        buf_put_str(out, S(",\"result\":null,\"log\":[]"));
+        buf_put_str(out, S(",\"result\":null,\"log\":[],\"log_cut\":false"));
         return;
     }
     str body = {(const char *)r.body.p, r.body.n};
@@ -142,6 +142,7 @@ static void put_result(buf *out, bytes b)
     }
     buf_put_u8(out, '}');
     put_log(out, r.log);
+    buf_printf(out, ",\"log_cut\":%s", r.log_cut ? "true" : "false");
 }
 
 void defer_show(buf *out, const queue_call *c, const pace_view *plan, const calls_price *price,

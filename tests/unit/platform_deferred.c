@@ -241,6 +241,7 @@ static void show_a_result(void **state)
                          .fields = odd,
                          .fields_count = 2,
                          .body_cut = true,
+                         .log_cut = true,
                          .body = {(const uint8_t *)"text", 4},
                          .log = S("oone\n\netwo\no\xff\n")};
     queue_call c = {
@@ -256,6 +257,7 @@ static void show_a_result(void **state)
     assert_int_equal(json_integer_value(json_object_get(r, "status")), 207);
     assert_string_equal(text(r, "body"), "text");
     assert_true(json_is_true(json_object_get(r, "body_cut")));
+    assert_true(json_is_true(json_object_get(j, "log_cut")));
     json_t *fields_of = json_object_get(r, "headers");
     assert_int_equal(json_array_size(fields_of), 2);
     assert_true(json_is_null(json_array_get(json_array_get(fields_of, 0), 1)));
@@ -272,7 +274,7 @@ static void show_a_result(void **state)
     assert_string_equal(text(j, "hook"), "https://h/");
     json_decref(j);
     d.body = (bytes){(const uint8_t *)"\xff\0", 2};
-    d.body_cut = false;
+    d.body_cut = d.log_cut = false;
     buf_clear(&out);
     assert_true(deferred_result_write(&d, &out));
     c.result = buf_bytes(&out);
@@ -281,6 +283,7 @@ static void show_a_result(void **state)
     r = json_object_get(j, "result");
     assert_string_equal(text(r, "body_base64"), "/wA=");
     assert_true(json_is_false(json_object_get(r, "body_cut")) && !json_object_get(r, "body"));
+    assert_true(json_is_false(json_object_get(j, "log_cut")));
     assert_string_equal(text(j, "trigger"), "hook");
     assert_string_equal(text(j, "method"), "POST");
     assert_string_equal(text(j, "path"), "https://h/");
