@@ -243,7 +243,8 @@ static void answer_202(acceptance *c)
 
 static void on_patience(void *user) { answer_202(user); }
 
-/* The call's own answer, as if it had not been deferred. */
+/* The call's own answer, as if it had not been deferred. What it is of is the result's address, not
+ * the call's (RFC 9110, 8.7), unless the component says another. */
 static void on_ran(void *user, const inner_result *r)
 {
     acceptance *c = user;
@@ -259,8 +260,9 @@ static void on_ran(void *user, const inner_result *r)
     }
     http_field *fields = ARENA_ARRAY(&c->a, http_field, r->fields_count + 2);
     http_exchange *x = c->x;
+    size_t n = r->fields_count;
     queue_id_text(&c->accepted.id, id);
-    snprintf(location, sizeof location, "/.well-known/ebb/calls/%s", id);
+    snprintf(location, sizeof location, "/.well-known/ebb/calls/%s/result", id);
     if (fields)
         memcpy(fields, r->fields, r->fields_count * sizeof *fields);
     exchange_bind(x, NULL, NULL);
@@ -268,9 +270,10 @@ static void on_ran(void *user, const inner_result *r)
     if (!fields) {
         exchange_abort(x, 503, NULL, 0);
     } else {
-        fields[r->fields_count] = (http_field){S("preference-applied"), S("wait")};
-        fields[r->fields_count + 1] = (http_field){S("content-location"), str_from(location)};
-        defer_send(x, r->status, fields, r->fields_count + 2, r->body);
+        if (!field_find(fields, n, S("content-location")))
+            fields[n++] = (http_field){S("content-location"), str_from(location)};
+        fields[n++] = (http_field){S("preference-applied"), S("wait")};
+        defer_send(x, r->status, fields, n, r->body);
     }
     accept_free(c);
 }

@@ -42,6 +42,15 @@ static void fail(status *q, unsigned code, const char *text)
     status_free(q);
 }
 
+/* Which methods there are it has to say (RFC 9110, 15.5.6). */
+static void refuse_method(status *q)
+{
+    http_field allow = {S("allow"), q->wants_result ? S("GET, HEAD") : S("GET, HEAD, DELETE")};
+    call_log_without(q->x, q->d->all->calls, S("(call)"), 405);
+    defer_answer(q->x, 405, &allow, 1, S("{\"error\":\"GET shows a call, DELETE cancels it\"}\n"));
+    status_free(q);
+}
+
 static void on_price(void *user, const calls_price *p)
 {
     status *q = user;
@@ -149,7 +158,7 @@ void status_begin(deferral *d, served *s, http_exchange *x)
         return;
     }
     if (!gets && !q->cancels) {
-        fail(q, 405, "GET shows a call, DELETE cancels it");
+        refuse_method(q);
         return;
     }
     queue_one one = {.id = q->id,

@@ -115,8 +115,10 @@ def test_wait_answers_directly_if_it_is_done_in_time(later):
     r = later.ask("/k/status?207", "GET", (("Prefer", "respond-async, wait=30"), SOON))
     assert r.status == 207 and r.get("x-kitchen") == "yes", r.text
     assert r.get("preference-applied") == "wait"
-    call = later.ended(r.get("content-location"))
+    result = r.get("content-location")
+    call = later.ended(result.removesuffix("/result"))
     assert call["state"] == "done" and call["result"]["status"] == 207
+    assert later.ask(result).status == 207
     r = later.ask("/k/sleep?2500", "GET", (("Prefer", "respond-async, wait=1"), SOON))
     assert r.status == 202
     assert later.ended(r.get("location"))["result"]["body"] == "slept"
@@ -179,7 +181,10 @@ def test_unknown_calls_are_not_found(later):
     for path in ("x", "0" * 32, "0" * 31, "0" * 32 + "/other", ""):
         assert later.ask("/.well-known/ebb/calls/" + path).status == 404, path
     location = later.defer("/k/echo")
-    assert later.ask(location, "POST").status == 405
+    r = later.ask(location, "POST")
+    assert r.status == 405 and r.get("allow") == "GET, HEAD, DELETE"
+    r = later.ask(location + "/result", "DELETE")
+    assert r.status == 405 and r.get("allow") == "GET, HEAD"
 
 
 def test_a_running_call_can_be_cancelled(later):
