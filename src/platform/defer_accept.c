@@ -328,7 +328,9 @@ static void on_put(void *user)
         fail(c, 422, 0, e.text);
     } else {
         log_msg(LOG_ERROR, "a call could not be kept: %s", e.text);
-        fail(c, 503, 2, "the call could not be kept; it was not accepted, try again");
+        fail(c, 503, 2,
+             "nobody knows whether the call was kept; try again, with an Idempotency-Key so that "
+             "it is one call");
     }
 }
 
