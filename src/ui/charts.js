@@ -147,18 +147,20 @@ const sizes = new ResizeObserver((all) => {
 dark.addEventListener("change", () => charts.forEach((c) => c.plot && draw(c)));
 
 function make(id) {
-  const figure = document.getElementById(id);
+  const figure = document.getElementById(id), what = figure.getAttribute("aria-label");
+  const summary = element("summary", "", "Table");
   const chart = {
     box: element("div", "chart"),
     key: element("span", "key"),
     readout: element("span", "readout"),
-    details: element("details", "", element("summary", "", "Table")),
+    details: element("details", "", summary),
     table: element("div", ""),
   };
   chart.readout.setAttribute("aria-hidden", "true");
+  summary.setAttribute("aria-label", `Table: ${what}`);
   chart.table.tabIndex = 0;
   chart.table.setAttribute("role", "region");
-  chart.table.setAttribute("aria-label", figure.getAttribute("aria-label"));
+  chart.table.setAttribute("aria-label", what);
   chart.details.append(chart.table);
   chart.details.addEventListener("toggle", () => tableFill(chart));
   figure.replaceChildren(element("figcaption", "", chart.key, chart.readout), chart.box,

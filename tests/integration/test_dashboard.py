@@ -380,6 +380,11 @@ def test_a_screen_reader_and_a_keyboard(serve, look):
             "Carbon by app", "Density",
             "What runs"} <= named_regions
     assert page.js("document.activeElement.id") == "main"  # after the log-in
+    page.js("document.querySelector('.skip').focus()")  # what is not shown can't have the focus
+    assert page.js("document.activeElement.className") == "skip"
+    page.js("document.getElementById('main').focus()")
+    names = page.js("[...document.querySelectorAll('summary')].map((s) => s.ariaLabel)")
+    assert len(set(names)) == len(names) == 4 and all(n.startswith("Table: ") for n in names)
     assert page.js("[...document.querySelectorAll('canvas')].every("
                    "(c) => c.getAttribute('aria-hidden') === 'true')")
     # every chart opens its table with the keyboard, and the table has the API's series
