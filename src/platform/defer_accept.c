@@ -127,6 +127,9 @@ static bool deadline_take(acceptance *c, int64_t now_s, err *e)
     int64_t at = now_s + d->slack_s;
     if (f && !call_deadline_parse(f->value, now_s, &at, e))
         return err_wrap(e, "Ebb-Deadline");
+    if (at == now_s)
+        return err_set(e, ERR_INVALID,
+                       "Ebb-Deadline: that is now; what may wait needs a second at least");
     if (at - now_s > d->slack_s_max)
         return err_set(e, ERR_INVALID,
                        "Ebb-Deadline: this app lets calls wait for %u s at most (slack_max in "

@@ -32,5 +32,5 @@ void deferral_stop(deferral *d);
 void deferral_drain(deferral *d, void (*f)(void *user), void *user);
 
 /* Is it a request for this: the status of a call, or one that may wait? Then it is answered (x is
- * taken). m is NULL if no route fits. */
+ * taken). */
 bool deferral_begin(served *s, http_exchange *x, const route_match *m);

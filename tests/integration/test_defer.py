@@ -150,6 +150,7 @@ def test_a_deadline_is_checked(later):
         return r.json()["error"]
     assert "neither seconds nor a time" in refused("soon")
     assert "in the past" in refused("2001-01-01T00:00:00Z")
+    assert "a second at least" in refused("0")
     assert "slack_max" in refused(str(3 * 86400))
     assert "more than 7 days" in refused(str(8 * 86400))
     assert "more than 7 days" in refused("2999-01-01T00:00:00Z")
