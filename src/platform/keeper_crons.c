@@ -181,21 +181,48 @@ int64_t keeper_crons_look(keeper_crons *c, int64_t now_s)
 
 /* --- which there are -------------------------------------------------------------------------- */
 
-static bool zone_load(trigger *t, err *e)
+static bool zone_load(arena *a, str name, zone *ret, err *e)
 {
     static uint8_t data[ZONE_BYTES_MAX];
     char path[128];
-    if (!t->given.zone.n || str_eq(t->given.zone, S("UTC"))) {
-        t->zone = zone_utc();
+    if (!name.n || str_eq(name, S("UTC"))) {
+        *ret = zone_utc();
         return true;
     }
-    snprintf(path, sizeof path, ZONE_DIR "/%.*s", STR(t->given.zone));
+    snprintf(path, sizeof path, ZONE_DIR "/%.*s", STR(name));
     FILE *f = fopen(path, "rbe");
     if (!f)
         return err_set_errno(e, path);
     size_t n = fread(data, 1, sizeof data, f);
     fclose(f);
-    return zone_parse(&t->a, (bytes){data, n}, &t->zone, e) || err_wrap(e, "%s", path);
+    return zone_parse(a, (bytes){data, n}, ret, e) || err_wrap(e, "%s", path);
+}
+
+static bool cron_check(const app_cron *c, err *e)
+{
+    _cleanup_(arena_fini) arena a;
+    cron when;
+    zone there;
+    err why;
+    arena_init(&a, 4 * MIB);
+    if (!cron_parse(c->schedule, &when, e))
+        return false;
+    return zone_load(&a, c->zone, &there, &why) ||
+           err_set(e, ERR_INVALID,
+                   "this node has no time zone '%.*s'; write it like 'Europe/Berlin', or leave it "
+                   "away for UTC",
+                   STR(c->zone));
+}
+
+bool keeper_crons_check(const app *x, err *e)
+{
+    for (size_t i = 0; i < x->components_count; i++) {
+        const app_component *of = &x->components[i];
+        for (size_t n = 0; n < of->settings.crons_count; n++)
+            if (!cron_check(&of->settings.crons[n], e))
+                return err_wrap(e, "cron of component '%.*s'", STR(str_head(of->id, 100)));
+    }
+    return true;
 }
 
 static bool trigger_fill(trigger *t, const app_component *from, const app_cron *of_app, str host,
@@ -218,7 +245,8 @@ static bool trigger_fill(trigger *t, const app_component *from, const app_cron *
         !t->given.method.p || !t->given.path.p || !t->name.p || !t->owner.name.p ||
         !t->defer.hook.p)
         return err_no_memory(e);
-    return cron_parse(t->given.schedule, &t->when, e) && zone_load(t, e);
+    return cron_parse(t->given.schedule, &t->when, e) &&
+           zone_load(&t->a, t->given.zone, &t->zone, e);
 }
 
 static void trigger_add(keeper_crons *c, const trigger *of, const app_component *from,

@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "loop/work.h"
 #include "platform/app_config.h"
+#include "platform/keeper_crons.h"
 #include "platform/localapp.h"
 #include "platform/spawn.h"
 
@@ -283,7 +284,8 @@ static bool request_read(api_call *c, deploy *d, const json_t *locked, err *e)
         return err_no_memory(e);
     bool ok = locked_read(&c->a, (bytes){(const uint8_t *)text, strlen(text)}, &d->app, e);
     free(text);
-    return ok && localapp_runs(&c->a, d->app, e) && components_read(c, d, e);
+    return ok && localapp_runs(&c->a, d->app, e) && keeper_crons_check(d->app, e) &&
+           components_read(c, d, e);
 }
 
 /* --- 2: artifacts and files ------------------------------------------------------------------- */

@@ -263,6 +263,30 @@ static void what_is_wrong_with_a_request(void **state)
     assert_string_equal(names("hosts", NULL), "");
 }
 
+/* A schedule that could not run would only be missed by whoever waits for it. */
+static void clocks_that_nobody_knows(void **state)
+{
+    char more[512];
+    const char *digest = blob("a component");
+    static const char *const rows[][3] = {
+        {"@daily", "Europe/Nowhere", "this node has no time zone 'Europe/Nowhere'"},
+        {"@daily", "Europe", "cron of component 'c': this node has no time zone 'Europe'"},
+        {"@never", "UTC", "cron of component 'c': '@never' is no schedule"},
+        {"30 1 * * *", "Europe/Berlin", NULL},
+        {"@daily", "UTC", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(more, sizeof more,
+                 ", \"metadata\": {\"ebb\": {\"is_used\": true, \"cron\": [{\"schedule\": \"%s\", "
+                 "\"zone\": \"%s\", \"method\": \"GET\", \"path\": \"/\", \"window_s\": 60}]}}",
+                 rows[i][0], rows[i][1]);
+        if (rows[i][2])
+            refused(400, rows[i][2], "PUT", PAGE, app_of(component(digest, more), ""));
+        else
+            expect(200, "PUT", PAGE, app_of(component(digest, more), ""));
+    }
+}
+
 static void components_need_blobs_of_the_tenant(void **state)
 {
     char file[512];
@@ -594,6 +618,7 @@ int main(void)
         deploy_test(files_are_laid_out),
         deploy_test(files_that_cannot_be_laid_out),
         deploy_test(what_is_wrong_with_a_request),
+        deploy_test(clocks_that_nobody_knows),
         deploy_test(components_need_blobs_of_the_tenant),
         deploy_test(paths_of_files_are_checked),
         deploy_test(what_fails_to_build_is_the_authors),
