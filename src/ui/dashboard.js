@@ -16,7 +16,12 @@ let node, who, base, stream, retry, failures = 0;
 const seen = {};
 
 const byId = (id) => document.getElementById(id);
-const state = (...text) => fill("state", ...text);
+
+// What is said is read aloud; of how late it is nobody wants to hear every ten seconds.
+function state(...text) {
+  fill("as-of");
+  fill("said", ...text);
+}
 
 // --- what is shown ---------------------------------------------------------------------------
 
@@ -87,7 +92,8 @@ async function onNow(now) {
   panels.trafficNow(now);
   panels.runs(now, seen.apps);
   if (now.processes) panels.processes(now);
-  state("as of ", time(now.to, secondText));
+  fill("said");
+  fill("as-of", "as of ", time(now.to, secondText));
   byId("main").dataset.to = now.to;
 }
 

@@ -380,6 +380,7 @@ def test_a_screen_reader_and_a_keyboard(serve, look):
             "Carbon by app", "Density",
             "What runs"} <= named_regions
     assert page.js("document.activeElement.id") == "main"  # after the log-in
+    assert page.js("document.querySelector('#state time').closest('[aria-live]').ariaLive") == "off"
     page.js("document.querySelector('.skip').focus()")  # what is not shown can't have the focus
     assert page.js("document.activeElement.className") == "skip"
     page.js("document.getElementById('main').focus()")
