@@ -20,8 +20,8 @@ enum { CRON_LATE_S = 86400 };
 keeper_crons *keeper_crons_new(keeper *k);
 /* NULL is allowed. */
 void keeper_crons_free(keeper_crons *c);
-/* Can all triggers of an app run here? ERR_INVALID says which can't: its schedule is none, or nobody
- * knows its time zone. */
+/* Can all triggers of an app run here? ERR_INVALID says which can't: its schedule is none, or its
+ * time zone is unknown. */
 bool keeper_crons_check(const app *x, err *e);
 /* The app of this number has these settings now (app_config.h): its triggers are those. Empty: it
  * has none. owner: whose its calls are; host: what they are addressed to. NULL is allowed. */
