@@ -2,7 +2,8 @@
  * manifests") with the two defaults that every client has: docker.io, and its "library/". */
 #include "app/oci.h"
 
-#include <jansson.h>
+#include "base/json.h"
+
 #include <string.h>
 
 enum { NAME_MAX_BYTES = 255, TAG_MAX_BYTES = 128 };
@@ -173,8 +174,6 @@ bool oci_manifest_read(arena *a, bytes json, oci_manifest *ret, err *e)
     return ok;
 }
 
-static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
-
 static json_t *descriptor_json(const oci_descriptor *d)
 {
     json_t *j = json_object();
@@ -184,11 +183,10 @@ static json_t *descriptor_json(const oci_descriptor *d)
     return j;
 }
 
-static int put(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
-
 bool oci_manifest_write(const oci_manifest *m, buf *out, err *e)
 {
-    json_t *j = json_object(), *layers = json_array(), *notes = json_object();
+    _cleanup_json_ json_t *j = json_object();
+    json_t *layers = json_array(), *notes = json_object();
     json_object_set_new(j, "schemaVersion", json_integer(2));
     json_object_set_new(j, "mediaType", json_string(OCI_MEDIA_MANIFEST));
     json_object_set_new(j, "config", descriptor_json(&m->config));
@@ -203,9 +201,7 @@ bool oci_manifest_write(const oci_manifest *m, buf *out, err *e)
     if (m->annotations.n)
         json_object_set(j, "annotations", notes);
     json_decref(notes);
-    bool ok = json_dump_callback(j, put, out, JSON_COMPACT) == 0 && !out->failed;
-    json_decref(j);
-    return ok || err_no_memory(e);
+    return json_put(j, out, e);
 }
 
 const oci_descriptor *oci_manifest_app(const oci_manifest *m)

@@ -4,12 +4,12 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 
+#include "base/json.h"
 #include "base/limits.h"
 #include "engine/engine.h"
 #include "host/host.h"
 #include "platform/artifact.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -71,8 +71,6 @@ static void print_text(const inspection *i)
            (double)i->artifact_bytes / 1e6, (double)i->decode_ns / 1e6, (double)i->compile_ns / 1e6,
            i->item.made ? "" : " (earlier; from the cache)");
 }
-
-static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
 static json_t *names_json(const inspection *i, const plan_name *names, uint32_t count, bool imports)
 {

@@ -7,6 +7,7 @@
 #include "cli/up_keeper.h"
 
 #include "app/hook.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/listen.h"
@@ -20,7 +21,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <openssl/crypto.h>
 #include <sched.h>
 #include <stdio.h>
@@ -77,8 +77,6 @@ static void print_text(const up *u)
             printf("    %.*s\n", STR(a->components[t->component].description));
     }
 }
-
-static json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
 static void print_json(const up *u)
 {

@@ -1,9 +1,6 @@
-/* See config_json.h. Building takes no error: what there was no memory for is NULL, which jansson's
- * setters refuse, and the whole is checked when it is put. Texts may hold any bytes that are UTF-8,
- * NUL included: variables do. */
+/* See config_json.h. Lists are arrays, and so is each pair: keys and values of an app may hold any
+ * bytes that are UTF-8, NUL included. */
 #include "platform/config_json.h"
-
-json_t *json_of(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
 json_t *json_of_strs(const str *at, size_t n)
 {
@@ -23,15 +20,6 @@ json_t *json_of_pairs(const app_pairs *pairs)
         json_array_append_new(list, pair);
     }
     return list;
-}
-
-static int dump(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
-
-/* jansson passes over a key that was refused: what the buffer says counts. */
-bool json_put(const json_t *j, buf *out, err *e)
-{
-    bool ok = json_dump_callback(j, dump, out, JSON_COMPACT) == 0 && !out->failed;
-    return ok || err_no_memory(e);
 }
 
 json_t *json_get(bytes text, const char *what, err *e)

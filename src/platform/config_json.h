@@ -3,17 +3,10 @@
 #pragma once
 
 #include "app/app.h"
+#include "base/json.h"
 
-#include <jansson.h>
-
-static inline void json_free(json_t **j) { json_decref(*j); }
-#define _cleanup_json_ __attribute__((cleanup(json_free)))
-
-json_t *json_of(str s);
 json_t *json_of_strs(const str *at, size_t n);
 json_t *json_of_pairs(const app_pairs *pairs);
-/* Appends it to out, compact. */
-bool json_put(const json_t *j, buf *out, err *e);
 /* what: whose settings, for the message. NULL: *e says why. */
 json_t *json_get(bytes text, const char *what, err *e);
 

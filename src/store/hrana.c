@@ -4,15 +4,13 @@
 #include "store/hrana.h"
 
 #include "base/base64.h"
+#include "base/json.h"
 #include "base/limits.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static json_t *text(str s) { return json_stringn(s.n ? s.p : "", s.n); }
 
 /* --- requests --------------------------------------------------------------------------------- */
 
@@ -22,7 +20,7 @@ static json_t *blob(bytes b)
     buf_init(&out, b.n / 3 * 4 + 8);
     if (!base64_encode(b, &out))
         return NULL;
-    return json_pack("{s:s, s:o}", "type", "blob", "base64", text(buf_str(&out)));
+    return json_pack("{s:s, s:o}", "type", "blob", "base64", json_of(buf_str(&out)));
 }
 
 /* NULL: no memory, or (not_finite) JSON has no such number. */
@@ -45,7 +43,7 @@ static json_t *value(const store_item *i, bool *not_finite)
         return *not_finite ? NULL : json_pack("{s:s, s:f}", "type", "float", "value", d);
     case SQL_TEXT:
         return json_pack("{s:s, s:o}", "type", "text", "value",
-                         text((str){(const char *)i->value.p, i->value.n}));
+                         json_of((str){(const char *)i->value.p, i->value.n}));
     case SQL_BLOB:
         return blob(i->value);
     default:
@@ -53,16 +51,12 @@ static json_t *value(const store_item *i, bool *not_finite)
     }
 }
 
-static int dump(const char *p, size_t n, void *out) { return buf_put(out, p, n) ? 0 : -1; }
-
 /* Takes `request`. */
 static bool body_put(json_t *request, str baton, buf *out, err *e)
 {
-    json_t *j = json_pack("{s:o, s:[o]}", "baton", baton.n ? text(baton) : json_null(), "requests",
-                          request);
-    bool ok = j && json_dump_callback(j, dump, out, JSON_COMPACT) == 0 && !out->failed;
-    json_decref(j);
-    return ok || err_no_memory(e);
+    _cleanup_json_ json_t *j = json_pack(
+        "{s:o, s:[o]}", "baton", baton.n ? json_of(baton) : json_null(), "requests", request);
+    return json_put(j, out, e);
 }
 
 bool hrana_execute(store_message m, str baton, buf *out, err *e)
@@ -72,7 +66,7 @@ bool hrana_execute(store_message m, str baton, buf *out, err *e)
     if (!store_message_next(&m, &i))
         return err_set(e, ERR_INVALID, "a damaged request");
     json_t *args = json_array(), *statement = json_object();
-    json_object_set_new(statement, "sql", text(i.key));
+    json_object_set_new(statement, "sql", json_of(i.key));
     json_object_set_new(statement, "args", args);
     json_object_set_new(statement, "want_rows", json_true());
     while (store_message_next(&m, &i))
