@@ -1,26 +1,20 @@
 /* Commands of ebb in this process, with what they print, in a folder that goes at the end. */
 #pragma once
 
-#include "unit.h"
+#include "folder_kit.h"
 
 #include "cli/capacity.h"
 #include "cli/carbon.h"
 #include "cli/commands.h"
 #include "cli/sim.h"
 
-#include <fcntl.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef int command(int argc, char **argv);
 
-static char dir[] = "/dev/shm/ebb-test-cli-XXXXXX";
 static char out[1 << 20], said[64 << 10]; /* of the last command: stdout, stderr */
 static json_t *printed;                   /* of its stdout; NULL: that is no JSON */
 
@@ -113,33 +107,16 @@ static inline void put(const char *path, const char *text)
     close(fd);
 }
 
-static inline const char *content(const char *path)
-{
-    static char text[64 << 10];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-    text[n > 0 ? n : 0] = 0;
-    if (fd >= 0)
-        close(fd);
-    return fd < 0 ? "(there is no such file)" : text;
-}
-
-static inline int remove_each(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-    return remove(path);
-}
-
 static inline int enter(void **state)
 {
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
-    return mkdtemp(dir) && chdir(dir) == 0 ? 0 : -1;
+    return folder_make("/dev/shm/ebb-test-cli") && chdir(dir) == 0 ? 0 : -1;
 }
 
 static inline int leave(void **state)
 {
     json_decref(printed);
     printed = NULL;
-    return chdir("/") || nftw(dir, remove_each, 16, FTW_DEPTH | FTW_PHYS);
+    return chdir("/") || folder_remove(dir);
 }
 
 #define cli_test(f) cmocka_unit_test_setup_teardown(f, enter, leave)

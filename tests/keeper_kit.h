@@ -7,20 +7,16 @@
  */
 #pragma once
 
-#include "unit.h"
+#include "folder_kit.h"
 
 #include "base/hex.h"
 #include "base/limits.h"
 #include "platform/keeper_api.h"
 #include "store/client.h"
 
-#include <ftw.h>
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define TENANT "/v1/tenants/acme"
 enum { ANSWER_BYTES = 1 << 20, TURNS_MAX = 4000, TURN_MS = 5, WAITING_MAX = 8 };
@@ -131,11 +127,6 @@ static inline int keeper_make(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-    return remove(path);
-}
-
 static inline int keeper_end(void **state)
 {
     json_decref(doc);
@@ -147,7 +138,7 @@ static inline int keeper_end(void **state)
     arena_fini(&k.grid_file.a);
     arena_fini(&k.a);
     loop_free(k.l);
-    return nftw(data, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(data);
 }
 
 /* --- asking ----------------------------------------------------------------------------------- */

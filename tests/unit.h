@@ -16,6 +16,13 @@
         assert_memory_equal(got_.p, lit, sizeof(lit) - 1);                                         \
     } while (0)
 
+/* The test's error e has these words. */
+#define says(words)                                                                                \
+    do {                                                                                           \
+        if (!strstr(e.text, words))                                                                \
+            fail_msg("'%s' is not in: %s", words, e.text);                                         \
+    } while (0)
+
 /* How many names a folder holds: of "/proc/self/fd", how many descriptors are open. */
 static inline size_t entries(const char *path)
 {

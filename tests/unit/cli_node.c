@@ -77,7 +77,7 @@ static int end_node(void **state)
 {
     kill(node, SIGKILL);
     waitpid(node, NULL, 0);
-    return nftw(node_data, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(node_data);
 }
 
 /* Each test asks by the socket, and keeps its login in its own folder. */

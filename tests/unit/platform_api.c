@@ -4,7 +4,6 @@
 
 #include "platform/pages.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
 
 static arena a;

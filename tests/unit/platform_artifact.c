@@ -1,7 +1,7 @@
 /* Artifacts: made once by processes that are this program again, kept whole or not at all, and what
  * a decoding process may not get away with. A component that begins with "LIE:" makes it write what
  * stands there instead. And what is expected of processes that are waited for. */
-#include "unit.h"
+#include "folder_kit.h"
 
 #include "base/arena.h"
 #include "engine/engine.h"
@@ -10,16 +10,10 @@
 #include "platform/role.h"
 #include "platform/spawn.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* --- the other processes ---------------------------------------------------------------------- */
 
@@ -96,21 +90,15 @@ static int look(int argc, char **argv)
 
 /* --- fixture ---------------------------------------------------------------------------------- */
 
-static char dir[] = "/dev/shm/ebb-test-artifact-XXXXXX";
 static arena a;
 static err e;
 static str cache;
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-    return remove(path);
-}
-
 static int begin(void **state)
 {
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
     arena_init(&a, 256 << 20);
-    return mkdtemp(dir) && artifact_cache_dir(&a, arena_printf(&a, "%s/cache", dir).p, &cache, &e)
+    return folder_make("/dev/shm/ebb-test-artifact") &&
+                   artifact_cache_dir(&a, arena_printf(&a, "%s/cache", dir).p, &cache, &e)
                ? 0
                : -1;
 }
@@ -118,7 +106,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     arena_fini(&a);
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(dir);
 }
 
 static str in(const char *name) { return arena_printf(&a, "%s/%s", dir, name); }
@@ -163,12 +151,6 @@ static bool ensure(artifact *items, size_t n, unsigned jobs)
     }
     return artifact_ensure_all(&a, cache, str_from(fingerprint), items, n, jobs, NULL, &e);
 }
-
-#define says(words)                                                                                \
-    do {                                                                                           \
-        if (!strstr(e.text, words))                                                                \
-            fail_msg("'%s' is not in: %s", words, e.text);                                         \
-    } while (0)
 
 /* --- tests ------------------------------------------------------------------------------------ */
 

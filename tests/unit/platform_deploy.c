@@ -4,7 +4,6 @@
 
 #include "platform/app_config.h"
 
-#include <fcntl.h>
 #include <time.h>
 
 #define PAGE TENANT "/apps/page"

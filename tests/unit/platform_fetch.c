@@ -1,6 +1,6 @@
 /* Sources that are fetched, by a fetching process that is this program again: what is asked of it,
  * what is kept under which name, and what is refused. And the files with what guests print. */
-#include "unit.h"
+#include "folder_kit.h"
 
 #include "app/app.h"
 #include "base/arena.h"
@@ -8,12 +8,7 @@
 #include "platform/fetch.h"
 #include "platform/guestlog.h"
 
-#include <fcntl.h>
-#include <ftw.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* --- the fetching process: its words are what it fetches, and are kept in a file -------------- */
 
@@ -35,37 +30,19 @@ static int fetch(int argc, char **argv)
 
 /* --- fixture ---------------------------------------------------------------------------------- */
 
-static char dir[] = "/dev/shm/ebb-test-fetch-XXXXXX";
 static arena a;
 static err e;
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-    return remove(path);
-}
-
 static int begin(void **state)
 {
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
     arena_init(&a, 64 << 20);
-    return mkdtemp(dir) ? 0 : -1;
+    return folder_make("/dev/shm/ebb-test-fetch") ? 0 : -1;
 }
 
 static int end(void **state)
 {
     arena_fini(&a);
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static const char *content(const char *path)
-{
-    static char text[4096];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-    text[n > 0 ? n : 0] = 0;
-    if (fd >= 0)
-        close(fd);
-    return fd < 0 ? "(there is no such file)" : text;
+    return folder_remove(dir);
 }
 
 static const char *in(const char *name)
@@ -76,12 +53,6 @@ static const char *in(const char *name)
     snprintf(p, sizeof path[0], "%s/%s", dir, name);
     return p;
 }
-
-#define says(words)                                                                                \
-    do {                                                                                           \
-        if (!strstr(e.text, words))                                                                \
-            fail_msg("'%s' is not in: %s", words, e.text);                                         \
-    } while (0)
 
 /* --- sources ---------------------------------------------------------------------------------- */
 

@@ -1,34 +1,27 @@
 /* Settings of the grid, the keeper's settings on their way, and energy counters from a folder that
  * looks like /sys/class/powercap. */
-#include "unit.h"
+#include "folder_kit.h"
 
 #include "base/arena.h"
 #include "platform/keeper.h"
 #include "platform/rapl.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static char dir[] = "/tmp/ebb-grid-XXXXXX";
 static arena a;
 static err e;
 
 static int make(void **state)
 {
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
     arena_init(&a, 8 << 20);
-    return mkdtemp(dir) ? 0 : -1;
+    return folder_make("/tmp/ebb-grid") ? 0 : -1;
 }
 
 static int unmake(void **state)
 {
-    char command[128];
     arena_fini(&a);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
+    return folder_remove(dir);
 }
 
 static const char *put(const char *name, const char *text)

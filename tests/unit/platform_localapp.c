@@ -1,44 +1,32 @@
 /* An app in a folder on its way to be served: where it is, what is refused, what guests see of its
  * files, what it stores, who gives the values of its variables. Nothing is compiled here. */
-#include "unit.h"
+#include "folder_kit.h"
 
 #include "app/manifest.h"
 #include "platform/guestlog.h"
 #include "platform/localapp.h"
 #include "platform/state.h"
 
-#include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static char dir[] = "/dev/shm/ebb-test-localapp-XXXXXX";
 static arena a, scratch;
 static err e;
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-    return remove(path);
-}
-
 static int begin(void **state)
 {
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
     arena_init(&a, 256 << 20);
     arena_init(&scratch, 256 << 20);
     memset(&e, 0, sizeof e);
     unsetenv("TMPDIR");
-    return mkdtemp(dir) && chdir(dir) == 0 ? 0 : -1;
+    return folder_make("/dev/shm/ebb-test-localapp") && chdir(dir) == 0 ? 0 : -1;
 }
 
 static int end(void **state)
 {
     arena_fini(&a);
     arena_fini(&scratch);
-    return chdir("/") || nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return chdir("/") || folder_remove(dir);
 }
 
 static void put_bytes(const char *path, const void *p, size_t n)
@@ -51,17 +39,6 @@ static void put_bytes(const char *path, const void *p, size_t n)
 
 static void put(const char *path, const char *text) { put_bytes(path, text, strlen(text)); }
 
-static const char *content(const char *path)
-{
-    static char text[4096];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-    text[n > 0 ? n : 0] = 0;
-    if (fd >= 0)
-        close(fd);
-    return fd < 0 ? "(there is no such file)" : text;
-}
-
 /* In the folder of the test. */
 static const char *at(const char *name)
 {
@@ -71,12 +48,6 @@ static const char *at(const char *name)
     snprintf(p, PATH_MAX, "%s/%s", dir, name);
     return p;
 }
-
-#define says(words)                                                                                \
-    do {                                                                                           \
-        if (!strstr(e.text, words))                                                                \
-            fail_msg("'%s' is not in: %s", words, e.text);                                         \
-    } while (0)
 
 #define is(got, wanted) assert_true(str_eq(got, str_from(wanted)))
 

@@ -1,5 +1,6 @@
 /* What a node is told of the network: limits, proxies, certificates; and the process that makes
  * artifacts for it, which is this program again. */
+#include "folder_kit.h"
 #include "loop_kit.h"
 
 #include "platform/artifact.h"
@@ -9,36 +10,24 @@
 #include "platform/role.h"
 #include "tls_kit.h"
 
-#include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-static char dir[] = "/dev/shm/ebb-test-network-XXXXXX";
 static arena a;
 static err e;
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-    return remove(path);
-}
-
 static int begin(void **state)
 {
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
     arena_init(&a, 16 << 20);
-    return mkdtemp(dir) && chdir(dir) == 0 ? open_loop(state) : -1;
+    return folder_make("/dev/shm/ebb-test-network") && chdir(dir) == 0 ? open_loop(state) : -1;
 }
 
 static int end(void **state)
 {
     close_loop(state);
     arena_fini(&a);
-    return chdir("/") || nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return chdir("/") || folder_remove(dir);
 }
 
 static void put(const char *path, const char *text, size_t n)
@@ -48,12 +37,6 @@ static void put(const char *path, const char *text, size_t n)
     assert_int_equal(write(fd, text, n), n);
     close(fd);
 }
-
-#define says(words)                                                                                \
-    do {                                                                                           \
-        if (!strstr(e.text, words))                                                                \
-            fail_msg("'%s' is not in: %s", words, e.text);                                         \
-    } while (0)
 
 /* --- settings --------------------------------------------------------------------------------- */
 

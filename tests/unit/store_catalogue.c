@@ -1,18 +1,14 @@
 /* The catalogue: names, revisions, hosts, secrets, groups of jobs, and a process that is killed. */
-#include "unit.h"
+#include "folder_kit.h"
 
 #include "loop/loop.h"
 #include "store/catalogue.h"
 #include "store/sqlite_copy.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-static char dir[64], path[96], key_path[96];
+static char path[96], key_path[96];
 static seal_key key;
 static arena a;
 static err e;
@@ -20,8 +16,7 @@ static loop *l;
 
 static int make(void **state)
 {
-    strcpy(dir, "/tmp/ebb-catalogue-XXXXXX");
-    assert_non_null(mkdtemp(dir));
+    assert_true(folder_make("/tmp/ebb-catalogue"));
     snprintf(path, sizeof path, "%s/platform.db", dir);
     snprintf(key_path, sizeof key_path, "%s/key", dir);
     arena_init(&a, 64 << 20);
@@ -32,11 +27,9 @@ static int make(void **state)
 
 static int unmake(void **state)
 {
-    char command[128];
     loop_free(l);
     arena_fini(&a);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
+    return folder_remove(dir);
 }
 
 static void digest_fill(uint8_t d[CATALOGUE_DIGEST_BYTES], unsigned n)

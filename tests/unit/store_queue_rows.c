@@ -1,22 +1,19 @@
 /* The queue's rows in a file, function by function, and what the engine does on them at the edges
  * that whole requests (store_queue.c) seldom come to. */
-#include "unit.h"
+#include "folder_kit.h"
 
 #include "base/limits.h"
 #include "store/queue_engine_impl.h"
 
 #include <sqlite3.h>
-#include <stdio.h>
-#include <unistd.h>
 
-static char dir[64], path[80];
+static char path[80];
 static queue_rows *r;
 static err e;
 
 static int begin(void **state)
 {
-    strcpy(dir, "/tmp/ebb-rows-XXXXXX");
-    if (!mkdtemp(dir))
+    if (!folder_make("/tmp/ebb-rows"))
         return -1;
     snprintf(path, sizeof path, "%s/queue.db", dir);
     return queue_sqlite_open(path, &r, &e) ? 0 : -1;
@@ -24,12 +21,10 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-    char command[128];
     if (r)
         r->ops->close(r);
     r = NULL;
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
+    return folder_remove(dir);
 }
 
 /* --- columns ---------------------------------------------------------------------------------- */
