@@ -1,37 +1,10 @@
 /* Apps in the catalogue at their edges: labels, pages, which revisions are kept, hosts, variables,
  * blobs, numbers that nodes share, and files of other versions. */
-#include "unit.h"
+#include "catalogue_kit.h"
 
 #include "base/limits.h"
-#include "store/catalogue_impl.h"
 
 #include <string.h>
-#include <unistd.h>
-
-static const seal_key key = {{9}};
-static char dir[64], path[96];
-static catalogue_db *db;
-static arena a;
-static err e;
-
-static int make(void **state)
-{
-    strcpy(dir, "/tmp/ebb-app-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/platform.db", dir);
-    arena_init(&a, 16 << 20);
-    assert_true(catalogue_db_open(path, &key, &db, &e));
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    char command[128];
-    catalogue_db_close(db);
-    arena_fini(&a);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
-}
 
 static void sql(const char *text)
 {

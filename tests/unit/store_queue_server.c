@@ -1,80 +1,45 @@
 /* Deferred calls through the store's server: requests of several workers, over channels, share
  * commits; the file is there again after the server has gone. */
-#include "unit.h"
+#include "folder_kit.h"
+#include "workers_kit.h"
 
 #include "base/limits.h"
-#include "loop/channel.h"
 #include "store/queue_client.h"
-#include "store/server.h"
 
 #include <sqlite3.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
-static char dir[] = "/tmp/ebb-queued-XXXXXX";
-static char path[64];
-static loop *l;
-static store_server *server;
-static store_client *client, *second;
-static int done;
-static err e;
+static char path[80];
 
 static void server_start(const char *queue)
 {
-    int fds[2];
-    store_config c = {.queue = {.path = str_from(queue), .key = {{7}}}};
-    assert_true(store_server_new(l, &c, &server, &e));
-    store_client *all[] = {client, second};
-    for (int i = 0; i < 2; i++) {
-        assert_true(channel_pair(fds, &e));
-        assert_true(store_server_add_take(server, fds[0], &e));
-        store_client_connect_take(all[i], fds[1]);
-    }
+    server_new(&(store_config){.queue = {.path = str_from(queue), .key = {{7}}}});
+    connect_client(client);
+    connect_client(second);
 }
 
 static int begin(void **state)
 {
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
-    if (!mkdtemp(dir) || !loop_new(&l, &e))
+    if (!folder_make("/tmp/ebb-queued") || !workers_make())
         return -1;
     snprintf(path, sizeof path, "%s/queue.db", dir);
-    assert_true(store_client_new(l, &client, &e) && store_client_new(l, &second, &e));
     server_start(path);
-    done = 0;
     return 0;
 }
 
 static int end(void **state)
 {
-    char name[80];
-    store_client_free(client);
-    store_client_free(second);
-    store_server_free(server);
-    loop_free(l);
-    for (int i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "%s%s", path, (const char *[]){"", "-wal", "-shm"}[i]);
-        unlink(name);
-    }
-    return rmdir(dir);
+    workers_end();
+    return folder_remove(dir);
 }
-
-static void on_done(void *user) { done++; }
 
 static store_call *sent(store_call *k)
 {
     if (!k || !store_call_send(k, on_done, NULL, &e))
         fail_msg("%s", k ? e.text : "no memory");
     return k;
-}
-
-static void wait_done(int n)
-{
-    while (done < n)
-        loop_turn(l, 1000);
-    assert_int_equal(done, n);
 }
 
 static store_call *put(store_client *c, bytes request, str key)

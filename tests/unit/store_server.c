@@ -1,67 +1,40 @@
 /* The store's server and a worker's client on one loop, over a real channel. */
-#include "unit.h"
+#include "folder_kit.h"
+#include "workers_kit.h"
 
 #include "base/limits.h"
-#include "loop/channel.h"
-#include "store/client.h"
-#include "store/server.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
-static char dir[] = "/tmp/ebb-server-XXXXXX";
-static char path[64];
-static loop *l;
-static store_server *server;
-static store_client *client, *second;
-static int done;
-static err e;
-
-static void connect_client(store_client *c)
-{
-    int fds[2];
-    assert_true(channel_pair(fds, &e));
-    assert_true(store_server_add_take(server, fds[0], &e));
-    store_client_connect_take(c, fds[1]);
-}
+static char path[72];
 
 static void server_start(void)
 {
     kv_store stores[] = {{S("default"), str_from(path)}, {S("memory"), {0}}};
-    assert_true(
-        store_server_new(l, &(store_config){.stores = stores, .stores_count = 2}, &server, &e));
+    server_new(&(store_config){.stores = stores, .stores_count = 2});
 }
 
 static int open_all(void **state)
 {
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
-    if (!mkdtemp(dir) || !loop_new(&l, &e))
+    if (!folder_make("/tmp/ebb-server") || !workers_make())
         return -1;
     snprintf(path, sizeof path, "%s/kv.db", dir);
     server_start();
-    assert_true(store_client_new(l, &client, &e) && store_client_new(l, &second, &e));
     connect_client(client);
     connect_client(second);
-    done = 0;
     return 0;
 }
 
 static int close_all(void **state)
 {
-    store_client_free(client);
-    store_client_free(second);
-    store_server_free(server);
-    loop_free(l);
+    workers_end();
     unlink(path);
     return rmdir(dir);
 }
-
-static void on_done(void *user) { done++; }
 
 static store_call *ask(store_client *c, store_kind kind, uint16_t store, const char *key,
                        bytes *value)
@@ -71,13 +44,6 @@ static store_call *ask(store_client *c, store_kind kind, uint16_t store, const c
     if (!store_call_send(k, on_done, NULL, &e))
         fail_msg("%s", e.text);
     return k;
-}
-
-static void wait_done(int n)
-{
-    while (done < n)
-        loop_turn(l, 1000);
-    assert_int_equal(done, n);
 }
 
 static store_message *answer(store_call *k, store_kind want)

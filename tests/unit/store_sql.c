@@ -1,32 +1,22 @@
 /* SQL in the store process: what one connection does with a statement, and sessions of guests over
  * the server: locks, threads, limits, files that are idle or moved. The clock is the test's. */
-#include "unit.h"
+#include "folder_kit.h"
+#include "workers_kit.h"
 
 #include "base/limits.h"
-#include "loop/channel.h"
-#include "store/client.h"
-#include "store/server.h"
 #include "store/sql_connection.h"
 #include "store/sql_memory.h"
 
 #include <sqlite3.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { FILE_DB, MEMORY_DB, SCRIPTED_DB, DATABASES };
 
-static char dir[64], path[80];
-static loop *l;
-static store_server *server;
-static store_client *client, *second;
+static char path[80];
 static sql_connection *c;
 static buf asked, out;
-static int done;
-static err e;
 
 static atomic_llong ahead_s;
 
@@ -116,8 +106,7 @@ static sql_connection *another(const char *at, const char *name)
 
 static int open_one(void **state)
 {
-    strcpy(dir, "/tmp/ebb-sql-XXXXXX");
-    if (!mkdtemp(dir))
+    if (!folder_make("/tmp/ebb-sql"))
         return -1;
     snprintf(path, sizeof path, "%s/a.db", dir);
     buf_init(&asked, STORE_MESSAGE_BYTES_MAX);
@@ -128,12 +117,10 @@ static int open_one(void **state)
 
 static int close_one(void **state)
 {
-    char command[128];
     sql_connection_close(c);
     buf_fini(&asked);
     buf_fini(&out);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
+    return folder_remove(dir);
 }
 
 static void statement(const char *text)
@@ -597,43 +584,25 @@ static void server_start(void)
         [FILE_DB] = {.label = S("file"), .path = str_from(path)},
         [MEMORY_DB] = {.label = S("memory")},
         [SCRIPTED_DB] = {.label = S("scripted"), .scripts = scripts, .scripts_count = 2}};
-    assert_true(store_server_new(
-        l, &(store_config){.databases = databases, .databases_count = DATABASES}, &server, &e));
-}
-
-static void connect_client(store_client *x)
-{
-    int fds[2];
-    assert_true(channel_pair(fds, &e) && store_server_add_take(server, fds[0], &e));
-    store_client_connect_take(x, fds[1]);
+    server_new(&(store_config){.databases = databases, .databases_count = DATABASES});
 }
 
 static int open_all(void **state)
 {
-    strcpy(dir, "/tmp/ebb-sql-XXXXXX");
-    if (!mkdtemp(dir) || !loop_new(&l, &e))
+    if (!folder_make("/tmp/ebb-sql") || !workers_make())
         return -1;
     snprintf(path, sizeof path, "%s/a.db", dir);
     server_start();
-    assert_true(store_client_new(l, &client, &e) && store_client_new(l, &second, &e));
     connect_client(client);
     connect_client(second);
-    done = 0;
     return 0;
 }
 
 static int close_all(void **state)
 {
-    char command[128];
-    store_client_free(client);
-    store_client_free(second);
-    store_server_free(server);
-    loop_free(l);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
+    workers_end();
+    return folder_remove(dir);
 }
-
-static void on_done(void *user) { done++; }
 
 static store_call *ask_of(store_client *x, store_kind kind, uint16_t db, sql_ask ask,
                           const char *text)

@@ -1,62 +1,32 @@
 /* A store process that has a folder of states: what the numbers of workers mean, where the files of
  * an app are, and when they go. */
-#include "unit.h"
+#include "folder_kit.h"
+#include "workers_kit.h"
 
 #include "base/limits.h"
-#include "loop/channel.h"
-#include "store/client.h"
-#include "store/server.h"
 
-#include <stdio.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-static char dir[64];
-static loop *l;
-static store_server *server;
-static store_client *client, *second;
-static int done;
-static err e;
 
 static void server_start(const char *folder)
 {
-    if (!store_server_new(l, &(store_config){.state_dir = str_from(folder)}, &server, &e))
-        fail_msg("%s", e.text);
-}
-
-static void connect_client(store_client *c)
-{
-    int fds[2];
-    assert_true(channel_pair(fds, &e) && store_server_add_take(server, fds[0], &e));
-    store_client_connect_take(c, fds[1]);
+    server_new(&(store_config){.state_dir = str_from(folder)});
 }
 
 static int open_all(void **state)
 {
-    strcpy(dir, "/tmp/ebb-state-XXXXXX");
-    if (!mkdtemp(dir) || !loop_new(&l, &e))
+    if (!folder_make("/tmp/ebb-state") || !workers_make())
         return -1;
     server_start(dir);
-    assert_true(store_client_new(l, &client, &e) && store_client_new(l, &second, &e));
     connect_client(client);
     connect_client(second);
-    done = 0;
     return 0;
 }
 
 static int close_all(void **state)
 {
-    char command[128];
-    store_client_free(client);
-    store_client_free(second);
-    store_server_free(server);
-    loop_free(l);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
+    workers_end();
+    return folder_remove(dir);
 }
-
-static void on_done(void *user) { done++; }
 
 static uint16_t name(store_client *c, uint64_t app, str label, bool is_database)
 {

@@ -1,37 +1,8 @@
 /* Tenants, tokens and the audit log at their edges: names, pages, whose is whose, and what is said
  * when something is not there. */
-#include "unit.h"
-
-#include "store/catalogue_impl.h"
+#include "catalogue_kit.h"
 
 #include <string.h>
-#include <unistd.h>
-
-static const seal_key key = {{9}};
-static char dir[64];
-static catalogue_db *db;
-static arena a;
-static err e;
-
-static int make(void **state)
-{
-    char path[96];
-    strcpy(dir, "/tmp/ebb-tenant-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/platform.db", dir);
-    arena_init(&a, 16 << 20);
-    assert_true(catalogue_db_open(path, &key, &db, &e));
-    return 0;
-}
-
-static int unmake(void **state)
-{
-    char command[128];
-    catalogue_db_close(db);
-    arena_fini(&a);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
-}
 
 static uint64_t tenant(const char *name)
 {
