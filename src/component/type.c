@@ -309,9 +309,8 @@ uint32_t type_field_offset(const type *t, uint32_t i)
     return (uint32_t)align_to(at, t->fields[i].type->align);
 }
 
-/* CanonicalABI.md "Flattening": flatten_functype.
- * flatten_functype. An async lower passes at most 4 parameters flat and any result through memory;
- * an async lift hands its result to task.return. */
+/* CanonicalABI.md "Flattening": flatten_functype. An async lower passes at most 4 parameters flat
+ * and any result through memory; an async lift hands its result to task.return. */
 void functype_signature(const functype *f, bool is_lift, bool async, bool callback,
                         core_signature *ret)
 {
@@ -343,18 +342,9 @@ void functype_signature(const functype *f, bool is_lift, bool async, bool callba
         ret->params[ret->params_count++] = CORE_I32;
 }
 
-/* CanonicalABI.md "Flattening": flatten_functype for lower. */
-bool functype_lower_signature(const functype *f, core_signature *ret, err *e)
+void functype_lower_signature(const functype *f, core_signature *ret)
 {
     functype_signature(f, false, false, false, ret);
-    return true;
-}
-
-/* CanonicalABI.md "Flattening": flatten_functype for lift. */
-bool functype_lift_signature(const functype *f, core_signature *ret, err *e)
-{
-    functype_signature(f, true, false, false, ret);
-    return true;
 }
 
 static bool resource_equal(const resource_type *a, const resource_type *b)

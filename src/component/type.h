@@ -110,11 +110,11 @@ bool type_finish(type *t, err *e);
 /* Writes t's core types into ret[0..flat_count), at most max (<= ABI_FLAT_PARAMS_MAX) of them;
  * returns flat_count. */
 uint32_t type_flatten(const type *t, core_type *ret, uint32_t max);
-bool functype_lower_signature(const functype *f, core_signature *ret, err *e);
-bool functype_lift_signature(const functype *f, core_signature *ret, err *e);
 /* All forms of flatten_functype: the `async` option, and for lift its `callback`. */
 void functype_signature(const functype *f, bool is_lift, bool async, bool callback,
                         core_signature *ret);
+/* Of a lower without options. */
+void functype_lower_signature(const functype *f, core_signature *ret);
 
 /* Offset of field i of a record or tuple. */
 uint32_t type_field_offset(const type *t, uint32_t i);

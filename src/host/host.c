@@ -123,9 +123,9 @@ static bool row_parse(host_parsed *p, uint32_t i, err *e)
 {
     const host_func *f = p->rows[i];
     core_signature s;
-    if (!wit_functype_parse(&tables.a, &p->types, str_from(f->signature), &p->funcs[i], e) ||
-        !functype_lower_signature(&p->funcs[i], &s, e))
+    if (!wit_functype_parse(&tables.a, &p->types, str_from(f->signature), &p->funcs[i], e))
         return err_wrap(e, "%s", f->name);
+    functype_lower_signature(&p->funcs[i], &s);
     /* Host functions read their arguments from slots, never from a spilled record. */
     must(!s.params_spilled);
     return true;
