@@ -11,14 +11,14 @@ import density
 import differential
 import fair
 import durability
-import hostile
+import hostile_kinds
 import onecore
 import serving_calls
 import serving_node
 import stall
 import waiting
 import wast
-from harness import guest, serving, wait_for, write_app
+from harness import guest, serving, write_app
 
 APP = """
 spin_manifest_version = 2
@@ -129,41 +129,7 @@ def wast_suite(state, work, arguments):
     yield "done"
 
 
-HOSTILE_REPETITIONS = 100_000
-
-
-def hostile_kinds(state, work, arguments):
-    """100,000 hostile requests of each kind: workers stay, memory and descriptors are level."""
-    app = write_app(work / "app", hostile.MANIFEST, hostile.FILES)
-    done = state.setdefault("kinds", {})
-    with serving(app, work, workers=2) as server:
-        pids = server.children("worker")
-        log = open(server.log_path, "r+b")  # four lines a request: not kept
-        for kind in hostile.KINDS:
-            base, n = None, done.get(kind, {}).get("requests", 0)
-            peak = done.get(kind, {}).get("memory_grown_bytes", 0)
-            while n < HOSTILE_REPETITIONS:
-                for _ in range(20):
-                    hostile.batch(server, kind, hostile.BATCH)
-                n += 20 * hostile.BATCH
-                if base is None and n < 2_000:
-                    continue
-                wait_for(lambda: base is None or hostile.resources(pids)[1] <= base[1] + 8,
-                         "descriptors to be closed")
-                now = hostile.resources(pids)
-                base = base or now
-                peak = max(peak, now[0] - base[0])
-                assert peak < 16 << 20, f"{kind}: memory {base} -> {now} after {n}"
-                assert server.children("worker") == pids, f"{kind}: a worker was replaced"
-                done[kind] = {"requests": n, "memory_grown_bytes": peak}
-                log.truncate(0)
-                yield f"{kind}: {n} of {HOSTILE_REPETITIONS}"
-        log.close()
-    state["result"] = {"kinds": done, "workers": 2}
-    yield "done"
-
-
-STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds,
+STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds.hostile_kinds,
           "flatten": differential.flatten, "values": differential.values,
           "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
           "density": density.density, "attack": attack.attack,
