@@ -1,24 +1,26 @@
 """The stage `hostile`: requests of every hostile kind (tests/integration/hostile.py), 100,000 of
 each."""
 import hostile
-from harness import serving, wait_for, write_app
+from harness import Connection, serving, wait_for, write_app
 
 REPETITIONS = 100_000
 
 
 def hostile_kinds(state, work, arguments):
-    """100,000 hostile requests of each kind: workers stay, memory and descriptors are level."""
+    """100,000 hostile requests of each kind: workers stay and serve others meanwhile, memory and
+    descriptors are level."""
     app = write_app(work / "app", hostile.MANIFEST, hostile.FILES)
     done = state.setdefault("kinds", {})
     with serving(app, work, workers=2) as server:
         pids = server.children("worker")
+        goods = [Connection(server) for _ in range(4)]
         log = open(server.log_path, "r+b")  # four lines a request: not kept
         for kind in hostile.KINDS:
             base, n = None, done.get(kind, {}).get("requests", 0)
             peak = done.get(kind, {}).get("memory_grown_bytes", 0)
             while n < REPETITIONS:
                 for _ in range(20):
-                    hostile.batch(server, kind, hostile.BATCH)
+                    hostile.batch(server, kind, hostile.BATCH, goods)
                 n += 20 * hostile.BATCH
                 if base is None and n < 2_000:
                     continue
@@ -33,5 +35,7 @@ def hostile_kinds(state, work, arguments):
                 log.truncate(0)
                 yield f"{kind}: {n} of {REPETITIONS}"
         log.close()
+        for good in goods:
+            good.close()
     state["result"] = {"kinds": done, "workers": 2}
     yield "done"

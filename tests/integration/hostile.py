@@ -45,6 +45,7 @@ FILES = {"a.txt": "a"}
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 POST = b"POST /%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+GOOD = b"GET /good/count HTTP/1.1\r\nHost: a\r\n\r\n"
 #: name -> (request, statuses that may come; 504 always may, on a machine that is slow enough)
 KINDS = {
     "loop": (GET % b"spin", {504}),
@@ -91,23 +92,30 @@ def status_of(s):
     return int(head[9:12]) if head.startswith(b"HTTP/1.1 ") else None
 
 
-def batch(server, kind, n):
-    """n requests of a kind at once; their statuses."""
+def batch(server, kind, n, goods):
+    """n requests of a kind at once; their statuses. While they run others are served: a request on
+    each of `goods`, which are kept connections."""
     request, allowed = KINDS[kind]
     sockets = [connect(server) for _ in range(n)]
-    statuses = []
     for s in sockets:
         try:
             s.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it was answered before it was sent whole
-    for s in sockets:
-        if allowed is None:  # gone at once, by reset
+    for c in goods:
+        c.send(GOOD)
+    if allowed is None:  # gone at once, by reset
+        for s in sockets:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        else:
-            status = status_of(s)
-            assert status in allowed, f"{kind}: status {status}, expected one of {allowed}"
-            statuses.append(status)
+            s.close()
+    for c in goods:
+        r = c.response()
+        assert r and (r.status, r.text) == (200, "1"), f"beside {kind}: {r and (r.status, r.body)}"
+    statuses = []
+    for s in sockets if allowed else ():
+        status = status_of(s)
+        assert status in allowed, f"{kind}: status {status}, expected one of {allowed}"
+        statuses.append(status)
         s.close()
     return statuses
 

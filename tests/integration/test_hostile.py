@@ -1,4 +1,6 @@
 """Guests that misbehave: their own request gets 500 or 504, everybody else's is unharmed."""
+import contextlib
+
 import pytest
 
 import hostile as attack
@@ -136,13 +138,15 @@ def attacked(workers, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", attack.KINDS)
 def test_again_and_again(attacked, workers, kind):
-    """1,000 of each kind: the same workers serve on, with as much memory and as many descriptors
-    (but a few: a worker opens a component's code when it is first called).
+    """1,000 of each kind: the same workers serve others meanwhile, and on, with as much memory and
+    as many descriptors (but a few: a worker opens a component's code when it is first called).
     100 where one worker alone, or one under sanitizers, would take minutes."""
     pids = attacked.children("worker")
     times = 1000 if workers == 2 and not SANITIZED else 100
-    with Connection(attacked) as good:
-        assert good.request("GET", "/good/count").text == "1"
+    with contextlib.ExitStack() as opened:
+        goods = [opened.enter_context(Connection(attacked)) for _ in range(2 * workers)]
+        for good in goods:
+            assert good.request("GET", "/good/count").text == "1"
         before = attack.resources(pids)
 
         def level():
@@ -151,8 +155,7 @@ def test_again_and_again(attacked, workers, kind):
 
         def repeat(n):
             for _ in range(-(-n // attack.BATCH)):
-                attack.batch(attacked, kind, attack.BATCH)
-                assert good.request("GET", "/good/count").text == "1"
+                attack.batch(attacked, kind, attack.BATCH, goods)
             return wait_for(level, "descriptors to be closed")
         warm = repeat(64)
         after = repeat(times)
