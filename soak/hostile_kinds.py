@@ -11,10 +11,11 @@ def hostile_kinds(state, work, arguments):
     descriptors are level."""
     app = write_app(work / "app", hostile.MANIFEST, hostile.FILES)
     done = state.setdefault("kinds", {})
-    with serving(app, work, workers=2) as server:
+    with serving(app, work, workers=2) as server, \
+            open(server.log_path, "r+b", buffering=0) as file:
         pids = server.children("worker")
         goods = [Connection(server) for _ in range(4)]
-        log = open(server.log_path, "r+b")  # four lines a request: not kept
+        log = hostile.Log(file)  # four lines a request: not kept
         for kind in hostile.KINDS:
             base, n = None, done.get(kind, {}).get("requests", 0)
             peak = done.get(kind, {}).get("memory_grown_bytes", 0)
@@ -32,9 +33,9 @@ def hostile_kinds(state, work, arguments):
                 assert peak < 16 << 20, f"{kind}: memory {base} -> {now} after {n}"
                 assert server.children("worker") == pids, f"{kind}: a worker was replaced"
                 done[kind] = {"requests": n, "memory_grown_bytes": peak}
-                log.truncate(0)
+                log.read()
+                log.forget()
                 yield f"{kind}: {n} of {REPETITIONS}"
-        log.close()
         for good in goods:
             good.close()
     state["result"] = {"kinds": done, "workers": 2}

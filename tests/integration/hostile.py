@@ -129,3 +129,28 @@ def resources(pids):
                        if x.startswith("VmRSS"))
         descriptors += len(os.listdir(f"/proc/{pid}/fd"))
     return memory, descriptors
+
+
+#: What no line of a log may say.
+WRONG = (b"not-restored", b"this is a bug in ebb", b"Sanitizer")
+
+
+class Log:
+    """The log of a server, read once, from the file's beginning on. It is opened for reading and
+    writing, unbuffered."""
+
+    def __init__(self, file):
+        self.file, self.rest = file, b""
+
+    def read(self):
+        """The lines that are new."""
+        *lines, self.rest = (self.rest + self.file.read()).split(b"\n")
+        for line in lines:
+            assert not any(words in line for words in WRONG), line.decode(errors="replace")
+        return lines
+
+    def forget(self):
+        """Empties the file, to which servers append, if all of it has been read."""
+        if os.fstat(self.file.fileno()).st_size == self.file.tell():
+            self.file.truncate(0)
+            self.file.seek(0)
