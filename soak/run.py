@@ -65,6 +65,8 @@ def main():
     parser.add_argument("--suite", help="path of a checkout, for stages that run a public suite")
     parser.add_argument("--apps", type=int, default=100_000, help="of density")
     parser.add_argument("--attacks", help="of attack: only these, with commas")
+    parser.add_argument("--repetitions", type=int, default=100_000, help="of hostile, a kind")
+    parser.add_argument("--kinds", help="of hostile: only these, with commas")
     parser.add_argument("--artifacts", type=int, default=10_000, help="of density")
     parser.add_argument("--kills", type=int, default=100,
                         help="of serve-kill (each kind of process), and cuts of serve-powercut")

@@ -1,12 +1,15 @@
 """Kinds of hostile requests and a client that sends many of one; for test_hostile.py and
 `./dev soak hostile`."""
+import json
 import os
 import socket
 import struct
+from collections import Counter
 from pathlib import Path
 
-from harness import guest
+from harness import guest, wait_for
 
+MEMORY_MAX = 8 << 20
 #: Budgets of 1 ms, and little of everything else.
 MANIFEST = f"""
 spin_manifest_version = 2
@@ -37,7 +40,7 @@ source = "{guest('c-kitchen')}"
 [component.{name}.tool.ebb]
 cpu_time_max = "1ms"
 idle_time_max = "5ms"
-memory_max = "8 MiB"
+memory_max = "{MEMORY_MAX >> 20} MiB"
 resources_max = 1000
 log_max = 2000
 """ for name in ("bad", "kitchen", "tables"))
@@ -46,29 +49,45 @@ FILES = {"a.txt": "a"}
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 POST = b"POST /%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
 GOOD = b"GET /good/count HTTP/1.1\r\nHost: a\r\n\r\n"
-#: name -> (request, statuses that may come; 504 always may, on a machine that is slow enough)
+#: What the log gives as a reason -> in a word or two.
+REASONS = {
+    "used up its CPU time": "CPU time",
+    "used up its idle time": "idle time",
+    "call stack exhausted": "stack",
+    "the instance holds more than": "handles",
+    "fields take more than": "fields",
+    "cannot leave component instance": "call out",
+    "`unreachable`": "unreachable",
+    "the guest exited with status": "status",
+    "without setting a response": "no answer",
+    "more than log_max": "log_max",
+}
+CPU, IDLE = {"stopped: CPU time"}, {"stopped: idle time"}
+#: name -> (request, statuses that may come, reasons that most of them have, as Tally names them).
+#: 504 and CPU always may be, on a machine that is slow enough, and IDLE on one that is busy. The
+#: memory that is allowed takes longer to fill than 1 ms: the bomb below gets there, not `memory`.
 KINDS = {
-    "loop": (GET % b"spin", {504}),
-    "memory": (GET % b"grow", {504}),
-    "tables": (GET % b"tables/grow", {504}),
-    "recursion": (GET % b"deep", {500, 504}),
-    "handles": (GET % b"handles", {500, 504}),
-    "pollables": (GET % b"pollables", {500, 504}),
-    "an allocator that calls out": (GET % b"allocator", {500, 504}),
-    "headers": (GET % b"headers", {500, 504}),
-    "files": (GET % b"files", {200, 500, 504}),
-    "body never read": (POST % (b"unread", 100000) + b"x" * 100000, {504}),
-    "body never finished by the client": (POST % (b"starve", 10) + b"x", {504}),
-    "body never finished by the guest": (GET % b"unfinished", {200, 504}),
-    "answer never sent": (GET % b"unsent", {200, 504}),
-    "body without end": (GET % b"endless", {200, 504}),
-    "a million log lines": (GET % b"logs?1000000", {504}),
-    "trap": (GET % b"kitchen/trap", {500, 504}),
-    "exit": (GET % b"kitchen/exit?1", {500, 504}),
-    "memory bomb": (GET % b"kitchen/bomb", {500, 504}),
-    "no answer": (GET % b"kitchen/silent", {500, 504}),
-    "half an answer": (GET % b"kitchen/half", {200, 500, 504}),
-    "a client that leaves": (GET % b"endless", None),
+    "loop": (GET % b"spin", {504}, CPU),
+    "memory": (GET % b"grow", {504}, CPU),
+    "tables": (GET % b"tables/grow", {504}, CPU),
+    "recursion": (GET % b"deep", {500, 504}, {"trap: stack"}),
+    "handles": (GET % b"handles", {500, 504}, {"trap: handles"}),
+    "pollables": (GET % b"pollables", {500, 504}, {"trap: handles"}),
+    "an allocator that calls out": (GET % b"allocator", {500, 504}, {"trap: call out"}),
+    "headers": (GET % b"headers", {500, 504}, {"trap: fields"}),
+    "files": (GET % b"files", {200, 500, 504}, None),
+    "body never read": (POST % (b"unread", 100000) + b"x" * 100000, {504}, IDLE),
+    "body never finished by the client": (POST % (b"starve", 10) + b"x", {504}, IDLE),
+    "body never finished by the guest": (GET % b"unfinished", {200, 504}, IDLE),
+    "answer never sent": (GET % b"unsent", {200, 504}, CPU),
+    "body without end": (GET % b"endless", {200, 504}, CPU | IDLE),
+    "a million log lines": (GET % b"logs?1000000", {504}, {"log-full: log_max"}),
+    "trap": (GET % b"kitchen/trap", {500, 504}, {"trap: unreachable"}),
+    "exit": (GET % b"kitchen/exit?1", {500, 504}, {"exit: status"}),
+    "memory bomb": (GET % b"kitchen/bomb", {500, 504}, {"trap: unreachable"}),
+    "no answer": (GET % b"kitchen/silent", {500, 504}, {"failed: no answer"}),
+    "half an answer": (GET % b"kitchen/half", {200, 500, 504}, {"trap: unreachable"}),
+    "a client that leaves": (GET % b"endless", None, None),
 }
 BATCH = 16
 
@@ -95,7 +114,7 @@ def status_of(s):
 def batch(server, kind, n, goods):
     """n requests of a kind at once; their statuses. While they run others are served: a request on
     each of `goods`, which are kept connections."""
-    request, allowed = KINDS[kind]
+    request, allowed, _ = KINDS[kind]
     sockets = [connect(server) for _ in range(n)]
     for s in sockets:
         try:
@@ -135,6 +154,38 @@ def resources(pids):
 WRONG = (b"not-restored", b"this is a bug in ebb", b"Sanitizer")
 
 
+class Tally:
+    """Hostile requests as the log has them: their statuses, why they ended before their time, and
+    how much memory they had."""
+
+    def __init__(self):
+        self.requests = self.memory_bytes_max = self.at_memory_max = 0
+        self.statuses, self.reasons = Counter(), Counter()
+
+    def add(self, record):
+        if record.get("component", "good") == "good":
+            return
+        if record["event"] == "request":
+            self.requests += 1
+            self.statuses[str(record["status"])] += 1
+            self.memory_bytes_max = max(self.memory_bytes_max, record["memory"])
+            self.at_memory_max += record["memory"] >= MEMORY_MAX
+        elif "reason" in record:
+            said = record["reason"]
+            word = next((REASONS[words] for words in REASONS if words in said), said)
+            self.reasons[f"{record['event']}: {word}"] += 1
+
+    def named(self, kind):
+        """How many ended as their kind is named for; all, where that is nothing in particular. No
+        other reason may be there than on a machine that is slow or busy."""
+        expected = KINDS[kind][2]
+        if expected is None:
+            return self.requests
+        others = set(self.reasons) - expected - CPU - IDLE
+        assert not others, f"{kind}: {others}, expected {expected}"
+        return sum(self.reasons[reason] for reason in expected)
+
+
 class Log:
     """The log of a server, read once, from the file's beginning on. It is opened for reading and
     writing, unbuffered."""
@@ -142,12 +193,21 @@ class Log:
     def __init__(self, file):
         self.file, self.rest = file, b""
 
-    def read(self):
-        """The lines that are new."""
+    def read(self, tally):
+        """Adds to a tally what is new."""
         *lines, self.rest = (self.rest + self.file.read()).split(b"\n")
         for line in lines:
             assert not any(words in line for words in WRONG), line.decode(errors="replace")
-        return lines
+            if line.startswith(b"{") and b'"event":"guest"' not in line:
+                tally.add(json.loads(line))
+
+    def read_all(self, tally, kind, n):
+        """Until all n requests of the kind are there; of a client that leaves some never begin."""
+        def done():
+            self.read(tally)
+            return tally.requests >= n or KINDS[kind][1] is None
+        wait_for(done, f"{n} lines of requests")
+        assert tally.requests <= n, (kind, tally.requests, n)
 
     def forget(self):
         """Empties the file, to which servers append, if all of it has been read."""

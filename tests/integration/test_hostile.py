@@ -132,7 +132,9 @@ def test_bombs_leave_no_memory_behind(hostile):
 def attacked(workers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("attacked")
     app = write_app(folder / "app", attack.MANIFEST, attack.FILES)
-    with serving(app, folder, workers=workers) as server:
+    with serving(app, folder, workers=workers) as server, \
+            open(server.log_path, "r+b", buffering=0) as file:
+        server.heard = attack.Log(file)
         yield server
 
 
@@ -140,6 +142,7 @@ def attacked(workers, tmp_path_factory):
 def test_again_and_again(attacked, workers, kind):
     """1,000 of each kind: the same workers serve others meanwhile, and on, with as much memory and
     as many descriptors (but a few: a worker opens a component's code when it is first called).
+    The log says that they ended as they should, or too early on a machine that is slow.
     100 where one worker alone, or one under sanitizers, would take minutes."""
     pids = attacked.children("worker")
     times = 1000 if workers == 2 and not SANITIZED else 100
@@ -159,5 +162,9 @@ def test_again_and_again(attacked, workers, kind):
             return wait_for(level, "descriptors to be closed")
         warm = repeat(64)
         after = repeat(times)
+    tally = attack.Tally()
+    attacked.heard.read_all(tally, kind, sum(-(-n // attack.BATCH) * attack.BATCH
+                                             for n in (64, times)))
+    assert tally.named(kind) > 0 or SANITIZED, (tally.statuses, tally.reasons)
     assert SANITIZED or after[0] - warm[0] < 8 << 20, (warm, after)
     assert attacked.children("worker") == pids
