@@ -1,39 +1,57 @@
 """The stage `hostile`: requests of every hostile kind (tests/integration/hostile.py), 100,000 of
 each, and how they ended. A kind that was not finished is begun again."""
+import statistics
+
 import hostile
 from harness import Connection, serving, wait_for, write_app
 
+SAMPLES, GROWN_MAX = 10, 4 << 20
+
+
+def level(samples):
+    """Of each process the median of its resident bytes, and the fewest descriptors it had: more are
+    those of connections that are just being closed."""
+    return {name: (round(statistics.median(s[name][0] for s in samples)),
+                   min(s[name][1] for s in samples)) for name in samples[0]}
+
 
 def repeat(server, log, goods, kind, total):
-    """One kind; returns its figures."""
-    pids = server.children("worker")
-    base, n, peak, tally = None, 0, 0, hostile.Tally()
+    """One kind; returns its figures. What each process holds after a tenth is compared with what it
+    holds in the end, ten samples each."""
+    pids, n, tally, samples = hostile.processes(server), 0, hostile.Tally(), []
+    batches = max(1, total // 300 // hostile.BATCH)
     while n < total:
-        for _ in range(20):
+        for _ in range(batches):
             hostile.batch(server, kind, hostile.BATCH, goods)
-        n += 20 * hostile.BATCH
+        n += batches * hostile.BATCH
         log.read_all(tally, kind, n)
         log.forget()  # four lines a request: not kept
-        assert server.children("worker") == pids, f"{kind}: a worker was replaced"
-        if base is None and n < 2_000:
+        assert hostile.processes(server) == pids, f"{kind}: a process was replaced"
+        if n < total // 10:
             continue
-        wait_for(lambda: base is None or hostile.resources(pids)[1] <= base[1] + 8,
-                 "descriptors to be closed")
-        now = hostile.resources(pids)
-        base = base or now
-        peak = max(peak, now[0] - base[0])
-        assert peak < 16 << 20, f"{kind}: memory {base} -> {now} after {n}"
+        if len(samples) >= SAMPLES:
+            few = level(samples[:SAMPLES])
+            wait_for(lambda: all(now[1] <= few[name][1]
+                                 for name, now in hostile.resources(pids).items()),
+                     f"descriptors to be closed: {few}, {hostile.resources(pids)}")
+        samples.append(hostile.resources(pids))
         yield f"{kind}: {n} of {total}"
+    assert len(samples) >= 2 * SAMPLES, "give --repetitions 400 or more"
+    early, late = level(samples[:SAMPLES]), level(samples[-SAMPLES:])
+    grown = {name: late[name][0] - early[name][0] for name in late}
+    assert max(grown.values()) <= GROWN_MAX, f"{kind}: memory {early} -> {late}"
     assert 2 * tally.named(kind) > tally.requests, (kind, tally.statuses, tally.reasons)
     return {"requests": n, "statuses": dict(sorted(tally.statuses.items())),
             "reasons": dict(sorted(tally.reasons.items())),
             "memory_bytes_max": tally.memory_bytes_max, "at_memory_max": tally.at_memory_max,
-            "memory_grown_bytes": peak}
+            "resident_bytes": {name: now[0] for name, now in late.items()},
+            "resident_grown_bytes": grown,
+            "descriptors": {name: now[1] for name, now in late.items()}}
 
 
 def hostile_kinds(state, work, arguments):
-    """100,000 hostile requests of each kind: workers stay and serve others meanwhile, memory and
-    descriptors are level."""
+    """100,000 hostile requests of each kind: processes stay and serve others meanwhile, their
+    memory and descriptors are level."""
     app = write_app(work / "app", hostile.MANIFEST, hostile.FILES)
     done, total = state.setdefault("kinds", {}), arguments.repetitions
     chosen = arguments.kinds.split(",") if arguments.kinds else list(hostile.KINDS)

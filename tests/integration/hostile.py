@@ -5,9 +5,8 @@ import os
 import socket
 import struct
 from collections import Counter
-from pathlib import Path
 
-from harness import guest, wait_for
+from harness import guest, resident_bytes, wait_for
 
 MEMORY_MAX = 8 << 20
 #: Budgets of 1 ms, and little of everything else.
@@ -139,15 +138,18 @@ def batch(server, kind, n, goods):
     return statuses
 
 
+def processes(server):
+    """Name -> process id of all that stay."""
+    found = {"supervisor": server.process.pid}
+    for role in ("worker", "store", "keeper"):
+        found |= {f"{role} {k}": pid for k, pid in enumerate(sorted(server.children(role)))}
+    return found
+
+
 def resources(pids):
-    """Resident bytes and descriptors of these processes."""
-    memory = descriptors = 0
-    for pid in pids:
-        status = Path(f"/proc/{pid}/status").read_text()
-        memory += next(int(x.split()[1]) * 1024 for x in status.splitlines()
-                       if x.startswith("VmRSS"))
-        descriptors += len(os.listdir(f"/proc/{pid}/fd"))
-    return memory, descriptors
+    """Name -> resident bytes and descriptors of these processes."""
+    return {name: (resident_bytes(pid), len(os.listdir(f"/proc/{pid}/fd")))
+            for name, pid in pids.items()}
 
 
 #: What no line of a log may say.
