@@ -1,12 +1,14 @@
 """`./dev soak [NAME...]`: tests that take longer than a test run may.
 
 A stage is a generator: it yields after every step with its state, a JSON object. The state is kept
-in build/soak/NAME.json, so a run that is stopped goes on where it was. When a stage ends, its
-result is written to soak/results/NAME.json with the commit, the command, the seed and the duration.
+in build/soak/NAME.json, so a run that is stopped goes on where it was, unless a commit changed what
+the stage is made of. When it ends, its result is written to soak/results/NAME.json with the commit,
+the command, the seed and the duration.
 """
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,21 +20,50 @@ sys.path.insert(0, str(ROOT / "soak"))
 
 import stages  # noqa: E402
 
+#: What every stage's result depends on: the server, its tests' helpers and guests, the engine.
+MADE_OF = ("src", "tests", "meson.build", "meson_options.txt", "tools/engine.txt")
 
-def commit():
-    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True,
+
+def git(*arguments):
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True,
                           check=True).stdout.strip()
+
+
+def own_files(module):
+    """The file of a stage in this folder, and those that it takes from."""
+    todo, found = [module], set()
+    while todo:
+        path = ROOT / "soak" / f"{todo.pop()}.py"
+        if path not in found and path.exists():
+            found.add(path)
+            todo += re.findall(r"^(?:import|from) (\w+)", path.read_text(), re.M)
+    return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+def made_of(stage):
+    """What a stage's result depends on, as git has it: a commit of a result or a document, or of
+    another stage, changes none of it."""
+    return git("ls-tree", "HEAD", *MADE_OF, *own_files(stage.__module__))
+
+
+def result_write(name, state, arguments, **more):
+    result = {"stage": name, "commit": state["commit"], "seed": state["seed"],
+              "command": " ".join(["./dev soak", name] + arguments.said),
+              "duration_s": round(state["spent_s"], 1), **more, **state["result"]}
+    path = ROOT / "soak" / "results" / f"{name}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def run(name, stage, arguments):
     state_path = ROOT / "build" / "soak" / f"{name}.json"
     state_path.parent.mkdir(parents=True, exist_ok=True)
-    state = {"seed": arguments.seed, "commit": commit(), "spent_s": 0.0}
+    state = {"seed": arguments.seed, "made_of": made_of(stage), "spent_s": 0.0}
     if state_path.exists() and not arguments.fresh:
         kept = json.loads(state_path.read_text())
-        if kept["commit"] == state["commit"] and kept["seed"] == arguments.seed:
+        if all(kept.get(k) == state[k] for k in ("seed", "made_of")):
             state = kept
             print(f"{name}: goes on after {state['spent_s']:.0f} s", flush=True)
+    state["commit"] = git("rev-parse", "HEAD")
     begun, spent = time.monotonic(), state["spent_s"]
     work = state_path.parent / name
     work.mkdir(exist_ok=True)
@@ -47,11 +78,7 @@ def run(name, stage, arguments):
     except AssertionError as failure:
         print(f"{name}: FAILED: {failure}", flush=True)
         return False
-    result = {"stage": name, "commit": state["commit"], "seed": state["seed"],
-              "command": " ".join(["./dev soak", name] + arguments.said),
-              "duration_s": round(state["spent_s"], 1), "passed": True, **state["result"]}
-    path = ROOT / "soak" / "results" / f"{name}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    result_write(name, state, arguments, passed=True)
     state_path.unlink()
     print(f"{name}: passed in {state['spent_s']:.0f} s: {json.dumps(state['result'])}", flush=True)
     return True
