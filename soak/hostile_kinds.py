@@ -61,8 +61,11 @@ def hostile_kinds(state, work, arguments):
         for kind in chosen:
             if done.get(kind, {}).get("requests", 0) < total:
                 done[kind] = yield from repeat(server, log, goods, kind, total)
-                yield f"{kind}: {done[kind]}"
+            whole = {k: done[k] for k in chosen if done.get(k, {}).get("requests", 0) >= total}
+            state["result"] = {"kinds": whole, "workers": 2}
+            state["unfinished"] = f"{len(whole)} of {len(chosen)} kinds"
+            yield f"{kind}: {done[kind]}"
         for good in goods:
             good.close()
-    state["result"] = {"kinds": {k: done[k] for k in chosen}, "workers": 2}
+    del state["unfinished"]
     yield "done"

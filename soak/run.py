@@ -3,7 +3,8 @@
 A stage is a generator: it yields after every step with its state, a JSON object. The state is kept
 in build/soak/NAME.json, so a run that is stopped goes on where it was, unless a commit changed what
 the stage is made of. When it ends, its result is written to soak/results/NAME.json with the commit,
-the command, the seed and the duration.
+the command, the seed and the duration; and after each step of one whose state says what is
+`unfinished`.
 """
 import argparse
 import json
@@ -71,7 +72,11 @@ def run(name, stage, arguments):
     try:
         for progress in stage(state, work, arguments):
             state["spent_s"] = spent + time.monotonic() - begun
-            state_path.write_text(json.dumps(state))
+            new = state_path.with_suffix(".new")
+            new.write_text(json.dumps(state))
+            new.replace(state_path)
+            if state.get("unfinished"):
+                result_write(name, state, arguments, unfinished=state["unfinished"])
             if time.monotonic() - said > 5:
                 said = time.monotonic()
                 print(f"{name}: {progress}  ({state['spent_s']:.0f} s)", flush=True)
