@@ -99,6 +99,7 @@ def main():
     parser.add_argument("--attacks", help="of attack: only these, with commas")
     parser.add_argument("--repetitions", type=int, default=100_000, help="of hostile, a kind")
     parser.add_argument("--kinds", help="of hostile: only these, with commas")
+    parser.add_argument("--rounds", type=int, default=100_000, help="of arguments")
     parser.add_argument("--artifacts", type=int, default=10_000, help="of density")
     parser.add_argument("--kills", type=int, default=100,
                         help="of serve-kill (each kind of process), and cuts of serve-powercut")

@@ -11,6 +11,7 @@ import density
 import differential
 import fair
 import durability
+import host_arguments
 import hostile_kinds
 import onecore
 import serving_calls
@@ -130,8 +131,9 @@ def wast_suite(state, work, arguments):
 
 
 STAGES = {"requests": million_requests, "wast": wast_suite, "hostile": hostile_kinds.hostile_kinds,
-          "flatten": differential.flatten, "values": differential.values,
-          "fair": fair.fair, "stall": stall.stall, "onecore": onecore.one_core,
+          "arguments": host_arguments.arguments_made_up, "flatten": differential.flatten,
+          "values": differential.values, "fair": fair.fair,
+          "stall": stall.stall, "onecore": onecore.one_core,
           "density": density.density, "attack": attack.attack,
           "kill": durability.kill, "powercut": durability.power_cut,
           "waiting": waiting.waiting, "calls": calls.calls, "day": day.day,
