@@ -1,6 +1,7 @@
 """What one request leaves behind, the next one must not find: memory, globals, tables, files,
-resources. One worker with a pool of one slot, so that both are in the same place: once with a new
-instance for each request, once with the one instance that there is restored in place."""
+resources. One worker with a pool of one slot, so that both are in the same place: with a new
+instance for each request, and with the one instance that there is restored in place; also where it
+is not compared with a new one, as outside of tests."""
 import re
 
 import pytest
@@ -38,15 +39,19 @@ FOUND = re.compile(r"found (\d+), calls (\d+), table (\d), global (\d), pages (\
                    r"fields (\d+), file (\d)")
 #: What a search says of an instance that nobody used: found, calls, table, global.
 CLEAN = (0, 0, 0, 0)
+#: Of each setting how an instance comes to be, and for how many of 28 requests at least. Without
+#: check=1 an app is restored from its second call on that is close to another one.
+STARTS = {"never": ("warm", 28), "auto,check=1": ("restored", 28), "auto,check=0": ("restored", 20),
+          "pagemap,check=0": ("restored", 20)}
 
 
-@pytest.fixture(scope="module", params=["never", "auto,check=1"], ids=["new", "restored"])
+@pytest.fixture(scope="module", params=STARTS, ids=["new", "compared", "restored", "pagemap"])
 def one_slot(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("secrets")
     app = write_app(folder / "app", MANIFEST, {"a.txt": "a"})
     with serving(app, folder, "--instances", "1", "--restore", request.param,
                  workers=1) as server:
-        server.start = "warm" if request.param == "never" else "restored"
+        server.starts = STARTS[request.param]
         yield server
 
 
@@ -82,7 +87,8 @@ def test_nothing_is_left_for_the_next_request(one_slot, path):
         assert seek(one_slot, n, path) == clean
     if path == "/seek":
         said = one_slot.log_lines("request")[-30:-2]  # the newest may not be there yet
-        assert [x["start"] for x in said] == [one_slot.start] * 28
+        start, count = one_slot.starts
+        assert [x["start"] for x in said].count(start) >= count, [x["start"] for x in said]
 
 
 @pytest.mark.parametrize("restore", ["never", "auto,check=1"])
