@@ -189,7 +189,8 @@ def attack(state, work, arguments):
                                "p99_attacked_ms")}
     os.sched_setaffinity(0, {SERVER_CORE})
     try:
-        with node(work / "node", workers=1, settings=SETTINGS) as n, \
+        with node(work / "node", workers=1, settings=SETTINGS,
+                  env={"EBB_RESTORE": "auto,check=10000"}) as n, \
                 socket.create_server(("127.0.0.1", 0), backlog=1024) as silent:
             os.sched_setaffinity(0, {CLIENT_CORE})
             set_up(n, work / "node")

@@ -102,7 +102,7 @@ def fair(state, work, arguments):
     figures = {k: [] for k in ("rate_alone", "rate_beside", "p99_alone_ms", "p99_beside_ms",
                                "p50_alone_ms", "p50_beside_ms")}
     try:
-        with serving(app, work, workers=1) as server:
+        with serving(app, work, workers=1, env={"EBB_RESTORE": "auto,check=10000"}) as server:
             os.sched_setaffinity(0, {CLIENT_CORE})
             closed_loop(server)
             for i in range(ROUNDS):
