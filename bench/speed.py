@@ -97,9 +97,9 @@ def workers(scratch, steps):
                      for name, of in runs.items()}
         rows += [{"name": name, "requests_per_cpu_s": value, "rps": measure.median(runs[name])}
                  for name, value in per_cpu_s.items()]
-        one, two = per_cpu_s.values()
-        found.append((f"{language}: requests per CPU-second, two workers to one", two / one,
-                      0.9, 0.97))
+        one, two = ([r["cpu_us"] for r in of] for of in runs.values())
+        found.append((f"{language}: requests per CPU-second, two workers to one",
+                      common.ratio(one, two), 0.9, 0.97))
     return rows, found
 
 
@@ -136,7 +136,7 @@ def bare(scratch, steps):
                                          lambda: measure.wrk(server, RUN_S))["cpu_us"])
         finally:
             server.stop()
-        above = statistics.median(runs) / statistics.median(loops) - 1
+        above = common.ratio(runs, [us for us in loops for _ in range(2)]) - 1
         rows.append({"name": language, "cpu_us": runs, "loop_us": loops})
         print(f"  {language}: {statistics.median(runs):.1f} us of CPU a request, "
               f"{statistics.median(loops):.1f} in the bare loop")
@@ -189,7 +189,8 @@ def apps(scratch, steps):
     rps = {n: measure.median(of)["rps"] for n, of in runs.items()}
     bytes_ = {key: (after["idle"][key] - after["empty"][key]) / cold.COUNT
               for key in after["idle"]}
-    found = [("1,000 apps in turn, part of one app", rps[cold.COUNT] / rps[1], 0.5, 0.8),
+    in_turn, one = ([r["rps"] for r in runs[n]] for n in (cold.COUNT, 1))
+    found = [("1,000 apps in turn, part of one app", common.ratio(in_turn, one), 0.5, 0.8),
              ("resident memory of an idle app, kB", bytes_["Rss"] / 1000, 100, 20)]
     return {"rps_one_app": rps[1], "rps_1000_apps": rps[cold.COUNT],
             "resident_bytes_per_app": bytes_, "runs": {n: measure.median(r)["runs_rps"]
