@@ -12,7 +12,7 @@ from common import GUESTS, say
 from hello import NEW, guest, peers
 from servers import ROOT, SERVER_CORE, Ebb, ebb_with
 
-RUN_S = 2  # 25 servers: the whole group is promised within 15 minutes
+RUN_S = 2  # 27 servers: the whole group is promised within 15 minutes
 GROUP_S_MAX = 780
 LANGUAGES = {"C": "hello", "plain Rust": "rust-hello-wasi", "Rust": "rust-hello-spin",
              "JS": "js-hello", "Python": "python-hello", "Go": "go-hello"}
@@ -36,6 +36,8 @@ def all_servers(scratch):
         yield from guest(language, wasm, scratch)
         if language in ("C", "JS", "Python"):
             yield ebb_with(f"ebb new {language}", wasm, scratch, *NEW, optional=True)
+        if language in ("C", "Python"):
+            yield Ebb(f"ebb pagemap {language}", wasm, scratch, "--restore", "pagemap")
         if language == "Go":
             yield ebb_with("ebb start Go", wasm, scratch, *AFTER_START,
                            optional=True)
