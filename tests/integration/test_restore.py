@@ -8,10 +8,15 @@ import pytest
 
 from harness import ebb, fetch, guest, serving, write_app
 
-MANIFEST = """
+MANIFEST = f"""
 spin_manifest_version = 2
 [application]
 name = "restored"
+[[trigger.http]]
+route = "/hostile/..."
+component = "hostile"
+[component.hostile]
+source = "{guest('c-hostile')}"
 """ + "".join(f"""
 [[trigger.http]]
 route = "/{name}/..."
@@ -72,6 +77,16 @@ def test_nothing_is_frozen(restored, language):
         assert get(restored, language, "env?GREETING").text == f"hello {language}"
         assert get(restored, language, "file?a.txt").text == "a file"
     assert starts(restored, language, 50) == ["restored"] * 50
+
+
+def test_clocks_go_on(restored):
+    """Each request has a wall time of its own (its nanoseconds), and while it sleeps the monotonic
+    clock moves."""
+    get(restored, "hostile", "ignore")
+    said = [get(restored, "hostile", "clocks").text.split() for _ in range(20)]
+    assert len({wall for _, _, _, wall, _ in said}) == 20
+    assert all(int(slept) >= 3_000_000 for *_, slept in said)
+    assert starts(restored, "hostile", 20) == ["restored"] * 20
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
