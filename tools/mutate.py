@@ -13,8 +13,9 @@ is listed with its line: a test is missing, or the change means nothing.
 
 Resumable: every verdict goes into build-mutate/ROOM.json at once, and holds until the file that it
 is about changes or the tests that gave it: for a killed one the test that did, for one that lives
-all. The sum goes into soak/results/mutate.json. The source tree itself is never touched: a copy is
-changed.
+all. The sum goes into soak/results/mutate.json after every room. The source tree itself is never
+touched: a copy is changed. Only the cores that the process may use are used
+(`taskset -c 2,3 ./dev mutate`).
 
   --seed N      other mutants        --count N    a room [30]
   --minutes N   stop after that      --report     print what is known, run nothing
@@ -45,7 +46,7 @@ TREE = WORK / "tree"
 BUILD = WORK / "build-asan"
 TIMES = WORK / "times.json"
 RESULT = ROOT / "soak" / "results" / "mutate.json"
-JOBS = os.cpu_count()
+JOBS = len(os.sched_getaffinity(0))
 #: Rooms by tier: what tests of one link are those before it.
 ROOMS = re.search(r"rooms = \[(.*?)\]", (ROOT / "meson.build").read_text(), re.S)[1]
 ROOMS = re.findall(r"\w+", ROOMS)
@@ -175,8 +176,9 @@ def sha(*parts):
 
 
 def ninja(*targets):
-    return subprocess.run(["ninja", "-C", BUILD, *map(str, targets)], stdin=subprocess.DEVNULL,
-                          capture_output=True, check=False).returncode == 0
+    return subprocess.run(["ninja", "-C", BUILD, f"-j{JOBS}", *map(str, targets)],
+                          stdin=subprocess.DEVNULL, capture_output=True,
+                          check=False).returncode == 0
 
 
 def tracked(root):
@@ -206,7 +208,7 @@ def build(deps, options):
                        check=True, stdout=subprocess.DEVNULL)
     if not (TREE / "build").exists():  # where tests look for what they preload
         (TREE / "build").symlink_to(BUILD)
-    subprocess.run(["ninja", "-C", BUILD], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", BUILD, f"-j{JOBS}"], check=True, stdout=subprocess.DEVNULL)
     # Where memory ends, mutants end before anybody else.
     Path("/proc/self/oom_score_adj").write_text("1000")
     os.environ |= {"EBB_BIN": str(BUILD / "ebb"), "EBB_SANITIZED": "1",
@@ -369,6 +371,14 @@ def commit():
                           check=True).stdout.strip()
 
 
+def write(results):
+    RESULT.write_text(json.dumps(
+        {"command": "./dev mutate",
+         "mutants": sum(r["mutants"] for r in results.values()),
+         "killed": sum(r["killed"] for r in results.values()),
+         "rooms": dict(sorted(results.items()))}, indent=1) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./dev mutate", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -389,16 +399,13 @@ def main():
     deadline = time.monotonic() + 60 * arguments.minutes
     results = json.loads(RESULT.read_text())["rooms"] if RESULT.exists() else {}
     for room in arguments.rooms or ROOMS:
-        results[room] = mutate(room, arguments, tests, deadline)
-        said = results[room]
+        said = mutate(room, arguments, tests, deadline)
         print(f"{room}: {said['killed']} of {said['mutants']} killed", flush=True)
         for v in said["lives"]:
             print(f"   lives: {v['at']}  {v['code']}", flush=True)
-    RESULT.write_text(json.dumps(
-        {"command": "./dev mutate",
-         "mutants": sum(r["mutants"] for r in results.values()),
-         "killed": sum(r["killed"] for r in results.values()),
-         "rooms": dict(sorted(results.items()))}, indent=1) + "\n")
+        if said["mutants"]:
+            results[room] = said
+            write(results)
     weak = [r for r, x in results.items() if x["mutants"] and x["killed"] < 0.8 * x["mutants"]]
     if weak:
         print(f"under 80 %: {', '.join(sorted(weak))}")
