@@ -308,17 +308,32 @@ def verdict(room, mutant, tests, kills):
         target.write_text(original)
 
 
+def with_includes(name):
+    """A file of the tests and those of tests/ that it includes."""
+    found, left = set(), [name]
+    while left:
+        name = left.pop()
+        if name not in found and (TREE / name).is_file():
+            found.add(name)
+            text = (TREE / name).read_text()
+            left += [f"tests/{n}" for n in re.findall(r'^#include "(.+)"', text, re.M)]
+    return found
+
+
 @functools.cache
 def proof(by):
     """A digest of the tests that a verdict was given by: the one that killed, else all."""
+    included = set()
     if by is None:
         wanted = r"tests/|tools/mutate"
     elif "test_" in by:
         wanted = r"tests/(integration|sim)/"
     else:
         name = by.split()[0].removeprefix("fuzz_")
-        wanted = rf"tests/\w+\.h|tests/(unit|fuzz)/{name}\.c|tests/fuzz/corpus/{name}/"
-    return sha(*((TREE / n).read_bytes() for n in tracked(TREE) if re.match(wanted, n)))
+        included = with_includes(f"tests/unit/{name}.c") | with_includes(f"tests/fuzz/{name}.c")
+        wanted = rf"tests/fuzz/corpus/{name}/"
+    return sha(*((TREE / n).read_bytes() for n in tracked(TREE)
+                 if n in included or re.match(wanted, n)))
 
 
 def describe(mutant):
