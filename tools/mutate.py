@@ -1,40 +1,48 @@
 """`./dev mutate [ROOM...]`: small changes to the code, one at a time; do the tests see them?
 
-30 mutants a room, drawn with a seed from all places where a rule below applies. A mutant is
-compiled, with the sanitizers of `./dev asan`, in a build folder of its own. Then it meets, until a
-test fails (by an assertion, a sanitizer, a leak or by taking far too long) and fails once more:
+30 mutants a room, drawn with a seed from all places where a rule below applies: the first that
+compile, with the sanitizers of `./dev asan`, to another object than before. A mutant's object is
+linked, instead of the archive's, into the programs that the file is part of, and meets tests until
+one fails (by an assertion, a sanitizer, a leak or by taking far too long) and fails once more:
 
-  1. the unit tests and fuzz corpora of its room, quick ones first;
-  2. those of the rooms above that link what was changed, those that have killed most first;
+  1. the unit tests and fuzz corpora of its room, those of its file first;
+  2. those of the rooms above, those that have killed most first;
   3. the integration tests of tools/mutate_reach.py, which get to its file through the binary.
 
-One that does not compile, or whose object is the same byte for byte, is drawn again. One that lives
-is listed with its line: a test is missing, or the change means nothing.
+First all mutants of a room meet 1, which takes seconds. Those that live go on to 2 and 3, which
+takes minutes, while less than 80 % of the room's are killed, or with --all. One that lives is
+listed with its line: a test is missing, or the change means nothing. One that met only the tests
+of its own room is listed as such: there, the number of killed is a lower bound.
 
 Resumable: every verdict goes into build-mutate/ROOM.json at once, and holds until the file that it
 is about changes or the tests that gave it: for a killed one the test that did, for one that lives
-all. The sum goes into soak/results/mutate.json after every room. The source tree itself is never
-touched: a copy is changed. Only the cores that the process may use are used
-(`taskset -c 2,3 ./dev mutate`).
+all that it met. The sum goes into soak/results/mutate.json after every room, with its commit.
+Neither the source tree nor its copy is touched: a mutant has a folder of links with one file of its
+own. Only the cores that the process may use are used (`taskset -c 2,3 ./dev mutate`).
 
   --seed N      other mutants        --count N    a room [30]
-  --minutes N   stop after that      --report     print what is known, run nothing
+  --minutes N   stop after that      --all        stages 2 and 3 for all that live
+  --report      print what is known, run nothing
 """
 import argparse
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -44,6 +52,9 @@ ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build-mutate"
 TREE = WORK / "tree"
 BUILD = WORK / "build-asan"
+#: The mutants' folders, and the programs of the one that is judged.
+MUTANTS = WORK / "mutants"
+BIN = WORK / "bin"
 TIMES = WORK / "times.json"
 RESULT = ROOT / "soak" / "results" / "mutate.json"
 JOBS = len(os.sched_getaffinity(0))
@@ -52,9 +63,11 @@ ROOMS = re.search(r"rooms = \[(.*?)\]", (ROOT / "meson.build").read_text(), re.S
 ROOMS = re.findall(r"\w+", ROOMS)
 #: Test code is no part of what is tested; nor are mains, of which tests link nothing.
 NOT_MUTATED = re.compile(r"wast_(run|value)\.c|wat\.c|probe\.c|(.*_)?main\.c")
-#: So many tests are linked and run at a time.
-AT_ONCE = 12
-LINKER = "the linker"
+#: What part of a room's mutants the tests shall kill.
+WANTED = 0.8
+#: Verdicts. The first two are no mutants and are drawn again.
+BROKEN, SAME = "does not compile", "is the same code"
+KILLED, LIVES_OWN, LIVES = "killed", "lives, own tests only", "lives"
 
 #: (name, pattern, replacement); applied to code without strings and comments.
 RULES = [
@@ -106,7 +119,7 @@ def bodies(code):
 
 
 def places(room):
-    """Every change that could be made: (file, position, length, replacement, rule)."""
+    """Every change that could be made."""
     found = []
     for path in sorted((TREE / "src" / room).glob("*.c")):
         if NOT_MUTATED.fullmatch(path.name):
@@ -118,78 +131,184 @@ def places(room):
                 line = code[code.rfind("\n", 0, m.start()) + 1:code.find("\n", m.end())]
                 if not inside[m.start()] or re.search(r"\bmust\(|assert|log_", line):
                     continue  # taking away a check of our own mistakes changes nothing visible
-                found.append((path.relative_to(TREE), m.start(), m.end(), replacement, name))
+                found.append(Mutant(path.relative_to(TREE), m.start(), m.end(), replacement, name))
     return found
-
-
-class Test:
-    """A unit test, a corpus to replay, or a row of integration tests. How long it took without any
-    mutant says when it hangs."""
-
-    def __init__(self, name, command, cwd):
-        self.name, self.command, self.cwd, self.seconds = name, command, cwd, 0
-        self.program = Path(command[0])
-        self.room = name.removeprefix("fuzz_").split("_")[0]
-        self.digest = None
-
-    def run(self, patience=600):
-        """None: it passes. Else what failed."""
-        with tempfile.TemporaryFile("w+", errors="replace") as output:
-            child = subprocess.Popen(self.command, cwd=self.cwd, stdin=subprocess.DEVNULL,
-                                     stdout=output, stderr=subprocess.DEVNULL,
-                                     start_new_session=True)
-            try:
-                status = child.wait(patience)
-            except subprocess.TimeoutExpired:
-                status = None
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            output.seek(0)
-            said = re.search(r"^(?:FAILED|ERROR) tests/(?:\w+/)?(\S+)", output.read(10**6), re.M)
-        if status == 0:
-            return None
-        return (said[1] if said else self.name) + (" (time)" if status is None else "")
-
-    def fails(self):
-        """What failed, twice: one failure may be the machine's."""
-        patience = 20 + 6 * self.seconds
-        return self.run(patience) and self.run(patience)
-
-    def is_as_ever(self):
-        """Nothing of what was changed is linked to it."""
-        return sha(self.program.read_bytes()) == self.digest
-
-    def measure(self):
-        """None where it fails twice: then it is no judge."""
-        for _ in range(2):
-            begin = time.monotonic()
-            failed = self.run()
-            if not failed:
-                return round(time.monotonic() - begin, 2)
-        print(f"   {failed} fails without any mutant: left out", flush=True)
-        return None
 
 
 def sha(*parts):
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-def ninja(*targets):
-    return subprocess.run(["ninja", "-C", BUILD, f"-j{JOBS}", *map(str, targets)],
-                          stdin=subprocess.DEVNULL, capture_output=True,
+def done_well(command, folder):
+    return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
                           check=False).returncode == 0
 
 
+def output_of(*command, folder=None):
+    return subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True,
+                          check=True).stdout
+
+
+@functools.cache
+def compiled(path):
+    """The commands of the build that compile a file, by the object that they make, that in the
+    archive of its room first; a few programs compile files of a room themselves."""
+    steps = json.loads((BUILD / "compile_commands.json").read_text())
+    made = {s["output"]: shlex.split(s["command"]) for s in steps
+            if s["file"] == f"../{TREE.name}/{path}"}
+    return dict(sorted(made.items(), key=lambda m: not m[0].startswith(f"lib{path.parts[1]}.a.p")))
+
+
+def object_of(path):
+    return next(iter(compiled(path)))
+
+
+@functools.cache
+def linked(program):
+    """The command of the build that links a program."""
+    return shlex.split(output_of("ninja", "-t", "commands", "-s", program, folder=BUILD))
+
+
+@functools.cache
+def symbols(path, *options):
+    """What an object or a program defines."""
+    listed = output_of("nm", "-P", "--defined-only", *options, BUILD / path)
+    return {line.split()[0] for line in listed.splitlines()}
+
+
+def is_part(path, program):
+    """Whether the linker has taken a file's object for a program."""
+    return symbols(object_of(path), "--extern-only") <= symbols(program)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """A change: these positions of a file of the tree become something else."""
+    path: Path
+    start: int
+    end: int
+    replacement: str
+    rule: str
+
+    @functools.cached_property
+    def key(self):
+        return sha(f"{self}".encode(), (TREE / self.path).read_bytes())
+
+    @functools.cached_property
+    def thing(self):
+        """The object that it is compiled to."""
+        return MUTANTS / self.key / BUILD.name / object_of(self.path)
+
+    @property
+    def room(self):
+        return self.path.parts[1]
+
+    def describe(self):
+        text = (TREE / self.path).read_text()
+        line = text.count("\n", 0, self.start) + 1
+        first, last = text.rfind("\n", 0, self.start) + 1, text.find("\n", self.end)
+        return {"at": f"{self.path}:{line}", "rule": self.rule,
+                "code": " ".join((text[first:self.start] + "[" + text[self.start:self.end] + " -> "
+                                  + self.replacement + "]" + text[self.end:last]).split())}
+
+    def compile(self):
+        """None, or why it is no mutant. The command is the build's, run beside links to the tree:
+        paths, which sanitizers write into objects, are the same."""
+        if self.thing.exists():
+            return None
+        source = MUTANTS / self.key / TREE.name / "src"
+        self.thing.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(source, ignore_errors=True)
+        (source / self.room).mkdir(parents=True)
+        for other in (TREE / "src").iterdir():
+            if other.name != self.room:
+                (source / other.name).symlink_to(other)
+        for other in (TREE / "src" / self.room).iterdir():
+            if other.name != self.path.name:
+                (source / self.room / other.name).symlink_to(other)
+        text = (TREE / self.path).read_text()
+        (source / self.room / self.path.name).write_text(
+            text[:self.start] + self.replacement + text[self.end:])
+        name = object_of(self.path)
+        if not done_well(compiled(self.path)[name], MUTANTS / self.key / BUILD.name):
+            return BROKEN
+        if self.thing.read_bytes() == (BUILD / name).read_bytes():
+            self.thing.unlink()
+            return SAME
+        return None
+
+    def link(self, program):
+        """Into BIN. What an object defines the linker does not look for in archives."""
+        command = [x for x in linked(program) if x not in compiled(self.path)]
+        at = command.index("-o")
+        command[at:at + 2] = ["-o", str(BIN / program), str(self.thing)]
+        (BIN / program).parent.mkdir(parents=True, exist_ok=True)
+        is_linked = done_well(command, BUILD)
+        if not is_linked:
+            print(f"   {program} cannot be linked with {self.describe()['at']}", flush=True)
+        return is_linked
+
+
+class Test:
+    """A unit test, a corpus to replay, or a row of integration tests. How long it took without any
+    mutant says when it hangs."""
+
+    def __init__(self, name, program, arguments, cwd):
+        self.name, self.program, self.arguments, self.cwd = name, program, arguments, cwd
+        self.room, _, self.noun = name.removeprefix("fuzz_").partition("_")
+        self.seconds = 0
+
+    def run(self, folder, patience=600, over=None):
+        """Runs with the programs of a folder. None: it passes. Else what failed."""
+        begin, over = time.monotonic(), over or threading.Event()
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
+            child = subprocess.Popen([folder / self.program, *self.arguments], cwd=self.cwd,
+                                     stdin=subprocess.DEVNULL, stdout=output,
+                                     stderr=subprocess.DEVNULL, start_new_session=True,
+                                     env=os.environ | {"EBB_BIN": str(folder / "ebb")})
+            while child.poll() is None and time.monotonic() < begin + patience and \
+                    not over.wait(0.02):
+                pass
+            status = child.poll()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            output.seek(0)
+            said = re.search(r"^(?:FAILED|ERROR) tests/(?:\w+/)?(\S+)", output.read(10**6), re.M)
+        if status == 0 or over.is_set():
+            return None
+        return (said[1] if said else self.name) + (" (time)" if status is None else "")
+
+    def fails(self, mutant, over):
+        """What failed, twice: one failure may be the machine's."""
+        patience = 10 + 6 * self.seconds
+        is_there = self.program.is_absolute()  # pytest, and what it runs has been linked
+        if over.is_set() or not (is_there or mutant.link(self.program)):
+            return None
+        failed = self.run(BIN, patience, over) and self.run(BIN, patience, over)
+        if not is_there:
+            (BIN / self.program).unlink()
+        return failed
+
+    def measure(self, folder):
+        """None where it fails twice: then it is no judge."""
+        for _ in range(2):
+            begin = time.monotonic()
+            failed = self.run(folder)
+            if not failed:
+                return round(time.monotonic() - begin, 2)
+        print(f"   {failed} fails without any mutant: left out", flush=True)
+        return None
+
+
 def tracked(root):
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True,
-                           check=True).stdout.split("\n")
+    names = output_of("git", "ls-files", folder=ROOT).split("\n")
     return sorted(name for name in names if name and (root / name).is_file())
 
 
 def copy():
-    """Only what differs is written, and is then newer than what was compiled from it: a run that
-    was killed leaves a mutant behind."""
+    """What changes in the meantime is for the next run. Only what differs is written, and is then
+    newer than what was compiled from it."""
     kept = set(tracked(ROOT))
     for path in TREE.rglob("*"):
         if path.is_file() and str(path.relative_to(TREE)) not in kept:
@@ -202,110 +321,115 @@ def copy():
         shutil.copy(ROOT / name, target)
 
 
+def quick_linker(options):
+    """gold takes half the time, where there is one that knows these sanitizers."""
+    sanitizers = [o.replace("-Db_sanitize", "-fsanitize") for o in options if "b_sanitize" in o]
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "x.c").write_text("int main(void) { return 0; }\n")
+        command = [os.environ.get("CC", "cc"), *sanitizers, "-fuse-ld=gold", "x.c"]
+        works = done_well(command, folder) and done_well([f"{folder}/a.out"], folder)
+    return ["-Dc_link_args=-fuse-ld=gold"] if works else []
+
+
 def build(deps, options):
     if not (BUILD / "build.ninja").exists():
-        subprocess.run(["meson", "setup", BUILD, TREE, f"-Ddeps={deps}", "-Ddebug=false", *options],
-                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["meson", "setup", BUILD, TREE, f"-Ddeps={deps}", "-Ddebug=false", *options,
+                        *quick_linker(options)], check=True, stdout=subprocess.DEVNULL)
     if not (TREE / "build").exists():  # where tests look for what they preload
         (TREE / "build").symlink_to(BUILD)
     subprocess.run(["ninja", "-C", BUILD, f"-j{JOBS}"], check=True, stdout=subprocess.DEVNULL)
     # Where memory ends, mutants end before anybody else.
     Path("/proc/self/oom_score_adj").write_text("1000")
-    os.environ |= {"EBB_BIN": str(BUILD / "ebb"), "EBB_SANITIZED": "1",
-                   "EBB_GUESTS": str(ROOT / "build" / "guests")}
+    os.environ |= {"EBB_SANITIZED": "1", "EBB_GUESTS": str(ROOT / "build" / "guests")}
+
+
+def empty_bin():
+    shutil.rmtree(BIN, ignore_errors=True)
+    BIN.mkdir()
 
 
 class Tests:
     """All tests, with what is known of them without any mutant."""
 
     def __init__(self):
-        listed = subprocess.run(["meson", "introspect", "--tests", BUILD], capture_output=True,
-                                check=True).stdout
-        self.unit = [Test(t["name"], t["cmd"], t["workdir"] or BUILD) for t in json.loads(listed)]
+        listed = json.loads(output_of("meson", "introspect", "--tests", BUILD))
+        self.unit = [Test(t["name"], Path(t["cmd"][0]).relative_to(BUILD), t["cmd"][1:],
+                          t["workdir"] or BUILD) for t in listed]
+        listed = json.loads(output_of("meson", "introspect", "--targets", BUILD))
+        self.programs = {Path(t["filename"][0]).relative_to(BUILD) for t in listed
+                         if t["type"] == "executable" and t["build_by_default"]}
         self.rows = {}
         names = [n for n in tracked(TREE) if n.split("/")[0] in ("src", "tests", "meson.build")]
         self.state = sha(*((TREE / n).read_bytes() for n in names))
         known = json.loads(TIMES.read_text()) if TIMES.exists() else {}
         self.known = known["seconds"] if known.get("state") == self.state else {}
-        for test in self.unit:
-            test.digest = sha(test.program.read_bytes())
-        self.measure(self.unit)
 
-    def measure(self, tests):
-        """Those that are not known."""
+    def judges(self, tests, folder):
+        """Those that pass without any mutant, measured where that is not known."""
         new = [t for t in tests if t.name not in self.known]
-        if new and not ninja():
-            sys.exit("the code does not compile without any mutant")
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-            self.known |= dict(zip((t.name for t in new), pool.map(Test.measure, new)))
-        TIMES.write_text(json.dumps({"state": self.state, "seconds": self.known}))
+            seconds = pool.map(lambda t: t.measure(folder), new)
+            self.known |= dict(zip((t.name for t in new), seconds))
+        if new:
+            TIMES.write_text(json.dumps({"state": self.state, "seconds": self.known}))
         for test in tests:
             test.seconds = self.known[test.name]
+        return [t for t in tests if t.seconds is not None]
 
-    def integration(self, path):
-        """The rows that get to a file."""
-        for row in integration_of(path.relative_to("src")):
+    def of_rooms(self, rooms, path, kills):
+        """The unit tests of rooms that a file is part of, the likeliest to fail first."""
+        some = [t for t in self.unit if t.room in rooms and is_part(path, t.program)]
+        return sorted(self.judges(some, BUILD),
+                      key=lambda t: ((t.room, t.noun) != (path.parts[1], path.stem),
+                                     -kills[t.name], t.seconds))
+
+    def of_binary(self, path):
+        """The rows of integration tests that get to a file."""
+        rows = integration_of(path.relative_to("src"))
+        for row in rows:
             files = [f"tests/{t}" if "/" in t else f"tests/integration/{t}" for t in row.split()]
-            command = [Path(sys.prefix) / "bin" / "pytest", "-q", "-x", "-p", "no:cacheprovider",
-                       "-k", "not workers2", *files]
-            self.rows.setdefault(row, Test(row, command, TREE))
-            yield self.rows[row]
+            arguments = ["-q", "-x", "-p", "no:cacheprovider", "-k", "not workers2", *files]
+            pytest = Path(sys.prefix) / "bin" / "pytest"
+            self.rows.setdefault(row, Test(row, pytest, arguments, TREE))
+        self.fill_bin()
+        return self.judges([self.rows[row] for row in rows], BIN)
 
-    def of(self, room, kills):
-        """The unit tests of a room, and those of the rooms above it."""
-        above = ROOMS[ROOMS.index(room) + 1:]
-        own = [t for t in self.unit if t.room == room and t.seconds is not None]
-        others = [t for t in self.unit if t.room in above and t.seconds is not None]
-        return (sorted(own, key=lambda t: t.seconds),
-                sorted(others, key=lambda t: (-kills[t.name], t.seconds)))
+    def fill_bin(self, mutant=None):
+        """Programs as integration tests look for them: those that the mutant's file is part of are
+        linked with it. Unit tests among them have passed and stay as they were built."""
+        empty_bin()
+        others = self.programs - {t.program for t in self.unit}
+        changed = [p for p in others if mutant and is_part(mutant.path, p)]
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            are_linked = list(pool.map(lambda p: mutant.link(p), changed))
+        for program in self.programs - set(changed):
+            (BIN / program).parent.mkdir(parents=True, exist_ok=True)
+            os.link(BUILD / program, BIN / program)
+        return bool(changed) and all(are_linked)
 
 
-def first_failure(tests):
-    """Runs tests, some at a time, until one fails."""
+def first_failure(tests, mutant):
+    """Runs tests, some at a time, until one fails; what runs beside it is ended."""
+    over = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        running = [pool.submit(Test.fails, t) for t in tests]
+        running = [pool.submit(Test.fails, t, mutant, over) for t in tests]
         for done in concurrent.futures.as_completed(running):
             if done.result():
-                pool.shutdown(cancel_futures=True)
+                over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
                 return done.result()
     return None
 
 
-def killer(room, path, tests, kills):
-    """What fails; None: all passes. The mutant has been compiled."""
-    own, others = tests.of(room, kills)
-    for some in [own, *(others[i:i + AT_ONCE] for i in range(0, len(others), AT_ONCE))]:
-        if not ninja(*(t.program.relative_to(BUILD) for t in some)):
-            return LINKER
-        found = first_failure(t for t in some if not t.is_as_ever())
-        if found:
-            return found
-    rows = [row for row in tests.integration(path) if row.seconds is not None]
-    if rows and not ninja():
-        return LINKER
-    return next(filter(None, (row.fails() for row in rows)), None)
-
-
-def verdict(room, mutant, tests, kills):
-    """(what became of it, by which test)"""
-    path, start, end, replacement, _ = mutant
-    target = TREE / path
-    original = target.read_text()
-    thing = BUILD / f"lib{room}.a.p" / f"{str(path).replace('/', '_')}.o"
-    ninja(thing.relative_to(BUILD))
-    before = sha(thing.read_bytes())
-    target.write_text(original[:start] + replacement + original[end:])
-    try:
-        if not ninja(thing.relative_to(BUILD)):
-            return "does not compile", None
-        if sha(thing.read_bytes()) == before:
-            return "is the same code", None
-        found = killer(room, path, tests, kills)
-        if found == LINKER:
-            return "does not compile", None
-        return ("killed", found) if found else ("lives", None)
-    finally:
-        target.write_text(original)
+def killer(mutant, tests, kills, is_above):
+    """What fails: of its own room, or of all above it. None: all passes."""
+    empty_bin()
+    rooms = ROOMS[ROOMS.index(mutant.room) + 1:] if is_above else [mutant.room]
+    found = first_failure(tests.of_rooms(rooms, mutant.path, kills), mutant)
+    if found or not is_above:
+        return found
+    rows = tests.of_binary(mutant.path)
+    return first_failure(rows, mutant) if rows and tests.fill_bin(mutant) else None
 
 
 def with_includes(name):
@@ -321,11 +445,16 @@ def with_includes(name):
 
 
 @functools.cache
-def proof(by):
-    """A digest of the tests that a verdict was given by: the one that killed, else all."""
+def proof(room, verdict, by):
+    """A digest of the tests that a verdict was given by: the one that killed, else all it met."""
     included = set()
-    if by is None:
+    if verdict in (BROKEN, SAME):
+        return ""
+    if verdict == LIVES:
         wanted = r"tests/|tools/mutate"
+    elif verdict == LIVES_OWN:  # without the tests of others
+        wanted = (r"tests/(?!integration/|sim/|(unit|fuzz|fuzz/corpus)/"
+                  rf"(?!replay|corpus|{room}[_.]))|tools/mutate\.py")
     elif "test_" in by:
         wanted = r"tests/(integration|sim)/"
     else:
@@ -336,54 +465,88 @@ def proof(by):
                  if n in included or re.match(wanted, n)))
 
 
-def describe(mutant):
-    path, start, end, replacement, rule = mutant
-    text = (TREE / path).read_text()
-    line = text.count("\n", 0, start) + 1
-    first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
-    return {"at": f"{path}:{line}", "rule": rule,
-            "code": " ".join((text[first:start] + "[" + text[start:end] + " -> " + replacement
-                              + "]" + text[end:last]).split())}
+class Room:
+    """The mutants of a room and what is known of them."""
 
+    def __init__(self, name, arguments, tests, deadline):
+        self.name, self.arguments, self.tests, self.deadline = name, arguments, tests, deadline
+        self.path = WORK / f"{name}.json"
+        self.state = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.kills = collections.Counter(v["by"] for v in self.state.values())
+        self.places = places(name)
+        random.Random(f"{arguments.seed} {name}").shuffle(self.places)
+        self.drawn = []
 
-def key(mutant):
-    return sha(f"{mutant}".encode(), (TREE / mutant[0]).read_bytes())
+    def may_run(self):
+        return self.tests and time.monotonic() < self.deadline
 
+    def verdict(self, mutant):
+        """None where there is none, or none that holds."""
+        known = self.state.get(mutant.key)
+        if known and known["proof"] == proof(self.name, known["verdict"], known["by"]):
+            return known["verdict"]
+        return None
 
-def mutate(room, arguments, tests, deadline):
-    state_path = WORK / f"{room}.json"
-    state = json.loads(state_path.read_text()) if state_path.exists() else {}
-    kills = collections.Counter(v.get("by") for v in state.values())
-    drawn = places(room)
-    random.Random(f"{arguments.seed} {room}").shuffle(drawn)
-    verdicts = []
-    for mutant in drawn:
-        if len(verdicts) == arguments.count:
-            break
-        known = state.get(key(mutant))
-        if known is None or known["proof"] != proof(known["by"]):
-            if not tests or time.monotonic() > deadline:
-                break
-            tests.measure(list(tests.integration(mutant[0])))
-            what, by = verdict(room, mutant, tests, kills)
-            known = describe(mutant) | {"verdict": what, "by": by, "proof": proof(by)}
-            kills[by] += 1
-            state[key(mutant)] = known
-            state_path.write_text(json.dumps(state, indent=1))
-            print(f"   {room:<10} {what + (f' by {by}' if by else ''):<32} {known['at']} "
-                  f"{known['rule']}", flush=True)
-        if known["verdict"] in ("killed", "lives"):
-            verdicts.append(known)
-    killed = sum(v["verdict"] == "killed" for v in verdicts)
-    return {"seed": arguments.seed, "commit": commit(), "mutants": len(verdicts), "killed": killed,
-            "of_places": len(drawn),
-            "lives": [{k: v[k] for k in ("at", "rule", "code")} for v in verdicts
-                      if v["verdict"] == "lives"]}
+    def note(self, mutant, verdict, by=None):
+        known = mutant.describe() | {"verdict": verdict, "by": by,
+                                     "proof": proof(self.name, verdict, by)}
+        self.state[mutant.key] = known
+        self.kills[by] += 1
+        self.path.write_text(json.dumps(self.state, indent=1))
+        print(f"   {self.name:<10} {verdict + (f' by {by}' if by else ''):<32} {known['at']} "
+              f"{known['rule']}", flush=True)
 
+    def draw(self):
+        """The first places that give mutants, as many as wanted or as there are."""
+        left = iter(self.places)
+        while some := list(itertools.islice(left, self.arguments.count - len(self.drawn))):
+            new = [m for m in some if self.may_run() and self.verdict(m) is None]
+            with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+                for mutant, why_not in zip(new, pool.map(Mutant.compile, new)):
+                    if why_not:
+                        self.note(mutant, why_not)
+            self.drawn += [m for m in some if self.verdict(m) not in (BROKEN, SAME)]
 
-def commit():
-    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True,
-                          check=True).stdout.strip()
+    def judge(self, mutant, is_above):
+        if self.may_run():
+            mutant.compile()
+            by = killer(mutant, self.tests, self.kills, is_above)
+            self.note(mutant, KILLED if by else LIVES if is_above else LIVES_OWN, by)
+
+    def run(self):
+        self.draw()
+        for mutant in self.drawn:
+            if self.verdict(mutant) is None:
+                self.judge(mutant, False)
+        for mutant in self.drawn:
+            killed = sum(self.verdict(m) == KILLED for m in self.drawn)
+            is_wanted = self.arguments.all or killed < WANTED * len(self.drawn)
+            if self.verdict(mutant) == LIVES_OWN and is_wanted:
+                self.judge(mutant, True)
+        shutil.rmtree(MUTANTS, ignore_errors=True)
+
+    def result(self):
+        """Up to the first without a verdict: those that have one after it may be the easy ones."""
+        judged = list(itertools.takewhile(self.verdict, self.drawn))
+        lives = [m for m in judged if self.verdict(m) != KILLED]
+        own = {"met": "only the tests of its own room"}
+        return {"seed": self.arguments.seed,
+                "commit": output_of("git", "rev-parse", "HEAD", folder=ROOT).strip(),
+                "mutants": len(judged), "killed": len(judged) - len(lives),
+                "not_judged": len(self.drawn) - len(judged), "of_places": len(self.places),
+                "lives": [m.describe() | (own if self.verdict(m) == LIVES_OWN else {})
+                          for m in lives]}
+
+    def say(self, result):
+        more = ""
+        if result["not_judged"]:
+            more = f", {result['not_judged']} not judged"
+        elif result["mutants"] < self.arguments.count:
+            more = f": all that its {len(self.places)} places give"
+        print(f"{self.name}: {result['killed']} of {result['mutants']} killed{more}", flush=True)
+        for v in result["lives"]:
+            met = f" (met {v['met']})" if "met" in v else ""
+            print(f"   lives: {v['at']}  {v['code']}{met}", flush=True)
 
 
 def write(results):
@@ -401,11 +564,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=30)
     parser.add_argument("--minutes", type=float, default=600)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
     if set(arguments.rooms) - set(ROOMS):
         parser.error(f"there are: {', '.join(ROOMS)}")
     WORK.mkdir(exist_ok=True)
+    shutil.rmtree(MUTANTS, ignore_errors=True)
     tests = None
     copy()
     if not arguments.report:
@@ -413,17 +578,17 @@ def main():
         tests = Tests()
     deadline = time.monotonic() + 60 * arguments.minutes
     results = json.loads(RESULT.read_text())["rooms"] if RESULT.exists() else {}
-    for room in arguments.rooms or ROOMS:
-        said = mutate(room, arguments, tests, deadline)
-        print(f"{room}: {said['killed']} of {said['mutants']} killed", flush=True)
-        for v in said["lives"]:
-            print(f"   lives: {v['at']}  {v['code']}", flush=True)
-        if said["mutants"]:
-            results[room] = said
+    for name in arguments.rooms or ROOMS:
+        room = Room(name, arguments, tests, deadline)
+        room.run()
+        result = room.result()
+        room.say(result)
+        if result["mutants"]:
+            results[name] = result
             write(results)
-    weak = [r for r, x in results.items() if x["mutants"] and x["killed"] < 0.8 * x["mutants"]]
+    weak = [r for r, x in results.items() if x["killed"] < WANTED * x["mutants"]]
     if weak:
-        print(f"under 80 %: {', '.join(sorted(weak))}")
+        print(f"under {WANTED:.0%}: {', '.join(sorted(weak))}")
     return 1 if weak else 0
 
 
