@@ -200,7 +200,8 @@ static bool rollback_apply(api_call *c, catalogue_db *db, err *e)
 {
     change *x = c->own;
     return app_again(c, db, e) && number_before(c, db, e) &&
-           catalogue_revision_use(db, &x->app, x->number, e) && values_renew(c, db, e) &&
+           catalogue_revision_use(db, &x->app, x->number, keeper_now_s(), e) &&
+           values_renew(c, db, e) &&
            api_audit(c, db, "rollback", arena_printf(&c->a, "%.*s %u", STR(x->app.name), x->number),
                      e);
 }

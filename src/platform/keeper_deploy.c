@@ -462,11 +462,9 @@ static bool apps_room(api_call *c, catalogue_db *db, err *e)
                                  (unsigned long long)q.apps);
 }
 
-/* Revisions of an app that defers calls stay as long as one that they accepted may have to wait. */
-static int64_t held_s(const app *a)
-{
-    return app_defers(a) ? keeper_now_s() - APP_DEFER_SLACK_S_MAX - 86400 : INT64_MAX;
-}
+/* How long a call that this revision accepts may have to wait for it: its slack, and a day in which
+ * it is tried again and somebody is told. */
+static int64_t holds_s(const app *a) { return app_defers(a) ? APP_DEFER_SLACK_S_MAX + 86400 : 0; }
 
 static bool revision_put(api_call *c, deploy *d, catalogue_db *db, err *e)
 {
@@ -484,7 +482,7 @@ static bool revision_put(api_call *c, deploy *d, catalogue_db *db, err *e)
         !stores_set(&c->a, &config, e) || !app_config_write(&config, &out, e) ||
         !catalogue_revision_add(db, &d->made, buf_str(&out),
                                 (const uint8_t (*)[CATALOGUE_DIGEST_BYTES])d->digests, d->digests_n,
-                                s->revisions_kept, held_s(d->app), keeper_now_s(), e))
+                                s->revisions_kept, holds_s(d->app), keeper_now_s(), e))
         return false;
     return !d->hosts_given ||
            catalogue_hosts_set(db, &c->a, &d->made, d->hosts, d->hosts_n, c->k->config.domain,

@@ -13,7 +13,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-enum { SCHEMA_VERSION = 2, BUSY_MS = 10000, GROUP_MAX = 256 };
+enum { SCHEMA_VERSION = 3, BUSY_MS = 10000, GROUP_MAX = 256 };
 
 static const char schema[] =
     "CREATE TABLE tenants (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
@@ -24,7 +24,8 @@ static const char schema[] =
     "CREATE TABLE apps (id INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL,"
     " name TEXT NOT NULL, revision INTEGER NOT NULL, UNIQUE (tenant, name));"
     "CREATE TABLE revisions (id INTEGER PRIMARY KEY, made_s INTEGER NOT NULL,"
-    " settings BLOB NOT NULL);"
+    " settings BLOB NOT NULL, holds_s INTEGER NOT NULL DEFAULT 0,"
+    " left_s INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE needs (revision INTEGER NOT NULL, digest BLOB NOT NULL,"
     " PRIMARY KEY (revision, digest)) WITHOUT ROWID;"
     "CREATE TABLE hosts (host TEXT PRIMARY KEY, app INTEGER NOT NULL) WITHOUT ROWID;"
@@ -36,11 +37,17 @@ static const char schema[] =
     "CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, t_s INTEGER NOT NULL,"
     " tenant INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL);"
     "CREATE INDEX audit_tenant ON audit (tenant, id);"
-    "PRAGMA user_version = 2;";
+    "PRAGMA user_version = 3;";
 
-/* From version 1. */
-static const char schema_2[] = "ALTER TABLE tenants ADD COLUMN egress TEXT NOT NULL DEFAULT '';"
-                               "PRAGMA user_version = 2;";
+/* From version 1, from version 2, ... Calls may wait for a revision whose settings nobody has read
+ * for that: it stays for as long as one that defers (keeper_deploy.c), from now on. */
+static const char *const schema_later[SCHEMA_VERSION - 1] = {
+    "ALTER TABLE tenants ADD COLUMN egress TEXT NOT NULL DEFAULT '';"
+    "PRAGMA user_version = 2;",
+    "ALTER TABLE revisions ADD COLUMN holds_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE revisions ADD COLUMN left_s INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE revisions SET holds_s = 8 * 86400, left_s = strftime('%s', 'now');"
+    "PRAGMA user_version = 3;"};
 
 struct catalogue {
     loop *l;
@@ -187,8 +194,10 @@ static bool schema_ensure(catalogue_db *db, err *e)
         exec(db, "ROLLBACK", NULL);
         return false;
     }
-    return (version == SCHEMA_VERSION || exec(db, version == 1 ? schema_2 : schema, e)) &&
-           exec(db, "COMMIT", e);
+    bool ok = version > 0 || exec(db, schema, e);
+    for (int64_t v = version; v > 0 && v < SCHEMA_VERSION; v++)
+        ok = ok && exec(db, schema_later[v - 1], e);
+    return ok && exec(db, "COMMIT", e);
 }
 
 bool catalogue_db_open(const char *path, const seal_key *key, catalogue_db **ret, err *e)

@@ -161,18 +161,20 @@ bool catalogue_apps_count(catalogue_db *db, uint64_t tenant, uint64_t *ret, err 
 /* Finds the app or makes it, without a revision: only for a job that adds one. */
 bool catalogue_app_ensure(catalogue_db *db, arena *a, uint64_t tenant, str name, catalogue_app *ret,
                           err *e);
-/* Makes a revision live. digests: the blobs that it needs, which the tenant must have. Only the
- * newest `keep` revisions stay, and those that were live after held_s: calls may wait for them. */
+/* Makes a revision live. digests: the blobs that it needs, which the tenant must have. holds_s: how
+ * long a call that it accepts may wait for it. Only the newest `keep` revisions stay, and those for
+ * which calls may wait. */
 bool catalogue_revision_add(catalogue_db *db, catalogue_app *app, str settings,
                             const uint8_t (*digests)[CATALOGUE_DIGEST_BYTES], size_t digests_n,
-                            uint32_t keep, int64_t held_s, int64_t now_s, err *e);
+                            uint32_t keep, int64_t holds_s, int64_t now_s, err *e);
 /* The settings of a kept revision; number 0: of the live one. ERR_NOT_FOUND. */
 bool catalogue_revision_settings(catalogue_db *db, arena *a, const catalogue_app *app,
                                  uint32_t number, str *ret, err *e);
 /* Other settings for the same revision (variables have changed). */
 bool catalogue_revision_set(catalogue_db *db, const catalogue_app *app, str settings, err *e);
 /* A kept revision becomes the live one. ERR_NOT_FOUND. */
-bool catalogue_revision_use(catalogue_db *db, catalogue_app *app, uint32_t number, err *e);
+bool catalogue_revision_use(catalogue_db *db, catalogue_app *app, uint32_t number, int64_t now_s,
+                            err *e);
 bool catalogue_revisions(catalogue_db *db, arena *a, uint64_t app, catalogue_revision **ret,
                          size_t *ret_n, err *e);
 /* With its revisions, hosts and variables. */

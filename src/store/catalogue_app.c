@@ -143,13 +143,17 @@ bool catalogue_app_ensure(catalogue_db *db, arena *a, uint64_t tenant, str name,
     return true;
 }
 
-/* Revisions from `first` up to, without, `end`. */
-static bool revisions_drop(catalogue_db *db, uint64_t app, uint32_t first, uint32_t end, err *e)
+/* Of an app's revisions up to, without, the row `to` those for which no call may wait at now_s. */
+static bool revisions_drop(catalogue_db *db, uint64_t app, int64_t to, int64_t now_s, err *e)
 {
-    int64_t from = revision_id(app, first), to = revision_id(app, end);
-    return db_run(db, e, "DELETE FROM needs WHERE revision >= ?1 AND revision < ?2", "ii", from,
-                  to) &&
-           db_run(db, e, "DELETE FROM revisions WHERE id >= ?1 AND id < ?2", "ii", from, to);
+    int64_t from = revision_id(app, 0);
+    return db_run(db, e,
+                  "DELETE FROM needs WHERE revision IN (SELECT id FROM revisions WHERE id >= ?1"
+                  " AND id < ?2 AND left_s + holds_s <= ?3)",
+                  "iii", from, to, now_s) &&
+           db_run(db, e,
+                  "DELETE FROM revisions WHERE id >= ?1 AND id < ?2 AND left_s + holds_s <= ?3",
+                  "iii", from, to, now_s);
 }
 
 str catalogue_settings_place(char place[64], uint64_t app)
@@ -158,7 +162,9 @@ str catalogue_settings_place(char place[64], uint64_t app)
     return (str){place, (size_t)n};
 }
 
-static bool settings_put(catalogue_db *db, int64_t id, str settings, int64_t now_s, err *e)
+/* holds_s and now_s: of a row that is new. */
+static bool settings_put(catalogue_db *db, int64_t id, str settings, int64_t holds_s, int64_t now_s,
+                         err *e)
 {
     char place[64];
     _cleanup_(buf_fini) buf sealed;
@@ -166,9 +172,9 @@ static bool settings_put(catalogue_db *db, int64_t id, str settings, int64_t now
     return seal_put(&db->key, catalogue_settings_place(place, (uint64_t)id >> REVISION_BITS),
                     (bytes){(const uint8_t *)settings.p, settings.n}, &sealed, e) &&
            db_run(db, e,
-                  "INSERT INTO revisions (id, made_s, settings) VALUES (?1, ?2, ?3) ON CONFLICT "
-                  "(id) DO UPDATE SET settings = excluded.settings",
-                  "iib", id, now_s, buf_bytes(&sealed));
+                  "INSERT INTO revisions (id, made_s, settings, holds_s) VALUES (?1, ?2, ?3, ?4)"
+                  " ON CONFLICT (id) DO UPDATE SET settings = excluded.settings",
+                  "iibi", id, now_s, buf_bytes(&sealed), holds_s);
 }
 
 /* The number after every one that there is: also after a rollback. */
@@ -188,9 +194,14 @@ static bool number_next(catalogue_db *db, const catalogue_app *app, uint32_t *re
     return true;
 }
 
-static bool live_set(catalogue_db *db, uint64_t app, uint32_t number, err *e)
+/* The one before it, whatever its number, is left now. */
+static bool live_set(catalogue_db *db, uint64_t app, uint32_t number, int64_t now_s, err *e)
 {
-    return db_run(db, e, "UPDATE apps SET revision = ?2 WHERE id = ?1", "ii", (int64_t)app,
+    return db_run(db, e,
+                  "UPDATE revisions SET left_s = ?2 WHERE id = (SELECT id << 20 | revision FROM"
+                  " apps WHERE id = ?1)",
+                  "ii", (int64_t)app, now_s) &&
+           db_run(db, e, "UPDATE apps SET revision = ?2 WHERE id = ?1", "ii", (int64_t)app,
                   (int64_t)number);
 }
 
@@ -216,25 +227,17 @@ static bool needs_put(catalogue_db *db, const catalogue_app *app, int64_t id,
 
 bool catalogue_revision_add(catalogue_db *db, catalogue_app *app, str settings,
                             const uint8_t (*digests)[CATALOGUE_DIGEST_BYTES], size_t digests_n,
-                            uint32_t keep, int64_t held_s, int64_t now_s, err *e)
+                            uint32_t keep, int64_t holds_s, int64_t now_s, err *e)
 {
     uint32_t number;
-    int64_t held = INT64_MAX;
     if (!number_next(db, app, &number, e))
         return false;
     int64_t id = revision_id(app->id, number);
-    if (!settings_put(db, id, settings, now_s, e) ||
-        !needs_put(db, app, id, digests, digests_n, e) || !live_set(db, app->id, number, e))
-        return false;
-    /* Of a revision that was replaced after held_s the next one was made after it. */
-    if (!db_number(db, e, &held,
-                   "SELECT coalesce(min(id), -1) FROM revisions WHERE id >= ?1 AND id < ?2 AND"
-                   " made_s >= ?3",
-                   "iii", revision_id(app->id, 0), revision_id(app->id + 1, 0), held_s))
-        return false;
-    held = (held & ((1 << REVISION_BITS) - 1)) - 1;
-    int64_t end = (int64_t)number - keep + 1 < held ? (int64_t)number - keep + 1 : held;
-    if (end > 0 && !revisions_drop(db, app->id, 0, (uint32_t)end, e))
+    if (!settings_put(db, id, settings, holds_s, now_s, e) ||
+        !needs_put(db, app, id, digests, digests_n, e) ||
+        !live_set(db, app->id, number, now_s, e) ||
+        (number > keep &&
+         !revisions_drop(db, app->id, revision_id(app->id, number - keep + 1), now_s, e)))
         return false;
     app->revision = number;
     app->made_s = now_s;
@@ -260,10 +263,11 @@ bool catalogue_revision_settings(catalogue_db *db, arena *a, const catalogue_app
 
 bool catalogue_revision_set(catalogue_db *db, const catalogue_app *app, str settings, err *e)
 {
-    return settings_put(db, revision_id(app->id, app->revision), settings, app->made_s, e);
+    return settings_put(db, revision_id(app->id, app->revision), settings, 0, app->made_s, e);
 }
 
-bool catalogue_revision_use(catalogue_db *db, catalogue_app *app, uint32_t number, err *e)
+bool catalogue_revision_use(catalogue_db *db, catalogue_app *app, uint32_t number, int64_t now_s,
+                            err *e)
 {
     int64_t made = -1;
     if (!db_number(db, e, &made, "SELECT made_s FROM revisions WHERE id = ?1", "i",
@@ -273,7 +277,7 @@ bool catalogue_revision_use(catalogue_db *db, catalogue_app *app, uint32_t numbe
         return err_set(e, ERR_NOT_FOUND,
                        "app '%.*s' has no revision %u any more; 'ebb status' lists those kept",
                        STR(app->name), number);
-    if (!live_set(db, app->id, number, e))
+    if (!live_set(db, app->id, number, now_s, e))
         return false;
     app->revision = number;
     app->made_s = made;
@@ -304,7 +308,7 @@ bool catalogue_revisions(catalogue_db *db, arena *a, uint64_t app, catalogue_rev
 bool catalogue_app_remove(catalogue_db *db, const catalogue_app *app, err *e)
 {
     int64_t id = (int64_t)app->id;
-    return revisions_drop(db, app->id, 0, 1u << REVISION_BITS, e) &&
+    return revisions_drop(db, app->id, revision_id(app->id, 1u << REVISION_BITS), INT64_MAX, e) &&
            db_run(db, e, "DELETE FROM hosts WHERE app = ?1", "i", id) &&
            db_run(db, e, "DELETE FROM variables WHERE app = ?1", "i", id) &&
            db_run(db, e, "DELETE FROM apps WHERE id = ?1", "i", id);

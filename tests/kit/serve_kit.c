@@ -109,7 +109,7 @@ static bool app_put(kit *k, uint64_t tenant, str name, const app_config *c, str 
     bool ok =
         app_config_write(c, &settings, k->e) &&
         catalogue_app_ensure(k->db, k->a, tenant, name, &at, k->e) &&
-        catalogue_revision_add(k->db, &at, buf_str(&settings), NULL, 0, 3, INT64_MAX, 1, k->e) &&
+        catalogue_revision_add(k->db, &at, buf_str(&settings), NULL, 0, 3, 0, 1, k->e) &&
         (!host.n || catalogue_hosts_set(k->db, k->a, &at, &host, 1, S("localhost"), true, k->e));
     buf_fini(&settings);
     return ok;

@@ -524,6 +524,47 @@ static void revisions_and_the_way_back(void **state)
     assert_int_equal(f.revision, 3);
 }
 
+/* Numbers of the revisions that are kept, the newest first, as digits. */
+static const char *kept(void)
+{
+    static char digits[16];
+    size_t n;
+    expect(200, "GET", PAGE, "");
+    for (n = 0; n < json_array_size(list("revisions")); n++)
+        digits[n] = (char)('0' + json_integer_value(json_object_get(
+                                     json_array_get(list("revisions"), n), "number")));
+    digits[n] = 0;
+    return digits;
+}
+
+/* A week and a day after it was replaced, or was live again, none of its calls waits. */
+static void calls_may_wait_for_a_revision(void **state)
+{
+    static const char *const defers[] = {
+        ", \"metadata\": {\"ebb\": {\"is_used\": true, \"defer\": {}}}",
+        ", \"metadata\": {\"ebb\": {\"is_used\": true, \"cron\": [{\"schedule\": \"@daily\", "
+        "\"zone\": \"UTC\", \"method\": \"GET\", \"path\": \"/\", \"window_s\": 0}]}}"};
+    int64_t before = now_s;
+    for (size_t i = 0; i < 2; i++) {
+        expect(200, "PUT", PAGE, app_of(component(blob("a component"), defers[i]), ""));
+        for (int n = 0; n < 3; n++)
+            expect(200, "PUT", PAGE, plain(""));
+        assert_string_equal(kept(), "431");
+        now_s += 3600;
+        expect(200, "POST", PAGE "/rollback", "{\"revision\": 1}");
+        now_s += 3600;
+        expect(200, "PUT", PAGE, plain(""));
+        now_s += 8 * 86400 - 1;
+        expect(200, "PUT", PAGE, plain(""));
+        assert_string_equal(kept(), "651");
+        now_s++;
+        expect(200, "PUT", PAGE, plain(""));
+        assert_string_equal(kept(), "76");
+        expect(200, "DELETE", PAGE, "");
+    }
+    now_s = before;
+}
+
 static void hosts_of_an_app(void **state)
 {
     catalogue_found f;
@@ -625,6 +666,7 @@ int main(void)
         deploy_test(a_quota_of_apps),
         deploy_test(variables_are_kept_and_expanded),
         deploy_test(revisions_and_the_way_back),
+        deploy_test(calls_may_wait_for_a_revision),
         deploy_test(hosts_of_an_app),
         deploy_test(a_deleted_app_leaves_nothing),
         deploy_test(many_at_once),

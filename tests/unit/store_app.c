@@ -5,6 +5,7 @@
 #include "base/limits.h"
 
 #include <string.h>
+#include <time.h>
 
 static void sql(const char *text)
 {
@@ -27,10 +28,10 @@ static catalogue_app app(uint64_t of, const char *name)
     return x;
 }
 
-static void revise(catalogue_app *x, const char *settings, uint32_t keep, int64_t held_s,
+static void revise(catalogue_app *x, const char *settings, uint32_t keep, int64_t holds_s,
                    int64_t now_s)
 {
-    if (!catalogue_revision_add(db, x, str_from(settings), NULL, 0, keep, held_s, now_s, &e))
+    if (!catalogue_revision_add(db, x, str_from(settings), NULL, 0, keep, holds_s, now_s, &e))
         fail_msg("%s", e.text);
     assert_int_equal(x->made_s, now_s);
 }
@@ -80,7 +81,7 @@ static void found_and_counted(void **state)
     assert_true(first.tenant == one && first.revision == 0 && first.made_s == 0);
     assert_str(first.name, "x");
     assert_int_equal(app(one, "x").id, first.id);
-    revise(&first, "{}", 3, INT64_MAX, 40);
+    revise(&first, "{}", 3, 0, 40);
     assert_true(catalogue_app_find(db, &a, one, S("x"), &x, &e));
     assert_true(x.id == first.id && x.tenant == one && x.revision == 1 && x.made_s == 40);
     assert_str(x.name, "x");
@@ -154,18 +155,29 @@ static const char *kept(const catalogue_app *x)
     return text;
 }
 
-/* Five revisions, made at 10, 20, ... 50: those that were live at held_s or later stay, too. */
+/* Five revisions, made at 10, 20, ... 50, each left when the next one is made: besides the newest
+ * those stay that hold for longer than that is ago, whatever those after them hold. */
 static void what_is_held_is_kept(void **state)
 {
     static const struct {
         uint32_t keep;
-        int64_t held_s;
+        int64_t holds_s[5];
         const char *kept;
     } at[] = {
-        {2, INT64_MAX, "54"}, {1, INT64_MAX, "5"}, {5, INT64_MAX, "54321"}, {6, INT64_MAX, "54321"},
-        {2, 51, "54"},        {2, 50, "54"},       {2, 41, "54"},           {2, 40, "543"},
-        {2, 31, "543"},       {2, 30, "5432"},     {2, 20, "54321"},        {2, 0, "54321"},
-        {1, 50, "54"},        {1, 51, "5"},        {4, 40, "5432"},
+        {1, {0}, "5"},
+        {2, {0}, "54"},
+        {5, {0}, "54321"},
+        {6, {0}, "54321"},
+        {1, {31}, "51"},
+        {1, {30}, "5"},
+        {2, {31}, "541"},
+        {1, {0, 21}, "52"},
+        {1, {0, 20}, "5"},
+        {1, {0, 0, 11, 1}, "543"},
+        {1, {0, 0, 10, 1}, "54"},
+        {2, {31, 21}, "5421"},
+        {1, {0, 0, 0, 0, 99}, "5"},
+        {1, {99, 99, 99, 99}, "54321"},
     };
     uint64_t one = tenant("one");
     catalogue_app before = app(one, "before"), x, after;
@@ -174,9 +186,8 @@ static void what_is_held_is_kept(void **state)
         x = app(one, "x");
         after = app(one, "y"); /* the next number: its revisions are not touched */
         revise(&after, "{}", 1, 0, 10);
-        for (int n = 1; n <= 4; n++)
-            revise(&x, "{}", 1, 0, 10 * n);
-        revise(&x, "{}", at[i].keep, at[i].held_s, 50);
+        for (int n = 0; n < 5; n++)
+            revise(&x, "{}", at[i].keep, at[i].holds_s[n], 10 * (n + 1));
         assert_int_equal(x.revision, 5);
         assert_string_equal(kept(&x), at[i].kept);
         assert_string_equal(kept(&before), "1");
@@ -189,12 +200,28 @@ static void what_is_held_is_kept(void **state)
     assert_string_equal(kept(&before), "1");
 }
 
+/* The first one, live again for a time, is held from the end of that time on. */
+static void what_was_live_again_is_held(void **state)
+{
+    catalogue_app x = app(tenant("one"), "x");
+    for (int n = 1; n <= 5; n++)
+        revise(&x, "{}", 5, n == 1 ? 15 : n == 5 ? 24 : 0, 10 * n);
+    assert_true(catalogue_revision_use(db, &x, 1, 55, &e));
+    assert_true(catalogue_revision_set(db, &x, S("{\"other\":1}"), &e));
+    revise(&x, "{}", 2, 0, 60);
+    assert_string_equal(kept(&x), "651");
+    revise(&x, "{}", 2, 0, 70);
+    assert_string_equal(kept(&x), "7651");
+    revise(&x, "{}", 2, 0, 80);
+    assert_string_equal(kept(&x), "87");
+}
+
 static void settings_of_revisions(void **state)
 {
     catalogue_app x = app(tenant("one"), "x");
     str text = S("untouched");
-    revise(&x, "first", 3, INT64_MAX, 10);
-    revise(&x, "second", 3, INT64_MAX, 20);
+    revise(&x, "first", 3, 0, 10);
+    revise(&x, "second", 3, 0, 20);
     assert_true(catalogue_revision_settings(db, &a, &x, 1, &text, &e));
     assert_str(text, "first");
     assert_true(catalogue_revision_settings(db, &a, &x, 0, &text, &e));
@@ -206,21 +233,21 @@ static void settings_of_revisions(void **state)
     assert_false(catalogue_revision_settings(db, &a, &x, 3, &text, &e));
     assert_int_equal(e.code, ERR_NOT_FOUND);
     assert_string_equal(e.text, "app 'x' has no revision 3 any more");
-    assert_true(catalogue_revision_use(db, &x, 1, &e));
+    assert_true(catalogue_revision_use(db, &x, 1, 25, &e));
     assert_true(x.revision == 1 && x.made_s == 10);
-    assert_false(catalogue_revision_use(db, &x, 3, &e));
+    assert_false(catalogue_revision_use(db, &x, 3, 25, &e));
     assert_int_equal(e.code, ERR_NOT_FOUND);
     assert_string_equal(e.text,
                         "app 'x' has no revision 3 any more; 'ebb status' lists those kept");
     assert_true(x.revision == 1 && x.made_s == 10);
-    revise(&x, "third", 3, INT64_MAX, 30); /* a new number, also after going back */
+    revise(&x, "third", 3, 0, 30); /* a new number, also after going back */
     assert_int_equal(x.revision, 3);
     /* What was sealed for one app opens for no other. */
     catalogue_app y = app(x.tenant, "y");
     char move[128];
     snprintf(move, sizeof move,
-             "INSERT INTO revisions SELECT (%d << 20) | 1, made_s, settings FROM revisions"
-             " WHERE id = (%d << 20) | 3",
+             "INSERT INTO revisions (id, made_s, settings) SELECT (%d << 20) | 1, made_s, settings"
+             " FROM revisions WHERE id = (%d << 20) | 3",
              (int)y.id, (int)x.id);
     sql(move);
     text = S("untouched");
@@ -242,15 +269,15 @@ static void settings_of_revisions(void **state)
 static void numbers_of_revisions_end(void **state)
 {
     catalogue_app x = app(tenant("one"), "x"), y = app(x.tenant, "y");
-    revise(&x, "{}", 3, INT64_MAX, 10);
+    revise(&x, "{}", 3, 0, 10);
     x.revision = (1 << 20) - 2;
-    revise(&x, "{}", 3, INT64_MAX, 20);
+    revise(&x, "{}", 3, 0, 20);
     assert_int_equal(x.revision, (1 << 20) - 1);
-    assert_false(catalogue_revision_add(db, &x, S("{}"), NULL, 0, 3, INT64_MAX, 30, &e));
+    assert_false(catalogue_revision_add(db, &x, S("{}"), NULL, 0, 3, 0, 30, &e));
     assert_int_equal(e.code, ERR_LIMIT);
     assert_string_equal(e.text, "the app has had 1048575 revisions; delete it and deploy it anew");
     assert_int_equal(x.revision, (1 << 20) - 1);
-    revise(&y, "{}", 3, INT64_MAX, 10);
+    revise(&y, "{}", 3, 0, 10);
     assert_int_equal(y.revision, 1);
 }
 
@@ -262,7 +289,7 @@ static void revisions_need_blobs(void **state)
     bool there;
     size_t n;
     assert_true(catalogue_blob_add(db, one, digests[0], 10, 100, &e));
-    assert_false(catalogue_revision_add(db, &x, S("{}"), digests, 2, 1, INT64_MAX, 10, &e));
+    assert_false(catalogue_revision_add(db, &x, S("{}"), digests, 2, 1, 0, 10, &e));
     assert_int_equal(e.code, ERR_NOT_FOUND);
     assert_string_equal(e.text, "blob 2 of 2 was not sent, or was collected meanwhile; deploy "
                                 "again");
@@ -270,11 +297,11 @@ static void revisions_need_blobs(void **state)
     assert_true(catalogue_app_remove(db, &x, &e));
     x = app(one, "x");
     assert_true(catalogue_blob_add(db, one, digests[1], 20, 200, &e));
-    assert_true(catalogue_revision_add(db, &x, S("{}"), digests, 2, 1, INT64_MAX, 10, &e));
+    assert_true(catalogue_revision_add(db, &x, S("{}"), digests, 2, 1, 0, 10, &e));
     assert_true(catalogue_blobs_collect(db, &a, 1000, &gone, &n, &e));
     assert_int_equal(n, 0);
     /* The next one needs the second only; the first is too new, then it goes. */
-    assert_true(catalogue_revision_add(db, &x, S("{}"), digests + 1, 1, 1, INT64_MAX, 20, &e));
+    assert_true(catalogue_revision_add(db, &x, S("{}"), digests + 1, 1, 1, 0, 20, &e));
     assert_true(catalogue_blobs_collect(db, &a, 100, &gone, &n, &e));
     assert_int_equal(n, 0);
     alloc_fail_after(1);
@@ -492,8 +519,8 @@ static void revisions_are_found(void **state)
     uint64_t one = tenant("one");
     catalogue_app x = app(one, "x"), empty = app(one, "empty");
     assert_true(catalogue_egress_set(db, one, S("10.0.0.0/8"), &e));
-    revise(&x, "first", 3, INT64_MAX, 10);
-    revise(&x, "second", 3, INT64_MAX, 20);
+    revise(&x, "first", 3, 0, 10);
+    revise(&x, "second", 3, 0, 20);
     assert_true(loop_new(&l, &e));
     assert_true(catalogue_open(l, path, S("localhost"), &key, &c, &e));
     assert_true(catalogue_find_revision(c, x.id, 1, &a, &f, &e));
@@ -530,23 +557,41 @@ static void revisions_are_found(void **state)
     loop_free(l);
 }
 
-/* Apps of this version, after a file of the one before was brought up to date. */
+/* Apps of this version, after a file of one before was brought up to date: of what revisions there
+ * hold nothing is known, and they stay as if they deferred. */
 static void files_of_other_versions(void **state)
 {
+    static const char *const older[] = {"ALTER TABLE revisions DROP COLUMN holds_s;"
+                                        "ALTER TABLE revisions DROP COLUMN left_s;"
+                                        "PRAGMA user_version = 2",
+                                        "ALTER TABLE tenants DROP COLUMN egress;"
+                                        "PRAGMA user_version = 1"};
     catalogue_db *again;
     catalogue_tenant t;
-    tenant("one");
-    sql("ALTER TABLE tenants DROP COLUMN egress; PRAGMA user_version = 1");
-    assert_true(catalogue_schema_check(path, &e));
-    assert_true(catalogue_db_open(path, &key, &again, &e));
-    assert_true(catalogue_tenant_find(again, &a, S("one"), &t, &e));
-    assert_true(t.id && t.egress.n == 0);
-    catalogue_db_close(again);
-    assert_true(catalogue_schema_check(path, &e));
-    sql("PRAGMA user_version = 3");
+    catalogue_app x = app(tenant("one"), "x");
+    revise(&x, "{}", 2, 0, 10);
+    revise(&x, "{}", 2, 0, 20);
+    for (size_t i = 0; i < 2; i++) { /* one version back, and two */
+        for (size_t k = 0; k <= i; k++)
+            sql(older[k]);
+        catalogue_db_close(db);
+        db = NULL;
+        assert_true(catalogue_schema_check(path, &e));
+        int64_t n = 0, before = time(NULL);
+        assert_true(catalogue_db_open(path, &key, &db, &e));
+        assert_true(db_number(db, &e, &n,
+                              "SELECT count(*) FROM revisions WHERE holds_s = 691200 AND"
+                              " typeof(left_s) = 'integer' AND left_s BETWEEN ?1 AND ?2",
+                              "ii", before, (int64_t)time(NULL)));
+        assert_int_equal(n, 2);
+        assert_true(catalogue_tenant_find(db, &a, S("one"), &t, &e));
+        assert_true(t.id && t.egress.n == 0);
+        assert_true(catalogue_schema_check(path, &e));
+    }
+    sql("PRAGMA user_version = 4");
     assert_false(catalogue_schema_check(path, &e));
     assert_int_equal(e.code, ERR_UNSUPPORTED);
-    assert_non_null(strstr(e.text, "it was made by a newer ebb (schema 3)"));
+    assert_non_null(strstr(e.text, "it was made by a newer ebb (schema 4)"));
     assert_non_null(strstr(e.text, path));
     again = NULL;
     assert_false(catalogue_db_open(path, &key, &again, &e));
@@ -580,7 +625,7 @@ static void a_table_that_is_missing(void **state)
     assert_false(catalogue_revision_settings(db, &a, &x, 1, &text, &e));
     assert_int_equal(e.code, ERR_IO);
     assert_false(catalogue_revision_set(db, &x, S("{}"), &e));
-    assert_false(catalogue_revision_use(db, &x, 1, &e));
+    assert_false(catalogue_revision_use(db, &x, 1, 25, &e));
     assert_int_equal(e.code, ERR_IO);
     assert_false(catalogue_revision_add(db, &x, S("{}"), NULL, 0, 1, 0, 1, &e));
     assert_false(catalogue_app_remove(db, &x, &e));
@@ -612,6 +657,7 @@ int main(void)
         CASE(found_and_counted),
         CASE(pages),
         CASE(what_is_held_is_kept),
+        CASE(what_was_live_again_is_held),
         CASE(settings_of_revisions),
         CASE(numbers_of_revisions_end),
         CASE(revisions_need_blobs),

@@ -50,7 +50,7 @@ static catalogue_app app_make(catalogue_db *db, str tenant, str name, str settin
     digest_fill(d[0], blob);
     assert_true(catalogue_blob_add(db, t.id, d[0], 10, 1, &e));
     assert_true(catalogue_app_ensure(db, &a, t.id, name, &x, &e));
-    assert_true(catalogue_revision_add(db, &x, settings, d, 1, 3, INT64_MAX, 5, &e));
+    assert_true(catalogue_revision_add(db, &x, settings, d, 1, 3, 0, 5, &e));
     return x;
 }
 
@@ -124,9 +124,9 @@ static void revisions_are_kept_and_rolled_back(void **state)
     assert_true(catalogue_revisions(db, &a, x.id, &all, &n, &e));
     assert_int_equal(n, 3);
     assert_int_equal(all[2].number, 3);
-    assert_false(catalogue_revision_use(db, &x, 2, &e));
+    assert_false(catalogue_revision_use(db, &x, 2, 5, &e));
     assert_int_equal(e.code, ERR_NOT_FOUND);
-    assert_true(catalogue_revision_use(db, &x, 3, &e));
+    assert_true(catalogue_revision_use(db, &x, 3, 5, &e));
     assert_true(catalogue_revision_settings(db, &a, &x, 0, &settings, &e));
     assert_str(settings, "{\"n\":3}");
     /* the next number is a new one, and what is live is never dropped */
@@ -158,7 +158,7 @@ static void a_blob_of_another_tenant_is_not_there(void **state)
     digest_fill(d[0], 7);
     assert_true(catalogue_blob_find(db, y.tenant, d[0], &there, &bytes_n, &e));
     assert_false(there);
-    assert_false(catalogue_revision_add(db, &y, S("{}"), d, 1, 3, INT64_MAX, 5, &e));
+    assert_false(catalogue_revision_add(db, &y, S("{}"), d, 1, 3, 0, 5, &e));
     assert_int_equal(e.code, ERR_NOT_FOUND);
     catalogue_db_close(db);
 }

@@ -126,7 +126,7 @@ static void removed_with_tokens(void **state)
                                        "the tenant has 2 apps; delete them first"};
     for (int i = 0; i < 2; i++) {
         assert_true(catalogue_app_ensure(db, &a, one, i ? S("y") : S("x"), &app, &e));
-        assert_true(catalogue_revision_add(db, &app, S("{}"), digest, 1, 3, INT64_MAX, 5, &e));
+        assert_true(catalogue_revision_add(db, &app, S("{}"), digest, 1, 3, 0, 5, &e));
         assert_false(catalogue_tenant_remove(db, one, &e));
         assert_int_equal(e.code, ERR_CONFLICT);
         assert_string_equal(e.text, says[i]);
