@@ -39,13 +39,17 @@ static const char schema[] =
     "CREATE INDEX audit_tenant ON audit (tenant, id);"
     "PRAGMA user_version = 3;";
 
-/* From version 1, from version 2, ... Calls may wait for a revision whose settings nobody has read
- * for that: it stays for as long as one that defers (keeper_deploy.c), from now on. */
+/* From version 1, from version 2, ...
+ * Calls may wait for a revision whose settings nobody has read for that: it stays for as long as
+ * one that defers (keeper_deploy.c), from now on. Those of apps with an odd number had been left
+ * behind when their app was deleted. */
 static const char *const schema_later[SCHEMA_VERSION - 1] = {
     "ALTER TABLE tenants ADD COLUMN egress TEXT NOT NULL DEFAULT '';"
     "PRAGMA user_version = 2;",
     "ALTER TABLE revisions ADD COLUMN holds_s INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE revisions ADD COLUMN left_s INTEGER NOT NULL DEFAULT 0;"
+    "DELETE FROM revisions WHERE id >> 20 NOT IN (SELECT id FROM apps);"
+    "DELETE FROM needs WHERE revision >> 20 NOT IN (SELECT id FROM apps);"
     "UPDATE revisions SET holds_s = 8 * 86400, left_s = strftime('%s', 'now');"
     "PRAGMA user_version = 3;"};
 

@@ -308,7 +308,7 @@ bool catalogue_revisions(catalogue_db *db, arena *a, uint64_t app, catalogue_rev
 bool catalogue_app_remove(catalogue_db *db, const catalogue_app *app, err *e)
 {
     int64_t id = (int64_t)app->id;
-    return revisions_drop(db, app->id, revision_id(app->id, 1u << REVISION_BITS), INT64_MAX, e) &&
+    return revisions_drop(db, app->id, revision_id(app->id + 1, 0), INT64_MAX, e) &&
            db_run(db, e, "DELETE FROM hosts WHERE app = ?1", "i", id) &&
            db_run(db, e, "DELETE FROM variables WHERE app = ?1", "i", id) &&
            db_run(db, e, "DELETE FROM apps WHERE id = ?1", "i", id);

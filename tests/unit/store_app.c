@@ -196,6 +196,7 @@ static void what_is_held_is_kept(void **state)
         assert_string_equal(kept(&x), "");
         assert_string_equal(kept(&after), "1");
         assert_true(catalogue_app_remove(db, &after, &e));
+        assert_string_equal(kept(&after), "");
     }
     assert_string_equal(kept(&before), "1");
 }
@@ -572,6 +573,8 @@ static void files_of_other_versions(void **state)
     revise(&x, "{}", 2, 0, 10);
     revise(&x, "{}", 2, 0, 20);
     for (size_t i = 0; i < 2; i++) { /* one version back, and two */
+        sql("INSERT INTO revisions (id, made_s, settings) VALUES (99 << 20 | 1, 1, x'');"
+            "INSERT INTO needs VALUES (99 << 20 | 1, x'')"); /* of an app that has gone */
         for (size_t k = 0; k <= i; k++)
             sql(older[k]);
         catalogue_db_close(db);
@@ -584,6 +587,8 @@ static void files_of_other_versions(void **state)
                               " typeof(left_s) = 'integer' AND left_s BETWEEN ?1 AND ?2",
                               "ii", before, (int64_t)time(NULL)));
         assert_int_equal(n, 2);
+        assert_true(db_number(db, &e, &n, "SELECT count(*) FROM revisions", "") && n == 2);
+        assert_true(db_number(db, &e, &n, "SELECT count(*) FROM needs", "") && n == 0);
         assert_true(catalogue_tenant_find(db, &a, S("one"), &t, &e));
         assert_true(t.id && t.egress.n == 0);
         assert_true(catalogue_schema_check(path, &e));
