@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "platform/app_config.h"
+#include "platform/calls_message.h"
 #include "platform/deferred.h"
 #include "platform/keeper_calls.h"
 #include "sched/call.h"
@@ -38,6 +39,7 @@ typedef struct trigger {
 struct keeper_crons {
     keeper *k;
     trigger *first;
+    bool lacks; /* a trigger that its app has: it could not be read */
 };
 
 static void trigger_free(trigger *t)
@@ -49,6 +51,29 @@ static void trigger_free(trigger *t)
     store_call_free(t->putting);
     arena_fini(&t->a);
     free(t);
+}
+
+/* Has the app of this number a trigger of that name? */
+static bool is_known(const keeper_crons *c, uint64_t number, str name)
+{
+    for (const trigger *t = c->first; t; t = t->next)
+        if (t->app == number && !t->gone && str_eq(t->name, name))
+            return true;
+    return false;
+}
+
+static void mark(const trigger *t)
+{
+    err e;
+    if (!usage_file_mark(t->all->k->file, t->name, t->last_s, &e))
+        log_msg(LOG_WARN, "cron trigger '%.*s': %s", STR(t->name), e.text);
+}
+
+static void forget(keeper *k, str name)
+{
+    err e;
+    if (!usage_file_unmark(k->file, name, &e))
+        log_msg(LOG_WARN, "cron trigger '%.*s', which has gone: %s", STR(name), e.text);
 }
 
 static void fired_at(trigger *t, int64_t last_s)
@@ -74,11 +99,10 @@ static void on_put(void *user)
         t->again_s = keeper_now_s() + 5;
     } else {
         fired_at(t, t->due_s);
-        if (!usage_file_mark(k->file, t->name, t->last_s, &e))
-            log_msg(LOG_WARN, "cron trigger '%.*s': %s", STR(t->name), e.text);
+        if (!t->gone || is_known(t->all, t->app, t->name))
+            mark(t);
     }
-    bool gone = t->gone;
-    if (gone)
+    if (t->gone)
         trigger_free(t);
     keeper_calls_look(k->calls);
 }
@@ -249,14 +273,14 @@ static bool trigger_fill(trigger *t, const app_component *from, const app_cron *
            zone_load(&t->a, t->given.zone, &t->zone, e);
 }
 
-static void trigger_add(keeper_crons *c, const trigger *of, const app_component *from,
+static bool trigger_add(keeper_crons *c, const trigger *of, const app_component *from,
                         const app_cron *of_app, str host)
 {
     err e;
     trigger *t = calloc(1, sizeof *t);
     if (!t) {
         log_msg(LOG_ERROR, "no memory for a cron trigger");
-        return;
+        return false;
     }
     *t = *of;
     t->all = c;
@@ -267,47 +291,77 @@ static void trigger_add(keeper_crons *c, const trigger *of, const app_component 
         log_msg(LOG_ERROR, "a cron trigger of component '%.*s' will not run: %s", STR(from->id),
                 e.text);
         trigger_free(t);
-        return;
+        return false;
     }
     int64_t marked = usage_file_marked(c->k->file, t->name);
     fired_at(t, marked ? marked : keeper_now_s());
-    if (marked)
-        return;
-    if (!usage_file_mark(c->k->file, t->name, t->last_s, &e))
-        log_msg(LOG_WARN, "cron trigger '%.*s': %s", STR(t->name), e.text);
+    if (!marked)
+        mark(t);
+    return true;
+}
+
+/* True: those are all that the app has. */
+static bool triggers_add(keeper_crons *c, uint64_t number, const calls_owner *owner, str host,
+                         str settings)
+{
+    _cleanup_(arena_fini) arena a;
+    app_config config;
+    err e;
+    bool all = true;
+    arena_init(&a, APP_ARENA_BYTES_MAX);
+    if (!settings.n || !memmem(settings.p, settings.n, "\"cron\":[", 8))
+        return true;
+    if (!app_config_read(&a, (bytes){(const uint8_t *)settings.p, settings.n}, &config, &e)) {
+        log_msg(LOG_ERROR, "cron triggers of app %llu: %s", (unsigned long long)number, e.text);
+        return false;
+    }
+    const trigger of = {.app = number, .owner = *owner};
+    for (size_t i = 0; i < config.app->components_count; i++) {
+        const app_component *x = &config.app->components[i];
+        for (size_t n = 0; n < x->settings.crons_count; n++)
+            all &= trigger_add(c, &of, x, &x->settings.crons[n], host);
+    }
+    return all;
 }
 
 void keeper_crons_set(keeper_crons *c, uint64_t number, const calls_owner *owner, str host,
                       str settings)
 {
-    _cleanup_(arena_fini) arena a;
-    app_config config;
-    err e;
-    arena_init(&a, APP_ARENA_BYTES_MAX);
     if (!c)
         return;
+    for (trigger *t = c->first; t; t = t->next)
+        t->gone |= t->app == number;
+    bool all = triggers_add(c, number, owner, host, settings);
+    c->lacks |= !all;
     for (trigger *t = c->first, *next; t; t = next) {
         next = t->next;
-        if (t->app != number)
+        if (t->app != number || !t->gone)
             continue;
-        t->gone = true;
+        if (all && !is_known(c, number, t->name))
+            forget(c->k, t->name);
         if (!t->putting)
             trigger_free(t);
     }
-    if (settings.n && memmem(settings.p, settings.n, "\"cron\":[", 8)) {
-        bytes json = {(const uint8_t *)settings.p, settings.n};
-        if (!app_config_read(&a, json, &config, &e)) {
-            log_msg(LOG_ERROR, "cron triggers of app %llu: %s", (unsigned long long)number, e.text);
-            return;
-        }
-        const trigger of = {.app = number, .owner = *owner};
-        for (size_t i = 0; i < config.app->components_count; i++) {
-            const app_component *x = &config.app->components[i];
-            for (size_t n = 0; n < x->settings.crons_count; n++)
-                trigger_add(c, &of, x, &x->settings.crons[n], host);
-        }
-    }
     keeper_calls_look(c->k->calls);
+}
+
+void keeper_crons_sweep(keeper *k)
+{
+    _cleanup_(arena_fini) arena a;
+    const keeper_crons *c = k->crons;
+    str *names;
+    size_t n;
+    err e;
+    arena_init(&a, 16 * MIB);
+    if (c && c->lacks)
+        return;
+    if (!usage_file_marks(k->file, &a, &names, &n, &e)) {
+        log_msg(LOG_WARN, "cron triggers that have gone: %s", e.text);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!c || !is_known(c, CALLS_ONLY_APP, names[i]))
+            forget(k, names[i]);
 }
 
 keeper_crons *keeper_crons_new(keeper *k)

@@ -5,7 +5,7 @@
  * by a key, so that neither a crash, nor a clock that is set, nor another node that shares the
  * queue fires one twice; firings that were
  * missed meanwhile are made up for, those of the last CRON_LATE_S. A schedule that is new begins
- * now. */
+ * now, and so does one that comes again: of triggers that go nothing is kept. */
 #pragma once
 
 #include "app/app.h"
@@ -27,5 +27,8 @@ bool keeper_crons_check(const app *x, err *e);
  * has none. owner: whose its calls are; host: what they are addressed to. NULL is allowed. */
 void keeper_crons_set(keeper_crons *c, uint64_t number, const calls_owner *owner, str host,
                       str settings);
+/* Of `ebb up`, once its app is known: forgets what triggers fired that it has no more. Without any
+ * k->crons is NULL. */
+void keeper_crons_sweep(keeper *k);
 /* Fires what is due; returns when the next one is: INT64_MAX: never. */
 int64_t keeper_crons_look(keeper_crons *c, int64_t now_s);

@@ -374,6 +374,8 @@ static bool set_up(keeper *k, err *e)
         with_tcp = fcntl(FD_ADMIN_TCP, F_GETFD) >= 0;
     if (k->config.workers && !deferral_open(k, e))
         return false;
+    if (!k->config.data_dir.n)
+        keeper_crons_sweep(k);
     if (serves && !serve_open(k, with_admin ? FD_ADMIN : -1, with_tcp ? FD_ADMIN_TCP : -1, e))
         return false;
     if (!serves && with_admin &&

@@ -31,6 +31,8 @@ enum {
     LATER,
     MARK,
     MARKED,
+    UNMARK,
+    MARKS,
     STATEMENTS
 };
 
@@ -90,6 +92,8 @@ static const char *const statements[STATEMENTS] = {
               " WHERE ran_s >= ?1 AND ran_s < ?2 GROUP BY 1, 2",
     [MARK] = "INSERT OR REPLACE INTO mark VALUES (?1, ?2)",
     [MARKED] = "SELECT t_s FROM mark WHERE name = ?1",
+    [UNMARK] = "DELETE FROM mark WHERE name = ?1",
+    [MARKS] = "SELECT name FROM mark ORDER BY name",
 };
 
 struct usage_file {
@@ -529,6 +533,32 @@ int64_t usage_file_marked(usage_file *f, str name)
     int64_t t = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
     sqlite3_reset(s);
     return t;
+}
+
+bool usage_file_unmark(usage_file *f, str name, err *e)
+{
+    sqlite3_stmt *s = start(f, UNMARK);
+    bind_text(s, 1, name);
+    return finish(f, s, e);
+}
+
+bool usage_file_marks(usage_file *f, arena *a, str **ret, size_t *ret_n, err *e)
+{
+    sqlite3_stmt *s = start(f, MARKS);
+    str *all = NULL;
+    size_t n = 0, room = 0;
+    int step;
+    while ((step = sqlite3_step(s)) == SQLITE_ROW) {
+        if (!ARENA_ROOM(a, all, n, room) || !(all[n] = text_of(a, s, 0)).p)
+            return sqlite3_reset(s), err_no_memory(e);
+        n++;
+    }
+    if (step != SQLITE_DONE)
+        return fail(f, e), sqlite3_reset(s), false;
+    sqlite3_reset(s);
+    *ret = all;
+    *ret_n = n;
+    return true;
 }
 
 bool usage_file_checks(usage_file *f, arena *a, int64_t from_s, int64_t to_s, usage_check **ret,

@@ -63,6 +63,9 @@ bool usage_file_later(usage_file *f, int64_t from_s, size_t n, double *ret_ran, 
 /* A moment kept under a name (cron triggers: the last that was fired); 0: none is. */
 bool usage_file_mark(usage_file *f, str name, int64_t t_s, err *e);
 int64_t usage_file_marked(usage_file *f, str name);
+bool usage_file_unmark(usage_file *f, str name, err *e);
+/* The names under which there are any, in order. */
+bool usage_file_marks(usage_file *f, arena *a, str **ret, size_t *ret_n, err *e);
 /* The oldest record's time; 0 if there is none. */
 int64_t usage_file_oldest(usage_file *f);
 

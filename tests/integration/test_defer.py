@@ -365,6 +365,19 @@ def test_cron_fires_what_was_missed_once(tmp_path):
         assert len(fired(server)) <= 2  # minutes that have begun meanwhile
 
 
+def test_a_trigger_that_was_taken_away_begins_anew(tmp_path):
+    """What it fired last is forgotten, whether its app still defers or does not."""
+    usage = tmp_path / "app/.spin/ebb/usage.db"
+    for away in (app(tmp_path).joinpath("spin.toml").read_text(),
+                 MANIFEST.split("[component.k.tool.ebb]", maxsplit=1)[0].format(
+                     source=guest("c-kitchen"))):
+        with serving(app(tmp_path, CRON), tmp_path):
+            wait_for(lambda: marked(usage, 1), "the trigger")
+        (tmp_path / "app/spin.toml").write_text(away)
+        with serving(tmp_path / "app", tmp_path):
+            wait_for(lambda: marked(usage, 0), "the trigger to be forgotten")
+
+
 def test_triggers_with_long_names_are_told_apart(tmp_path):
     """They differ in what comes last, far behind what an idempotency key has room for."""
     paths = [f"/k/{'x' * 300}/{name}" for name in ("hello", "echo")]

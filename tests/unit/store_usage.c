@@ -276,6 +276,21 @@ static void moments_under_names(void **state)
     assert_int_equal(usage_file_marked(f, S("y")), 8);
     assert_int_equal(usage_file_marked(f, S("")), 9);
     assert_int_equal(usage_file_marked(f, S("xy")), 0);
+    str *all = NULL;
+    size_t n = 0;
+    for (size_t i = 1; i <= 4; i++) { /* the list, and each name */
+        alloc_fail_after(i);
+        assert_false(usage_file_marks(f, &a, &all, &n, &e));
+        alloc_fail_after(0);
+        assert_true(e.code == ERR_NO_MEMORY && !all && !n);
+    }
+    assert_true(usage_file_unmark(f, S("xy"), &e) && usage_file_unmark(f, S("x"), &e));
+    assert_int_equal(usage_file_marked(f, S("x")), 0);
+    assert_true(usage_file_marks(f, &a, &all, &n, &e) && n == 2);
+    assert_str(all[0], "");
+    assert_str(all[1], "y");
+    assert_true(usage_file_unmark(f, S(""), &e) && usage_file_unmark(f, S("y"), &e));
+    assert_true(usage_file_marks(f, &a, &all, &n, &e) && n == 0);
     assert_int_equal(usage_file_oldest(f), 0);
     use(f, DAY + 10, S("a"), 1);
     use(f, DAY, S("a"), 1);
@@ -519,6 +534,10 @@ static void a_table_that_is_missing(void **state)
     assert_false(usage_file_later(f, DAY, 1, loads, loads, &e));
     assert_false(usage_file_mark(f, S("a"), 1, &e));
     assert_int_equal(usage_file_marked(f, S("a")), 0);
+    str *all;
+    size_t n;
+    assert_false(usage_file_unmark(f, S("a"), &e));
+    assert_false(usage_file_marks(f, &a, &all, &n, &e));
     assert_int_equal(usage_file_oldest(f), 0);
     usage_file_close(f);
     usage_file_close(NULL);
