@@ -4,7 +4,9 @@
  * group of many calls of one tenant changes its sums once.
  *
  * Time: a lease is a span, not a moment. Who sees that the wall clock was set shifts the leases
- * with it (queue_server.c). Where the rows are shared, the database's clock counts. */
+ * with it (queue_server.c), and the next attempts if it was set back: set forward it may be right
+ * for the first time since the machine started, and they were made by one that was. Where the rows
+ * are shared, the database's clock counts. */
 #include "base/limits.h"
 #include "base/must.h"
 #include "store/queue_engine_impl.h"
@@ -330,9 +332,10 @@ bool queue_begin(queue_engine *q, int64_t now_ms, err *e)
     return q->ops->begin(q->rows, &q->now_ms, e) && lacks_look(q, e);
 }
 
-bool queue_leases_shift(queue_engine *q, int64_t by_ms, err *e)
+bool queue_clock_set(queue_engine *q, int64_t by_ms, err *e)
 {
-    return !q->ops->shift || q->ops->shift(q->rows, PHASE_LEASED, by_ms, e);
+    return !q->ops->shift || (q->ops->shift(q->rows, PHASE_LEASED, by_ms, e) &&
+                              q->ops->shift(q->rows, PHASE_LATER, by_ms, e));
 }
 
 bool queue_commit(queue_engine *q, bool *ret_unsure, err *e)

@@ -26,9 +26,9 @@ void queue_engine_free(queue_engine *q);
 
 /* now_ms: of all that happens in this transaction; 0: by the queue's clock. */
 bool queue_begin(queue_engine *q, int64_t now_ms, err *e);
-/* The clock was set by that much: leases keep their length. Where it is not this machine's clock
- * that counts, nothing happens. */
-bool queue_leases_shift(queue_engine *q, int64_t by_ms, err *e);
+/* The clock was set by that much: leases keep their length, and no next attempt waits for longer.
+ * Where it is not this machine's clock that counts, nothing happens. */
+bool queue_clock_set(queue_engine *q, int64_t by_ms, err *e);
 /* False: as after rollback, or (*ret_unsure) nobody knows whether it happened. */
 bool queue_commit(queue_engine *q, bool *ret_unsure, err *e);
 void queue_rollback(queue_engine *q);

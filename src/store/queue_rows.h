@@ -111,8 +111,9 @@ typedef struct {
     /* Rows that are shared belong to nodes with one key, of which this is the mark: the first who
      * comes says which. ERR_DENIED: it is another. NULL: as above. */
     bool (*claim)(queue_rows *r, const uint8_t mark[QUEUE_HASH_BYTES], err *e);
-    /* Adds by_ms to at_ms of all rows of the phase. NULL: the clock of these rows is nobody's to
-     * set. */
+    /* Adds by_ms to at_ms of all rows of the phase that were leased once; those of PHASE_LATER get
+     * no later by it, and not earlier than their start. NULL: the clock of these rows is nobody's
+     * to set. */
     bool (*shift)(queue_rows *r, queue_phase phase, int64_t by_ms, err *e);
     /* The earliest at_ms of the phase; 0: it has no rows. */
     bool (*first)(queue_rows *r, queue_phase phase, int64_t *ret_at_ms, err *e);

@@ -15,7 +15,7 @@
  *
  * The queue is opened by the first request and closed STORE_IDLE_NS after the last one, unless
  * somebody listens. A wall clock that was set while this process lives, be it in such a pause, is
- * followed by the next group: leases keep their length. */
+ * followed by the next group: leases keep their length, next attempts do not come later. */
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/work.h"
@@ -101,7 +101,7 @@ static bool group_run(queue_server *s, pending *p, size_t n, size_t *ret_done, b
     if (!engine_ready(s, e))
         return false;
     int64_t step_ms = clock_step_ms(s);
-    bool ok = queue_begin(s->open, 0, e) && (!step_ms || queue_leases_shift(s->open, step_ms, e));
+    bool ok = queue_begin(s->open, 0, e) && (!step_ms || queue_clock_set(s->open, step_ms, e));
     while (ok && done < n && held < STORE_HELD_BYTES_MAX) {
         ok = request_apply(s, p, e);
         held += p->answer.n;

@@ -83,7 +83,9 @@ static const char *const texts[STATEMENTS] = {
     [TAKE] = "SELECT seq, %c FROM call WHERE phase = ?1 AND at_ms <= ?2 ORDER BY at_ms LIMIT ?3",
     [TAKE_HELD] = "SELECT seq, %c FROM call WHERE phase = ?1 AND at_ms <= ?2 AND holder = ?4"
                   " ORDER BY at_ms LIMIT ?3",
-    [SHIFT] = "UPDATE call SET at_ms = at_ms + ?2 WHERE phase = ?1",
+    /* 0: PHASE_LATER */
+    [SHIFT] = "UPDATE call SET at_ms = iif(phase = 0, min(at_ms, max(at_ms + ?2, start_ms)),"
+              " at_ms + ?2) WHERE phase = ?1 AND attempts > 0",
     [FIRST] = "SELECT at_ms FROM call WHERE phase = ?1 ORDER BY at_ms LIMIT 1",
     [SCAN] = "SELECT seq, %c FROM call WHERE seq < ?1 ORDER BY seq DESC",
     [SCAN_TENANT] = "SELECT seq, %c FROM call WHERE tenant = ?2 AND seq < ?1 ORDER BY seq DESC",

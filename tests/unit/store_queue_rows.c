@@ -263,6 +263,35 @@ static void taken_by_their_moment(void **state)
     commit();
 }
 
+/* Next attempts; what waits for its start, the second one, does not depend on how it is got to. */
+static void the_clock_is_set(void **state)
+{
+    static const struct {
+        uint32_t attempts;
+        int64_t start_ms, at_ms;
+    } rows[] = {{1, 0, 500}, {0, 600, 600}, {2, 450, 500}, {1, 550, 500}};
+    static const struct {
+        int64_t until_ms;
+        const char *taken;
+    } at[] = {{399, ""},   {400, "1"},   {449, "1"},   {450, "13"},
+              {499, "13"}, {500, "134"}, {599, "134"}, {600, "1342"}};
+    transaction();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        queue_row row = row_of(1);
+        row.phase = PHASE_LATER;
+        row.attempts = rows[i].attempts;
+        row.terms.start_ms = rows[i].start_ms;
+        row.at_ms = rows[i].at_ms;
+        assert_int_equal(add(&row, "x"), i + 1);
+    }
+    for (int step = 0; step < 2; step++) { /* back, and forward again */
+        assert_true(r->ops->shift(r, PHASE_LATER, step ? 5000 : -100, &e));
+        for (size_t i = 0; i < sizeof at / sizeof *at; i++)
+            assert_string_equal(taken(PHASE_LATER, at[i].until_ms, 0, 9), at[i].taken);
+    }
+    commit();
+}
+
 static const char *scanned(queue_list list, queue_phase from, queue_phase to, uint64_t before,
                            size_t looks, uint64_t want_next)
 {
@@ -774,6 +803,7 @@ int main(void)
         ROWS(rows_come_back),
         ROWS(bodies_and_outcomes),
         ROWS(taken_by_their_moment),
+        ROWS(the_clock_is_set),
         ROWS(scanned_from_the_newest),
         ROWS(sums_by_kind_and_key),
         ROWS(transactions),

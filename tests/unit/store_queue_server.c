@@ -312,6 +312,36 @@ static void test_leases_follow_the_clock(void **state)
     assert_int_equal(leased(), 0);
 }
 
+/* A call is tried again after ten seconds, whatever the clock says then. */
+static void test_next_attempts_follow_the_clock(void **state)
+{
+    queue_offer p = {.head = {.terms = {.tenant = 1, .app = 2, .deadline_ms = INT64_C(1) << 47},
+                              .holder = 1,
+                              .lease_ms = 60000},
+                     .request = {(const uint8_t *)"r", 1}};
+    store_call *k = sent(queue_ask_put(client, &p));
+    wait_done(done + 1);
+    queue_accepted a = accepted(k);
+    assert_int_equal(a.state, QUEUE_LEASED);
+    queue_retry again = {.held = {.id = a.id, .attempt = a.attempt},
+                         .at_ms = (int64_t)(clock_wall() / NS_PER_MS) + 10000,
+                         .counts = 1};
+    k = sent(queue_ask_retry(client, &again, S("")));
+    wait_done(done + 1);
+    assert_true(queue_answer_ok(store_call_answer(k), &e));
+    store_call_free(k);
+    wall_ahead_s -= 3600;
+    for (int i = 0; i < 2; i++) { /* not yet; now */
+        k = sent(
+            queue_ask_lease(client, &(queue_lease){.holder = 1, .lease_ms = 60000, .count = 1}));
+        wait_done(done + 1);
+        store_call_free(k);
+        assert_int_equal(leased(), i);
+        wall_ahead_s += 11;
+        mono_ahead_s += 11;
+    }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -327,6 +357,7 @@ int main(void)
         CASE(test_no_queue),
         CASE(test_a_locked_file),
         CASE(test_leases_follow_the_clock),
+        CASE(test_next_attempts_follow_the_clock),
         CASE(test_no_news),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
