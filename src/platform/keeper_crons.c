@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #define WINDOW_S_MIN 60 /* what a window of nothing is: the call has to run and end */
+#define AGAIN_S      5  /* until the next PUT after one that did not work */
 
 typedef struct trigger {
     struct trigger *next;
@@ -31,6 +32,8 @@ typedef struct trigger {
     cron when;
     zone zone;
     int64_t last_s, due_s; /* fired last; what comes after that */
+    int64_t skipped_s;     /* what would have fired up to then was skipped, */
+    int64_t before_s;      /* from what had fired last on */
     int64_t again_s;       /* not before: the last PUT did not work */
     store_call *putting;   /* NULL: nothing is under way */
     bool gone;             /* of settings that are no more */
@@ -96,7 +99,7 @@ static void on_put(void *user)
     if (!ok && e.code != ERR_CONFLICT) {
         log_msg(LOG_ERROR, "cron trigger '%.*s' can't be put into the queue, it is tried again: %s",
                 STR(t->name), e.text);
-        t->again_s = keeper_now_s() + 5;
+        t->again_s = keeper_now_s() + AGAIN_S;
     } else {
         fired_at(t, t->due_s);
         if (!t->gone || is_known(t->all, t->app, t->name))
@@ -182,7 +185,20 @@ static void skip_old(trigger *t, int64_t now_s)
             "cron trigger '%.*s' was not fired while ebb did not run; what is older than "
             "a day is not made up for",
             STR(t->name));
+    t->before_s = t->last_s;
+    t->skipped_s = first;
     fired_at(t, first);
+}
+
+/* It was the clock, which had been set too far ahead: what was skipped is still to come. What fired
+ * meanwhile is known to the queue. */
+static void unskip(trigger *t, int64_t now_s)
+{
+    if (now_s >= t->skipped_s)
+        return;
+    fired_at(t, t->before_s);
+    t->skipped_s = 0;
+    mark(t);
 }
 
 int64_t keeper_crons_look(keeper_crons *c, int64_t now_s)
@@ -191,9 +207,11 @@ int64_t keeper_crons_look(keeper_crons *c, int64_t now_s)
     for (trigger *t = c ? c->first : NULL; t; t = t->next) {
         if (t->putting || t->gone)
             continue;
+        unskip(t, now_s);
         skip_old(t, now_s);
         int64_t next = t->due_s;
-        if (next <= now_s && t->again_s <= now_s && store_client_connected(c->k->store))
+        bool may = t->again_s <= now_s || t->again_s > now_s + AGAIN_S;
+        if (next <= now_s && may && store_client_connected(c->k->store))
             fire(t);
         else if (next <= now_s)
             next = now_s + 1;

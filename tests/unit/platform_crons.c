@@ -272,6 +272,42 @@ static void marks_of_nobody_are_swept(void **state)
     assert_int_equal(marks(), 0);
 }
 
+/* Too far ahead for a time, in which the last day seems to be missed. */
+static void a_clock_that_is_set(void **state)
+{
+    set(HOURLY);
+    assert_int_equal(fired_at(NOON + HOUR), 1);
+    assert_int_equal(fired_at(NOON + 72 * HOUR + 1), 24);
+    assert_int_equal(puts_made[0].start_s, NOON + 49 * HOUR);
+    assert_int_equal(fired_at(NOON + HOUR + 60), 0);
+    assert_int_equal(marked("/hourly"), NOON + HOUR);
+    assert_int_equal(keeper_crons_look(k.crons, now_s), NOON + 2 * HOUR);
+    assert_int_equal(fired_at(NOON + 2 * HOUR), 1);
+    assert_int_equal(puts_made[0].start_s, NOON + 2 * HOUR);
+    /* By less than a day: what has fired early does not fire again. */
+    assert_int_equal(fired_at(NOON + 5 * HOUR), 3);
+    assert_int_equal(fired_at(NOON + 3 * HOUR), 0);
+    assert_int_equal(fired_at(NOON + 6 * HOUR), 1);
+    /* Nor after a day was really missed, by a clock that is set back a little. */
+    assert_int_equal(fired_at(NOON + 72 * HOUR), 24);
+    assert_int_equal(fired_at(NOON + 72 * HOUR - 5), 0);
+    assert_int_equal(fired_at(NOON + 73 * HOUR), 1);
+}
+
+/* What could not be put into the queue is tried again in seconds, also by a clock set back. */
+static void what_failed_is_tried_again(void **state)
+{
+    set(HOURLY);
+    refuses = true;
+    assert_int_equal(fired_at(NOON + 10 * HOUR), 1);
+    assert_int_equal(fired_at(NOON + 10 * HOUR + 4), 0);
+    assert_int_equal(keeper_crons_look(k.crons, now_s), now_s + 1);
+    assert_int_equal(fired_at(NOON + 10 * HOUR + 5), 1);
+    refuses = false;
+    assert_int_equal(fired_at(NOON + HOUR), 1);
+    assert_int_equal(puts_made[0].start_s, NOON + HOUR);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -280,6 +316,8 @@ int main(void)
         CASE(one_that_comes_again_begins_then),
         CASE(one_that_goes_while_it_fires),
         CASE(marks_of_nobody_are_swept),
+        CASE(a_clock_that_is_set),
+        CASE(what_failed_is_tried_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
