@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends import postgres
-from harness import Connection, fetch, guest, serving, wait_for, write_app
+from harness import Connection, fetch, guest, serving, wait_for, wakes, write_app
 from node import node
 
 MANIFEST = """
@@ -299,19 +299,13 @@ def test_nothing_wakes_up_before_the_planned_start(tmp_path):
         location = later.defer("/k/echo", "POST", (("Ebb-Deadline", "3600"),))
         wait_for(lambda: "forecast" in later.show(location).get("why", ""), "a plan")
 
-        def switches():
-            sums = {}
-            for role in ("worker", "keeper", "store"):
-                for pid in server.children(role):
-                    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-                        sums[role] = next(int(x.split()[1]) for x in f if "voluntary" in x)
-            return sums
+        pids = [p for role in ("worker", "keeper", "store") for p in server.children(role)]
 
-        def settled():  # the meter's window and the store's file close first
-            before = switches()
-            time.sleep(3)
-            return switches() == before
-        wait_for(settled, "three seconds without a wake-up")
+        def sleeps():  # the meter's window and the store's file close first
+            before = [wakes(p) for p in pids]
+            time.sleep(11)  # longer than a window of ten seconds
+            return [wakes(p) for p in pids] == before
+        wait_for(sleeps, "all to sleep")
 
 
 CRON = """cron = [{ schedule = "* * * * *", window = "10m", path = "/k/hello", method = "GET" }]"""
