@@ -6,6 +6,7 @@ import sqlite3
 import time
 from datetime import datetime, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -322,9 +323,10 @@ def marked(usage, triggers):
 
 
 def minute_missed(usage):
-    """As if the triggers in these records had fired last just before this minute."""
+    """As if the triggers in these records had fired last before the minute before this one: this
+    one may have begun, and been fired for, since they were made."""
     with sqlite3.connect(usage) as db:
-        db.execute("UPDATE mark SET t_s = t_s / 60 * 60 - 1")
+        db.execute("UPDATE mark SET t_s = t_s / 60 * 60 - 61")
     db.close()
 
 
@@ -370,6 +372,35 @@ def test_a_trigger_that_was_taken_away_begins_anew(tmp_path):
         (tmp_path / "app/spin.toml").write_text(away)
         with serving(tmp_path / "app", tmp_path):
             wait_for(lambda: marked(usage, 0), "the trigger to be forgotten")
+
+
+def test_a_trigger_waits_within_its_window_for_clean_power(tmp_path):
+    folder = app(tmp_path, CRON)
+    usage = folder / ".spin/ebb/usage.db"
+    with serving(folder, tmp_path):
+        wait_for(lambda: marked(usage, 1), "the record")
+    minute_missed(usage)
+    clean_from = grid(tmp_path, 20)
+    with serving(folder, tmp_path, "--carbon", str(tmp_path / "carbon.toml")) as server:
+        line = server.wait_log("request", path="/k/hello")[0]
+        call = Calls(server).ended(f"/.well-known/ebb/calls/{line['call']}")
+        assert call["state"] == "done" and not call["late"], call
+        assert datetime.fromisoformat(call["started"]).timestamp() >= clean_from, call
+        assert call["carbon"]["g_per_kwh"] == 50, call
+
+
+def test_a_trigger_keeps_the_time_of_its_zone(tmp_path):
+    """Which the keeper reads within its sandbox. By UTC it would not be its hour."""
+    hour = datetime.now(ZoneInfo("Europe/Berlin")).hour
+    folder = app(tmp_path, CRON.replace(
+        "* * * * *", f"* {hour},{(hour + 1) % 24} * * *").replace(
+        "window", 'zone = "Europe/Berlin", window'))
+    usage = folder / ".spin/ebb/usage.db"
+    with serving(folder, tmp_path):
+        wait_for(lambda: marked(usage, 1), "the record")
+    minute_missed(usage)
+    with serving(folder, tmp_path) as server:
+        server.wait_log("request", path="/k/hello", status=200)
 
 
 def test_triggers_with_long_names_are_told_apart(tmp_path):
