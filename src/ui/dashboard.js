@@ -104,7 +104,7 @@ function problem(e) {
     leave(e.message);
     return;
   }
-  state(`no connection (${e.message}); trying again`);
+  state(`no figures now (${e.message}); trying again`);
   stop();
   retry = setTimeout(start, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
 }

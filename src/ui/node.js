@@ -3,6 +3,7 @@
 // The token is kept here and nowhere else: cookies are shared by all ports of a host, and the
 // tenants' apps are on another port of it.
 
+// The token is not known, or no more.
 export class Refused extends Error {}
 
 export class ApiNode {
@@ -20,8 +21,7 @@ export class ApiNode {
     if (answer.ok) return answer;
     const said = await answer.json().catch(() => ({}));
     const text = said.error || `the node answered ${answer.status}`;
-    if ([401, 403, 429].includes(answer.status)) throw new Refused(text);
-    throw new Error(text);
+    throw answer.status === 401 ? new Refused(text) : new Error(text);
   }
 
   async get(path) {

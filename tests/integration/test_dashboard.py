@@ -473,6 +473,25 @@ def test_wrong_tokens_and_leaving(serve, browser):
     page.close()
 
 
+def test_only_a_token_that_is_no_more_logs_out(serve, look):
+    """What else the node answers passes: it is asked again."""
+    page = look()
+    page.js("""(() => {
+        const real = window.fetch;
+        let left = 3;
+        window.answerAll = (status, error) => (...asked) => left-- > 0 || status === 401
+            ? Promise.resolve(new Response(JSON.stringify({error}), {status})) : real(...asked);
+        window.fetch = answerAll(429, 'too often');
+    })()""")
+    page.wait("document.getElementById('said').textContent.includes('too often')")
+    shown = page.js("document.getElementById('main').dataset.to")
+    page.wait(f"document.getElementById('main').dataset.to > '{shown}'")
+    assert page.js("document.body.dataset.state") == "live"
+    page.js("void (window.fetch = answerAll(401, 'no such token'))")
+    page.wait("document.body.dataset.state === 'login'")
+    assert page.js("document.getElementById('login-error').textContent") == "no such token"
+
+
 def test_updates_are_pushed_and_a_hidden_page_is_silent(serve, look):
     page = look()
     first = page.js("document.getElementById('main').dataset.to")
