@@ -129,12 +129,13 @@ function draw(chart) {
 
 function tableFill(chart) {
   if (!chart.details.open) return;
-  const { o } = chart;
+  const { o } = chart, at = chart.table.scrollTop;
   table(chart.table, o.title, [{ label: "from", className: "text" },
     ...o.series.map((s) => ({ label: s.label }))],
   o.x.map((t, i) => ({
     cells: [dayText(t * 1000), ...o.series.map((s) => words(s.kind, s.data[i]))],
   })).reverse(), "no data");
+  chart.table.scrollTop = at;
 }
 
 const sizes = new ResizeObserver((all) => {

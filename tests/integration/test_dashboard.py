@@ -410,6 +410,21 @@ def test_a_screen_reader_and_a_keyboard(serve, look):
         assert as_read("", cells[-1][1]) == pytest.approx(day["series"]["apps_cpus"][0], rel=6e-3)
 
 
+def table_open(page, figure):
+    page.js(f"document.querySelector('#{figure} details').open = true")
+    page.wait(f"document.querySelector('#{figure} table')")
+
+
+def test_an_open_table_stays_where_one_reads_it(serve, look):
+    page = look()
+    table_open(page, "traffic-now")
+    at = "document.querySelector('#traffic-now details div').scrollTop"
+    page.js(f"void ({at} = 100)")
+    shown = page.js("document.getElementById('main').dataset.to")
+    page.wait(f"document.getElementById('main').dataset.to > '{shown}'")
+    assert page.js(at) == 100
+
+
 def test_weight_and_headers(serve):
     total = 0
     for path in PAGES:
