@@ -86,7 +86,8 @@ export function carbonTenant(carbon) {
         g_per_call: d.calls ? (d.operational_g + d.embodied_g) / d.calls : null },
       `carbon.${d.app}`, "");
     }), "Idle and embodied shares of a day are shown when it is over.");
-  fill("carbon-note", `Energy: CPU time × ${carbon.j_per_cpu_s} J per CPU second, a coefficient ` +
+  fill("carbon-note", "Energy: CPU time × ",
+    value("plain", carbon.j_per_cpu_s, "carbon.j_per_cpu_s"), " J per CPU second, a coefficient ",
     "that is frozen for a day. Three digits.");
 }
 
@@ -132,9 +133,12 @@ export function grid(outlook, placed, kind) {
   });
   const f = outlook.forecast;
   fill("grid-note", `${outlook.zone || "zone not named"}, ${outlook.kind}, source ` +
-    `${outlook.source}. Forecast: ${f.method || "none"}` +
-    (f.fit_error_pct ? `, off by ${words("count", f.fit_error_pct)} % in the mean` : "") +
-    (f.published_hours ? `, ${f.published_hours} h of it published by the source` : "") + ".");
+    `${outlook.source}. Forecast: ${f.method || "none"}`,
+  ...(f.fit_error_pct ? [", off by ",
+    value("percent", f.fit_error_pct / 100, "outlook.fit_error"), " in the mean"] : []),
+  ...(f.published_hours ? [", ",
+    value("count", f.published_hours, "outlook.forecast.published_hours"),
+    " hours of it published by the source"] : []), ".");
 }
 
 // What the node plans (an operator), by its slots.
@@ -181,7 +185,8 @@ export function calls({ calls: list, counts }) {
   const listed = list.filter((c) => c.state === "waiting").length;
   fill("calls-note", "Planned starts may move until they come: forecasts and load change. ",
     "Each call’s own status says what it saved.",
-    listed < counts.waiting ? ` The chart has the newest ${listed} that wait.` : "");
+    ...(listed < counts.waiting ? [" The chart has the newest ",
+      value("count", listed, "calls.listed"), " that wait."] : []));
 }
 
 export function saved(saving) {

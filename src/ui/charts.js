@@ -2,7 +2,7 @@
 // colours from the page, so that they change with it, and its width from its figure. Nothing is
 // animated; nothing is drawn that was not asked for.
 /* global uPlot */
-import { dayText, element, hourText, table, words } from "./format.js";
+import { dayText, element, hourText, table, time, value, words } from "./format.js";
 
 const charts = new Map();
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -133,7 +133,8 @@ function tableFill(chart) {
   table(chart.table, o.title, [{ label: "from", className: "text" },
     ...o.series.map((s) => ({ label: s.label }))],
   o.x.map((t, i) => ({
-    cells: [dayText(t * 1000), ...o.series.map((s) => words(s.kind, s.data[i]))],
+    cells: [time(new Date(t * 1000).toISOString(), dayText),
+      ...o.series.map((s) => value(s.kind, s.data[i]))],
   })).reverse(), "no data");
   chart.table.scrollTop = at;
 }

@@ -21,6 +21,8 @@ const SECONDS = [[3600, "h"], [60, "min"], [1, "s"], [1e-3, "ms"], [1e-6, "µs"]
 
 const KINDS = {
   count: (v) => [whole.format(v), ""],
+  name: (v) => [String(v), ""],
+  plain: (v) => [digits(v), ""],
   per_s: (v) => [digits(v), "/s"],
   cpus: (v) => [digits(v), Math.abs(v) === 1 ? "CPU" : "CPUs"],
   cpu_s: (v) => [digits(v), "CPU s"],

@@ -125,8 +125,10 @@ export function useTenant(carbon) {
     series: [{ label: "CPUs", kind: "cpus", colour: "use", area: true, steps: true, soft: true,
       data }],
   });
-  fill("use-note", `CPU and energy are shown in windows of at least ${carbon.window_s_min} s and ` +
-    `${carbon.window_calls_min} calls, so that nobody learns from them what others compute.`);
+  fill("use-note", "CPU and energy are shown in windows of at least ",
+    value("seconds", carbon.window_s_min, "carbon.window_s_min"), " and ",
+    value("count", carbon.window_calls_min, "carbon.window_calls_min"),
+    " calls, so that nobody learns from them what others compute.");
 }
 
 export function density(day) {
@@ -148,11 +150,11 @@ export function density(day) {
       ["Correlation of their use",
         value("percent", room.correlation, "day.density.room.correlation")]);
   pairs("density-figures", list);
-  fill("density-note", room
-    ? `Room: apps like the mean of the ${room.like_apps} that were called, so that at most ` +
-      `${+(100 - room.compliance * 100).toFixed(4)} % of five-minute samples exceed the CPUs; ` +
-      "memory as each used at most. Resident memory counts shared pages in each process."
-    : "How much more fits is said after an hour of records with calls.");
+  fill("density-note", ...(room ? ["Room: apps like the mean of the ",
+    value("count", room.like_apps, "day.density.room.like_apps"), " that were called, so that at ",
+    "most ", value("percent", 1 - room.compliance, "density.exceeding"), " of five-minute samples ",
+    "exceed the CPUs; memory as each used at most. Resident memory counts shared pages in each ",
+    "process."] : ["How much more fits is said after an hour of records with calls."]));
 }
 
 export function runs(now, apps) {
@@ -186,7 +188,8 @@ export function processes(now) {
   table("processes-table", "CPU since each began, and resident memory",
     [{ label: "process" }, { label: "pid" }, { label: "CPU time" }, { label: "memory" }],
     now.processes.map((p) => ({
-      cells: [p.name, String(p.pid), value("seconds", p.cpu_s, `now.processes.${p.name}.cpu_s`),
+      cells: [p.name, value("name", p.pid, `now.processes.${p.name}.pid`),
+        value("seconds", p.cpu_s, `now.processes.${p.name}.cpu_s`),
         value("bytes", p.resident_bytes, `now.processes.${p.name}.resident_bytes`)],
     })), "none");
 }
