@@ -38,7 +38,7 @@ WAITING = [("acme", "kelp", 70_000)] * 3 + [("umbra", "blog", 70_000)] * 2
 PAGES = ("/", "/ui/icon.svg", "/ui/uplot.js",
          "/ui/carbon.js", "/ui/charts.js", "/ui/dashboard.js", "/ui/format.js", "/ui/node.js",
          "/ui/panels.js")
-WIDTHS = (360, 414, 768, 1024, 1366, 1920, 2560)
+WIDTHS = (320, 360, 414, 768, 1024, 1366, 1920, 2560)
 
 
 def grid(folder):
@@ -488,8 +488,9 @@ def test_a_tenant_sees_its_own(serve, look):
         assert serve.api("GET", f"/v1/{path}", token=serve.readers["umbra"])[0] == 403
 
 
-def test_every_width_light_and_dark(serve, look):
-    page = look()
+@pytest.mark.parametrize("tenant", (None, "umbra"), ids=("node", "tenant"))
+def test_every_width_light_and_dark(serve, look, tenant):
+    page = look(tenant and serve.readers[tenant])
     for dark in (False, True):
         page.dark(dark)
         for width in WIDTHS:
@@ -617,6 +618,13 @@ def test_wrong_tokens_and_leaving(serve, browser):
     page.type("ebb_wrong")
     page.press("Enter", 13, text="\r")
     page.wait("document.getElementById('login-error').textContent.includes('token')")
+    assert page.js("document.getElementById('login-error').offsetParent !== null")
+    for dark in (False, True):
+        page.dark(dark)
+        for width in WIDTHS:
+            page.size(width, 900)
+            assert page.js("document.documentElement.scrollWidth") <= width
+        assert page.js(CONTRAST) == []
     page.js("document.getElementById('token').value = ''")
     page.type(serve.readers["calm"])
     page.press("Enter", 13, text="\r")
