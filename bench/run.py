@@ -14,6 +14,7 @@ import hello
 import idle
 import measure
 import meter
+import paint
 import profile_steps
 import report
 import servers
@@ -26,7 +27,7 @@ from common import say
 #: into bench/results/GROUP.json and the picture, or None.
 GROUPS = {"hello": hello, "speed": speed, "http": bodies, "cold": cold, "idle": idle,
           "profile": profile_steps, "state": state, "meter": meter, "energy": energy,
-          "defer": defer, "deploys": deploys}
+          "defer": defer, "deploys": deploys, "paint": paint}
 
 
 def header():

@@ -171,6 +171,7 @@ stage_fuzz() {
 
 stage_bench() {
     setup_packages build bench guests
+    [ "${1:-}" != paint ] || setup_packages paint
     setup_deps
     setup_venv test
     setup_uplot
