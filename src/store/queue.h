@@ -120,7 +120,8 @@ typedef struct {
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-/* QUEUE_PUT: accept a call. Answer: queue_accepted. QUEUE_QUOTA, QUEUE_CONFLICT. */
+/* QUEUE_PUT: accept a call. Answer: queue_accepted. QUEUE_QUOTA, QUEUE_CONFLICT; QUEUE_ABSENT: no
+ * call has this key, and only one that has was asked for. */
 typedef struct {
     queue_terms terms;
     /* Quota of the tenant: calls that wait or run, and their bytes, with this one; 0: no limit.
@@ -129,6 +130,9 @@ typedef struct {
     /* Not 0: leased at once to that holder for lease_ms, as its first attempt. */
     uint64_t holder;
     int64_t lease_ms;
+    /* 1: nothing is accepted; what an earlier PUT of this key has made is answered. */
+    uint32_t only_known;
+    uint32_t unused;
     /* What has to be the same if the idempotency key is: a digest of the request. */
     uint8_t same[32];
 } queue_offer_head;

@@ -219,6 +219,8 @@ static bool on_put(const queue_asked *a, err *e)
         return false;
     if (exists)
         return accepted_before(a, &row, &first);
+    if (p->head.only_known)
+        return absent(a);
     if (!quota_check(a, &ok, e))
         return false;
     if (!ok)

@@ -42,12 +42,17 @@ static store_call *sent(store_call *k)
     return k;
 }
 
+static queue_offer offer_of(bytes request, str key)
+{
+    return (queue_offer){.head = {.terms = {.tenant = 1, .app = 2, .deadline_ms = INT64_C(1) << 47},
+                                  .same = "sesame, a digest of the request"},
+                         .key = key,
+                         .request = request};
+}
+
 static store_call *put(store_client *c, bytes request, str key)
 {
-    queue_offer p = {.head = {.terms = {.tenant = 1, .app = 2, .deadline_ms = INT64_C(1) << 47},
-                              .same = "sesame, a digest of the request"},
-                     .key = key,
-                     .request = request};
+    queue_offer p = offer_of(request, key);
     return sent(queue_ask_put(c, &p));
 }
 
@@ -149,6 +154,37 @@ static void test_leased_by_one_of_two(void **state)
     assert_int_equal(got, 1);
     store_call_free(one);
     store_call_free(two);
+}
+
+/* ERR_NONE: it is answered as accepted. */
+static err_code answered(const queue_offer *p, queue_accepted *ret)
+{
+    store_call *k = sent(queue_ask_put(client, p));
+    wait_done(done + 1);
+    bool ok = queue_accepted_read(store_call_answer(k), ret, &e);
+    store_call_free(k);
+    return ok ? ERR_NONE : e.code;
+}
+
+/* What would be refused asks whether it was accepted before, and is not accepted by that. */
+static void test_only_what_a_key_has_made(void **state)
+{
+    queue_offer p = offer_of((bytes){0}, S("k"));
+    queue_accepted first, again;
+    p.head.only_known = 1;
+    assert_int_equal(answered(&p, &again), ERR_NOT_FOUND);
+    store_call *k = put(second, (bytes){(const uint8_t *)"r", 1}, S("k"));
+    wait_done(2);
+    first = accepted(k);
+    p.head.calls_max = 1; /* the quota is for what is new */
+    p.head.terms.deadline_ms = 0;
+    assert_int_equal(answered(&p, &again), ERR_NONE);
+    assert_true(again.existed);
+    assert_memory_equal(&first.id, &again.id, sizeof first.id);
+    p.head.same[0]++;
+    assert_int_equal(answered(&p, &again), ERR_CONFLICT);
+    p.key = (str){0};
+    assert_int_equal(answered(&p, &again), ERR_NOT_FOUND);
 }
 
 static void test_the_server_goes_and_comes(void **state)
@@ -351,6 +387,7 @@ int main(void)
         CASE(test_a_large_call),
         CASE(test_many_large_answers),
         CASE(test_leased_by_one_of_two),
+        CASE(test_only_what_a_key_has_made),
         CASE(test_the_server_goes_and_comes),
         CASE(test_sealed_at_rest),
         CASE(test_keys_of_builds_before),
