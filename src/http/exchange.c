@@ -40,9 +40,11 @@ const http_field *exchange_trailers(const http_exchange *x, size_t *ret_count)
     return x->trailers;
 }
 
+void exchange_varies(http_exchange *x) { x->varies = true; }
+
 /* Copies what may be sent to ret, and the content-length to *length. */
-static bool fields_take(const http_field *fields, size_t count, http_field *ret, size_t *ret_count,
-                        int64_t *length, err *e)
+static bool fields_take(const http_field *fields, size_t count, bool varies, http_field *ret,
+                        size_t *ret_count, int64_t *length, err *e)
 {
     size_t n = 0;
     uint64_t v = 0;
@@ -67,6 +69,8 @@ static bool fields_take(const http_field *fields, size_t count, http_field *ret,
     }
     if (!has_date)
         ret[n++] = (http_field){S("date"), date_text((int64_t)(clock_wall() / NS_PER_S))};
+    if (varies)
+        ret[n++] = (http_field){S("vary"), S("prefer")};
     *ret_count = n;
     return true;
 }
@@ -74,7 +78,7 @@ static bool fields_take(const http_field *fields, size_t count, http_field *ret,
 bool exchange_start(http_exchange *x, unsigned status, const http_field *fields, size_t count,
                     int64_t content_length, err *e)
 {
-    static http_field kept[FIELDS_MAX]; /* one thread; used up by ops->start */
+    static http_field kept[FIELDS_MAX + 1]; /* one thread; used up by ops->start */
     size_t kept_count = 0;
     if (x->gone)
         return err_set(e, ERR_CLOSED, "the client is gone");
@@ -83,7 +87,7 @@ bool exchange_start(http_exchange *x, unsigned status, const http_field *fields,
     if (status < 200 || status > 999)
         return err_set(e, ERR_INVALID, "%u is no status of a final response", status);
     if (!fields_check(fields, count, e) ||
-        !fields_take(fields, count, kept, &kept_count, &content_length, e))
+        !fields_take(fields, count, x->varies, kept, &kept_count, &content_length, e))
         return false;
     x->status = status;
     x->length = content_length;

@@ -66,10 +66,14 @@ size_t exchange_readable(const http_exchange *x, body_state *ret_state);
 /* Valid after BODY_END. */
 const http_field *exchange_trailers(const http_exchange *x, size_t *ret_count);
 
+/* Whatever answers it says that it depends on `Prefer` (RFC 7240, 2), so that no cache gives it to
+ * who prefers otherwise. Before the response starts. */
+void exchange_varies(http_exchange *x);
 /* Starts the response. Fields are copied. content_length -1: chunked (HTTP/1.1) or until close
  * (1.0); a `content-length` among the fields wins. Statuses 100 to 199 are refused; 204, 304 and
- * answers to HEAD have no body whatever is written later. `date` is added if missing, and nothing
- * else. ERR_INVALID for names or values that are no field syntax (RFC 9110 5.5, 5.6.2). */
+ * answers to HEAD have no body whatever is written later. `date` is added if missing, `vary` after
+ * exchange_varies, and nothing else. ERR_INVALID for names or values that are no field syntax
+ * (RFC 9110 5.5, 5.6.2). */
 bool exchange_start(http_exchange *x, unsigned status, const http_field *fields, size_t count,
                     int64_t content_length, err *e);
 bool exchange_started(const http_exchange *x);

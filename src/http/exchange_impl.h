@@ -29,6 +29,7 @@ struct http_exchange {
     /* The response. */
     unsigned status;
     bool started;
+    bool varies;    /* exchange_varies */
     bool bodiless;  /* HEAD, 204, 304: what is written is counted and dropped */
     bool gone;      /* the connection is; calls do nothing */
     int64_t length; /* -1: unknown */

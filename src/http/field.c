@@ -138,6 +138,20 @@ const http_field *field_find(const http_field *fields, size_t count, str name)
     return NULL;
 }
 
+bool field_only(const http_field *fields, size_t count, str name, str *ret, err *e)
+{
+    str value = {0};
+    for (size_t i = 0; i < count; i++) {
+        if (!str_eq(fields[i].name, name))
+            continue;
+        if (value.p)
+            return err_set(e, ERR_INVALID, "it was sent more than once; send one");
+        value = fields[i].value.n ? fields[i].value : S("");
+    }
+    *ret = value;
+    return true;
+}
+
 /* Cuts "host:port"; the port is without the colon, empty if there is none. */
 static bool authority_split(str s, str *ret_host, str *ret_port)
 {

@@ -25,6 +25,8 @@ bool field_is_no_trailer(str name);
 bool list_has(str list, str element);
 /* All elements of all fields of this (lower-case) name. */
 const http_field *field_find(const http_field *fields, size_t count, str name);
+/* Likewise of a name that may be there once; p NULL in *ret: it is not. ERR_INVALID: twice. */
+bool field_only(const http_field *fields, size_t count, str name, str *ret, err *e);
 
 /* uri-host [":" port], not empty, without user information; no comma either, though reg-name has
  * it, because two joined Host fields look like that. */

@@ -9,6 +9,8 @@
 
 #include "http/field.h"
 
+#include <stdio.h>
+
 /* Cuts at the first c outside of a quoted string; takes it and what was before off *s. */
 static str cut_unquoted(str *s, char c)
 {
@@ -66,6 +68,16 @@ prefer prefer_read(const http_field *fields, size_t count)
             preference_read(cut_unquoted(&list, ','), &p, &seen_wait);
     }
     return p;
+}
+
+str preference_applied(bool respond_async, bool waited, uint32_t wait_s,
+                       char place[PREFERENCE_APPLIED_BYTES])
+{
+    if (!waited)
+        return S("respond-async");
+    snprintf(place, PREFERENCE_APPLIED_BYTES, "%swait=%u", respond_async ? "respond-async, " : "",
+             (unsigned)wait_s);
+    return str_from(place);
 }
 
 bool idempotency_key_read(const http_field *fields, size_t count, str *ret, err *e)

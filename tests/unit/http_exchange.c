@@ -170,9 +170,27 @@ static void many_fields(void **state)
         fields[i] = (http_field){S("x"), S("")};
     assert_true(exchange_start(&x, 200, fields, 1023, 3, &e));
     x = made("GET");
+    exchange_varies(&x);
+    assert_true(exchange_start(&x, 200, fields, 1023, 3, &e));
+    x = made("GET");
     assert_false(exchange_start(&x, 200, fields, 1024, 3, &e));
     assert_int_equal(e.code, ERR_LIMIT);
     assert_string_equal(e.text, "1024 response fields; the limit is 1023");
+}
+
+/* Whoever answers, and whatever the answer varies by besides. */
+static void varying(void **state)
+{
+    err e;
+    http_field own = {S("vary"), S("accept")};
+    http_exchange x = made("GET");
+    exchange_varies(&x);
+    assert_true(exchange_start(&x, 200, &own, 1, 3, &e));
+    assert_asked("start 200 3 vary=accept date vary=prefer;");
+    x = made("GET");
+    exchange_varies(&x);
+    exchange_abort(&x, 503, NULL, 0);
+    assert_asked("start 503 0 date vary=prefer;end;");
 }
 
 static void writes(void **state)
@@ -294,7 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(statuses),     cmocka_unit_test(starts), cmocka_unit_test(bad_lengths),
         cmocka_unit_test(many_fields),  cmocka_unit_test(writes), cmocka_unit_test(ends),
-        cmocka_unit_test(what_is_told), cmocka_unit_test(words),
+        cmocka_unit_test(what_is_told), cmocka_unit_test(words),  cmocka_unit_test(varying),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

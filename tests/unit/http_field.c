@@ -131,6 +131,15 @@ static void lists(void **state)
     assert_ptr_equal(field_find(fields, 3, S("b")), &fields[1]);
     assert_null(field_find(fields, 1, S("b")));
     assert_null(field_find(fields, 3, S("c")));
+    err e;
+    str value = S("as it was");
+    assert_false(field_only(fields, 3, S("b"), &value, &e));
+    assert_int_equal(e.code, ERR_INVALID);
+    assert_str(value, "as it was");
+    assert_true(field_only(fields, 2, S("b"), &value, &e));
+    assert_str(value, "2");
+    assert_true(field_only(fields, 3, S("c"), &value, &e) && !value.p);
+    assert_true(field_only(NULL, 0, S("c"), &value, &e) && !value.p);
 }
 
 /* 128 kB of names and values, and one byte more. */

@@ -53,6 +53,14 @@ static void preferences(void **state)
     assert_false(p.respond_async || p.has_wait);
 }
 
+static void applied(void **state)
+{
+    char place[PREFERENCE_APPLIED_BYTES];
+    assert_str(preference_applied(true, false, 5, place), "respond-async");
+    assert_str(preference_applied(false, true, 300, place), "wait=300");
+    assert_str(preference_applied(true, true, UINT32_MAX, place), "respond-async, wait=4294967295");
+}
+
 static bool key_of(const char *text, str *ret)
 {
     http_field f = {S("idempotency-key"), str_from(text)};
@@ -81,6 +89,7 @@ static void keys(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(preferences), cmocka_unit_test(keys)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(preferences), cmocka_unit_test(applied),
+                                       cmocka_unit_test(keys)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
