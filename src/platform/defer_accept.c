@@ -2,6 +2,9 @@
  * whole, the call put into the queue, and only then comes 202. With `wait=N` it runs at once under
  * a lease of this worker, and its own answer is the answer if that comes in time.
  *
+ * A request with an `Idempotency-Key` that would be refused for what it asks (deadline, hook) or
+ * for want of room may repeat one that was accepted: the queue is asked for that call first.
+ *
  * RFC 7240 (Prefer), draft-ietf-httpapi-idempotency-key-header. */
 #include "platform/deferral_impl.h"
 
@@ -36,12 +39,15 @@ typedef struct {
     deferred_request request;
     deferred_about about;
     buf body;
-    buf packed; /* the request as the queue keeps it: for PUT, and for running it at once */
+    buf packed;  /* the request as the queue keeps it: for PUT, and for running it at once */
+    err refusal; /* if refused: why it is, unless its key is known */
+    bool refused;
     bool too_long;
-    bool at_once; /* it is leased with PUT: no plan is asked for it */
-    store_call *putting;
+    bool at_once;       /* it is leased with PUT: no plan is asked for it */
+    store_call *asking; /* PUT; then GET, for the answer to a call that was accepted before */
     queue_accepted accepted;
-    run *run; /* that we wait for */
+    run *run;    /* that we wait for, */
+    bool waited; /* or have waited for */
     bool beginning, over_at_once;
     loop_timer patience;
 } acceptance;
@@ -53,7 +59,7 @@ static void accept_free(acceptance *c)
         c->run->waiter = NULL;
         c->run->waiter_user = NULL;
     }
-    store_call_free(c->putting);
+    store_call_free(c->asking);
     served_let(c->s);
     buf_fini(&c->body);
     buf_fini(&c->packed);
@@ -82,10 +88,11 @@ static void refuse(acceptance *c, const err *e)
 
 /* --- what it says ----------------------------------------------------------------------------- */
 
-static const http_field *field_of(const acceptance *c, str name)
+/* p NULL in *ret: it says nothing. ERR_INVALID: it says it twice. */
+static bool field_of(const acceptance *c, str name, str *ret, err *e)
 {
     const http_request *r = exchange_request(c->x);
-    return field_find(r->fields, r->fields_count, name);
+    return field_only(r->fields, r->fields_count, name, ret, e);
 }
 
 /* What is said to the platform is not the component's, except the key, by which it can tell a
@@ -123,9 +130,10 @@ static bool request_take(acceptance *c, err *e)
 static bool deadline_take(acceptance *c, int64_t now_s, err *e)
 {
     const app_defer *d = &c->h->app->settings.defer;
-    const http_field *f = field_of(c, S("ebb-deadline"));
     int64_t at = now_s + d->slack_s;
-    if (f && !call_deadline_parse(f->value, now_s, &at, e))
+    str said;
+    if (!field_of(c, S("ebb-deadline"), &said, e) ||
+        (said.p && !call_deadline_parse(said, now_s, &at, e)))
         return err_wrap(e, "Ebb-Deadline");
     if (at == now_s)
         return err_set(e, ERR_INVALID,
@@ -143,14 +151,16 @@ static bool deadline_take(acceptance *c, int64_t now_s, err *e)
  * because whoever asks it could have the node ask anybody. */
 static bool hook_take_up(acceptance *c, err *e)
 {
-    const http_field *f = field_of(c, S("ebb-hook"));
     host_component unused;
     hook_url u;
-    c->about.hook = f ? f->value : c->h->app->settings.defer.hook;
+    str said;
+    if (!field_of(c, S("ebb-hook"), &said, e) ||
+        (said.p && (!hook_url_parse(said, &u, e) || !hook_allowed(c->h, &u, &c->a, &unused, e))))
+        return err_wrap(e, "Ebb-Hook");
+    c->about.hook = said.p ? said : c->h->app->settings.defer.hook;
     if (c->about.hook.n)
         c->offer.head.terms.trigger |= QUEUE_TELLS;
-    return !f || (hook_url_parse(f->value, &u, e) && hook_allowed(c->h, &u, &c->a, &unused, e)) ||
-           err_wrap(e, "Ebb-Hook");
+    return true;
 }
 
 static quota quota_of(const served *s) { return s->tenant ? tenant_quota(s->tenant) : (quota){0}; }
@@ -158,7 +168,6 @@ static quota quota_of(const served *s) { return s->tenant ? tenant_quota(s->tena
 static bool terms_take(acceptance *c, err *e)
 {
     const app_defer *d = &c->h->app->settings.defer;
-    const http_request *r = exchange_request(c->x);
     int64_t now_s = now_ms() / 1000;
     double known = run_estimate(c->h), estimate = known > 0 ? known : ESTIMATE_UNKNOWN_S;
     const pace_view *v = &c->d->view;
@@ -175,9 +184,7 @@ static bool terms_take(acceptance *c, err *e)
                                         .intensity_g_per_kwh = v->slots ? v->intensity[0] : 0};
     c->offer.head.calls_max = q.deferred_calls;
     c->offer.head.bytes_max = q.deferred_bytes;
-    c->prefer = prefer_read(r->fields, r->fields_count);
-    if (!request_take(c, e) || !hook_take_up(c, e) || !deadline_take(c, now_s, e) ||
-        !idempotency_key_read(r->fields, r->fields_count, &c->offer.key, e))
+    if (!hook_take_up(c, e) || !deadline_take(c, now_s, e))
         return false;
     int64_t slack = c->offer.head.terms.deadline_ms / 1000 - now_s;
     if ((double)slack < known)
@@ -211,10 +218,15 @@ static int64_t planned_s(const pace_view *v, const queue_terms *t)
     return at > now ? at : now;
 }
 
+static uint32_t wait_s(const acceptance *c)
+{
+    return c->prefer.wait_s < DEFER_WAIT_S_MAX ? c->prefer.wait_s : DEFER_WAIT_S_MAX;
+}
+
 static void answer_202(acceptance *c)
 {
     _cleanup_(buf_fini) buf out;
-    char id[QUEUE_ID_TEXT + 1], location[80];
+    char id[QUEUE_ID_TEXT + 1], location[80], applied[PREFERENCE_APPLIED_BYTES];
     const queue_terms *t = &c->offer.head.terms;
     const pace_view *v = &c->d->view;
     queue_id_text(&c->accepted.id, id);
@@ -235,9 +247,10 @@ static void answer_202(acceptance *c)
                      "that one"
                    : "accepted, and kept through crashes until it has ended",
                location);
-    http_field fields[] = {{S("location"), str_from(location)},
-                           {S("preference-applied"), S("respond-async")},
-                           {S("retry-after"), S("5")}};
+    http_field fields[] = {
+        {S("location"), str_from(location)},
+        {S("preference-applied"), preference_applied(true, c->waited, wait_s(c), applied)},
+        {S("retry-after"), S("5")}};
     exchange_bind(c->x, NULL, NULL);
     call_log_without(c->x, c->d->all->calls, c->h->app->id, 202);
     defer_answer(c->x, 202, fields, 3, buf_str(&out));
@@ -248,26 +261,17 @@ static void on_patience(void *user) { answer_202(user); }
 
 /* The call's own answer, as if it had not been deferred. What it is of is the result's address, not
  * the call's (RFC 9110, 8.7), unless the component says another. */
-static void on_ran(void *user, const inner_result *r)
+static void answer_with(acceptance *c, const inner_result *r)
 {
-    acceptance *c = user;
-    char id[QUEUE_ID_TEXT + 1], location[80];
-    c->run = NULL;
-    if (c->beginning) {
-        c->over_at_once = true;
-        return;
-    }
-    if (!r || r->body_cut) {
-        answer_202(c);
-        return;
-    }
+    char id[QUEUE_ID_TEXT + 1], location[80], applied[PREFERENCE_APPLIED_BYTES];
     http_field *fields = ARENA_ARRAY(&c->a, http_field, r->fields_count + 2);
     http_exchange *x = c->x;
-    size_t n = r->fields_count;
+    size_t n = 0;
     queue_id_text(&c->accepted.id, id);
     snprintf(location, sizeof location, "/.well-known/ebb/calls/%s/result", id);
-    if (fields)
-        memcpy(fields, r->fields, r->fields_count * sizeof *fields);
+    for (size_t i = 0; fields && i < r->fields_count; i++)
+        if (!str_eq(r->fields[i].name, S("date")))
+            fields[n++] = r->fields[i];
     exchange_bind(x, NULL, NULL);
     c->x = NULL;
     if (!fields) {
@@ -275,10 +279,23 @@ static void on_ran(void *user, const inner_result *r)
     } else {
         if (!field_find(fields, n, S("content-location")))
             fields[n++] = (http_field){S("content-location"), str_from(location)};
-        fields[n++] = (http_field){S("preference-applied"), S("wait")};
-        defer_send(x, r->status, fields, n, r->body);
+        fields[n++] = (http_field){S("preference-applied"),
+                                   preference_applied(false, true, wait_s(c), applied)};
+        defer_send(x, r->status, fields, n, r->body, r->body.n ? (int64_t)r->body.n : r->length);
     }
     accept_free(c);
+}
+
+static void on_ran(void *user, const inner_result *r)
+{
+    acceptance *c = user;
+    c->run = NULL;
+    if (c->beginning)
+        c->over_at_once = true;
+    else if (!r || r->body_cut)
+        answer_202(c);
+    else
+        answer_with(c, r);
 }
 
 /* --- the queue -------------------------------------------------------------------------------- */
@@ -290,27 +307,64 @@ static void run_and_wait(acceptance *c)
                        .state = QUEUE_LEASED,
                        .attempts = c->accepted.attempt,
                        .accepted_ms = now_ms()};
-    uint32_t wait = c->prefer.wait_s < DEFER_WAIT_S_MAX ? c->prefer.wait_s : DEFER_WAIT_S_MAX;
     c->beginning = true;
     run *r = run_begin_leased(c->d, &info, c->offer.request, c->s, on_ran, c);
     buf_fini(&c->packed);
     c->beginning = false;
     c->run = c->over_at_once ? NULL : r;
+    c->waited = c->run != NULL;
     if (!c->x)
         accept_free(c);
     else if (!c->run) /* the lease expires, or it has ended without an answer */
         answer_202(c);
     else
-        loop_timer_start(c->d->l, &c->patience, wait * NS_PER_S, on_patience, c);
+        loop_timer_start(c->d->l, &c->patience, wait_s(c) * NS_PER_S, on_patience, c);
+}
+
+static void on_got(void *user)
+{
+    acceptance *c = user;
+    queue_call kept;
+    deferred_result r;
+    err e;
+    if (!c->x) {
+        accept_free(c);
+    } else if (queue_call_read(store_call_answer(c->asking), &kept, &e) && kept.has_result &&
+               deferred_result_read(&c->a, kept.result, &r) && r.status && !r.body_cut) {
+        inner_result again = {.status = r.status,
+                              .fields = r.fields,
+                              .fields_count = r.fields_count,
+                              .body = r.body,
+                              .length = -1};
+        call_log_without(c->x, c->d->all->calls, c->h->app->id, r.status);
+        answer_with(c, &again);
+    } else {
+        answer_202(c);
+    }
+}
+
+/* The call of the key was accepted before; who would wait gets its answer, if there is one. */
+static void answer_again(acceptance *c)
+{
+    err e;
+    queue_one one = {.id = c->accepted.id,
+                     .tenant = c->offer.head.terms.tenant,
+                     .app = c->offer.head.terms.app,
+                     .with = QUEUE_WITH_RESULT};
+    bool ended = c->accepted.state == QUEUE_DONE || c->accepted.state == QUEUE_FAILED;
+    if (ended && c->prefer.wait_s)
+        c->asking = queue_ask_one(c->d->store, QUEUE_GET, &one);
+    if (!c->asking || !store_call_send(c->asking, on_got, c, &e))
+        answer_202(c);
 }
 
 static void on_put(void *user)
 {
     acceptance *c = user;
     err e;
-    bool ok = queue_accepted_read(store_call_answer(c->putting), &c->accepted, &e);
-    store_call_free(c->putting);
-    c->putting = NULL;
+    bool ok = queue_accepted_read(store_call_answer(c->asking), &c->accepted, &e);
+    store_call_free(c->asking);
+    c->asking = NULL;
     if (ok && !c->accepted.existed) {
         const queue_terms *t = &c->offer.head.terms;
         double cpu_s = (double)t->cpu_ns / 1e9;
@@ -323,8 +377,12 @@ static void on_put(void *user)
         run_and_wait(c);
     } else if (!c->x) {
         accept_free(c);
+    } else if (ok && c->accepted.existed) {
+        answer_again(c);
     } else if (ok) {
         answer_202(c);
+    } else if (c->refused && e.code == ERR_NOT_FOUND) {
+        refuse(c, &c->refusal);
     } else if (e.code == ERR_LIMIT) {
         fail(c, 429, 60, e.text);
     } else if (e.code == ERR_CONFLICT) {
@@ -359,8 +417,9 @@ static void put(acceptance *c)
     err e;
     c->request.body = buf_bytes(&c->body);
     buf_init(&about, QUEUE_ABOUT_BYTES_MAX);
-    bool ok = same_make(c) && deferred_about_write(&c->about, &about) &&
-              deferred_request_write(&c->request, &c->packed);
+    bool ok = same_make(c) && (c->refused || (deferred_about_write(&c->about, &about) &&
+                                              deferred_request_write(&c->request, &c->packed)));
+    c->offer.head.only_known = c->refused;
     buf_fini(&c->body);
     c->offer.about = buf_bytes(&about);
     c->offer.request = buf_bytes(&c->packed);
@@ -368,11 +427,11 @@ static void put(acceptance *c)
         c->offer.head.holder = c->d->holder;
         c->offer.head.lease_ms = DEFER_LEASE_MS;
     }
-    c->putting = ok ? queue_ask_put(c->d->store, &c->offer) : NULL;
+    c->asking = ok ? queue_ask_put(c->d->store, &c->offer) : NULL;
     buf_fini(&about);
     if (!c->offer.head.holder)
         buf_fini(&c->packed);
-    if (!c->putting || !store_call_send(c->putting, on_put, c, &e))
+    if (!c->asking || !store_call_send(c->asking, on_put, c, &e))
         fail(c, 503, 2, "the call could not be kept; it was not accepted, try again");
 }
 
@@ -396,7 +455,7 @@ static void body_read(acceptance *c)
 static void on_readable(void *user)
 {
     acceptance *c = user;
-    if (!c->putting && !c->run && c->x)
+    if (!c->asking && !c->run && c->x)
         body_read(c);
 }
 
@@ -406,7 +465,7 @@ static void on_closed(void *user)
     acceptance *c = user;
     exchange_free(c->x);
     c->x = NULL;
-    if (!c->putting)
+    if (!c->asking)
         accept_free(c);
 }
 
@@ -420,15 +479,26 @@ void accept_begin(deferral *d, served *s, http_exchange *x, const route_match *m
         defer_refuse(x, 503, 2, "no memory for another request");
         return;
     }
-    *c = (acceptance){.d = d, .s = s, .x = x, .h = &s->hosted[m->trigger->component]};
+    const http_request *r = exchange_request(x);
+    *c = (acceptance){.d = d,
+                      .s = s,
+                      .x = x,
+                      .h = &s->hosted[m->trigger->component],
+                      .prefer = prefer_read(r->fields, r->fields_count)};
     served_hold(s);
     uint64_t max = c->h->app->settings.defer.body_bytes_max;
     arena_init(&c->a, 8 * MIB);
     buf_init(&c->body, max);
     buf_init(&c->packed, QUEUE_REQUEST_BYTES_MAX);
-    if (!terms_take(c, &e)) {
+    if (!request_take(c, &e) ||
+        !idempotency_key_read(r->fields, r->fields_count, &c->offer.key, &e)) {
         refuse(c, &e);
-    } else if (exchange_request(x)->content_length > (int64_t)max) {
+        return;
+    }
+    c->refused = !terms_take(c, &c->refusal);
+    if (c->refused && !c->offer.key.n) {
+        refuse(c, &c->refusal);
+    } else if (r->content_length > (int64_t)max) {
         fail(c, 413, 0, TOO_LONG);
     } else {
         exchange_bind(x, &callbacks, c);

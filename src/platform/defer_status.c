@@ -66,7 +66,7 @@ static void on_price(void *user, const calls_price *p)
                            {S("cache-control"), S("no-store")}};
     exchange_bind(q->x, NULL, NULL);
     call_log_without(q->x, q->d->all->calls, S("(call)"), 200);
-    defer_send(q->x, 200, fields, 2, buf_bytes(&out));
+    defer_send(q->x, 200, fields, 2, buf_bytes(&out), (int64_t)out.n);
     status_free(q);
 }
 
@@ -88,7 +88,7 @@ static void answer_result(status *q)
     call_log_without(q->x, q->d->all->calls, S("(call)"), r.status);
     if (r.body_cut && fields)
         fields[n++] = (http_field){S("ebb-body-cut"), S("true")};
-    defer_send(q->x, fields ? r.status : 503, fields, fields ? n : 0, r.body);
+    defer_send(q->x, fields ? r.status : 503, fields, fields ? n : 0, r.body, (int64_t)r.body.n);
     status_free(q);
 }
 

@@ -164,7 +164,8 @@ static void on_room(void *user)
     sending_free(s);
 }
 
-void defer_send(http_exchange *x, unsigned status, const http_field *fields, size_t n, bytes body)
+void defer_send(http_exchange *x, unsigned status, const http_field *fields, size_t n, bytes body,
+                int64_t length)
 {
     static const exchange_callbacks callbacks = {.on_writable = on_room,
                                                  .on_closed = on_sent_closed};
@@ -174,7 +175,7 @@ void defer_send(http_exchange *x, unsigned status, const http_field *fields, siz
     if (ok) {
         buf_init(&s->body, body.n);
         ok = (!body.n || buf_put(&s->body, body.p, body.n)) &&
-             exchange_start(x, status, fields, n, (int64_t)body.n, &e);
+             exchange_start(x, status, fields, n, length, &e);
     }
     if (!ok) {
         if (s)
@@ -242,8 +243,10 @@ bool deferral_begin(served *s, http_exchange *x, const route_match *m)
     if (m->kind != ROUTE_TRIGGER || m->trigger->is_static || m->trigger->component == APP_NONE)
         return false;
     const app_component *c = &s->config.app->components[m->trigger->component];
-    if (!route_defers(&c->settings.defer, m->trigger) ||
-        !prefer_read(r->fields, r->fields_count).respond_async)
+    if (!route_defers(&c->settings.defer, m->trigger))
+        return false;
+    exchange_varies(x);
+    if (!prefer_read(r->fields, r->fields_count).respond_async)
         return false;
     accept_begin(d, s, x, m);
     return true;

@@ -145,8 +145,10 @@ void accept_begin(deferral *d, served *s, http_exchange *x, const route_match *m
 /* defer_status.c */
 void status_begin(deferral *d, served *s, http_exchange *x);
 
-/* Answers with a body of any length, copied; takes x. */
-void defer_send(http_exchange *x, unsigned status, const http_field *fields, size_t n, bytes body);
+/* Answers with a body of any length, copied; takes x. length: what is said of it, which for an
+ * answer without a body (to HEAD, 304) is that of another one; -1: nothing. */
+void defer_send(http_exchange *x, unsigned status, const http_field *fields, size_t n, bytes body,
+                int64_t length);
 /* Answers with JSON; takes x. */
 void defer_answer(http_exchange *x, unsigned status, const http_field *fields, size_t n, str body);
 /* {"error": text}. */

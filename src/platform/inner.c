@@ -213,6 +213,7 @@ inner_result inner_result_of(const inner *i)
                           .fields = i->fields,
                           .fields_count = i->fields_count,
                           .body = buf_bytes(&i->out),
+                          .length = i->x.length,
                           .body_cut = i->body_cut,
                           .log_cut = i->log_cut,
                           .aborted = i->aborted,

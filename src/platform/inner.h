@@ -30,6 +30,7 @@ typedef struct {
     const http_field *fields;
     size_t fields_count;
     bytes body;
+    int64_t length; /* what the head said of the body, or (HEAD, 304) of another one; -1: nothing */
     bool body_cut, log_cut;
     bool aborted; /* the response was given up in its middle */
     str log;      /* lines, each "o" (stdout) or "e" (stderr) before it */

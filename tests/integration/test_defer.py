@@ -112,16 +112,28 @@ def test_who_does_not_ask_for_it_is_answered_as_ever(later):
     assert r.status == 200 and r.body == b"now" and not r.get("preference-applied")
 
 
+def test_caches_are_told_what_answers_depend_on(later):
+    """On routes where it matters, whether it was said or not (RFC 7240, 2)."""
+    refused = ASYNC + (("Ebb-Deadline", "x"),)
+    for fields, status in ((), 200), (ASYNC + (SOON,), 202), (refused, 400):
+        r = later.ask("/k/echo", "POST", fields, b"")
+        assert r.status == status and r.all("vary") == ["prefer"], (r.status, r.fields)
+    assert not later.ask("/never/echo", "POST", ASYNC, b"").get("vary")
+
+
 def test_wait_answers_directly_if_it_is_done_in_time(later):
     r = later.ask("/k/status?207", "GET", (("Prefer", "respond-async, wait=30"), SOON))
     assert r.status == 207 and r.get("x-kitchen") == "yes", r.text
-    assert r.get("preference-applied") == "wait"
+    assert r.get("preference-applied") == "wait=30"
     result = r.get("content-location")
     call = later.ended(result.removesuffix("/result"))
     assert call["state"] == "done" and call["result"]["status"] == 207
     assert later.ask(result).status == 207
+    r = later.ask("/k/status?207", "HEAD", (("Prefer", "respond-async, wait=1000"), SOON))
+    assert r.status == 207 and r.get("content-length") == str(len("status 207"))
+    assert r.get("preference-applied") == "wait=300"
     r = later.ask("/k/sleep?2500", "GET", (("Prefer", "respond-async, wait=1"), SOON))
-    assert r.status == 202
+    assert r.status == 202 and r.get("preference-applied") == "respond-async, wait=1"
     assert later.ended(r.get("location"))["result"]["body"] == "slept"
 
 
@@ -167,6 +179,46 @@ def test_an_idempotency_key_makes_one_call(later):
     r = later.ask("/k/echo", "POST", ASYNC + fields, b"another body")
     assert r.status == 422, r.text
     assert later.defer("/k/echo", "POST", (("Idempotency-Key", "order-8"),), b"a") != first
+
+
+def test_a_repeated_key_is_answered_with_the_result(later):
+    """If there is one, and its client would have waited for it."""
+    fields = (("Prefer", "respond-async, wait=30"), SOON, ("Idempotency-Key", "w"))
+    first = later.ask("/k/status?207", "GET", fields)
+    result = first.get("content-location")
+    assert first.status == 207 and later.ended(result.removesuffix("/result"))["state"] == "done"
+    again = later.ask("/k/status?207", "GET", fields)
+    assert again.status == 207 and again.body == first.body == b"status 207", again.text
+    assert again.get("content-location") == result and len(again.all("date")) == 1
+    assert again.get("preference-applied") == "wait=30"
+    assert again.all("set-cookie") == ["a=1", "b=2"]
+    r = later.ask("/k/status?207", "GET", ASYNC + fields[1:])
+    assert r.status == 202 and r.get("preference-applied") == "respond-async"
+    assert r.json()["state"] == "done" and r.get("location") + "/result" == result
+
+
+def test_a_deadline_that_is_too_near_is_refused(tmp_path):
+    """By what such calls have taken; but not to who repeats what was accepted before."""
+    with serving(app(tmp_path), tmp_path) as server:
+        later = Calls(server)
+        key, near = ("Idempotency-Key", "k"), ("Ebb-Deadline", "1")
+        first = later.defer("/k/work?1500000", "GET", (key,))
+        assert later.ended(first)["state"] == "done"
+        for fields in (near,), (near, ("Idempotency-Key", "another")):
+            r = later.ask("/k/work?1500000", "GET", ASYNC + fields)
+            assert r.status == 422 and "CPU time" in r.json()["error"], r.text
+        for deadline in "1", "2001-01-01T00:00:00Z", "soon":
+            again = later.defer("/k/work?1500000", "GET", (key, ("Ebb-Deadline", deadline)))
+            assert again == first
+        r = later.ask("/k/work?1", "GET", ASYNC + (key, near))
+        assert r.status == 422 and "another request" in r.json()["error"], r.text
+
+
+def test_what_is_said_twice_is_refused(later):
+    for name, values in ("Ebb-Deadline", ("60", "120")), ("Ebb-Hook", ("http://a/", "http://b/")):
+        r = later.ask("/k/echo", "POST", ASYNC + tuple((name, v) for v in values), b"")
+        assert r.status == 400, r.text
+        assert f"{name}: it was sent more than once" in r.json()["error"]
 
 
 def test_a_body_that_is_too_long_is_refused(later):
@@ -223,17 +275,22 @@ def test_more_than_the_plan_has_room_for_is_refused(tmp_path):
     grid(tmp_path, 60)  # the work waits for a minute
     with serving(app(tmp_path), tmp_path, "--carbon", str(tmp_path / "carbon.toml")) as server:
         later = Calls(server)
-        one = later.ended(later.defer("/k/burn?200000", "GET", (("Ebb-Deadline", "5"),)))
+        key = ("Idempotency-Key", "before")
+        first = later.defer("/k/burn?200000", "GET", (("Ebb-Deadline", "5"), key))
+        one = later.ended(first)
         wait_for(lambda: "forecast" in later.show(later.defer(
             "/k/burn?200000", "GET", (("Ebb-Deadline", "100"),))).get("why", ""), "a plan")
 
-        def ask(prefer):
-            return later.ask("/k/burn?200000", "GET", (("Prefer", prefer), ("Ebb-Deadline", "100")))
+        def ask(prefer, *more):
+            return later.ask("/k/burn?200000", "GET",
+                             (("Prefer", prefer), ("Ebb-Deadline", "100"), *more))
         for prefer in ("respond-async", "respond-async, wait=0"):
             for _ in range(int(120 / one["cpu_s"])):  # a second later is room for more
                 if (r := ask(prefer)).status != 202:
                     break
             assert r.status == 503 and "as much work" in r.json()["error"], r.text
+            r = ask(prefer, key)  # was accepted before
+            assert r.status == 202 and r.get("location") == first, r.text
         assert ask("respond-async, wait=60").status == 200
 
 
