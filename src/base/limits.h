@@ -148,12 +148,14 @@
 #define STORE_SQL_SPARE_MAX         64         /* connections of a database kept open for reuse */
 #define QUEUE_KEY_BYTES_MAX         255        /* of an idempotency key */
 #define QUEUE_ABOUT_BYTES_MAX       (16 * KIB) /* of what lists show of a deferred call */
-#define QUEUE_REQUEST_BYTES_MAX     (16 * MIB) /* of a deferred call, its body included */
-#define QUEUE_RESULT_BYTES_MAX      (16 * MIB)
-#define QUEUE_NOTE_BYTES_MAX        (4 * KIB) /* why it ended */
-#define QUEUE_PAGE_MAX              1000      /* calls of one lease or list */
-#define QUEUE_LACK_MS               60000    /* for so long a node leaves to others what it lacks */
-#define QUEUE_LACK_DEAD_MS          86400000 /* this late no node will come to run it */
+/* Of a deferred call: the longest body, and 256 KiB for a head (of a result at most 128 KiB and
+ * 1023 fields) and a log (64 KiB). */
+#define QUEUE_REQUEST_BYTES_MAX (APP_DEFER_BODY_BYTES_MAX + 256 * KIB)
+#define QUEUE_RESULT_BYTES_MAX  (APP_DEFER_BODY_BYTES_MAX + 256 * KIB)
+#define QUEUE_NOTE_BYTES_MAX    (4 * KIB) /* why it ended */
+#define QUEUE_PAGE_MAX          1000      /* calls of one lease or list */
+#define QUEUE_LACK_MS           60000     /* for so long a node leaves to others what it lacks */
+#define QUEUE_LACK_DEAD_MS      86400000  /* this late no node will come to run it */
 /* Leases of one extension: all of a worker. */
 #define QUEUE_EXTEND_MAX      (DEFER_RUNNING_MAX + DEFER_WAITING_MAX)
 #define QUEUE_LEASE_BYTES     (4 * MIB) /* of the requests of one lease, about */

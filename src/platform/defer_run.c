@@ -223,7 +223,7 @@ void run_end(run *r, queue_state state, const inner_result *result, const char *
                                  .fields_count = result->fields_count,
                                  .body = result->body,
                                  .log = result->log};
-    if (result && !deferred_result_write(&kept, &out)) {
+    if (result && !deferred_result_write(&kept, &out)) { /* no memory for all of it */
         buf_clear(&out);
         kept.body = (bytes){0};
         kept.body_cut = true;

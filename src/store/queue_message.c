@@ -304,7 +304,7 @@ static const char *put_read(store_message *m, queue_request *r)
     if (p->about.n > QUEUE_ABOUT_BYTES_MAX)
         return "the description of a call has more than 16 KiB";
     if (p->request.n > QUEUE_REQUEST_BYTES_MAX)
-        return "a call has more than 16 MiB";
+        return "a call has more than 16.25 MiB";
     if (!t->tenant || !t->app || t->criticality > QUEUE_CRITICALITY_MAX || !time_ok(t->start_ms) ||
         !time_ok(t->deadline_ms) || !time_ok(t->keep_ms) || !time_ok(p->head.lease_ms) ||
         t->cpu_ns > QUEUE_CPU_NS_MAX)
@@ -347,7 +347,7 @@ static const char *end_read(store_message *m, queue_request *r)
     if (q->state != QUEUE_DONE && q->state != QUEUE_FAILED && q->state != QUEUE_DEAD)
         return "an end that is none";
     if (r->result.n > QUEUE_RESULT_BYTES_MAX)
-        return "a result has more than 16 MiB";
+        return "a result has more than 16.25 MiB";
     return NULL;
 }
 

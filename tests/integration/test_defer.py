@@ -231,6 +231,19 @@ def test_a_body_that_is_too_long_is_refused(later):
         assert c.response().status == 413
 
 
+def test_the_longest_body_and_answer_are_kept(tmp_path):
+    text = MANIFEST.format(source=guest("c-kitchen"), more="").replace(
+        "body_max = 1000", 'body_max = "16 MiB", result_max = "16 MiB"')
+    with serving(write_app(tmp_path / "app", text), tmp_path) as server:
+        later = Calls(server)
+        body = b"x" * (16 << 20)
+        location = later.defer("/k/echo", "POST", (), body)
+        call = later.ended(location)
+        assert call["state"] == "done" and not call["result"]["body_cut"], call["state"]
+        got = later.ask(location + "/result")
+        assert got.status == 200 and not got.get("ebb-body-cut") and got.body == body
+
+
 def test_unknown_calls_are_not_found(later):
     for path in ("x", "0" * 32, "0" * 31, "0" * 32 + "/other", ""):
         assert later.ask("/.well-known/ebb/calls/" + path).status == 404, path

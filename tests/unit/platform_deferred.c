@@ -67,6 +67,28 @@ static void result(void **state)
     arena_fini(&a);
 }
 
+/* The longest body that a manifest allows fits with the longest head, and with a log. */
+static void the_longest(void **state)
+{
+    enum { FIELDS = 1023, LOG = 64 * 1024 };
+    static char text[APP_DEFER_BODY_BYTES_MAX];
+    static http_field many[FIELDS];
+    bytes body = {(const uint8_t *)text, sizeof text};
+    buf out;
+    for (size_t i = 0; i < FIELDS; i++)
+        many[i].name = S("x");
+    many[0].value = (str){text, HTTP_HEAD_BYTES_MAX - HTTP_HEADERS_MAX};
+    deferred_request q = {.fields = many, .fields_count = HTTP_HEADERS_MAX, .body = body};
+    buf_init(&out, QUEUE_REQUEST_BYTES_MAX);
+    assert_true(deferred_request_write(&q, &out));
+    buf_fini(&out);
+    many[0].value.n = HOST_FIELDS_BYTES_MAX - FIELDS;
+    deferred_result r = {.fields = many, .fields_count = FIELDS, .body = body, .log = {text, LOG}};
+    buf_init(&out, QUEUE_RESULT_BYTES_MAX);
+    assert_true(deferred_result_write(&r, &out));
+    buf_fini(&out);
+}
+
 static void about(void **state)
 {
     _cleanup_(buf_fini) buf out;
@@ -297,8 +319,9 @@ static void show_a_result(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(request),      cmocka_unit_test(result), cmocka_unit_test(about),
-        cmocka_unit_test(messages),     cmocka_unit_test(show),   cmocka_unit_test(show_all_of_it),
-        cmocka_unit_test(show_a_result)};
+        cmocka_unit_test(request),       cmocka_unit_test(result),
+        cmocka_unit_test(about),         cmocka_unit_test(messages),
+        cmocka_unit_test(show),          cmocka_unit_test(show_all_of_it),
+        cmocka_unit_test(show_a_result), cmocka_unit_test(the_longest)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

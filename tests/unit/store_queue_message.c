@@ -317,7 +317,7 @@ static void test_bounds_of_offers(void **state)
     p.request = (bytes){(const uint8_t *)big, QUEUE_REQUEST_BYTES_MAX};
     assert_null(offer_problem(&p));
     p.request.n++;
-    assert_string_equal(offer_problem(&p), "a call has more than 16 MiB");
+    assert_string_equal(offer_problem(&p), "a call has more than 16.25 MiB");
     for (int k = 0; k < 4; k++) { /* what it says has to be there */
         static const bytes some = {(const uint8_t *)"x", 1};
         buf_clear(&out);
@@ -409,7 +409,7 @@ static void test_bounds_of_ends(void **state)
     assert_string_equal(end_problem(QUEUE_DONE, QUEUE_NOTE_BYTES_MAX + 1, 0),
                         "a note has more than 4 KiB");
     assert_string_equal(end_problem(QUEUE_DONE, 0, QUEUE_RESULT_BYTES_MAX + 1),
-                        "a result has more than 16 MiB");
+                        "a result has more than 16.25 MiB");
     for (int k = 0; k < 2; k++) {
         static const queue_end end = {.state = QUEUE_DONE};
         buf_clear(&out);
