@@ -1,20 +1,30 @@
-/* `ebb calls`: deferred calls of a tenant (docs/defer.md). Each is one request of the admin API;
- * --json prints the answer as it came. */
+/* `ebb calls`: deferred calls of a tenant (docs/defer.md). Each is one request of the admin API
+ * (list: one a page); --json prints the answer as it came.
+ *
+ * What a guest or its client has written is shown as it is to a file or a pipe only: a terminal
+ * would obey it. */
+#include "base/limits.h"
 #include "cli/commands.h"
 #include "cli/node_client.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static double number(const json_t *j, const char *name)
 {
     return json_number_value(json_object_get(j, name));
 }
 
-static void line_print(const json_t *x)
+static str shown(node_command *c, str s)
+{
+    return isatty(STDOUT_FILENO) ? node_plain(&c->a, s) : s;
+}
+
+static void line_print(node_command *c, const json_t *x)
 {
     bool waits = str_eq(node_str(x, "state"), S("waiting"));
     str id = node_str(x, "id"), state = node_str(x, "state"), app = node_str(x, "app"),
-        method = node_str(x, "method"), path = node_str(x, "path"),
+        method = node_str(x, "method"), path = shown(c, node_str(x, "path")),
         when = node_str(x, waits ? "planned_start" : "ended");
     printf("%-32.*s %-9.*s %-16.*s %.*s %.*s  %s %.*s\n", STR(id), STR(state), STR(app),
            STR(method), STR(path),
@@ -24,74 +34,100 @@ static void line_print(const json_t *x)
            STR(when));
 }
 
-static bool list(node_command *c, err *e)
+static void counts_print(const json_t *j)
 {
-    json_t *j;
-    const char *state = options_get(&c->o, "state")->got, *app = options_get(&c->o, "app")->got;
-    str asked_state = node_segment(&c->a, str_from(state ? state : "")),
-        asked_app = node_segment(&c->a, str_from(app ? app : ""));
-    if (!node_ask(c->client, "GET",
-                  node_path(c, "/calls?limit=1000%s%.*s%s%.*s", asked_state.n ? "&state=" : "",
-                            STR(asked_state), asked_app.n ? "&app=" : "", STR(asked_app)),
-                  NULL, &j, e))
-        return false;
-    if (c->json) {
-        node_print_take(j);
-        return true;
-    }
-    const json_t *calls = json_object_get(j, "calls");
-    for (size_t i = 0; i < json_array_size(calls); i++)
-        line_print(json_array_get(calls, i));
-    const char *name;
+    const char *name, *comma = "";
     json_t *n;
-    const char *comma = "";
     json_object_foreach(json_object_get(j, "counts"), name, n)
     {
         printf("%s%lld %s", comma, (long long)json_integer_value(n), name);
         comma = ", ";
     }
-    printf("%s\n", json_is_string(json_object_get(j, "next")) ? "; there are more" : "");
-    json_decref(j);
+    printf("%s\n", json_is_string(json_object_get(j, "next")) ? "; there are more (--lines)" : "");
+}
+
+/* The newest, page by page; a page may be short though there are more. */
+static bool list(node_command *c, err *e)
+{
+    const option *lines = options_get(&c->o, "lines");
+    const char *state = options_get(&c->o, "state")->got, *app = options_get(&c->o, "app")->got;
+    str asked_state = node_segment(&c->a, str_from(state ? state : "")),
+        asked_app = node_segment(&c->a, str_from(app ? app : "")), after = {0};
+    uint64_t left = QUEUE_PAGE_MAX;
+    bool more = true;
+    if (lines->given && (!str_to_u64(str_from(lines->got), INT64_MAX, &left) || !left))
+        return err_set(e, ERR_INVALID, "--lines: a number from 1 on, not '%s'", lines->got);
+    while (more) {
+        json_t *j;
+        unsigned limit = left < QUEUE_PAGE_MAX ? (unsigned)left : QUEUE_PAGE_MAX;
+        if (!node_ask(c->client, "GET",
+                      node_path(c, "/calls?limit=%u%s%.*s%s%.*s%s%.*s", limit,
+                                asked_state.n ? "&state=" : "", STR(asked_state),
+                                asked_app.n ? "&app=" : "", STR(asked_app),
+                                after.n ? "&after=" : "", STR(after)),
+                      NULL, &j, e))
+            return false;
+        const json_t *calls = json_object_get(j, "calls");
+        size_t n = json_array_size(calls);
+        after = node_segment(&c->a, node_str(j, "next"));
+        left -= n < left ? n : left;
+        /* Whoever reads JSON is not given several answers unasked. */
+        more = after.n && left && (!c->json || lines->given);
+        for (size_t i = 0; !c->json && i < n; i++)
+            line_print(c, json_array_get(calls, i));
+        if (c->json)
+            node_print_take(json_incref(j));
+        else if (!more)
+            counts_print(j);
+        json_decref(j);
+    }
     return true;
 }
 
-static void text_print(const json_t *j, const char *label, const char *name)
+static void text_print(node_command *c, const json_t *j, const char *label, const char *name)
 {
-    str s = node_str(j, name);
+    str s = shown(c, node_str(j, name));
     if (s.n)
         printf("%-10s %.*s\n", label, STR(s));
 }
 
-static void call_print(const json_t *j)
+/* Lines of a body stay lines. */
+static void body_print(node_command *c, str body)
+{
+    while (body.n) {
+        str line = shown(c, str_cut(&body, '\n'));
+        printf("%.*s\n", STR(line));
+    }
+}
+
+static void call_print(node_command *c, const json_t *j)
 {
     const json_t *result = json_object_get(j, "result"), *carbon = json_object_get(j, "carbon"),
                  *log = json_object_get(j, "log");
-    text_print(j, "call", "id");
-    text_print(j, "app", "app");
-    text_print(j, "state", "state");
-    text_print(j, "method", "method");
-    text_print(j, "path", "path");
-    text_print(j, "accepted", "accepted");
-    text_print(j, "deadline", "deadline");
-    text_print(j, "planned", "planned_start");
-    text_print(j, "why", "why");
-    text_print(j, "started", "started");
-    text_print(j, "ended", "ended");
-    text_print(j, "note", "note");
+    text_print(c, j, "call", "id");
+    text_print(c, j, "app", "app");
+    text_print(c, j, "state", "state");
+    text_print(c, j, "method", "method");
+    text_print(c, j, "path", "path");
+    text_print(c, j, "accepted", "accepted");
+    text_print(c, j, "deadline", "deadline");
+    text_print(c, j, "planned", "planned_start");
+    text_print(c, j, "why", "why");
+    text_print(c, j, "started", "started");
+    text_print(c, j, "ended", "ended");
+    text_print(c, j, "note", "note");
     printf("%-10s %.0f of %.0f\n", "attempts", number(j, "attempts"), number(j, "attempts_max"));
     printf("%-10s %.6f CPU-s, %.6f J\n", "use", number(j, "cpu_s"), number(j, "energy_j"));
     if (json_is_object(carbon))
         printf("%-10s %.6g g, saved %.6g g against running at once\n", "carbon",
                number(carbon, "g"), number(carbon, "saved_g"));
     if (json_is_object(result)) {
-        str body = node_str(result, "body");
         printf("%-10s status %.0f\n", "result", number(result, "status"));
-        if (body.n)
-            printf("%.*s\n", STR(body));
+        body_print(c, node_str(result, "body"));
     }
     for (size_t i = 0; i < json_array_size(log); i++) {
         const json_t *x = json_array_get(log, i);
-        str stream = node_str(x, "stream"), text = node_str(x, "text");
+        str stream = node_str(x, "stream"), text = shown(c, node_str(x, "text"));
         printf("%.*s: %.*s\n", STR(stream), STR(text));
     }
 }
@@ -110,7 +146,7 @@ static bool one(node_command *c, const char *method, const char *action, err *e)
         node_print_take(j);
         return true;
     }
-    call_print(j);
+    call_print(c, j);
     json_decref(j);
     return true;
 }
@@ -162,6 +198,7 @@ int cli_calls(int argc, char **argv)
                      {"state", 0, OPTION_VALUE, "STATE",
                       "list only those: waiting, leased, done, failed, dead, cancelled"},
                      {"app", 0, OPTION_VALUE, "NAME", "list only those of this app"},
+                     {"lines", 'n', OPTION_VALUE, "N", "list so many of the newest [1000]"},
                      {0}};
     options o = {
         .command = "calls",

@@ -44,6 +44,19 @@ str node_str(const json_t *j, const char *name)
     return (str){json_string_value(v), json_string_length(v)};
 }
 
+str node_plain(arena *a, str s)
+{
+    char *p = ARENA_ARRAY(a, char, s.n + 1);
+    for (size_t i = 0; p && i < s.n; i++) {
+        uint8_t b = (uint8_t)s.p[i], before = i ? (uint8_t)s.p[i - 1] : 0;
+        bool obeyed = (b < 0x20 && b != '\t') || b == 0x7f || (before == 0xc2 && b < 0xa0);
+        p[i] = obeyed ? '?' : s.p[i];
+        if (obeyed && b >= 0x80)
+            p[i - 1] = '?';
+    }
+    return (str){p, p ? s.n : 0};
+}
+
 bool node_login_find(arena *a, const options *o, node_login *ret, err *e)
 {
     const option *node = options_get(o, "node"), *token = options_get(o, "token"),

@@ -47,6 +47,9 @@ str node_segment(arena *a, str s);
 /* Prints j as JSON with a line's end, and lets it go. */
 void node_print_take(json_t *j);
 str node_str(const json_t *j, const char *name);
+/* What others have written, without what a terminal would obey: control characters but tabs, and
+ * C1. */
+str node_plain(arena *a, str s);
 /* "2026-11-28 15:04", or "never". */
 const char *node_time(int64_t t_s, char place[32]);
 

@@ -30,20 +30,6 @@ static bool ask_take(node_command *c, const char *method, str path, json_t *body
     return true;
 }
 
-/* What others have typed, without what a terminal would obey: control characters, C1 too. */
-static str plain(arena *a, str s)
-{
-    char *p = ARENA_ARRAY(a, char, s.n + 1);
-    for (size_t i = 0; p && i < s.n; i++) {
-        uint8_t b = (uint8_t)s.p[i], before = i ? (uint8_t)s.p[i - 1] : 0;
-        bool obeyed = b < 0x20 || b == 0x7f || (before == 0xc2 && b < 0xa0);
-        p[i] = obeyed ? '?' : s.p[i];
-        if (obeyed && b >= 0x80)
-            p[i - 1] = '?';
-    }
-    return (str){p, p ? s.n : 0};
-}
-
 static const char *positional(const node_command *c, size_t n)
 {
     return n < c->o.positionals_count ? c->o.positionals[n] : "";
@@ -122,7 +108,7 @@ static bool tokens_list(node_command *c, err *e)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *x = json_array_get(list, i);
         char end[32];
-        str role = node_str(x, "role"), name = plain(&c->a, node_str(x, "name"));
+        str role = node_str(x, "role"), name = node_plain(&c->a, node_str(x, "name"));
         printf("%-6lld %-9.*s expires %s  %.*s\n", number(x, "id"), STR(role),
                node_time(number(x, "expires_s"), end), STR(name));
     }
@@ -292,8 +278,8 @@ static bool events_print(node_command *c, const json_t *list, uint64_t *left)
     for (size_t i = 0; i < n && *left; i++, --*left) {
         json_t *x = json_array_get(list, i);
         char when[32];
-        str tenant = node_str(x, "tenant"), actor = plain(&c->a, node_str(x, "actor")),
-            action = node_str(x, "action"), subject = plain(&c->a, node_str(x, "subject"));
+        str tenant = node_str(x, "tenant"), actor = node_plain(&c->a, node_str(x, "actor")),
+            action = node_str(x, "action"), subject = node_plain(&c->a, node_str(x, "subject"));
         if (c->json)
             node_print_take(json_incref(x));
         else

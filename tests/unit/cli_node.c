@@ -9,6 +9,8 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -416,6 +418,156 @@ static void lines_that_an_app_has_printed(void **state)
     assert_string_equal(json_string_value(json_object_get(printed, "node")), "unit");
 }
 
+/* --- deferred calls, of a node that has its answers ready ------------------------------------- */
+
+typedef struct {
+    const char *asked, *answer; /* the request line's target, and the body */
+} ready_answer;
+
+static void answer_all(int fd, const ready_answer *rows)
+{
+    for (;;) {
+        char text[8192];
+        size_t n = 0;
+        int c = accept(fd, NULL, NULL);
+        text[0] = 0;
+        for (ssize_t got; n < sizeof text - 1 && !strstr(text, "\r\n\r\n"); n += (size_t)got) {
+            if ((got = read(c, text + n, sizeof text - 1 - n)) <= 0)
+                break;
+            text[n + (size_t)got] = 0;
+        }
+        strtok(text, " ");
+        const char *target = strtok(NULL, " ");
+        const ready_answer *r = rows;
+        while (r->asked && (!target || strcmp(r->asked, target) != 0))
+            r++;
+        const char *says = r->asked ? r->answer : "{\"error\":\"nobody asks that\"}";
+        dprintf(c,
+                "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                "Connection: close\r\n\r\n%s",
+                r->asked ? "200 OK" : "404 Not Found", strlen(says), says);
+        close(c);
+    }
+}
+
+/* A child that answers at ./ready.sock. */
+static pid_t answers(const ready_answer *rows)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/ready.sock", dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    setenv("EBB_NODE", at.sun_path, 1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        answer_all(fd, rows);
+    }
+    close(fd);
+    return pid;
+}
+
+static void answers_end(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+/* As run, with a terminal for stdout. Little is printed: nobody reads it meanwhile. */
+static void run_at_terminal(command *f, const char *word, const char *second, const char *third)
+{
+    char words[3][100], *argv[] = {words[0], words[1], words[2], NULL};
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), kept = dup(STDOUT_FILENO);
+    size_t n = 0;
+    snprintf(words[0], sizeof words[0], "%s", word);
+    snprintf(words[1], sizeof words[1], "%s", second);
+    snprintf(words[2], sizeof words[2], "%s", third);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int line = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(line >= 0);
+    fflush(NULL);
+    dup2(line, STDOUT_FILENO);
+    close(line);
+    int ended = f(3, argv);
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    for (ssize_t got; (got = read(terminal, out + n, sizeof out - 1 - n)) > 0;)
+        n += (size_t)got;
+    out[n] = 0;
+    close(terminal);
+    assert_int_equal(ended, 0);
+}
+
+#define CALL                                                                                       \
+    "{\"id\":\"a1\",\"state\":\"done\",\"app\":\"x\",\"method\":\"GET\",\"path\":\"/\\u009bp\"}"
+
+/* A terminal obeys nothing of what a guest or its client has written; a file gets it as it is. */
+static void what_guests_write(void **state)
+{
+    static const ready_answer rows[] = {
+        {"/v1/tenants/default/calls/a1",
+         "{\"id\":\"a1\",\"path\":\"/"
+         "\\u001bc\",\"note\":\"n\\u001b[2J\",\"result\":{\"status\":200,"
+         "\"body\":\"one\\ttwo\\nthr\\u001b]0;x\\u0007ee\\n\"},"
+         "\"log\":[{\"stream\":\"stdout\",\"text\":\"\\u009b31mred\"}]}"},
+        {"/v1/tenants/default/calls?limit=1000",
+         "{\"calls\":[" CALL "],\"counts\":{\"done\":1},\"next\":null}"},
+        {0}};
+    pid_t pid = answers(rows);
+    succeeds(cli_calls, "calls show a1");
+    prints("path       /\x1b"
+           "c\n");
+    prints("note       n\x1b[2J\n");
+    prints("result     status 200\none\ttwo\nthr\x1b]0;x\aee\nstdout: \xc2\x9b"
+           "31mred\n");
+    succeeds(cli_calls, "calls list");
+    prints(" GET /\xc2\x9bp ");
+    run_at_terminal(cli_calls, "calls", "show", "a1");
+    prints("path       /?c\r\n");
+    prints("note       n?[2J\r\n");
+    prints("thr?]0;x?ee\r\nstdout: ??31mred\r\n");
+    assert_null(strpbrk(out, "\x1b\a"));
+    run_at_terminal(cli_calls, "calls", "list", "--lines=1000");
+    prints(" GET /??p ");
+    answers_end(pid);
+}
+
+static void calls_by_pages(void **state)
+{
+    static const ready_answer rows[] = {
+        {"/v1/tenants/default/calls?limit=1000&state=done&app=x",
+         "{\"calls\":[" CALL "," CALL "],\"counts\":{\"done\":9},\"next\":\"b2\"}"},
+        {"/v1/tenants/default/calls?limit=1000&state=done&app=x&after=b2",
+         "{\"calls\":[],\"counts\":{\"done\":9},\"next\":\"c3\"}"},
+        {"/v1/tenants/default/calls?limit=998&state=done&app=x&after=b2",
+         "{\"calls\":[],\"counts\":{\"done\":9},\"next\":\"c3\"}"},
+        {"/v1/tenants/default/calls?limit=998&state=done&app=x&after=c3",
+         "{\"calls\":[" CALL "],\"counts\":{\"done\":9},\"next\":null}"},
+        {"/v1/tenants/default/calls?limit=1000&state=done&app=x&after=c3",
+         "{\"calls\":[" CALL "],\"counts\":{\"done\":9},\"next\":null}"},
+        {"/v1/tenants/default/calls?limit=2",
+         "{\"calls\":[" CALL "," CALL "],\"counts\":{\"done\":9},\"next\":\"b2\"}"},
+        {0}};
+    pid_t pid = answers(rows);
+    succeeds(cli_calls, "calls list --state done --app x");
+    assert_int_equal(count_of("a1 "), 3);
+    prints("\n9 done\n");
+    succeeds(cli_calls, "calls list --state done --app x --lines 2000");
+    assert_int_equal(count_of("a1 "), 3);
+    succeeds(cli_calls, "calls -n 2");
+    assert_int_equal(count_of("a1 "), 2);
+    prints("9 done; there are more (--lines)\n");
+    succeeds(cli_calls, "calls --state done --app x --json");
+    assert_string_equal(json_string_value(json_object_get(printed, "next")), "b2");
+    succeeds(cli_calls, "calls --state done --app x --json --lines 2000");
+    assert_int_equal(count_of("\n"), 3); /* one answer a page */
+    fails(1, "--lines: a number from 1 on, not '0'", cli_calls, "calls --lines 0");
+    fails(1, "nobody asks that", cli_calls, "calls --lines 7");
+    answers_end(pid);
+}
+
 #define node_test(f) cmocka_unit_test_setup_teardown(f, begin, leave)
 
 int main(int argc, char **argv)
@@ -428,6 +580,7 @@ int main(int argc, char **argv)
         node_test(what_was_done),       node_test(deploys_send_what_is_not_there),
         node_test(apps_are_changed),    node_test(many_apps_of_a_file),
         node_test(stores_of_an_app),    node_test(lines_that_an_app_has_printed),
+        node_test(what_guests_write),   node_test(calls_by_pages),
     };
     return cmocka_run_group_tests(tests, begin_node, end_node);
 }
