@@ -149,11 +149,26 @@ def test_the_component_sees_the_request_and_which_attempt_it_is(later):
 
 
 def test_what_fails_is_tried_again_and_then_dead(later):
-    call = later.ended(later.defer("/k/status?503"))
+    location = later.defer("/k/status?503")
+    call = later.ended(location)
     assert call["state"] == "dead" and call["attempts"] == 3, call
     assert call["result"]["status"] == 503 and "503" in call["note"]
-    call = later.ended(later.defer("/k/status?404"))
+    assert later.ask(location + "/result").text == "status 503"
+    location = later.defer("/k/status?404")
+    call = later.ended(location)
     assert call["state"] == "failed" and call["attempts"] == 1
+    assert call["log"] == [] and not call["log_cut"]
+    r = later.ask(location + "/result")
+    assert r.status == 404 and r.text == "status 404" and r.get("x-kitchen") == "yes", r.text
+    r = later.ask(location + "/result", "HEAD")
+    assert r.status == 404 and r.get("content-length") == str(len("status 404"))
+
+
+def test_what_a_call_has_printed_is_shown(later):
+    call = later.ended(later.defer("/k/log?words", "GET"))
+    assert call["state"] == "done" and call["result"]["body"] == "logged" and not call["log_cut"]
+    assert sorted((x["stream"], x["text"]) for x in call["log"]) == [("stderr", "err: words"),
+                                                                     ("stdout", "out: words")]
 
 
 def test_a_deadline_is_checked(later):
@@ -538,6 +553,23 @@ def test_calls_of_a_tenant(tmp_path):
         events = n.api("GET", "/v1/tenants/acme/audit", token=token)[1]["events"]
         assert [e["action"] for e in events if "call" in e["action"]] == ["retry call",
                                                                               "cancel call"]
+
+
+def test_a_tenant_has_a_quota_of_calls(tmp_path):
+    """Of those that wait or run; who repeats one of them is not refused."""
+    with node(tmp_path) as n:
+        n.tenant("default")
+        n.run("quota", "deferred_calls=1", tenant="default")
+        n.run("deploy", "-f", app(tmp_path), tenant="default")
+        later = Calls(n, f"later-default.localhost:{n.port}")
+        key = ("Idempotency-Key", "k")
+        first = later.defer("/k/sleep?60000", "GET", (key,))
+        r = later.ask("/k/echo", "POST", ASYNC + (SOON,), b"")
+        assert r.status == 429 and "as many calls" in r.json()["error"], r.text
+        assert int(r.get("retry-after")) > 0
+        assert later.defer("/k/sleep?60000", "GET", (key,)) == first
+        assert later.ask(first, "DELETE").status == 200
+        assert later.ended(later.defer("/k/echo"))["state"] == "done"
 
 
 def test_the_accepting_revision_runs_the_call_and_a_deleted_app_ends_it(tmp_path):
