@@ -5,7 +5,8 @@
  * What an answer means: 2xx and 3xx are done; 4xx has failed, and trying again would not help; 5xx,
  * 408, 425, 429, a trap or no answer at all is tried again after a while that doubles, until the
  * attempts of the call are used up. Per app a controller (sched/flow.h) cuts the rate where answers
- * say that it is too much, and lets it grow slowly. */
+ * say that it is too much, and lets it grow slowly: what it holds back is given back to the queue
+ * once, until its turn comes, but not for longer than its deadline leaves it. */
 #include "platform/deferral_impl.h"
 
 #include "base/limits.h"
@@ -31,11 +32,12 @@ struct app_flow {
 };
 
 /* A clock in which the day of the node is a day, so that it is one in a rehearsal too. */
-static ns flow_now(const deferral *d)
+static double flow_scale(const deferral *d)
 {
-    double scale = d->view.hour_s > 0 ? 3600.0 / (double)d->view.hour_s : 1;
-    return (ns)((double)loop_now(d->l) * scale);
+    return d->view.hour_s > 0 ? 3600.0 / (double)d->view.hour_s : 1;
 }
+
+static ns flow_now(const deferral *d) { return (ns)((double)loop_now(d->l) * flow_scale(d)); }
 
 /* Of an app that was quiet for an hour nothing is remembered. */
 static void flows_forget(deferral *d, ns now)
@@ -68,18 +70,32 @@ static app_flow *flow_of(deferral *d, uint64_t number)
 }
 
 /* Slow start is for many calls: those that are free in a window need no token. */
-static bool flow_lets(deferral *d, app_flow *f)
+static bool flow_lets_new(app_flow *f, ns now)
+{
+    return !aimd_has_line(&f->flow, now) &&
+           (aimd_take(&f->flow, now) ||
+            (f->flow.limit >= FLOW_FREE_CALLS && f->begun < FLOW_FREE_CALLS));
+}
+
+/* waited: it stood in the line, or was given back for another reason. */
+static bool flow_lets(deferral *d, app_flow *f, bool waited)
 {
     ns now = flow_now(d);
     if (now - f->window >= FLOW_WINDOW_S * NS_PER_S) {
         f->window = now;
         f->begun = 0;
     }
-    bool token = aimd_take(&f->flow, now);
-    if (!token && (f->flow.limit < FLOW_FREE_CALLS || f->begun >= FLOW_FREE_CALLS))
+    if (!(waited ? aimd_take_turn(&f->flow, now) : flow_lets_new(f, now)))
         return false;
     f->begun++;
     return true;
+}
+
+/* After how long its turn comes. */
+static int64_t flow_wait_ms(deferral *d, app_flow *f)
+{
+    ns now = flow_now(d);
+    return (int64_t)((double)(aimd_turn(&f->flow, now) - now) / flow_scale(d) / NS_PER_MS) + 1;
 }
 
 /* --- a run's life ----------------------------------------------------------------------------- */
@@ -183,7 +199,8 @@ void run_retry(run *r, const inner_result *result, const char *why)
 {
     /* 1, 2, 4, ... seconds, at most ten minutes, and a tenth at random so that not all come at
      * once; but before the deadline, if that is still ahead. */
-    uint32_t n = r->info.attempts ? r->info.attempts - 1 : 0;
+    uint32_t n = r->info.attempts - r->info.excused;
+    n -= n > 0;
     int64_t wait = n < 10 ? INT64_C(1000) << n : DEFER_RETRY_MS_MAX, now = now_ms();
     wait = wait < DEFER_RETRY_MS_MAX ? wait : DEFER_RETRY_MS_MAX;
     wait += (int64_t)(r->info.id.bytes[0] % 11) * wait / 100;
@@ -413,6 +430,14 @@ run *run_begin_leased(deferral *d, const queue_info *info, bytes request, served
     return r;
 }
 
+/* Until it is urgent. */
+static int64_t time_left_ms(const run *r)
+{
+    const queue_terms *t = &r->info.terms;
+    return t->deadline_ms - (int64_t)(t->cpu_ns / NS_PER_MS) - pace_urgent_s(&r->d->view) * 1000 -
+           now_ms();
+}
+
 static void run_begin(deferral *d, const queue_call *c, bool urgent)
 {
     run *r = run_new(d, &c->info, c->request);
@@ -431,12 +456,16 @@ static void run_begin(deferral *d, const queue_call *c, bool urgent)
         run_give_back(r, after_ms, "others of its app, or tenant, are being told");
         return;
     }
-    app_flow *f = hook ? NULL : flow_of(d, c->info.terms.app);
-    if (f && !urgent && !flow_lets(d, f)) {
-        /* A minute of the flow's clock at most is more than its next token takes. */
-        run_give_back(r, d->view.hour_s > 0 ? d->view.hour_s * 1000 / 60 / 20 + 50 : 1000,
-                      "its app's rate is held back for a while");
-        return;
+    app_flow *f = hook || urgent ? NULL : flow_of(d, c->info.terms.app);
+    if (f && !flow_lets(d, f, c->info.excused > 0)) {
+        int64_t left = time_left_ms(r);
+        if (left > 0) {
+            after_ms = flow_wait_ms(d, f);
+            run_give_back(r, after_ms < left ? after_ms : left,
+                          "its app's rate is held back for a while");
+            return;
+        }
+        r->urgent = true;
     }
     if (d->only) {
         served_hold(d->only);

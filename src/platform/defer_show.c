@@ -157,7 +157,7 @@ void defer_show(buf *out, const queue_call *c, const pace_view *plan, const call
     bool ended = has_ended(state),
          late = i->terms.deadline_ms < (ended ? i->ended_ms : now_s * 1000);
     buf_printf(out, "{\"id\":\"%s\",\"state\":\"%s\",\"attempts\":%u,\"attempts_max\":%u", id,
-               queue_state_name(state), i->attempts, i->terms.attempts_max);
+               queue_state_name(state), i->attempts - i->excused, i->terms.attempts_max);
     if (deferred_about_read(c->about, &about)) {
         unsigned trigger = i->terms.trigger & ~(unsigned)QUEUE_TELLS;
         bool hook = trigger == DEFERRED_HOOK;

@@ -45,6 +45,7 @@ struct keeper_calls {
     double cpus;
     bool planned;
     queue_backlog backlog;
+    uint64_t ready; /* calls of the backlog that may run now */
     store_call *asking;
     bool dirty;            /* look again once the answer is there */
     store_call *listening; /* for news of other nodes */
@@ -287,6 +288,9 @@ static void run_tell(keeper_calls *c, const pace_decision *d)
     double part = divided ? d->begin_cpu_s / c->workers : d->begin_cpu_s;
     m.run.cpu_max_ns = all ? 0 : (uint64_t)(part * 1e9) + 1;
     m.run.deadline_max_ms = all ? d->all_by_s * 1000 : 0;
+    /* Nobody takes, and holds back for what it knows of an app, what others could begin. */
+    if (all && c->ready / c->workers < m.count)
+        m.count = (uint32_t)(c->ready / c->workers) + 1;
     for (peer *l = c->links; divided && l; l = l->next)
         say(l, &m);
     if (!divided)
@@ -334,8 +338,10 @@ static bool plan(keeper_calls *c, int64_t now_s, const uint8_t *slots, size_t n,
     double reserved[PACE_SLOTS], arrivals[PACE_SLOTS];
     if (n > SLOTS_READ_MAX)
         n = SLOTS_READ_MAX;
+    c->ready = 0;
     for (size_t i = 0; i < n; i++) {
         queue_slot s = queue_slot_at(slots, i);
+        c->ready += s.ready_count;
         work[i] = (pace_work){s.slot, (double)s.ready_cpu_ns / 1e9, (double)s.later_cpu_ns / 1e9};
     }
     int64_t slot = now_s / c->pace.view.slot_s;

@@ -28,6 +28,12 @@ void aimd_init(aimd *a, ns now, double rate_max)
     a->tokens = fmin(a->limit, fmax(1, a->limit / FLOW_WINDOW_S));
 }
 
+static double grown(double limit)
+{
+    return limit < FLOW_FREE_CALLS ? fmin(limit + FLOW_FREE_CALLS / 10.0, FLOW_FREE_CALLS)
+                                   : limit * FLOW_GROWTH;
+}
+
 static void window_next(aimd *a)
 {
     double top = a->rate_max * FLOW_WINDOW_S;
@@ -35,9 +41,7 @@ static void window_next(aimd *a)
     if (failing)
         a->limit = fmax(1, a->limit * FLOW_CUT);
     else if ((double)a->started >= 0.8 * a->limit) /* it was the limit that held it back */
-        a->limit = a->limit < FLOW_FREE_CALLS
-                       ? fmin(a->limit + FLOW_FREE_CALLS / 10.0, FLOW_FREE_CALLS)
-                       : a->limit * FLOW_GROWTH;
+        a->limit = grown(a->limit);
     else if (a->limit > FLOW_FREE_CALLS) /* quiet: what is not used is forgotten as slowly */
         a->limit = fmax(FLOW_FREE_CALLS, a->limit / FLOW_GROWTH);
     a->limit = fmin(a->limit, top);
@@ -63,6 +67,30 @@ bool aimd_take(aimd *a, ns now)
     if (a->tokens < 1)
         return false;
     a->tokens -= 1;
+    a->started++;
+    return true;
+}
+
+bool aimd_has_line(const aimd *a, ns now) { return a->turn > now; }
+
+ns aimd_turn(aimd *a, ns now)
+{
+    advance(a, now);
+    if (!aimd_has_line(a, now))
+        a->turn = now;
+    double limit = a->limit, top = a->rate_max * FLOW_WINDOW_S;
+    for (ns left = a->turn - now; left >= FLOW_WINDOW_S * NS_PER_S && limit < top;
+         left -= FLOW_WINDOW_S * NS_PER_S)
+        limit = fmin(grown(limit), top);
+    a->turn += (ns)(FLOW_WINDOW_S * (double)NS_PER_S / limit);
+    return a->turn;
+}
+
+bool aimd_take_turn(aimd *a, ns now)
+{
+    advance(a, now);
+    if ((double)a->started + 1 > fmax(a->limit, 1))
+        return false;
     a->started++;
     return true;
 }

@@ -7,7 +7,11 @@
  * aimd  - a downstream that answers 429 or 503 (or times out) has its rate cut at once and given
  *         back slowly; one controller per downstream.
  * slow start - a function that was quiet may not jump to any rate: above 100 calls a minute it
- *         grows by at most a fifth a minute. Part of aimd. */
+ *         grows by at most a fifth a minute. Part of aimd.
+ *
+ * Calls that find no token stand in a line: each is told once when its turn comes. Turns are as
+ * close as the limit will be high by then if nothing is pushed back; if that was wrong, those that
+ * come too early go to the line's end. */
 #pragma once
 
 #include "base/clock.h"
@@ -38,10 +42,18 @@ typedef struct {
     double tokens;   /* what is left of it, spread over the window */
     uint64_t started, pushed, ended;
     ns window_start, filled;
+    ns turn; /* the last one that was given; past: there is no line */
 } aimd;
 
 void aimd_init(aimd *a, ns now, double rate_max);
 /* May one call start now? Takes a token if so. */
 bool aimd_take(aimd *a, ns now);
+/* Do calls stand in line? Then others join it, whatever tokens there are. */
+bool aimd_has_line(const aimd *a, ns now);
+/* One more joins it: when its turn comes. */
+ns aimd_turn(aimd *a, ns now);
+/* May a call start now that stood in line? It needs no token, its turn is one; but never do more in
+ * a window than the limit. */
+bool aimd_take_turn(aimd *a, ns now);
 /* A call ended; pushed_back: 429, 503, refused, timed out. */
 void aimd_result(aimd *a, ns now, bool pushed_back);

@@ -70,6 +70,12 @@ double pace_free(const pace_view *v, int64_t deadline_s)
     return v->slots ? fmax(least, 0) : INFINITY;
 }
 
+int64_t pace_urgent_s(const pace_view *v)
+{
+    int64_t s = (int64_t)(URGENT_SLOTS * (double)v->slot_s);
+    return s < URGENT_S_MIN ? URGENT_S_MIN : s;
+}
+
 void pace_accept(pace_view *v, int64_t deadline_s, double cpu_s)
 {
     if (v->slots)
@@ -232,9 +238,7 @@ pace_decision pace_step(pace *p, int64_t now_s, int64_t next_deadline_s, int64_t
     pace_decision d = {.wake_s = next_slot_s(v), .shortage = p->unplaced_cpu_s > 0};
     double ticks = ceil(left_of(p, now_s) * (double)v->slot_s / (double)tick_s(p));
     double budget = v->run[0] - p->begun_cpu_s, due = p->due_cpu_s - p->begun_cpu_s;
-    int64_t urgent = (int64_t)(URGENT_SLOTS * (double)v->slot_s);
-    if (urgent < URGENT_S_MIN)
-        urgent = URGENT_S_MIN;
+    int64_t urgent = pace_urgent_s(v);
     if (next_start_s)
         d.wake_s = earlier(d.wake_s, next_start_s > now_s ? next_start_s : now_s + 1);
     if (p->ready_cpu_s <= 0)

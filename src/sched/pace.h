@@ -42,6 +42,8 @@ size_t pace_last_slot(const pace_view *v, int64_t deadline_s);
 /* When work with that deadline, which is in `due` and the last of those due by then, will begin by
  * the plan: the start of a slot; of the first one: at once, or within it. */
 int64_t pace_start(const pace_view *v, int64_t deadline_s, double cpu_s);
+/* So long before its deadline work begins at once, however little of the plan is known. */
+int64_t pace_urgent_s(const pace_view *v);
 /* How much more work with that deadline fits, whatever else has been accepted (CPU-seconds). */
 double pace_free(const pace_view *v, int64_t deadline_s);
 /* One more call was accepted since the plan was made. */

@@ -240,11 +240,13 @@ static void show_all_of_it(void **state)
     json_t *j = shown(&c, &v, NULL, now);
     assert_string_equal(text(j, "planned_start"), "2027-01-15T08:01:00Z");
     assert_string_equal(text(j, "why"), "its last attempt did not work; this is the next one");
+    assert_int_equal(json_integer_value(json_object_get(j, "attempts")), 1);
     assert_true(json_is_null(json_object_get(j, "revision")) && !json_object_get(j, "note"));
     json_decref(j);
     c.info.excused = 1; /* that attempt does not count */
     j = shown(&c, &v, NULL, now);
     assert_string_equal(text(j, "why"), "its deadline leaves no later time");
+    assert_int_equal(json_integer_value(json_object_get(j, "attempts")), 0);
     json_decref(j);
     j = shown(&c, NULL, NULL, now);
     assert_string_equal(text(j, "why"), "nothing is planned yet");

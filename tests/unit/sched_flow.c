@@ -190,6 +190,121 @@ static void back_pressure(void **state)
     assert_true(low > 100);
 }
 
+/* The turns of a line: as far apart as the limit wants, which grows from window to window. */
+static void turns(void **state)
+{
+    aimd a;
+    ns second = NS_PER_S, from = 7 * second;
+    aimd_init(&a, from, 1000);
+    assert_false(aimd_has_line(&a, from));
+    for (int i = 1; i <= 100; i++)
+        assert_near((double)(aimd_turn(&a, from) - from), i * 0.6e9, 100);
+    for (int i = 1; i <= 120; i++)
+        assert_near((double)(aimd_turn(&a, from) - from), 60e9 + i * 0.5e9, 1000);
+    assert_true(aimd_has_line(&a, from + 119 * second) && !aimd_has_line(&a, from + 120 * second));
+    /* Once it is over the next line begins at the present time. */
+    assert_near((double)aimd_turn(&a, from + 130 * second), 137e9 + 0.6e9, 100);
+    /* Up to what is free the limit grows by ten. */
+    a = (aimd){.rate_max = 1000, .limit = 1, .window_start = from, .filled = from};
+    assert_true(aimd_turn(&a, from) == from + 60 * second);
+    for (int i = 1; i <= 11; i++)
+        assert_near((double)(aimd_turn(&a, from) - from), 60e9 + i * 60e9 / 11, 1000);
+    a.turn = from + 120 * second;
+    assert_near((double)(aimd_turn(&a, from) - from), 120e9 + 60e9 / 21, 1000);
+    /* The maximum holds, be it less than one a window. */
+    aimd_init(&a, 0, 0.01);
+    assert_near((double)aimd_turn(&a, 0), 100e9, 100);
+    assert_near((double)aimd_turn(&a, 0), 200e9, 100);
+    assert_true(aimd_take_turn(&a, 0) && !aimd_take_turn(&a, 0));
+    /* A cut holds for turns that are given from then on. */
+    aimd_init(&a, 0, 1000);
+    for (int i = 0; i < 150; i++)
+        aimd_turn(&a, 0);
+    aimd_result(&a, second, true);
+    ns last = a.turn;
+    assert_near((double)(aimd_turn(&a, 60 * second) - last), 60e9 / 50, 100);
+    assert_near((double)(aimd_turn(&a, 60 * second) - last), 120e9 / 50, 100);
+}
+
+enum { CROWD = 5000 };
+
+typedef struct {
+    ns due[CROWD]; /* 0: it has not been looked at; UINT64_MAX: it has begun */
+    long looks;
+    int begun;
+} crowd;
+
+/* A minute of a worker that looks each second at all calls that may begin. */
+static int crowd_minute(crowd *c, aimd *a, ns *now, bool failing)
+{
+    int before = c->begun;
+    for (int s = 0; s < 60; s++) {
+        *now += NS_PER_S;
+        for (int i = 0; i < CROWD; i++) {
+            if (c->due[i] > *now)
+                continue;
+            c->looks++;
+            if (c->due[i] ? aimd_take_turn(a, *now) : !aimd_has_line(a, *now) && aimd_take(a, *now)) {
+                aimd_result(a, *now, failing);
+                c->due[i] = UINT64_MAX;
+                c->begun++;
+            } else {
+                c->due[i] = aimd_turn(a, *now);
+            }
+        }
+    }
+    return c->begun - before;
+}
+
+/* Each call of a crowd is looked at once, and again when its turn comes: then it begins. */
+static void a_line_moves_as_the_limit_grows(void **state)
+{
+    static crowd c;
+    aimd a;
+    ns now = 0;
+    c = (crowd){0};
+    aimd_init(&a, now, 1000);
+    int last = crowd_minute(&c, &a, &now, false), minutes = 1;
+    assert_true(last >= 95 && last <= FLOW_FREE_CALLS + 1);
+    for (; c.begun < CROWD && minutes < 30; minutes++) {
+        int n = crowd_minute(&c, &a, &now, false);
+        assert_true(n <= last * FLOW_GROWTH + 3);
+        assert_true(n >= last * FLOW_GROWTH - 3 || c.begun == CROWD);
+        last = n;
+    }
+    assert_int_equal(minutes, 14); /* 100 (1.2^13.2 - 1) / 0.2 */
+    assert_true(c.looks <= 2 * CROWD);
+}
+
+/* Where all are pushed back, few begin, and the others are not looked at all the time. */
+static void a_line_heeds_a_cut(void **state)
+{
+    static crowd c;
+    aimd a;
+    ns now = 0;
+    c = (crowd){0};
+    aimd_init(&a, now, 1000);
+    for (int minute = 0; minute < 5; minute++)
+        crowd_minute(&c, &a, &now, false);
+    double limit = a.limit;
+    for (int minute = 0; minute < 12; minute++) {
+        int n = crowd_minute(&c, &a, &now, true);
+        assert_true(n <= 1.1 * limit + 3); /* its last look is of the next window */
+        limit = fmax(1, a.limit);
+    }
+    assert_true(limit < 2);
+    long looks = c.looks;
+    int begun = c.begun;
+    for (int minute = 0; minute < 60; minute++)
+        crowd_minute(&c, &a, &now, true);
+    assert_in_range(c.begun - begun, 50, 61);
+    assert_true(c.looks - looks < 10 * CROWD);
+    begun = c.begun; /* and it comes back */
+    for (int minute = 0; minute < 20; minute++)
+        crowd_minute(&c, &a, &now, false);
+    assert_true(c.begun - begun > 1000);
+}
+
 static void loads(void **state)
 {
     load_history l;
@@ -269,6 +384,9 @@ int main(void)
         cmocka_unit_test(windows),
         cmocka_unit_test(tokens),
         cmocka_unit_test(load_values),
+        cmocka_unit_test(turns),
+        cmocka_unit_test(a_line_moves_as_the_limit_grows),
+        cmocka_unit_test(a_line_heeds_a_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
