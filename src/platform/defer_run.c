@@ -138,13 +138,19 @@ void run_free(run *r)
         d->on_empty(d->on_empty_user);
 }
 
+/* What may or may not have happened is asked once more: if it had, that is refused. */
 static void on_told(void *user)
 {
     run *r = user;
     deferral *d = r->d;
     err e;
-    if (!queue_answer_ok(store_call_answer(r->asking), &e) && e.code != ERR_CONFLICT &&
-        e.code != ERR_NOT_FOUND) {
+    bool ok = queue_answer_ok(store_call_answer(r->asking), &e);
+    if (!ok && e.code == ERR_IO && !r->asked_again) {
+        r->asked_again = true;
+        store_call_send_again(r->asking);
+        return;
+    }
+    if (!ok && e.code != ERR_CONFLICT && e.code != ERR_NOT_FOUND) {
         log_line(LOG_WARN, "deferred-untold");
         log_str("call", str_from(r->inner ? inner_id(r->inner) : "?"));
         log_str("reason", str_from(e.text));
@@ -158,6 +164,8 @@ static void tell(run *r, store_call *k)
 {
     err e;
     r->asking = k;
+    if (k)
+        store_call_keep(k);
     if (k && store_call_send(k, on_told, r, &e))
         return;
     log_msg(LOG_ERROR, "what a deferred call came to can't be kept, it will run again: %s",

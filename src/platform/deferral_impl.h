@@ -32,6 +32,7 @@ typedef struct run {
     host_post *post;
     ns posted;          /* when it was begun; 0: not yet */
     store_call *asking; /* END or RETRY */
+    bool asked_again;   /* the store process died with it, or failed */
     double estimate_cpu_s;
     bool urgent; /* it is due: it takes turns like any other call */
     bool shared; /* other nodes may have what this one lacks */

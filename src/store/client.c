@@ -23,10 +23,11 @@ struct store_call {
     uint32_t place;
     store_call *next; /* WAITING */
     buf message;      /* the request until it is sent; then a short answer */
+    buf kept;         /* the request that was sent, if `keeps` */
     store_message answer;
     uint8_t *map; /* NULL, or a long answer */
     size_t map_bytes;
-    bool unanswered, names;
+    bool unanswered, names, keeps;
     bool lends; /* a descriptor of the answer is the caller's, not where its items are */
     int fd;
     ns sent_at;
@@ -153,8 +154,12 @@ static void place_take(store_client *c, store_call *k, uint32_t i)
     c->places[i].call = k;
     k->place = i;
     k->state = WITH_STORE;
-    if (k->message.n > STORE_INLINE_BYTES_MAX)
+    if (k->keeps) {
+        k->kept = k->message;
+        buf_init(&k->message, STORE_MESSAGE_BYTES_MAX);
+    } else if (k->message.n > STORE_INLINE_BYTES_MAX) {
         buf_fini(&k->message);
+    }
 }
 
 /* Sends what waits, as far as there are places. */
@@ -422,6 +427,28 @@ buf *store_call_message(store_call *k)
     return &k->message;
 }
 
+static void call_wait(store_call *k)
+{
+    k->sent_at = loop_now(k->c->l);
+    k->state = WAITING;
+    k->next = NULL;
+    *k->c->last = k;
+    k->c->last = &k->next;
+    client_pump(k->c);
+}
+
+/* The answer, or what was not sent of the request. */
+static void answer_drop(store_call *k)
+{
+    buf_fini(&k->message);
+    if (k->map)
+        munmap(k->map, k->map_bytes);
+    if (k->fd >= 0)
+        close(k->fd);
+    k->map = NULL;
+    k->fd = -1;
+}
+
 bool store_call_send(store_call *k, void (*on_done)(void *user), void *user, err *e)
 {
     must(k->state == FILLING);
@@ -433,12 +460,24 @@ bool store_call_send(store_call *k, void (*on_done)(void *user), void *user, err
     store_message_end(&k->message);
     k->on_done = on_done;
     k->user = user;
-    k->sent_at = loop_now(k->c->l);
-    k->state = WAITING;
-    *k->c->last = k;
-    k->c->last = &k->next;
-    client_pump(k->c);
+    call_wait(k);
     return true;
+}
+
+void store_call_keep(store_call *k)
+{
+    must(k->state == FILLING && !k->unanswered);
+    k->keeps = true;
+}
+
+void store_call_send_again(store_call *k)
+{
+    must(k->state == DONE && k->keeps);
+    answer_drop(k);
+    k->message = k->kept;
+    k->kept = (buf){0};
+    k->keeps = false;
+    call_wait(k);
 }
 
 void store_call_send_and_forget_take(store_call *k)
@@ -480,10 +519,7 @@ void store_call_free(store_call *k)
         if (!(*at = k->next))
             c->last = at;
     }
-    buf_fini(&k->message);
-    if (k->map)
-        munmap(k->map, k->map_bytes);
-    if (k->fd >= 0)
-        close(k->fd);
+    answer_drop(k);
+    buf_fini(&k->kept);
     free(k);
 }

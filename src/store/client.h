@@ -6,7 +6,7 @@
  * Invariants
  * - At most STORE_IN_FLIGHT_MAX requests are with the store process; others wait here in order.
  * - Requests of one turn are sent together at its end.
- * - on_done is called once, from the event loop, never inside store_call_send; after
+ * - on_done is called once, from the event loop, never inside store_call_send (or _again); after
  *   store_call_free it is not called any more (the request may be carried out nevertheless).
  * - If the store process dies, requests that were with it fail: a write may or may not have
  *   happened. Those that waited here go to the next one. */
@@ -42,6 +42,11 @@ void store_call_item(store_call *k, str key, const bytes *value);
 buf *store_call_message(store_call *k);
 /* ERR_LIMIT: more than STORE_MESSAGE_BYTES_MAX. */
 bool store_call_send(store_call *k, void (*on_done)(void *user), void *user, err *e);
+/* Before it is sent: the request is kept until its answer is used, so that it may be sent again. */
+void store_call_keep(store_call *k);
+/* It was kept and is done: once more, to the store process that is there or to the next one. It is
+ * as one that was not done; the answer is gone. Not kept any more. */
+void store_call_send_again(store_call *k);
 bool store_call_is_done(const store_call *k);
 /* Since store_call_send; CLOCK_MONOTONIC. */
 ns store_call_sent_at(const store_call *k);

@@ -10,7 +10,7 @@
  *
  * If the store process dies, what was with it fails with ERR_IO: it may or may not have happened. A
  * PUT with an idempotency key may be sent again, and so may all others: END and RETRY that happened
- * are refused the second time (QUEUE_CONFLICT). */
+ * are refused the second time (QUEUE_CONFLICT). store_call_send_again does that. */
 #pragma once
 
 #include "store/client.h"

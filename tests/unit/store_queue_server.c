@@ -201,6 +201,54 @@ static void test_the_server_goes_and_comes(void **state)
     assert_memory_equal(&a.id, &b.id, sizeof a.id);
 }
 
+/* A server that went with the end of a call is followed by one that is told again; what had happened
+ * is refused. */
+static void test_sent_again(void **state)
+{
+    static uint8_t result[MIB];
+    static const size_t sizes[] = {3, sizeof result};
+    for (int i = 0; i < 2; i++) {
+        int fds[2], before = done;
+        queue_call c;
+        queue_offer p = {.head = {.terms = {.tenant = 1, .app = 2, .keep_ms = 3600000},
+                                  .holder = 1,
+                                  .lease_ms = 60000},
+                         .request = {(const uint8_t *)"r", 1}};
+        store_call *k = sent(queue_ask_put(second, &p));
+        wait_done(before + 1);
+        queue_accepted a = accepted(k);
+        queue_end ends = {.held = {.id = a.id, .attempt = a.attempt}, .state = QUEUE_DONE};
+        assert_true(channel_pair(fds, &e));
+        store_client_connect_take(client, fds[1]); /* there nobody reads */
+        k = queue_ask_end(client, &ends, S("a note"), (bytes){result, sizes[i]});
+        store_call_keep(k);
+        sent(k);
+        loop_turn(l, 0);
+        close(fds[0]);
+        wait_done(before + 2);
+        assert_false(queue_answer_ok(store_call_answer(k), &e));
+        assert_int_equal(e.code, ERR_IO);
+        store_call_send_again(k);
+        store_server_free(server);
+        server_start(path);
+        wait_done(before + 3);
+        assert_true(queue_answer_ok(store_call_answer(k), &e));
+        store_call_free(k);
+        k = sent(queue_ask_one(client, QUEUE_GET,
+                               &(queue_one){.id = a.id, .with = QUEUE_WITH_RESULT}));
+        wait_done(before + 4);
+        assert_true(queue_call_read(store_call_answer(k), &c, &e));
+        assert_int_equal(c.info.state, QUEUE_DONE);
+        assert_int_equal(c.result.n, sizes[i]);
+        store_call_free(k);
+        k = sent(queue_ask_end(client, &ends, S(""), (bytes){0}));
+        wait_done(before + 5);
+        assert_false(queue_answer_ok(store_call_answer(k), &e));
+        assert_int_equal(e.code, ERR_CONFLICT);
+        store_call_free(k);
+    }
+}
+
 /* What calls say is nowhere in the file. */
 static void test_sealed_at_rest(void **state)
 {
@@ -389,6 +437,7 @@ int main(void)
         CASE(test_leased_by_one_of_two),
         CASE(test_only_what_a_key_has_made),
         CASE(test_the_server_goes_and_comes),
+        CASE(test_sent_again),
         CASE(test_sealed_at_rest),
         CASE(test_keys_of_builds_before),
         CASE(test_no_queue),
