@@ -138,7 +138,20 @@ void run_free(run *r)
         d->on_empty(d->on_empty_user);
 }
 
-/* What may or may not have happened is asked once more: if it had, that is refused. */
+/* What its waiting saved or cost, the keeper sums (usage_file.h). */
+static void saved_tell(const run *r)
+{
+    calls_message m = {.kind = CALLS_ENDED};
+    m.ended.app = r->app->config.id;
+    m.ended.component = (uint64_t)(r->component - r->app->hosted);
+    m.ended.accepted_s = r->info.accepted_ms / 1000;
+    m.ended.ran_s = r->ran_s;
+    m.ended.energy_j = r->energy_j;
+    deferral_say(r->d, &m);
+}
+
+/* What may or may not have happened is asked once more: if it had, that is refused, and nothing is
+ * counted. */
 static void on_told(void *user)
 {
     run *r = user;
@@ -150,7 +163,9 @@ static void on_told(void *user)
         store_call_send_again(r->asking);
         return;
     }
-    if (!ok && e.code != ERR_CONFLICT && e.code != ERR_NOT_FOUND) {
+    if (ok && r->saves) {
+        saved_tell(r);
+    } else if (!ok && e.code != ERR_CONFLICT && e.code != ERR_NOT_FOUND) {
         log_line(LOG_WARN, "deferred-untold");
         log_str("call", str_from(r->inner ? inner_id(r->inner) : "?"));
         log_str("reason", str_from(e.text));
@@ -220,20 +235,6 @@ void run_retry(run *r, const inner_result *result, const char *why)
     tell(r, queue_ask_retry(r->d->store, &q, str_from(why)));
 }
 
-/* What its waiting saved or cost, the keeper sums (usage_file.h). */
-static void ended_tell(const run *r, const inner_result *result, uint64_t energy_nj)
-{
-    calls_message m = {.kind = CALLS_ENDED};
-    if (!result || !result->ran || !r->component || !r->app)
-        return;
-    m.ended.app = r->app->config.id;
-    m.ended.component = (uint64_t)(r->component - r->app->hosted);
-    m.ended.accepted_s = r->info.accepted_ms / 1000;
-    m.ended.ran_s = (now_ms() - (int64_t)(result->wall_ns / NS_PER_MS)) / 1000;
-    m.ended.energy_j = (double)energy_nj / 1e9;
-    deferral_say(r->d, &m);
-}
-
 void run_end(run *r, queue_state state, const inner_result *result, const char *note)
 {
     _cleanup_(buf_fini) buf out;
@@ -254,8 +255,12 @@ void run_end(run *r, queue_state state, const inner_result *result, const char *
         kept.body_cut = true;
         deferred_result_write(&kept, &out);
     }
-    if (state == QUEUE_DONE || state == QUEUE_FAILED)
-        ended_tell(r, result, q.use.energy_nj);
+    r->saves = (state == QUEUE_DONE || state == QUEUE_FAILED) && result && result->ran &&
+               r->component && r->app;
+    if (r->saves) {
+        r->ran_s = (now_ms() - (int64_t)(result->wall_ns / NS_PER_MS)) / 1000;
+        r->energy_j = (double)q.use.energy_nj / 1e9;
+    }
     tell(r, queue_ask_end(r->d->store, &q, str_from(note), buf_bytes(&out)));
 }
 

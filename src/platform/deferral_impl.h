@@ -34,6 +34,10 @@ typedef struct run {
     store_call *asking; /* END or RETRY */
     bool asked_again;   /* the store process died with it, or failed */
     double estimate_cpu_s;
+    /* Of an END that counts for what waiting saved. */
+    bool saves;
+    int64_t ran_s;
+    double energy_j;
     bool urgent; /* it is due: it takes turns like any other call */
     bool shared; /* other nodes may have what this one lacks */
     bool lost;   /* the lease is another's: nothing is said to the store any more */
