@@ -77,12 +77,16 @@ typedef struct errand {
     uint64_t holder;     /* of GIVE_BACK */
     queue_app_gone gone; /* of APP_GONE; gone.from: as far as it has come */
     const char *what;
+    bool asked_again;
+    loop_timer again;
 } errand;
 
 static void on_errand(void *user);
+static void errand_failed(errand *x, const err *e);
 
 static void errand_free(errand *x)
 {
+    loop_timer_stop(&x->again);
     errand **at = &x->c->errands;
     while (*at != x)
         at = &(*at)->next;
@@ -106,8 +110,31 @@ static void errand_send(errand *x)
     x->k = errand_ask(x);
     if (x->k && store_call_send(x->k, on_errand, x, &e))
         return;
-    log_msg(LOG_ERROR, "%s: %s", x->what, e.text);
-    errand_free(x);
+    store_call_free(x->k);
+    x->k = NULL;
+    errand_failed(x, &e);
+}
+
+static void on_errand_time(void *user) { errand_send(user); }
+
+/* Nobody else will ask, so it is asked until it works. Only: where nodes share the queue the number
+ * of what was deleted comes back with its name, and what is asked late would end calls of the next
+ * one; that is asked once more, of the next store process. What is to be purged waits for the next
+ * time. */
+static void errand_failed(errand *x, const err *e)
+{
+    bool once = x->kind == QUEUE_APP_GONE && x->c->k->config.serve.queue_is_shared;
+    if (x->kind == QUEUE_PURGE || (once && x->asked_again)) {
+        log_msg(LOG_ERROR, "%s: %s", x->what, e->text);
+        errand_free(x);
+        return;
+    }
+    log_msg(LOG_WARN, "%s: %s; it is asked again", x->what, e->text);
+    x->asked_again = true;
+    if (once)
+        errand_send(x);
+    else
+        loop_timer_start(x->c->k->l, &x->again, RETRY_S * NS_PER_S, on_errand_time, x);
 }
 
 /* A sweep takes a bounded number of calls at a time: as long as there is more it is sent again. */
@@ -117,10 +144,13 @@ static void on_errand(void *user)
     store_message *m = store_call_answer(x->k);
     queue_swept swept = {0};
     err e;
-    if (!(x->kind == QUEUE_GIVE_BACK ? queue_answer_ok(m, &e) : queue_swept_read(m, &swept, &e)))
-        log_msg(LOG_WARN, "%s: %s", x->what, e.text);
+    bool ok = x->kind == QUEUE_GIVE_BACK ? queue_answer_ok(m, &e) : queue_swept_read(m, &swept, &e);
     store_call_free(x->k);
     x->k = NULL;
+    if (!ok) {
+        errand_failed(x, &e);
+        return;
+    }
     keeper_calls_look(x->c);
     x->gone.from = swept.next;
     if (swept.next)
@@ -143,11 +173,11 @@ static void errand_begin(keeper_calls *c, const errand *of)
     errand_send(x);
 }
 
-void keeper_calls_app_gone(keeper_calls *c, uint64_t app, uint64_t tenant)
+void keeper_calls_app_gone(keeper_calls *c, uint64_t number, uint64_t tenant)
 {
     if (c)
         errand_begin(c, &(errand){.kind = QUEUE_APP_GONE,
-                                  .gone = {.app = app, .tenant = tenant, .forget = !app},
+                                  .gone = {.app = number, .tenant = tenant, .forget = !number},
                                   .what = "deferred calls of a deleted app"});
 }
 

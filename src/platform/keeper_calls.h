@@ -27,9 +27,9 @@ unsigned keeper_calls_workers(const keeper_calls *c);
 void keeper_calls_look(keeper_calls *c);
 /* There may be another forecast. NULL is allowed. */
 void keeper_calls_forecast(keeper_calls *c);
-/* An app has gone for good: its calls are dead. app 0: the tenant has gone, and its calls with it.
- * Both as calls_owner.h has them. */
-void keeper_calls_app_gone(keeper_calls *c, uint64_t app, uint64_t tenant);
+/* An app has gone for good: its calls are dead. number 0: the tenant has gone, and its calls with
+ * it. Both as calls_owner.h has them. */
+void keeper_calls_app_gone(keeper_calls *c, uint64_t number, uint64_t tenant);
 
 /* The newest plan; slots 0: none. */
 const pace_view *keeper_calls_plan(const keeper_calls *c);
