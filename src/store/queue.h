@@ -23,7 +23,7 @@
  *   idempotency keys, and what was asked under them, are kept as keyed hashes. What the queue
  *   decides by (queue_info) is plain.
  * - Nothing here has a timer: expired leases and starts that have come are looked at by LEASE and
- *   BACKLOG; ended calls go by PURGE. */
+ *   BACKLOG; ended calls go by PURGE, and are found by nobody once their time of keeping is over. */
 #pragma once
 
 #include "base/err.h"
@@ -235,6 +235,7 @@ typedef struct {
                                * or when this node is to look again for a revision it lacks */
     int64_t next_expiry_ms;   /* of a lease */
     int64_t next_deadline_ms; /* of those that may run */
+    int64_t next_over_ms;     /* an ended call's time of keeping */
     uint64_t waiting, leased;
 } queue_backlog;
 

@@ -268,6 +268,11 @@ bool queue_again(queue_engine *q, queue_row *row, int64_t at_ms, str note, err *
     return queue_wait(q, row, at_ms, e) && (!note.n || outcome_set(q, row, note, (bytes){0}, e));
 }
 
+bool queue_forget(queue_engine *q, const queue_row *row, err *e)
+{
+    return queue_sums_count(q, row, -1, e) && q->ops->remove(q->rows, row->seq, e);
+}
+
 bool queue_look(queue_engine *q, err *e)
 {
     size_t n;

@@ -47,6 +47,13 @@ bool queue_finish(queue_engine *q, queue_row *row, queue_phase phase, str note, 
                   err *e);
 /* Its attempt came to nothing: it waits again, or is dead with that note. */
 bool queue_again(queue_engine *q, queue_row *row, int64_t at_ms, str note, err *e);
+/* It has ended and its time of keeping is over: nobody finds it, and PURGE deletes it. */
+static inline bool queue_is_over(const queue_engine *q, const queue_row *row)
+{
+    return row->phase > PHASE_LEASED && row->at_ms <= q->now_ms;
+}
+/* Deletes it. */
+bool queue_forget(queue_engine *q, const queue_row *row, err *e);
 /* How often the secret of an app was made anew. */
 bool queue_rotated(queue_engine *q, uint64_t app, uint64_t *ret, err *e);
 /* Once more. */

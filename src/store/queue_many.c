@@ -105,15 +105,25 @@ static void slots_join(slots *s)
     s->n = to;
 }
 
-static bool moments_read(queue_engine *q, queue_backlog *b, err *e)
+/* Of several phases. */
+static bool first(queue_engine *q, unsigned from, unsigned to, int64_t *ret_at_ms, err *e)
 {
     int64_t at;
-    for (unsigned phase = PHASE_READY; phase <= PHASE_READY_LAST; phase++) {
+    *ret_at_ms = 0;
+    for (unsigned phase = from; phase <= to; phase++) {
         if (!q->ops->first(q->rows, phase, &at, e))
             return false;
-        if (at && (!b->next_deadline_ms || at < b->next_deadline_ms))
-            b->next_deadline_ms = at;
+        if (at && (!*ret_at_ms || at < *ret_at_ms))
+            *ret_at_ms = at;
     }
+    return true;
+}
+
+static bool moments_read(queue_engine *q, queue_backlog *b, err *e)
+{
+    if (!first(q, PHASE_READY, PHASE_READY_LAST, &b->next_deadline_ms, e) ||
+        !first(q, PHASE_DONE, PHASES - 1, &b->next_over_ms, e))
+        return false;
     if (!q->ops->first(q->rows, PHASE_LATER, &b->next_start_ms, e) ||
         !q->ops->first(q->rows, PHASE_LEASED, &b->next_expiry_ms, e))
         return false;
@@ -167,11 +177,6 @@ bool queue_on_count(const queue_asked *a, err *e)
     return true;
 }
 
-static bool forget(queue_engine *q, const queue_row *row, err *e)
-{
-    return queue_sums_count(q, row, -1, e) && q->ops->remove(q->rows, row->seq, e);
-}
-
 bool queue_on_app_gone(const queue_asked *a, err *e)
 {
     const queue_app_gone *gone = &a->r->gone;
@@ -192,7 +197,7 @@ bool queue_on_app_gone(const queue_asked *a, err *e)
         if (!found || rows[i].phase > to)
             continue;
         rows[i].terms.trigger &= (uint8_t)~QUEUE_TELLS; /* of these nobody is told */
-        if (gone->forget ? !forget(q, &rows[i], e)
+        if (gone->forget ? !queue_forget(q, &rows[i], e)
                          : !queue_finish(q, &rows[i], PHASE_DEAD, a->r->note, (bytes){0}, e))
             return false;
         swept.calls++;
@@ -213,7 +218,7 @@ bool queue_on_purge(const queue_asked *a, err *e)
         if (!q->ops->take(q->rows, phase, q->now_ms, 0, SWEEP_MAX - swept.calls, rows, &n, e))
             return false;
         for (size_t i = 0; i < n; i++)
-            if (!forget(q, &rows[i], e))
+            if (!queue_forget(q, &rows[i], e))
                 return false;
         swept.calls += n;
     }

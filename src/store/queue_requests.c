@@ -29,7 +29,7 @@ queue_state queue_state_of(unsigned phase)
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
-/* The call of an id, of that tenant and app (0: of any). */
+/* The call of an id, of that tenant and app (0: of any), as long as it is kept. */
 static bool find(queue_engine *q, const queue_id *id, uint64_t tenant, uint64_t app,
                  bool for_change, queue_row *ret, bool *ret_found, err *e)
 {
@@ -44,7 +44,7 @@ static bool find(queue_engine *q, const queue_id *id, uint64_t tenant, uint64_t 
     if (!q->ops->get(q->rows, seq, for_change, &row, &found, e))
         return false;
     *ret_found = found && row.nonce == nonce && (!tenant || row.terms.tenant == tenant) &&
-                 (!app || row.terms.app == app);
+                 (!app || row.terms.app == app) && !queue_is_over(q, &row);
     if (*ret_found)
         *ret = row;
     return true;
@@ -160,6 +160,15 @@ static bool accepted_before(const queue_asked *a, const queue_row *new, const qu
     return accepted(a, first, true);
 }
 
+/* The key's call is not kept any more: it goes now, if nobody has deleted it yet. */
+static bool key_free(queue_engine *q, const queue_row *first, err *e)
+{
+    queue_row row;
+    bool found;
+    return q->ops->get(q->rows, first->seq, true, &row, &found, e) &&
+           (!found || !queue_is_over(q, &row) || queue_forget(q, &row, e));
+}
+
 static void row_fill(const queue_engine *q, const queue_offer *p, queue_row *row)
 {
     const queue_terms *t = &p->head.terms;
@@ -217,10 +226,12 @@ static bool on_put(const queue_asked *a, err *e)
                      !queue_key_hash(q->keys, row.terms.app, same, row.same, e) ||
                      !q->ops->find(q->rows, row.key, &first, &exists, e)))
         return false;
-    if (exists)
+    if (exists && !queue_is_over(q, &first))
         return accepted_before(a, &row, &first);
     if (p->head.only_known)
         return absent(a);
+    if (exists && !key_free(q, &first, e))
+        return false;
     if (!quota_check(a, &ok, e))
         return false;
     if (!ok)

@@ -530,10 +530,16 @@ static void test_idempotency_keys(void **state)
     end_with(held[1], QUEUE_DONE, "", NULL);
     again = put(&p);
     assert_int_equal(again.state, QUEUE_DONE); /* while it is kept */
-    now += 1000;
+    now += 999;
+    assert_int_equal(put(&p).existed, 1);
+    now++; /* not any more, though nobody has purged it */
+    again = put(&p);
+    assert_int_equal(again.existed, 0);
+    assert_memory_not_equal(&first.id, &again.id, sizeof first.id);
+    assert_int_equal(counts(TENANT).calls[QUEUE_ANY], 2);
     asking(QUEUE_PURGE);
-    assert_int_equal(swept().calls, 2);
-    assert_int_equal(put(&p).existed, 0);
+    assert_int_equal(swept().calls, 1);
+    assert_int_equal(put(&p).existed, 1);
 }
 
 static void test_two_of_a_key_in_one_group(void **state)
@@ -691,18 +697,35 @@ static void test_counts(void **state)
 
 static void test_what_is_over_goes(void **state)
 {
-    queue_id id = put_due("x", now + 1000);
+    queue_slot s[8];
+    size_t n;
+    queue_id id = put_due("x", now + 1000), second;
     put_due("y", now + 2000);
+    assert_int_equal(backlog(60000, s, 8, &n).next_over_ms, 0);
     lease((queue_lease){0});
     end_with(held[0], QUEUE_DONE, "", "result");
-    now += 999;
+    now += 10;
+    second = put_due("z", now + 1000);
+    assert_true(one(QUEUE_CANCEL, second, 0));
+    assert_int_equal(backlog(60000, s, 8, &n).next_over_ms, now + 990);
+    now += 989;
     asking(QUEUE_PURGE);
     assert_int_equal(swept().calls, 0);
-    now++;
-    asking(QUEUE_PURGE);
-    assert_int_equal(swept().calls, 1);
-    assert_false(one(QUEUE_GET, id, 0));
-    assert_int_equal(counts(TENANT).calls[QUEUE_ANY], 1);
+    assert_true(one(QUEUE_GET, id, 0));
+    now++; /* it is found by nobody, before and after it has gone */
+    for (int i = 0; i < 2; i++) {
+        assert_false(one(QUEUE_GET, id, 0));
+        assert_int_equal(e.code, ERR_NOT_FOUND);
+        assert_false(one(QUEUE_REVIVE, id, 0));
+        assert_int_equal(e.code, ERR_NOT_FOUND);
+        assert_false(end_with(held[0], QUEUE_DONE, "", NULL));
+        asking(QUEUE_PURGE);
+        assert_int_equal(swept().calls, !i);
+    }
+    assert_int_equal(counts(TENANT).calls[QUEUE_ANY], 2);
+    assert_int_equal(backlog(60000, s, 8, &n).next_over_ms, now + 10);
+    assert_true(one(QUEUE_REVIVE, second, 0));
+    assert_int_equal(backlog(60000, s, 8, &n).next_over_ms, 0);
 }
 
 static void test_an_app_goes(void **state)
@@ -899,6 +922,8 @@ static void test_sums_follow(void **state)
             swept();
         }
     }
+    asking(QUEUE_PURGE); /* what is over is not found */
+    swept();
     queue_count c = counts(TENANT), told = {0};
     for (size_t i = 0; i < n; i++)
         if (one(QUEUE_GET, ids[i], 0)) {
