@@ -439,12 +439,15 @@ static void on_backlog(void *user)
         run_tell(c, &d);
     if (c->backlog.leased)
         d.wake_s = earlier(d.wake_s, c->backlog.next_expiry_ms);
+    purge(c, now_s);
+    int64_t over_ms = c->backlog.next_over_ms, may_ms = (c->purged_s + PURGE_EVERY_S) * 1000;
+    if (over_ms)
+        d.wake_s = earlier(d.wake_s, over_ms > may_ms ? over_ms : may_ms);
     int64_t cron = keeper_crons_look(c->k->crons, now_s);
     d.wake_s = cron < d.wake_s ? cron : d.wake_s;
     if (c->k->config.serve.queue_is_shared && !c->listening && !loop_timer_active(&c->news))
         news_listen(c);
     timer_set(c, d.wake_s > now_s ? d.wake_s : now_s + 1);
-    purge(c, now_s);
     if (c->dirty)
         keeper_calls_look(c);
 }
