@@ -125,8 +125,12 @@ static void one(api_call *c, store_kind kind)
         api_fail_status(c, 404, "there is no such call (any more)");
         return;
     }
-    if (kind == QUEUE_REVIVE)
+    if (kind == QUEUE_REVIVE) {
+        quota most = api_quota(c);
         ask_for.deadline_ms = (keeper_now_s() + APP_DEFER_SLACK_S) * 1000;
+        ask_for.calls_max = most.deferred_calls;
+        ask_for.bytes_max = most.deferred_bytes;
+    }
     ask(c, queue_ask_one(c->k->store, kind, &ask_for), on_one);
 }
 

@@ -201,13 +201,14 @@ typedef struct {
 
 /* QUEUE_CANCEL, QUEUE_REVIVE, QUEUE_GET: one call. Answer: the call as it is then. QUEUE_ABSENT: no
  * call has this id, or it is another tenant's or app's. QUEUE_CONFLICT: it has ended (CANCEL); it
- * has not, or is done (REVIVE). */
+ * has not, or is done (REVIVE). QUEUE_QUOTA: REVIVE. */
 typedef struct {
     queue_id id;
     uint64_t tenant, app; /* 0: of any */
     uint32_t with;        /* QUEUE_WITH_... */
     uint32_t unused;
     int64_t deadline_ms; /* REVIVE: the new one. Attempts are counted anew. */
+    uint64_t calls_max, bytes_max; /* REVIVE: as of PUT */
 } queue_one;
 enum { QUEUE_WITH_REQUEST = 1, QUEUE_WITH_RESULT = 2 };
 

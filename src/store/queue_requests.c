@@ -190,23 +190,23 @@ static void row_fill(const queue_engine *q, const queue_offer *p, queue_row *row
     }
 }
 
-/* Over the quota: the answer says what is. */
-static bool quota_check(const queue_asked *a, bool *ret_ok, err *e)
+/* One more call that waits, of so many bytes. Over the quota: the answer says what is. */
+static bool quota_check(const queue_asked *a, const queue_row *row, uint64_t calls_max,
+                        uint64_t bytes_max, bool *ret_ok, err *e)
 {
-    const queue_offer *p = &a->r->offer;
     *ret_ok = true;
-    if (!p->head.calls_max && !p->head.bytes_max)
+    if (!calls_max && !bytes_max)
         return true;
-    const queue_quota *has = queue_quota_of(a->q, p->head.terms.tenant, e);
+    const queue_quota *has = queue_quota_of(a->q, row->terms.tenant, e);
     if (!has)
         return false;
     uint64_t calls = has->calls > 0 ? (uint64_t)has->calls : 0;
     uint64_t held = has->bytes > 0 ? (uint64_t)has->bytes : 0;
-    if (p->head.calls_max && calls >= p->head.calls_max) {
+    if (calls_max && calls >= calls_max) {
         *ret_ok = false;
         return queue_refuse(a, QUEUE_QUOTA, "the tenant has as many calls waiting as it may");
     }
-    if (p->head.bytes_max && p->about.n + p->request.n + held > p->head.bytes_max) {
+    if (bytes_max && row->bytes + held > bytes_max) {
         *ret_ok = false;
         return queue_refuse(a, QUEUE_QUOTA,
                             "the tenant's waiting calls have as many bytes as they may");
@@ -232,7 +232,7 @@ static bool on_put(const queue_asked *a, err *e)
         return absent(a);
     if (exists && !key_free(q, &first, e))
         return false;
-    if (!quota_check(a, &ok, e))
+    if (!quota_check(a, &row, p->head.calls_max, p->head.bytes_max, &ok, e))
         return false;
     if (!ok)
         return true;
@@ -451,7 +451,7 @@ static bool on_one(const queue_asked *a, err *e)
     const queue_one *one = &a->r->one;
     queue_engine *q = a->q;
     queue_row row;
-    bool found, change = a->m->kind != QUEUE_GET;
+    bool found, ok, change = a->m->kind != QUEUE_GET;
     if (!find(q, &one->id, one->tenant, one->app, change, &row, &found, e))
         return false;
     if (!found)
@@ -465,6 +465,10 @@ static bool on_one(const queue_asked *a, err *e)
         if (row.phase <= PHASE_DONE)
             return queue_refuse(a, QUEUE_CONFLICT,
                                 "the call has not failed: it waits, runs or is done");
+        if (!quota_check(a, &row, one->calls_max, one->bytes_max, &ok, e))
+            return false;
+        if (!ok)
+            return true;
         row.terms.deadline_ms = one->deadline_ms;
         row.excused = row.attempts;
         row.ended_ms = 0;

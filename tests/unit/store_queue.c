@@ -508,6 +508,30 @@ static void test_ids_are_not_guessed(void **state)
     assert_false(one(QUEUE_GET, none, 0));
 }
 
+/* A call that waits again is one more that waits. */
+static void test_revived_within_the_quota(void **state)
+{
+    static const struct {
+        uint64_t calls, bytes;
+        bool fits;
+    } quotas[] = {{1, 0, false}, {0, 11, false}, {2, 11, false}, {1, 12, false}, {2, 12, true}};
+    queue_id id = put_due("x", now + 1000);
+    assert_true(one(QUEUE_CANCEL, id, TENANT));
+    put_due("y", now + 1000); /* "GET /" and a byte each */
+    for (size_t i = 0; i < sizeof quotas / sizeof *quotas; i++) {
+        queue_one of = {.id = id,
+                        .tenant = TENANT,
+                        .deadline_ms = now + 1000,
+                        .calls_max = quotas[i].calls,
+                        .bytes_max = quotas[i].bytes};
+        queue_one_write(asking(QUEUE_REVIVE), &of);
+        assert_int_equal(queue_call_read(answered(), &got, &e), quotas[i].fits);
+        assert_true(quotas[i].fits || e.code == ERR_LIMIT);
+        assert_int_equal(get(id).state, quotas[i].fits ? QUEUE_WAITING : QUEUE_CANCELLED);
+    }
+    assert_int_equal(counts(TENANT).calls[QUEUE_WAITING], 2);
+}
+
 static void test_idempotency_keys(void **state)
 {
     queue_offer p = offer_of("x");
@@ -1004,6 +1028,7 @@ int main(void)
         CASE(test_cancelled),
         CASE(test_only_what_failed_is_revived),
         CASE(test_ids_are_not_guessed),
+        CASE(test_revived_within_the_quota),
         CASE(test_idempotency_keys),
         CASE(test_two_of_a_key_in_one_group),
         CASE(test_quota),
