@@ -154,13 +154,13 @@ void defer_show(buf *out, const queue_call *c, const pace_view *plan, const call
     char id[QUEUE_ID_TEXT + 1];
     deferred_about about = {0};
     queue_id_text(&i->id, id);
-    bool ended = has_ended(state),
-         late = i->terms.deadline_ms < (ended ? i->ended_ms : now_s * 1000);
+    unsigned trigger = i->terms.trigger & ~(unsigned)QUEUE_TELLS;
+    bool ended = has_ended(state), hook = trigger == DEFERRED_HOOK;
+    /* A hook is due as soon as there is something to tell: nobody was promised a time. */
+    bool late = !hook && i->terms.deadline_ms < (ended ? i->ended_ms : now_s * 1000);
     buf_printf(out, "{\"id\":\"%s\",\"state\":\"%s\",\"attempts\":%u,\"attempts_max\":%u", id,
                queue_state_name(state), i->attempts - i->excused, i->terms.attempts_max);
     if (deferred_about_read(c->about, &about)) {
-        unsigned trigger = i->terms.trigger & ~(unsigned)QUEUE_TELLS;
-        bool hook = trigger == DEFERRED_HOOK;
         put_text(out, "component", about.component);
         put_text(out, "method", hook ? S("POST") : about.method);
         put_text(out, "path", hook ? about.hook : about.path);

@@ -303,7 +303,9 @@ static void show_a_result(void **state)
     assert_true(deferred_result_write(&d, &out));
     c.result = buf_bytes(&out);
     c.info.terms.trigger = DEFERRED_HOOK;
+    c.info.ended_ms = 1; /* after its deadline, as any of a hook: that is not late */
     j = shown(&c, NULL, NULL, 10);
+    assert_true(json_is_false(json_object_get(j, "late")));
     r = json_object_get(j, "result");
     assert_string_equal(text(r, "body_base64"), "/wA=");
     assert_true(json_is_false(json_object_get(r, "body_cut")) && !json_object_get(r, "body"));
@@ -315,6 +317,7 @@ static void show_a_result(void **state)
     c.info.terms.trigger = DEFERRED_CRON;
     j = shown(&c, NULL, NULL, 10);
     assert_string_equal(text(j, "trigger"), "cron");
+    assert_true(json_is_true(json_object_get(j, "late")));
     json_decref(j);
 }
 
