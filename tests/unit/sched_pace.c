@@ -556,6 +556,7 @@ static void urgency(void **state)
         p = within();
         p.view.slot_s = least[i].slot_s;
         p.view.first = T0 / least[i].slot_s;
+        assert_int_equal(pace_urgent_s(&p.view), least[i].urgent_s);
         assert_int_equal(pace_step(&p, T0, T0 + 1, 0).urgent_by_s, T0 + least[i].urgent_s);
     }
 }
