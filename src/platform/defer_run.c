@@ -151,14 +151,15 @@ static void saved_tell(const run *r)
 }
 
 /* What may or may not have happened is asked once more: if it had, that is refused, and nothing is
- * counted. */
+ * counted. While ebb stops no other store process comes. */
 static void on_told(void *user)
 {
     run *r = user;
     deferral *d = r->d;
     err e;
     bool ok = queue_answer_ok(store_call_answer(r->asking), &e);
-    if (!ok && e.code == ERR_IO && !r->asked_again) {
+    bool may_ask = !d->draining || store_client_connected(d->store);
+    if (!ok && e.code == ERR_IO && !r->asked_again && may_ask) {
         r->asked_again = true;
         store_call_send_again(r->asking);
         return;
