@@ -4,7 +4,8 @@
  *
  * Invariants
  * - It wakes up by one timer, set to the next planned start or whatever else is known to come: none
- *   if nothing waits, or is kept. The timer is of the wall clock, and a clock that is set is noticed at once.
+ *   if nothing waits, or is kept. It is of the wall clock, and a clock that is set is noticed at
+ *   once.
  * - Leases of a worker that ends go back at once.
  * - Killed at any time it loses nothing: its successor asks the store. */
 #pragma once

@@ -23,7 +23,7 @@
  *   idempotency keys, and what was asked under them, are kept as keyed hashes. What the queue
  *   decides by (queue_info) is plain.
  * - Nothing here has a timer: expired leases and starts that have come are looked at by LEASE and
- *   BACKLOG; ended calls go by PURGE, and are found by nobody once their time of keeping is over. */
+ *   BACKLOG; ended calls go by PURGE, and nobody finds them once their time of keeping is over. */
 #pragma once
 
 #include "base/err.h"
@@ -207,7 +207,7 @@ typedef struct {
     uint64_t tenant, app; /* 0: of any */
     uint32_t with;        /* QUEUE_WITH_... */
     uint32_t unused;
-    int64_t deadline_ms; /* REVIVE: the new one. Attempts are counted anew. */
+    int64_t deadline_ms;           /* REVIVE: the new one. Attempts are counted anew. */
     uint64_t calls_max, bytes_max; /* REVIVE: as of PUT */
 } queue_one;
 enum { QUEUE_WITH_REQUEST = 1, QUEUE_WITH_RESULT = 2 };

@@ -244,7 +244,9 @@ static int crowd_minute(crowd *c, aimd *a, ns *now, bool failing)
             if (c->due[i] > *now)
                 continue;
             c->looks++;
-            if (c->due[i] ? aimd_take_turn(a, *now) : !aimd_has_line(a, *now) && aimd_take(a, *now)) {
+            bool lets =
+                c->due[i] ? aimd_take_turn(a, *now) : !aimd_has_line(a, *now) && aimd_take(a, *now);
+            if (lets) {
                 aimd_result(a, *now, failing);
                 c->due[i] = UINT64_MAX;
                 c->begun++;

@@ -201,8 +201,8 @@ static void test_the_server_goes_and_comes(void **state)
     assert_memory_equal(&a.id, &b.id, sizeof a.id);
 }
 
-/* A server that went with the end of a call is followed by one that is told again; what had happened
- * is refused. */
+/* A server that went with the end of a call is followed by one that is told again; what had
+ * happened is refused. */
 static void test_sent_again(void **state)
 {
     static uint8_t result[MIB];
@@ -234,8 +234,8 @@ static void test_sent_again(void **state)
         wait_done(before + 3);
         assert_true(queue_answer_ok(store_call_answer(k), &e));
         store_call_free(k);
-        k = sent(queue_ask_one(client, QUEUE_GET,
-                               &(queue_one){.id = a.id, .with = QUEUE_WITH_RESULT}));
+        k = sent(
+            queue_ask_one(client, QUEUE_GET, &(queue_one){.id = a.id, .with = QUEUE_WITH_RESULT}));
         wait_done(before + 4);
         assert_true(queue_call_read(store_call_answer(k), &c, &e));
         assert_int_equal(c.info.state, QUEUE_DONE);
