@@ -156,7 +156,7 @@ bool deploy_variables(api_call *c, catalogue_db *db, uint64_t app_id, err *e);
 bool serve_begin(keeper *k, err *e);
 bool serve_open(keeper *k, int local_fd, int tcp_fd, err *e);
 /* An app was deployed, rolled back or deleted: its cron triggers are others. */
-void serve_app_changed(keeper *k, uint64_t app);
+void serve_app_changed(keeper *k, uint64_t number);
 /* The loop is still there. */
 void serve_close(keeper *k);
 

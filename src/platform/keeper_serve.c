@@ -174,7 +174,7 @@ static bool door_open(keeper *k, int fd, api_door *door, http_server **ret, err 
     return *ret ? http_server_listen(*ret, fd, e) : err_no_memory(e);
 }
 
-void serve_app_changed(keeper *k, uint64_t app)
+void serve_app_changed(keeper *k, uint64_t number)
 {
     _cleanup_(arena_fini) arena a;
     catalogue_found f;
@@ -184,16 +184,16 @@ void serve_app_changed(keeper *k, uint64_t app)
     arena_init(&a, 2 * APP_LOCKED_BYTES_MAX);
     if (!k->crons)
         return;
-    if (!catalogue_find_revision(k->catalogue, app, 0, &a, &f, &e) ||
+    if (!catalogue_find_revision(k->catalogue, number, 0, &a, &f, &e) ||
         (f.app && !owner_found(k, &a, &f, &owner, &e))) {
-        log_msg(LOG_ERROR, "cron triggers of app %llu: %s", (unsigned long long)app, e.text);
+        log_msg(LOG_ERROR, "cron triggers of app %llu: %s", (unsigned long long)number, e.text);
         return;
     }
     if (!f.app)
         f = (catalogue_found){0};
     snprintf(host, sizeof host, "%.*s-%.*s.%.*s", STR(str_head(f.app_name, 100)),
              STR(str_head(f.tenant_name, 100)), STR(str_head(k->config.domain, 300)));
-    keeper_crons_set(k->crons, app, &owner, str_from(host), f.settings);
+    keeper_crons_set(k->crons, number, &owner, str_from(host), f.settings);
 }
 
 /* Cron triggers of all apps. */
