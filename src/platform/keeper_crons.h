@@ -4,8 +4,8 @@
  * Invariants: what was fired last is kept under the trigger's name, and the queue knows each firing
  * by a key, so that neither a crash, nor a clock that is set, nor another node that shares the
  * queue fires one twice; firings that were missed meanwhile are made up for, those of the last
- * CRON_LATE_S. A schedule that is new begins now, and so does one that comes again: of triggers that
- * go nothing is kept. */
+ * CRON_LATE_S. A schedule that is new begins now, and so does one that comes again: of triggers
+ * that go nothing is kept. */
 #pragma once
 
 #include "app/app.h"

@@ -27,8 +27,9 @@ def run(database, *command):
 
 def test_what_a_file_does(database):
     """The same unit tests, over PostgreSQL."""
-    done = run(database, "test_store_queue")
-    assert done.returncode == 0, done.stdout + done.stderr
+    for tests in ("test_store_queue", "test_store_queue_many"):
+        done = run(database, tests)
+        assert done.returncode == 0, done.stdout + done.stderr
     assert database.ask("select count(*) from ebb_call") == "0"
     assert database.ask("select count(*) from ebb_body, ebb_outcome") == "0"
 
