@@ -67,7 +67,7 @@ static void page_send(const page *p, http_exchange *x)
         {S("etag"), str_from(p->tag)},
         {S("cache-control"), S("no-cache")},
         {S("content-security-policy"), str_from(policy)},
-        {S("cross-origin-opener-policy"), S("same-origin")},
+        {S("origin-agent-cluster"), S("?1")},
         {S("cross-origin-resource-policy"), S("same-origin")},
         {S("referrer-policy"), S("no-referrer")},
         {S("x-content-type-options"), S("nosniff")},

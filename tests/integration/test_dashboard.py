@@ -576,6 +576,7 @@ def test_weight_and_headers(serve):
         policy = r.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy and r.headers["x-content-type-options"]
+        assert r.headers["origin-agent-cluster"] == "?1"  # apps are on other ports of this host
         assert not re.search(rb"https?://(?!www\.w3\.org/)", body) or path == "/ui/uplot.js", path
         total += len(body) + sum(len(k) + len(v) + 4 for k, v in r.getheaders())
         c.request("GET", path, headers={"If-None-Match": r.headers["etag"]})
