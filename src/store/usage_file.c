@@ -304,24 +304,34 @@ static sqlite3_stmt *start_span(usage_file *f, int which, int64_t from_s, int64_
     return s;
 }
 
-static bool names_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *r,
-                       err *e)
+/* The texts of a statement's first column, which is reset. */
+static bool texts_read(usage_file *f, sqlite3_stmt *s, arena *a, str **ret, size_t *ret_n, err *e)
 {
-    sqlite3_stmt *s = start_span(f, NAMES, from_s, to_s);
-    str *names = NULL;
+    str *all = NULL;
     size_t n = 0, room = 0;
     int step;
-    sqlite3_bind_int(s, 3, USAGE_APPS_MAX);
     while ((step = sqlite3_step(s)) == SQLITE_ROW) {
-        if (!ARENA_ROOM(a, names, n, room) || !(names[n] = text_of(a, s, 0)).p)
+        if (!ARENA_ROOM(a, all, n, room) || !(all[n] = text_of(a, s, 0)).p)
             return sqlite3_reset(s), err_no_memory(e);
         n++;
     }
     if (step != SQLITE_DONE)
         return fail(f, e), sqlite3_reset(s), false;
     sqlite3_reset(s);
+    *ret = all;
+    *ret_n = n;
+    return true;
+}
+
+static bool names_read(usage_file *f, arena *a, int64_t from_s, int64_t to_s, bill_records *r,
+                       err *e)
+{
+    sqlite3_stmt *s = start_span(f, NAMES, from_s, to_s);
+    str *names = NULL;
+    sqlite3_bind_int(s, 3, USAGE_APPS_MAX);
+    if (!texts_read(f, s, a, &names, &r->apps_count, e))
+        return false;
     r->apps = names;
-    r->apps_count = n;
     return true;
 }
 
@@ -544,21 +554,7 @@ bool usage_file_unmark(usage_file *f, str name, err *e)
 
 bool usage_file_marks(usage_file *f, arena *a, str **ret, size_t *ret_n, err *e)
 {
-    sqlite3_stmt *s = start(f, MARKS);
-    str *all = NULL;
-    size_t n = 0, room = 0;
-    int step;
-    while ((step = sqlite3_step(s)) == SQLITE_ROW) {
-        if (!ARENA_ROOM(a, all, n, room) || !(all[n] = text_of(a, s, 0)).p)
-            return sqlite3_reset(s), err_no_memory(e);
-        n++;
-    }
-    if (step != SQLITE_DONE)
-        return fail(f, e), sqlite3_reset(s), false;
-    sqlite3_reset(s);
-    *ret = all;
-    *ret_n = n;
-    return true;
+    return texts_read(f, start(f, MARKS), a, ret, ret_n, e);
 }
 
 bool usage_file_checks(usage_file *f, arena *a, int64_t from_s, int64_t to_s, usage_check **ret,
