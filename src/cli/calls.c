@@ -75,9 +75,11 @@ static bool list(node_command *c, err *e)
         more = after.n && left && (!c->json || lines->given);
         for (size_t i = 0; !c->json && i < n; i++)
             line_print(c, json_array_get(calls, i));
-        if (c->json)
-            node_print_take(json_incref(j));
-        else if (!more)
+        if (c->json) {
+            node_print_take(j);
+            continue;
+        }
+        if (!more)
             counts_print(j);
         json_decref(j);
     }
@@ -102,20 +104,18 @@ static void body_print(node_command *c, str body)
 
 static void call_print(node_command *c, const json_t *j)
 {
+    static const char *const texts[][2] = {
+        {"call", "id"},           {"app", "app"},
+        {"state", "state"},       {"method", "method"},
+        {"path", "path"},         {"accepted", "accepted"},
+        {"deadline", "deadline"}, {"planned", "planned_start"},
+        {"why", "why"},           {"started", "started"},
+        {"ended", "ended"},       {"note", "note"},
+    };
     const json_t *result = json_object_get(j, "result"), *carbon = json_object_get(j, "carbon"),
                  *log = json_object_get(j, "log");
-    text_print(c, j, "call", "id");
-    text_print(c, j, "app", "app");
-    text_print(c, j, "state", "state");
-    text_print(c, j, "method", "method");
-    text_print(c, j, "path", "path");
-    text_print(c, j, "accepted", "accepted");
-    text_print(c, j, "deadline", "deadline");
-    text_print(c, j, "planned", "planned_start");
-    text_print(c, j, "why", "why");
-    text_print(c, j, "started", "started");
-    text_print(c, j, "ended", "ended");
-    text_print(c, j, "note", "note");
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        text_print(c, j, texts[i][0], texts[i][1]);
     printf("%-10s %.0f of %.0f\n", "attempts", number(j, "attempts"), number(j, "attempts_max"));
     printf("%-10s %.6f CPU-s, %.6f J\n", "use", number(j, "cpu_s"), number(j, "energy_j"));
     if (json_is_object(carbon))
