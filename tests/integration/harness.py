@@ -54,6 +54,15 @@ def resident_bytes(pid):
     return next(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmRSS"))
 
 
+def open_files(pid):
+    """What the descriptors of a process stand for; one may be closed meanwhile."""
+    found = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(descriptor))
+    return found
+
+
 def wakes(pid):
     """How often a process has gone to sleep."""
     status = Path(f"/proc/{pid}/status").read_text()

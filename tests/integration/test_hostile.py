@@ -4,8 +4,8 @@ import contextlib
 import pytest
 
 import hostile as attack
-from harness import (PATIENCE_S, SANITIZED, Connection, fetch, guest, resident_bytes, serving,
-                     wait_for, write_app)
+from harness import (PATIENCE_S, SANITIZED, Connection, fetch, guest, open_files, resident_bytes,
+                     serving, wait_for, write_app)
 
 MANIFEST = f"""
 spin_manifest_version = 2
@@ -135,6 +135,10 @@ def attacked(workers, tmp_path_factory):
     with serving(app, folder, workers=workers) as server, \
             open(server.log_path, "r+b", buffering=0) as file:
         server.heard = attack.Log(file)
+        # a server is ready before its keeper is
+        keeper, = server.children("keeper")
+        wait_for(lambda: any(path.endswith("/usage.db") for path in open_files(keeper)),
+                 "the keeper to open its file")
         yield server
 
 
