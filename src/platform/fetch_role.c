@@ -364,16 +364,6 @@ static bool fetch_artifact(fetcher *f, const char *kind, str registry, str repos
 
 /* --- the role --------------------------------------------------------------------------------- */
 
-static bool fence(err *e)
-{
-    static const sandbox_path paths[] = {
-        {{"/etc", 4}, false},        {{"/usr/lib", 8}, false}, {{"/lib", 4}, false},
-        {{"/usr/share", 10}, false}, {{"/lib64", 6}, false},
-    };
-    bool enforced;
-    return sandbox_confine(SANDBOX_FETCH, paths, sizeof paths / sizeof *paths, &enforced, e);
-}
-
 static bool fetch(int argc, char **argv, err *e)
 {
     fetcher f = {.insecure = argc > 1 && strcmp(argv[argc - 1], "insecure") == 0};
@@ -385,7 +375,7 @@ static bool fetch(int argc, char **argv, err *e)
     f.digest = EVP_MD_CTX_new();
     if (!f.curl || !f.digest)
         return err_no_memory(e);
-    if (!fence(e))
+    if (!sandbox_confine_client(e))
         return false;
     bool ok;
     if (n == 3 && strcmp(argv[1], "url") == 0)

@@ -61,9 +61,12 @@ static int remove_artifact(void) { return unlinkat(AT_FDCWD, plan, 0); }
 static int replace_artifact(void) { return renameat(AT_FDCWD, plan, AT_FDCWD, made); }
 static int link_artifact(void) { return symlinkat("/etc/passwd", AT_FDCWD, made); }
 static int foreign_file(void) { return file_open("/etc/passwd", O_RDONLY); }
+static int resolver_settings(void) { return file_open("/etc/resolv.conf", O_RDONLY); }
+static int resolver_write(void) { return file_open("/etc/resolv.conf", O_WRONLY); }
 static int foreign_folder(void) { return file_open("/", O_RDONLY | O_DIRECTORY); }
 static int foreign_write(void) { return file_open("/tmp/ebb-probe", O_WRONLY | O_CREAT); }
 static int foreign_secrets(void) { return file_open("/proc/1/environ", O_RDONLY); }
+static int foreign_settings(void) { return file_open("/etc/ssl", O_RDONLY | O_DIRECTORY); }
 static int own_memory(void) { return file_open("/proc/self/mem", O_RDWR); }
 static int trace_parent(void) { return (int)ptrace(PTRACE_SEIZE, parent, 0, 0); }
 static int read_parent(void)
@@ -117,6 +120,9 @@ static const struct {
     {"replace-artifact", replace_artifact},
     {"link-artifact", link_artifact},
     {"foreign-file", foreign_file},
+    {"foreign-settings", foreign_settings},
+    {"resolver-settings", resolver_settings},
+    {"resolver-write", resolver_write},
     {"foreign-folder", foreign_folder},
     {"foreign-write", foreign_write},
     {"foreign-secrets", foreign_secrets},
@@ -149,11 +155,14 @@ static const struct {
 };
 
 /* As worker.c, decode.c and compile.c do. */
-static bool confine(const char *kind, const sandbox_path *folder, bool *ret_enforced, err *e)
+static bool confine(const char *kind, const char *folder, bool *ret_enforced, err *e)
 {
+    sandbox_path paths[SANDBOX_NETWORK_PATHS + 1];
     *ret_enforced = false;
+    memcpy(paths, sandbox_network, sizeof sandbox_network);
+    paths[SANDBOX_NETWORK_PATHS] = (sandbox_path){str_from(folder), false};
     if (!strcmp(kind, "worker"))
-        return sandbox_confine(SANDBOX_WORKER, folder, 1, ret_enforced, e);
+        return sandbox_confine(SANDBOX_WORKER, paths, SANDBOX_NETWORK_PATHS + 1, ret_enforced, e);
     if (!strcmp(kind, "decode"))
         return sandbox_confine(SANDBOX_PURE, NULL, 0, ret_enforced, e);
     if (!strcmp(kind, "compile"))
@@ -171,8 +180,7 @@ int role_probe(int argc, char **argv)
     const char *only = argc > 3 ? argv[3] : NULL;
     snprintf(plan, sizeof plan, "%s/plan", argv[2]);
     snprintf(made, sizeof made, "%s/made", argv[2]);
-    sandbox_path folder = {str_from(argv[2]), false};
-    if (!confine(argv[1], &folder, &enforced, &e)) {
+    if (!confine(argv[1], argv[2], &enforced, &e)) {
         dprintf(STDERR_FILENO, "%s\n", e.text);
         return 2;
     }

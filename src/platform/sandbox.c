@@ -319,6 +319,22 @@ static bool path_allow(int ruleset, const sandbox_path *p, uint64_t handled, err
     return r == 0 ? true : err_set_errno(e, "landlock: %.*s", STR(p->path));
 }
 
+const sandbox_path sandbox_network[SANDBOX_NETWORK_PATHS] = {
+    {{"/etc/resolv.conf", 16}, false},
+    {{"/etc/hosts", 10}, false},
+    {{"/etc/nsswitch.conf", 18}, false},
+    {{"/etc/gai.conf", 13}, false},
+    {{"/etc/host.conf", 14}, false},
+    {{"/etc/ssl/certs", 14}, false},
+    {{"/etc/ssl/cert.pem", 17}, false},
+    {{"/etc/ssl/openssl.cnf", 20}, false},
+    {{"/etc/pki/tls/certs", 18}, false},
+    {{"/etc/pki/ca-trust", 17}, false},
+    {{"/usr/lib/ssl", 12}, false},
+    {{"/usr/share/ca-certificates", 26}, false},
+    {{"/usr/local/share/ca-certificates", 32}, false},
+};
+
 bool sandbox_files(const sandbox_path *paths, size_t count, bool *ret_enforced, err *e)
 {
     int abi = landlock_abi();
@@ -386,7 +402,8 @@ bool sandbox_confine_client(err *e)
     static const sandbox_path paths[] = {{{"/etc", 4}, false},
                                          {{"/usr/lib", 8}, false},
                                          {{"/lib", 4}, false},
-                                         {{"/usr/share/ca-certificates", 26}, false}};
+                                         {{"/lib64", 6}, false},
+                                         {{"/usr/share", 10}, false}};
     bool enforced;
     return sandbox_confine(SANDBOX_FETCH, paths, sizeof paths / sizeof *paths, &enforced, e);
 }

@@ -33,6 +33,11 @@ typedef struct {
     bool writable;
 } sandbox_path;
 
+/* What looking up names and checking certificates reads. No secrets: private keys that a
+ * distribution keeps below /etc/ssl are not among them. */
+enum { SANDBOX_NETWORK_PATHS = 13 };
+extern const sandbox_path sandbox_network[SANDBOX_NETWORK_PATHS];
+
 /* landlock: every other path is out of reach, for this thread and those it starts. Paths that do
  * not exist are passed over. *ret_enforced is false where the kernel has no landlock. */
 bool sandbox_files(const sandbox_path *paths, size_t count, bool *ret_enforced, err *e);

@@ -88,8 +88,8 @@ static bool files_restrict(store_process *s, const store_config *c, err *e)
 {
     bool enforced;
     size_t count = 0;
-    sandbox_path *paths =
-        ARENA_ARRAY(&s->a, sandbox_path, c->stores_count + c->databases_count + 9);
+    sandbox_path *paths = ARENA_ARRAY(
+        &s->a, sandbox_path, SANDBOX_NETWORK_PATHS + c->stores_count + c->databases_count + 2);
     if (!paths)
         return err_no_memory(e);
     bool by_libraries = c->queue.url.n > 0, asks = false; /* libpq, libcurl */
@@ -97,14 +97,9 @@ static bool files_restrict(store_process *s, const store_config *c, err *e)
         by_libraries |= c->databases[i].url.n > 0;
     for (size_t i = 0; i < c->stores_count; i++)
         asks |= c->stores[i].url.n > 0;
-    if (asks || by_libraries) { /* servers' names are looked up */
-        paths[count++].path = S("/etc/resolv.conf");
-        paths[count++].path = S("/etc/hosts");
-    }
-    if (by_libraries) { /* and authorities are checked */
-        paths[count++].path = S("/etc/nsswitch.conf");
-        paths[count++].path = S("/etc/ssl");
-        paths[count++].path = S("/usr/share/ca-certificates");
+    if (asks || by_libraries) { /* servers' names are looked up, and authorities checked */
+        memcpy(paths, sandbox_network, sizeof sandbox_network);
+        count = SANDBOX_NETWORK_PATHS;
     }
     for (size_t i = 0; i < c->stores_count; i++)
         if (!folder_add(s, c->stores[i].path, paths, &count))

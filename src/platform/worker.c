@@ -265,30 +265,17 @@ static bool network_set_up(worker *w, err *e)
  * checking certificates reads. */
 static bool confine(worker *w, err *e)
 {
-    static const str system_paths[] = {
-        {"/etc/resolv.conf", 16},
-        {"/etc/hosts", 10},
-        {"/etc/nsswitch.conf", 18},
-        {"/etc/gai.conf", 13},
-        {"/etc/host.conf", 14},
-        {"/etc/ssl", 8},
-        {"/usr/share/ca-certificates", 26},
-        {"/usr/local/share/ca-certificates", 32},
-        {"/etc/pki", 8},
-        {"/usr/lib/ssl", 12},
-    };
-    size_t n = sizeof system_paths / sizeof *system_paths,
-           components = w->app.app ? w->app.app->components_count : 0;
-    size_t mounts = 0;
+    size_t components = w->app.app ? w->app.app->components_count : 0, mounts = 0;
     for (size_t i = 0; i < components; i++)
         mounts += w->app.components[i].mounts.n;
     sandbox_path *paths = ARENA_ARRAY(&w->a, sandbox_path,
-                                      n + components + mounts + 3 * w->node.network.tls_count + 3);
+                                      SANDBOX_NETWORK_PATHS + components + mounts +
+                                          3 * w->node.network.tls_count + 3);
+    size_t n = SANDBOX_NETWORK_PATHS;
     bool enforced;
     if (!paths)
         return err_no_memory(e);
-    for (size_t i = 0; i < n; i++)
-        paths[i].path = system_paths[i];
+    memcpy(paths, sandbox_network, sizeof sandbox_network);
     for (size_t i = 0; i < components; i++) {
         const config_component *c = &w->app.components[i];
         if (c->artifact.n)

@@ -29,15 +29,17 @@ files = ["a.txt"]
 
 #: What a worker must not do, and how it is refused.
 REFUSED = """new-process write-artifact cut-artifact new-artifact remove-artifact replace-artifact
-link-artifact foreign-file foreign-folder foreign-write foreign-secrets own-memory trace-parent
-read-parent signal-parent signal-thread limit-parent socket-unix socket-raw socket-raw6
-socket-packet socket-netlink socket-vsock socket-seqpacket become-root new-namespace mount bpf uring
-perf keys userfaultfd terminal map-code change-code run-program run-itself""".split()
-ALLOWED_WORKER = ["read-artifact", "socket-tcp"]
+link-artifact foreign-file foreign-settings foreign-folder foreign-write foreign-secrets
+resolver-write own-memory trace-parent read-parent signal-parent signal-thread limit-parent
+socket-unix socket-raw socket-raw6 socket-packet socket-netlink socket-vsock socket-seqpacket
+become-root new-namespace mount bpf uring perf keys userfaultfd terminal map-code change-code
+run-program run-itself""".split()
+ALLOWED_WORKER = ["read-artifact", "resolver-settings", "socket-tcp"]
 #: Refused by landlock and permissions; the others by seccomp.
 BY_FILES = {"write-artifact", "cut-artifact", "new-artifact", "remove-artifact",
             "replace-artifact", "link-artifact", "foreign-file", "foreign-folder",
-            "foreign-write", "foreign-secrets", "own-memory"}
+            "foreign-settings", "foreign-write", "foreign-secrets",
+            "resolver-write", "own-memory"}
 
 
 def status_of(pid):
@@ -115,8 +117,9 @@ def test_decode_and_compile_are_killed_for_it(place, kind):
 
 def test_the_probe_can_fail(place):
     """Unconfined, what needs no privilege works: so the refusals above are the sandbox's."""
-    for action in ("foreign-file", "foreign-folder", "socket-unix", "socket-netlink", "map-code",
-                   "change-code", "new-process", "write-artifact", "read-artifact"):
+    for action in ("foreign-file", "foreign-folder", "foreign-settings", "socket-unix",
+                   "socket-netlink", "map-code", "change-code", "new-process", "write-artifact",
+                   "read-artifact"):
         got = answers(probe(place, "free", action))
         assert got[action] == 0, (action, got)
     assert "ebb" in probe(place, "free", "run-itself").stdout
