@@ -38,7 +38,7 @@ engine_config engine_config_default(void)
         .artifact_owner = ENGINE_OWNER_SELF,
         .decommit_batch = 1,
         .populate = true,
-        .restoring = {.check_every = 10000, .kept_max = 256},
+        .restoring = {.check_every = 10000, .kept_max = 1000, .kept_bytes_max = 256 * MIB},
     };
 }
 

@@ -50,10 +50,11 @@ enum { ENGINE_SKIP_MEMORY = 1, ENGINE_SKIP_GLOBALS = 2 };
 
 typedef struct {
     engine_restore_mode mode;
-    uint32_t check_every; /* one restore in so many is compared with a new instance; 0: none. 1:
-                             all, and every app counts as hot */
-    uint32_t skip;        /* ENGINE_SKIP_*, to show that the comparison sees it; for tests only */
-    uint32_t kept_max;    /* instances kept at once */
+    uint32_t check_every;  /* one restore in so many is compared with a new instance; 0: none. 1:
+                              all, and every app counts as hot */
+    uint32_t skip;         /* ENGINE_SKIP_*, to show that the comparison sees it; for tests only */
+    uint32_t kept_max;     /* instances kept at once */
+    size_t kept_bytes_max; /* of private memory in those together; 0: no bound */
 } engine_restoring;
 
 typedef struct {

@@ -46,6 +46,7 @@ struct engine {
     bool faults_tell; /* a page becomes private only by a page fault of this thread */
     uint32_t scans_count;
     uint32_t kept_count;
+    size_t kept_bytes;                     /* private in those */
     uint32_t twins_count, twins_max;       /* they have places of the pool beside those of calls */
     engine_module *kept_first, *kept_last; /* modules that keep instances */
 };
@@ -167,6 +168,7 @@ struct engine_instance {
     size_t emptied;      /* how much of memory 0 engine_instance_empty gave back */
     uint32_t table_elements_max;
     ns kept_at;
+    size_t private_bytes;       /* of its memories, as last restored */
     wasmtime_global_t *globals; /* its g<k>, malloced by the first restore */
     private_run *runs;          /* what the last scan found; malloced */
     uint32_t runs_count, runs_room;

@@ -481,11 +481,18 @@ static bool is_swollen(engine_instance *in, size_t pages)
     return pages > 2 * (size_t)m->private_usual + PRIVATE_SLACK;
 }
 
+static bool fits_in(engine_instance *in, size_t pages)
+{
+    size_t max = in->en->config.restoring.kept_bytes_max;
+    in->private_bytes = pages * PAGE_BYTES;
+    return !max || in->en->kept_bytes + in->private_bytes <= max;
+}
+
 static bool restore(engine_instance *in)
 {
     size_t pages = 0;
     return twin_have(in) && memories_restore(in, &pages) && !is_swollen(in, pages) &&
-           globals_restore(in);
+           fits_in(in, pages) && globals_restore(in);
 }
 
 /* --- comparing ------------------------------------------------------------------------------ */
@@ -613,11 +620,26 @@ static void twin_have_linked(engine_module *m, bool had)
         modules_link(m->en, m);
 }
 
+static void kept_push(engine_instance *in)
+{
+    in->module->kept[in->module->kept_count++] = in;
+    in->en->kept_count++;
+    in->en->kept_bytes += in->private_bytes;
+}
+
+/* Out of the counts; the caller takes it out of its module's list. */
+static void kept_leaves(engine_instance *in)
+{
+    in->module->kept_count--;
+    in->en->kept_count--;
+    in->en->kept_bytes -= in->private_bytes;
+}
+
 static void kept_free_first(engine_module *m)
 {
     engine_instance *in = m->kept[0];
-    memmove(m->kept, m->kept + 1, --m->kept_count * sizeof m->kept[0]);
-    m->en->kept_count--;
+    kept_leaves(in);
+    memmove(m->kept, m->kept + 1, m->kept_count * sizeof m->kept[0]);
     instance_delete(in);
 }
 
@@ -640,8 +662,7 @@ engine_instance *kept_take(engine_module *m, size_t memory_bytes_max, uint32_t t
     engine_instance *in = m->kept[m->kept_count - 1];
     if (in->memory_bytes_max != memory_bytes_max || in->table_elements_max != table_elements_max)
         return NULL;
-    m->kept_count--;
-    m->en->kept_count--;
+    kept_leaves(in);
     return in;
 }
 
@@ -699,8 +720,7 @@ engine_given engine_instance_give(engine_instance *in, ns now)
     }
     in->kept = true;
     in->kept_at = now;
-    m->kept[m->kept_count++] = in;
-    en->kept_count++;
+    kept_push(in);
     return ENGINE_KEPT;
 }
 

@@ -54,7 +54,8 @@ static void defaults(void **state)
     assert_int_equal(c.artifact_owner, ENGINE_OWNER_SELF);
     assert_int_equal(c.restoring.mode, ENGINE_RESTORE_AUTO);
     assert_int_equal(c.restoring.check_every, 10000);
-    assert_int_equal(c.restoring.kept_max, 256);
+    assert_int_equal(c.restoring.kept_max, 1000);
+    assert_int_equal(c.restoring.kept_bytes_max, 256 * MIB);
     assert_int_equal(c.restoring.skip, 0);
 }
 

@@ -288,6 +288,32 @@ static void as_many_as_set(void **state)
     close_it(&k);
 }
 
+/* Each writes two pages: as many as fit, whatever was kept and left before. */
+static void as_many_bytes_as_set(void **state)
+{
+    kit_module k;
+    enum { EACH = 2 * 4096 };
+    engine_restoring r = {.check_every = 1, .kept_max = 10, .kept_bytes_max = 3 * EACH};
+    engine_instance *in[5];
+    open_as(&k, &r);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 5; i++) {
+            in[i] = kit_instance(&k, NULL);
+            call(in[i], TOUCH, 2);
+        }
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(engine_instance_give(in[i], now), i < 3 ? ENGINE_KEPT : ENGINE_FREED);
+        if (round == 1) /* all go at once */
+            engine_kept_expire(kit_engine, now + NS_PER_S, NS_PER_S);
+    }
+    assert_int_equal(called(&k, TOUCH, 2), ENGINE_KEPT); /* one was taken, one given back */
+    close_it(&k);
+    r.kept_bytes_max = EACH - 1;
+    open_as(&k, &r);
+    assert_int_equal(called(&k, TOUCH, 2), ENGINE_FREED);
+    close_it(&k);
+}
+
 /* The engine was made for two kept instances: so three twins, one of them to compare with. */
 static void there_are_places_for_so_many_twins(void **state)
 {
@@ -616,6 +642,7 @@ int main(void)
         cmocka_unit_test(last_in_first_out_and_oldest_evicted),
         cmocka_unit_test(only_of_the_same_limits),
         cmocka_unit_test(as_many_as_set),
+        cmocka_unit_test(as_many_bytes_as_set),
         cmocka_unit_test(there_are_places_for_so_many_twins),
         cmocka_unit_test(hot_is_less_than_a_tenth_of_a_second),
         cmocka_unit_test(idle_to_the_nanosecond),
