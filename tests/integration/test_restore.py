@@ -2,6 +2,7 @@
 check=1, so that every app is restored from its first request on and each restored instance is
 compared with a new one; here is what is particular to restoring."""
 import re
+import time
 from collections import Counter
 
 import pytest
@@ -126,6 +127,26 @@ def test_after_start(restored):
     get(restored, "after", "stdout?said%20after")
     assert starts(restored, "after", 32) == ["restored"] * 32
     assert "not-restored-after-start" not in restored.log()
+
+
+#: What Go's start function and package-level variables read.
+AT_START = ("math/rand", "math/rand/v2", "maphash", "map", "started")
+
+
+@pytest.mark.parametrize("component,repeats", [("go", False), ("after", True)])
+def test_what_repeats_after_start_and_what_never_does(restored, component, repeats):
+    """What docs/instances.md says of Go: what the start function read repeats if, and only if, its
+    component asked for that; what a request asks for itself is always new."""
+    get(restored, component, "hello")
+    begun = time.time_ns()
+    said = [get(restored, component, "seeds").json() for _ in range(5)]
+    assert starts(restored, component, 5) == ["restored"] * 5
+    assert {name: len({x[name] for x in said}) for name in AT_START} == \
+        dict.fromkeys(AT_START, 1 if repeats else 5)
+    assert len({x["crypto/rand"] for x in said}) == 5
+    times = [x["now"] for x in said]
+    assert begun < times[0] and times == sorted(set(times)) and times[-1] < time.time_ns()
+    assert (said[0]["started"] < begun) == repeats
 
 
 def test_a_setting_turns_it_off(restored):

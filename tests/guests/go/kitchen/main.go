@@ -2,9 +2,13 @@
 package main
 
 import (
+	crypto "crypto/rand"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"math/rand"
+	randv2 "math/rand/v2"
 	"os"
 	"path"
 	"strconv"
@@ -15,6 +19,8 @@ import (
 )
 
 var calls int
+var started = time.Now()
+var seed = maphash.MakeSeed()
 
 func answer(to wasi.Responder, status int, text string, fields ...wasi.Field) {
 	fields = append(fields, wasi.Field{"content-type", "text/plain"},
@@ -50,6 +56,27 @@ func describe(request wasi.Request) string {
 		"headers":   headers,
 	})
 	return string(text) + "\n"
+}
+
+// What a start function reads, directly and through the runtime, and what a request asks anew.
+func seeds() string {
+	walked, some := "", map[int]int{}
+	for i := range 100 {
+		some[i] = i
+	}
+	for k := range some {
+		walked += strconv.Itoa(k) + " "
+	}
+	text, _ := json.Marshal(map[string]any{
+		"math/rand":    strconv.FormatUint(rand.Uint64(), 10),
+		"math/rand/v2": strconv.FormatUint(randv2.Uint64(), 10),
+		"maphash":      strconv.FormatUint(maphash.String(seed, "a"), 10),
+		"map":          walked,
+		"started":      started.UnixNano(),
+		"now":          time.Now().UnixNano(),
+		"crypto/rand":  crypto.Text(),
+	})
+	return string(text)
 }
 
 func kitchen(request wasi.Request, to wasi.Responder) {
@@ -104,6 +131,8 @@ func kitchen(request wasi.Request, to wasi.Responder) {
 		answer(to, 200, describe(request))
 	case "count":
 		answer(to, 200, strconv.Itoa(calls))
+	case "seeds":
+		answer(to, 200, seeds())
 	case "sleep":
 		wasi.Sleep(time.Duration(number) * time.Millisecond)
 		answer(to, 200, "slept")
