@@ -111,8 +111,11 @@ static void open_modules(engine *en, const plan_unit *unit, const engine_import 
             exit(1);
         close(fd);
         ns t = clock_mono();
-        if (!engine_module_open(en, path, unit, ims, &modules[i], &e))
+        engine_links *links = NULL;
+        if (!engine_links_new(en, unit->imports, ims, unit->imports_count, &links, &e) ||
+            !engine_module_open(en, path, unit, links, &modules[i], &e))
             die(&e);
+        engine_links_drop(links);
         open_ns += clock_mono() - t;
         unlink(path);
     }

@@ -76,8 +76,12 @@ static void measure(engine *en, const char *dir)
     engine_import *imports = ARENA_ARRAY(&a, engine_import, p.units[0].imports_count + 1);
     snprintf(path, sizeof path, "%s/0.cwasm", dir);
     ns open = clock_mono();
-    if (!imports || !engine_module_open(en, path, &p.units[0], imports, &m, &e))
+    engine_links *links = NULL;
+    const plan_unit *u = &p.units[0];
+    if (!imports || !engine_links_new(en, u->imports, imports, u->imports_count, &links, &e) ||
+        !engine_module_open(en, path, u, links, &m, &e))
         die(&e);
+    engine_links_drop(links);
     open = clock_mono() - open;
     for (int k = 0; k < TIMES; k++)
         make_and_drop(m);

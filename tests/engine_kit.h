@@ -74,6 +74,18 @@ static core_signature kit_signature(const char *text)
     return s;
 }
 
+/* With links of its own. */
+__attribute__((unused)) static bool kit_module_open(const char *path, const plan_unit *unit,
+                                                    const engine_import *ims, engine_module **ret,
+                                                    err *e)
+{
+    engine_links *links = NULL;
+    bool ok = engine_links_new(kit_engine, unit->imports, ims, unit->imports_count, &links, e) &&
+              engine_module_open(kit_engine, path, unit, links, ret, e);
+    engine_links_drop(links);
+    return ok;
+}
+
 typedef struct {
     const char *name, *signature;
     engine_import im;
@@ -115,7 +127,7 @@ __attribute__((unused)) static void kit_open(kit_module *k, const char *wat,
         k->lifts[k->unit.lifts_count++].signature = kit_signature(*lifts);
     k->unit.imports = k->imports;
     k->unit.lifts = k->lifts;
-    if (!engine_module_open(kit_engine, path, &k->unit, k->ims, &k->m, &e))
+    if (!kit_module_open(path, &k->unit, k->ims, &k->m, &e))
         fail_msg("%s", e.text);
     unlink(path);
     buf_fini(&wasm);

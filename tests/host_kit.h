@@ -255,8 +255,7 @@ __attribute__((unused)) static int hk_begin(void **state)
         return -1;
     }
     kit_write(path, buf_bytes(&cwasm), 0400);
-    if (!engine_module_open(kit_engine, path, &hk.unit, host_binding_imports(hk.binding, 0), &hk.m,
-                            &e)) {
+    if (!kit_module_open(path, &hk.unit, host_binding_imports(hk.binding, 0), &hk.m, &e)) {
         fprintf(stderr, "%s\n", e.text);
         return -1;
     }

@@ -119,11 +119,21 @@ typedef struct {
     bool inside;       /* does not leave the instance: allocations and post-return may call it */
 } engine_import;
 
-/* Maps an artifact and links it: imports[k] is "ebb" "<k>". The file is checked (owner, length,
- * header, fingerprint) but its code is trusted: only the compile process writes there. The plan
- * unit and the imports are borrowed and must outlive the module. */
-bool engine_module_open(engine *en, const char *path, const plan_unit *unit,
-                        const engine_import *imports, engine_module **ret, err *e);
+/* Imports, linked for one module or for many that have the same. */
+typedef struct engine_links engine_links;
+
+/* Import "ebb" "<k>" is imports[k], which described[k] is in the plan. Both are borrowed and must
+ * outlive all modules that are opened with them. */
+bool engine_links_new(engine *en, const plan_import *described, const engine_import *imports,
+                      uint32_t count, engine_links **ret, err *e);
+/* They go when their last module does. NULL is allowed. */
+void engine_links_drop(engine_links *l);
+
+/* Maps an artifact and links it. The file is checked (owner, length, header, fingerprint) but its
+ * code is trusted: only the compile process writes there. The plan unit is borrowed and must
+ * outlive the module. */
+bool engine_module_open(engine *en, const char *path, const plan_unit *unit, engine_links *links,
+                        engine_module **ret, err *e);
 /* Instances must be gone. NULL is allowed. */
 void engine_module_close(engine_module *m);
 

@@ -20,6 +20,7 @@
 #include "engine/inner.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 void slots_to_vals(const core_type *types, uint32_t count, const slot *slots, wasmtime_val_t *vals)
 {
@@ -200,7 +201,7 @@ static wasm_functype_t *host_functype(const core_signature *s)
     return wasm_functype_new(&params, &results);
 }
 
-bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err *e)
+static bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err *e)
 {
     char name[16];
     size_t n = (size_t)snprintf(name, sizeof name, "%u", k);
@@ -209,6 +210,33 @@ bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err 
         linker, "ebb", 3, name, n, ft, link->im.may_wait ? waiting_call : plain_call, link, NULL);
     wasm_functype_delete(ft);
     return error ? engine_error(e, ERR_INTERNAL, error) : true;
+}
+
+bool engine_links_new(engine *en, const plan_import *described, const engine_import *imports,
+                      uint32_t count, engine_links **ret, err *e)
+{
+    engine_links *l = calloc(1, sizeof *l + count * sizeof l->at[0]);
+    if (!l)
+        return err_no_memory(e);
+    l->linker = wasmtime_linker_new(en->wasm);
+    l->refs = 1;
+    for (uint32_t k = 0; k < count; k++) {
+        l->at[k] = (link_entry){.en = en, .im = imports[k], .plan = &described[k]};
+        if (!import_define(l->linker, &l->at[k], k, e)) {
+            engine_links_drop(l);
+            return false;
+        }
+    }
+    *ret = l;
+    return true;
+}
+
+void engine_links_drop(engine_links *l)
+{
+    if (!l || --l->refs)
+        return;
+    wasmtime_linker_delete(l->linker);
+    free(l);
 }
 
 bool import_init(engine *en, err *e)

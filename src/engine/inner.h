@@ -70,18 +70,25 @@ typedef struct {
     page_range pages;
 } private_run;
 
-/* One import of one module: what a host function call starts from. */
+/* One import: what a host function call starts from. */
 typedef struct {
     engine *en;
     engine_import im;
     const plan_import *plan;
 } link_entry;
 
+struct engine_links {
+    wasmtime_linker_t *linker;
+    uint32_t refs;
+    link_entry at[];
+};
+
 struct engine_module {
     engine *en;
     const plan_unit *unit;
     wasmtime_module_t *module;
     wasmtime_instance_pre_t *pre;
+    engine_links *links;
     uint32_t instances_count;
     uint32_t made;             /* instances so far */
     page_set sample, work;     /* pages.c, of memory 0 */
@@ -100,7 +107,6 @@ struct engine_module {
     uint32_t restored;      /* so many times */
     uint32_t private_usual; /* pages that a first call makes private, mean */
     char difference[160];   /* restoring ended: a restored instance differed from a new one */
-    link_entry links[];
 };
 
 typedef enum {
@@ -200,8 +206,7 @@ struct engine_instance {
 /* engine.c: takes a Wasmtime error apart into *e and deletes it. Always false. */
 bool engine_error(err *e, err_code code, wasmtime_error_t *error);
 
-/* import.c: defines import k of the module in the linker. */
-bool import_define(wasmtime_linker_t *linker, link_entry *link, uint32_t k, err *e);
+/* import.c */
 bool import_init(engine *en, err *e); /* in a worker */
 void import_fini(engine *en);
 /* slot <-> val, by the core types of a signature. */

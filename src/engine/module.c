@@ -1,4 +1,4 @@
-/* A module: an artifact mapped from its file, and its imports linked once for all its instances.
+/* A module: an artifact mapped from its file.
  *
  * An artifact is native code, so opening one is an act of trust, and the trust is in who can write
  * the file: it must be a plain file of the artifact owner (or root) that nobody else may write.
@@ -60,29 +60,12 @@ static bool artifact_check(const engine *en, const char *path, err *e)
     return ok;
 }
 
-static bool module_link(engine_module *m, const engine_import *imports, err *e)
-{
-    wasmtime_linker_t *linker = wasmtime_linker_new(m->en->wasm);
-    bool ok = true;
-    for (uint32_t k = 0; ok && k < m->unit->imports_count; k++) {
-        m->links[k] = (link_entry){.en = m->en, .im = imports[k], .plan = &m->unit->imports[k]};
-        ok = import_define(linker, &m->links[k], k, e);
-    }
-    if (ok) {
-        wasmtime_error_t *error = wasmtime_linker_instantiate_pre(linker, m->module, &m->pre);
-        if (error)
-            ok = engine_error(e, ERR_INVALID, error);
-    }
-    wasmtime_linker_delete(linker);
-    return ok;
-}
-
-bool engine_module_open(engine *en, const char *path, const plan_unit *unit,
-                        const engine_import *imports, engine_module **ret, err *e)
+bool engine_module_open(engine *en, const char *path, const plan_unit *unit, engine_links *links,
+                        engine_module **ret, err *e)
 {
     if (!artifact_check(en, path, e))
         return false;
-    engine_module *m = calloc(1, sizeof *m + (size_t)unit->imports_count * sizeof m->links[0]);
+    engine_module *m = calloc(1, sizeof *m);
     if (!m)
         return err_no_memory(e);
     m->en = en;
@@ -93,11 +76,15 @@ bool engine_module_open(engine *en, const char *path, const plan_unit *unit,
         engine_error(e, ERR_INVALID, error);
         return err_wrap(e, "%s", path);
     }
-    if (!module_link(m, imports, e)) {
+    error = wasmtime_linker_instantiate_pre(links->linker, m->module, &m->pre);
+    if (error) {
         wasmtime_module_delete(m->module);
         free(m);
+        engine_error(e, ERR_INVALID, error);
         return err_wrap(e, "%s", path);
     }
+    m->links = links;
+    links->refs++;
     en->modules_count++;
     *ret = m;
     return true;
@@ -112,6 +99,7 @@ void engine_module_close(engine_module *m)
     m->en->modules_count--;
     wasmtime_instance_pre_delete(m->pre);
     wasmtime_module_delete(m->module);
+    engine_links_drop(m->links);
     pages_module_fini(m);
     free(m);
 }

@@ -64,6 +64,28 @@ typedef struct host_binding host_binding;
 bool host_bind(arena *a, const plan *p, host_binding **ret, const host_missing **ret_missing,
                size_t *ret_missing_count, err *e);
 const engine_import *host_binding_imports(const host_binding *b, uint32_t unit);
+
+/* Bound and linked imports of the components that a process runs. Components of one instance that
+ * import the same, which those of one SDK do, share them: less to make for each, and whichever of
+ * them is called, what its host calls read is in the processor's caches. */
+typedef struct host_linker host_linker;
+typedef struct host_linked host_linked;
+
+/* `stubs`: what the host does not offer traps when it is called, instead of failing here. */
+bool host_linker_new(engine *en, bool stubs, host_linker **ret, err *e);
+/* Nothing may be linked or given back any more. NULL is allowed. */
+void host_linker_free(host_linker *l);
+/* A plan of several units is borrowed and must outlive what is returned; one of a single unit is
+ * not. Errors as of host_bind. */
+bool host_link(host_linker *l, const plan *p, host_linked **ret, err *e);
+/* Its modules must be closed. NULL is allowed. */
+void host_unlink(host_linked *k);
+engine *host_linker_engine(const host_linker *l);
+/* How many there are that components share or could share. */
+size_t host_linker_count(const host_linker *l);
+engine_links *host_linked_links(const host_linked *k, uint32_t unit);
+/* For guest_compose; of one unit it knows no lifts. */
+const host_binding *host_linked_binding(const host_linked *k);
 /* The lift of the wasi:http/incoming-handler export (spin.md 3.1); ERR_UNSUPPORTED if none. */
 bool host_http_handler(const plan *p, uint32_t *ret_unit, uint32_t *ret_lift, err *e);
 

@@ -34,8 +34,13 @@ static bool module_map(wast_component *c, const char *dir, uint32_t k, bytes mod
         return err_set_errno(e, "%s", path);
     bool ok = write(fd, cwasm.p, cwasm.n) == (ssize_t)cwasm.n || err_set_errno(e, "%s", path);
     close(fd);
-    ok = ok && engine_module_open(c->en, path, &c->plan.units[k],
-                                  host_binding_imports(c->binding, k), &c->modules[k], e);
+    const plan_unit *u = &c->plan.units[k];
+    engine_links *links = NULL;
+    ok = ok &&
+         engine_links_new(c->en, u->imports, host_binding_imports(c->binding, k), u->imports_count,
+                          &links, e) &&
+         engine_module_open(c->en, path, u, links, &c->modules[k], e);
+    engine_links_drop(links);
     unlink(path);
     return ok;
 }

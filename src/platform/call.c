@@ -220,7 +220,8 @@ static void memory_book(call *c, size_t now)
 static void on_kept_idle(void *user)
 {
     calls *cs = user;
-    ns now = loop_now(cs->l), next = engine_kept_expire(cs->en, now, KEPT_IDLE_NS);
+    ns now = loop_now(cs->l);
+    ns next = engine_kept_expire(host_linker_engine(cs->linker), now, KEPT_IDLE_NS);
     if (next)
         loop_timer_start(cs->l, &cs->kept_timer, next > now ? next - now : 0, on_kept_idle, cs);
 }
@@ -658,8 +659,8 @@ static void call_start(call *c)
     cs->running++;
     exchange_bind(c->x, &closed, c);
     if (!guest_new(&c->h->host, cs->l, &guest_cb, c, &c->g, &e) ||
-        (c->h->plan.units_count > 1 &&
-         !guest_compose(c->g, c->h->binding, c->h->modules, &limits, c->h->unit, &e)) ||
+        (c->h->plan.units_count > 1 && !guest_compose(c->g, host_linked_binding(c->h->linked),
+                                                      c->h->modules, &limits, c->h->unit, &e)) ||
         !engine_instance_new(c->h->module, &limits, c->g, &c->in, &e)) {
         call_failed(c, e.text);
         return;
@@ -740,7 +741,7 @@ static bool call_load(call *c, err *e)
     if (hosted_is_loaded(h))
         return true;
     ns begun = clock_mono();
-    bool ok = hosted_load(h, c->all->en, e);
+    bool ok = hosted_load(h, c->all->linker, e);
     c->cold = true;
     cpu_charge(c, clock_mono() - begun);
     return ok;
@@ -950,9 +951,10 @@ static bool ready_turn(void *user)
     return runs || w || turns_wait(&cs->turns) || places_ready(&cs->places);
 }
 
-void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uint64_t id_seed)
+void calls_init(calls *cs, loop *l, host_linker *linker, meter *m, uint32_t live_max,
+                uint64_t id_seed)
 {
-    *cs = (calls){.en = en,
+    *cs = (calls){.linker = linker,
                   .l = l,
                   .meter = m,
                   .places = {.live_max = live_max, .queued_max = WORKER_QUEUE_MAX},

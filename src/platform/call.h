@@ -26,7 +26,7 @@ typedef struct call call;
 
 /* The calls of one worker. */
 typedef struct calls {
-    engine *en;
+    host_linker *linker; /* borrowed */
     loop *l;
     meter *meter;
     traces *traces;  /* NULL: there are none */
@@ -55,7 +55,8 @@ typedef struct calls {
 } calls;
 
 /* The meter is borrowed. */
-void calls_init(calls *cs, loop *l, engine *en, meter *m, uint32_t live_max, uint64_t id_seed);
+void calls_init(calls *cs, loop *l, host_linker *linker, meter *m, uint32_t live_max,
+                uint64_t id_seed);
 /* Adds the hooks that log ended calls and give time slices. Call it after the server was made, so
  * that its writes come first: what is answered does not wait for somebody's time slice. */
 bool calls_hooks_add(calls *cs, err *e);

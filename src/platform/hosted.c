@@ -303,17 +303,10 @@ static bool units_make(hosted *h, err *e)
     return true;
 }
 
-static bool bind(hosted *h, err *e)
+static bool load(hosted *h, host_linker *linker, err *e)
 {
-    const host_missing *missing;
-    size_t count;
-    bool stub = h->of->all->node->stub_imports;
-    return host_bind(&h->a, &h->plan, &h->binding, stub ? &missing : NULL, &count, e);
-}
-
-static bool load(hosted *h, engine *en, err *e)
-{
-    if (!artifact_plan(&h->a, h->config->artifact, &h->plan, e) || !bind(h, e) ||
+    if (!artifact_plan(&h->a, h->config->artifact, &h->plan, e) ||
+        !host_link(linker, &h->plan, &h->linked, e) ||
         !host_http_handler(&h->plan, &h->unit, &h->lift, e) || !host_component_make(h, e) ||
         !units_make(h, e))
         return false;
@@ -324,8 +317,8 @@ static bool load(hosted *h, engine *en, err *e)
         str path = artifact_module_path(&h->a, h->config->artifact, k);
         if (!path.p)
             return err_no_memory(e);
-        if (!engine_module_open(en, path.p, &h->plan.units[k], host_binding_imports(h->binding, k),
-                                &h->modules[k], e))
+        if (!engine_module_open(host_linker_engine(linker), path.p, &h->plan.units[k],
+                                host_linked_links(h->linked, k), &h->modules[k], e))
             return false;
     }
     h->module = h->modules[h->unit];
@@ -342,11 +335,11 @@ static bool load(hosted *h, engine *en, err *e)
     return true;
 }
 
-bool hosted_load(hosted *h, engine *en, err *e)
+bool hosted_load(hosted *h, host_linker *linker, err *e)
 {
     if (h->module)
         return true;
-    if (load(h, en, e))
+    if (load(h, linker, e))
         return true;
     hosted_unload(h);
     return err_wrap(e, "component '%.*s'", STR(h->app->id));
@@ -363,6 +356,8 @@ void hosted_unload(hosted *h)
         engine_module_close(h->modules[k]);
     h->modules = NULL;
     h->module = NULL;
+    host_unlink(h->linked);
+    h->linked = NULL;
     free(h->started);
     h->started = NULL;
     for (size_t i = 0; h->preopens && i < h->host.preopens_count; i++)

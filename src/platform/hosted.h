@@ -15,9 +15,9 @@ typedef struct {
     const config_component *config;
     struct served *of;            /* the app that it is a part of */
     variable_providers providers; /* where values may change; else none */
-    arena a;                      /* plan, binding, host_component: while loaded */
+    arena a;                      /* plan, host_component: while loaded */
     plan plan;
-    host_binding *binding;
+    host_linked *linked;     /* its imports */
     engine_module *module;   /* of the handler's unit */
     engine_module **modules; /* of each unit */
     uint32_t unit, lift;     /* of the handler */
@@ -40,6 +40,6 @@ static inline bool hosted_is_loaded(const hosted *h) { return h->module != NULL;
  * whose values may change are left out. */
 bool hosted_outside(hosted *h, arena *a, host_component *ret, outbound_rules *ret_rules, err *e);
 /* Reads the plan, binds the imports, maps the code. Everything is undone where it fails. */
-bool hosted_load(hosted *h, engine *en, err *e);
+bool hosted_load(hosted *h, host_linker *linker, err *e);
 /* Gives all of that back; no call may live. */
 void hosted_unload(hosted *h);

@@ -40,6 +40,7 @@ typedef struct {
     char name[32];
     loop *l;
     engine *en;
+    host_linker *linker;
     http_server *server;
     calls calls;
     serving serving;
@@ -316,10 +317,11 @@ static bool set_up(worker *w, err *e)
     loop_signal *term, *retire;
     /* The hooks run in this order: responses (the server's), log lines, guests' time slices. */
     if (!reach_open(&w->a, &w->node, &w->app, e) || !loop_new(&w->l, e) || !host_init(e) ||
-        !engine_new(&ec, &w->en, e) || !control_set_up(w, e) || !apps_set_up(w, e) ||
-        !network_set_up(w, e))
+        !engine_new(&ec, &w->en, e) ||
+        !host_linker_new(w->en, w->node.stub_imports, &w->linker, e) || !control_set_up(w, e) ||
+        !apps_set_up(w, e) || !network_set_up(w, e))
         return false;
-    calls_init(&w->calls, w->l, w->en, w->meter, ec.instances_max, seed);
+    calls_init(&w->calls, w->l, w->linker, w->meter, ec.instances_max, seed);
     if (w->node.traces_one_in && w->meter) {
         if (!traces_new(w->node.traces_one_in, &w->calls.traces, e))
             return false;
@@ -349,6 +351,7 @@ static void tear_down(worker *w)
     directory_free(w->directory);
     tenants_fini(&w->serving.tenants);
     served_let(w->pinned);
+    host_linker_free(w->linker);
     meter_free(w->meter);
     traces_free(w->calls.traces);
     if (w->control)

@@ -411,7 +411,7 @@ static bool opens(const char *wat, err *e)
     snprintf(path, sizeof path, "%s/o.cwasm", kit_dir);
     bool ok = engine_compile(kit_engine, buf_bytes(&wasm), &cwasm, e);
     kit_write(path, buf_bytes(&cwasm), 0400);
-    ok = ok && engine_module_open(kit_engine, path, &unit, NULL, &m, e);
+    ok = ok && kit_module_open(path, &unit, NULL, &m, e);
     engine_module_close(m);
     unlink(path);
     buf_fini(&wasm);
@@ -536,7 +536,7 @@ static void artifacts_belong_to_whom_is_said(void **state)
         for (int i = 0; geteuid() == 0 && i < 3; i++) {
             engine_module *m = NULL;
             assert_int_equal(chown(path, owners[i], 0), 0);
-            bool ok = engine_module_open(kit_engine, path, &unit, NULL, &m, &e);
+            bool ok = kit_module_open(path, &unit, NULL, &m, &e);
             assert_int_equal(ok, i == 0 || (i == 1 && !self));
             snprintf(want, sizeof want, "%s: belongs to user %u; artifacts must belong to user %u",
                      path, owners[i], self ? 0 : 12345);

@@ -95,7 +95,7 @@ static void fingerprints(void **state)
 static bool try_open(const char *path, const plan_unit *unit, const engine_import *ims, err *e)
 {
     engine_module *m = NULL;
-    if (!engine_module_open(kit_engine, path, unit, ims, &m, e))
+    if (!kit_module_open(path, unit, ims, &m, e))
         return false;
     engine_module_close(m);
     return true;
