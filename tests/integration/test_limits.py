@@ -1,5 +1,6 @@
 """The limits of tool.ebb, each hit on purpose: what is answered, what is logged, and that the next
 request finds everything as before."""
+import contextlib
 import os
 import select
 import signal
@@ -226,3 +227,27 @@ def test_coarse_clocks(limits):
     assert smallest >= 2_000_000 and common % 2_000_000 == 0
     assert wall % 2_000_000 == 0
     assert slept >= 3_000_000 and slept % 2_000_000 == 0
+
+
+def test_a_worker_has_a_bounded_queue_for_all_its_components(tmp_path):
+    """One sandbox; four components have 256 calls waiting for it, as many as they may, and together
+    as many as a worker lets wait: the fifth is told to come back, though none of its own waits."""
+    manifest = "spin_manifest_version = 2\n[application]\nname = \"queue\"\n" + "".join(f"""
+[[trigger.http]]
+route = "/{name}/..."
+component = "{name}"
+[component.{name}]
+source = "{guest('c-hostile' if name == 'busy' else 'c-kitchen')}"
+""" for name in ("busy", "a", "b", "c", "d", "e"))
+    with serving(write_app(tmp_path / "app", manifest), tmp_path, "--instances", "1") as server, \
+            contextlib.ExitStack() as opened:
+        running, *waiting = [opened.enter_context(Connection(server)) for _ in range(1025)]
+        running.send(b"GET /busy/unfinished HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert running.head().status == 200  # it has the sandbox
+        for k, c in enumerate(waiting):
+            c.send(b"GET /%c/count HTTP/1.1\r\nHost: a\r\n\r\n" % b"abcd"[k % 4])
+        refused = fetch(server, "/e/count")
+        assert (refused.status, refused.get("retry-after"), refused.body) == (503, "1", b"")
+        running.close()  # which ends its guest; the others have their turn
+        assert [c.response().status for c in waiting] == [200] * 1024
+        assert fetch(server, "/e/count").status == 200

@@ -1,13 +1,15 @@
 """Restored instances: a guest can't tell one from a new one. The harness runs everything with
 check=1, so that every app is restored from its first request on and each restored instance is
 compared with a new one; here is what is particular to restoring."""
+import contextlib
 import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from harness import ebb, fetch, guest, serving, write_app
+from harness import Connection, ebb, fetch, guest, serving, wait_for, write_app
 
 MANIFEST = f"""
 spin_manifest_version = 2
@@ -147,6 +149,30 @@ def test_what_repeats_after_start_and_what_never_does(restored, component, repea
     times = [x["now"] for x in said]
     assert begun < times[0] and times == sorted(set(times)) and times[-1] < time.time_ns()
     assert (said[0]["started"] < begun) == repeats
+
+
+def anonymous_bytes(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s*(\d+)", status)[1]) << 10
+
+
+def test_kept_instances_go_when_they_are_idle(tmp_path):
+    """Those of Python, more than a megabyte each, go by themselves; then there is a new one."""
+    app = write_app(tmp_path / "app", MANIFEST, {"a.txt": "a file"})
+    with serving(app, tmp_path, workers=1) as server:
+        worker, = server.children("worker")
+        for _ in range(2):
+            with contextlib.ExitStack() as opened:
+                asking = [opened.enter_context(Connection(server)) for _ in range(8)]
+                for c in asking:
+                    c.send(b"GET /python/sleep?300 HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert [c.response().status for c in asking] == [200] * 8
+        said = server.wait_log("request", 16, component="python")
+        assert [x["start"] for x in said[8:]].count("restored") >= 4  # 8 where nothing is slow
+        kept = anonymous_bytes(worker)
+        wait_for(lambda: anonymous_bytes(worker) < kept - (4 << 20), "kept instances to go")
+        assert fetch(server, "/python/count").text.strip() == "1"
+        assert server.wait_log("request", 17, component="python")[-1]["start"] == "warm"
 
 
 def test_a_setting_turns_it_off(restored):
