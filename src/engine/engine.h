@@ -43,7 +43,7 @@ typedef struct engine_instance engine_instance;
 /* How instances are restored in place; README.md. */
 typedef enum {
     ENGINE_RESTORE_AUTO,    /* by PAGEMAP_SCAN, or else by pagemap */
-    ENGINE_RESTORE_PAGEMAP, /* as if there were no PAGEMAP_SCAN */
+    ENGINE_RESTORE_PAGEMAP, /* as before Linux 6.7: no PAGEMAP_SCAN, nor populating at once */
     ENGINE_RESTORE_NEVER,   /* a new instance for every call */
 } engine_restore_mode;
 enum { ENGINE_SKIP_MEMORY = 1, ENGINE_SKIP_GLOBALS = 2 };

@@ -41,6 +41,7 @@ struct engine {
     engine_instance *spare;
     uint32_t spare_count, instances_count, modules_count;
     int pagemap_fd; /* -1: none */
+    int self_fd;    /* this process; -1: many ranges can't be populated at once */
     bool pagemap_scans;
     bool restores;    /* instances are restored in place */
     bool faults_tell; /* a page becomes private only by a page fault of this thread */
@@ -275,6 +276,7 @@ void trap_fini(engine_instance *in);
 /* pages.c. Sampled instances are not populated, and sampled when they go. */
 void pages_init(engine *en);
 void pages_fini(engine *en);
+void pages_one_by_one(engine *en); /* as where process_madvise can't populate */
 void pages_module_fini(engine_module *m);
 bool pages_sampled(engine_module *m); /* should the next instance be one? Counts it */
 void pages_sample(engine_module *m, const uint8_t *base, size_t size);

@@ -2,18 +2,21 @@
  * in.
  *
  * Most of a short call's time is page faults: each page it writes first is a trap into the kernel
- * (1.8 us). Populating a run of pages in one call saves a quarter of that for each and costs 1 us
- * for the run. So the module remembers which pages its instances wrote, and each new instance has
- * the long runs among them populated right after instantiation; single pages still fault.
+ * (1.8 us), or two where it was read before. So the module remembers which pages its instances
+ * wrote, and each new instance has them populated right after instantiation:
  *
  *     instance 1, 2, then every 64th: not populated, its pages are read from pagemap before it goes
  *     work = pages written in both of the last two samples     (one route's pages alone are not
  *     the others: MADV_POPULATE_WRITE over work                 populated for everybody)
  *
+ * process_madvise does all of them at once (Linux 6.13 takes this advice of a process to itself),
+ * and costs 4 us, which pays for many pages. For few, or without it, each run of pages is a call of
+ * 1 us: only long runs are populated, a gap of one page in them is filled, and single pages fault.
+ *
  * A wrong guess costs 1.3 us a page and nothing else: a populated page holds what the guest
  * would have found there. pagemap is readable by its own process; where it or the advice (Linux
  * 5.14) is missing, instances simply fault. Populating beyond the memory's size is an error, so
- * ranges are cut to it. A gap of one page is filled: that costs about what another run would.
+ * ranges are cut to it.
  *
  * Which pages are private is asked with ioctl PAGEMAP_SCAN (Linux 6.7) or, where that is missing,
  * read from pagemap: restore.c asks after every call during which this thread had a page fault.
@@ -32,6 +35,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -42,6 +47,8 @@ enum {
     PAGE_SHIFT = 12,
     SAMPLE_EVERY = 64,
     RANGES_MAX = 256,
+    AT_ONCE_MIN = 32, /* pages */
+    /* Where each run is a call: */
     GAP_MAX = 1,
     RUN_MIN = 6, /* pages; below, faulting is cheaper */
     PAGES_PER_READ = 512,
@@ -110,9 +117,27 @@ static int scan(int fd, uintptr_t from, uintptr_t end, scan_region *regions, uin
     return got;
 }
 
+/* This process, if it may populate ranges of its memory at once. */
+static int self_open(void)
+{
+    int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    struct iovec none = {NULL, 0};
+    if (fd < 0 || syscall(SYS_process_madvise, fd, &none, 1, MADV_POPULATE_WRITE, 0) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+void pages_one_by_one(engine *en)
+{
+    if (en->self_fd >= 0)
+        close(en->self_fd);
+    en->self_fd = -1;
+}
+
 void pages_init(engine *en)
 {
-    en->pagemap_fd = -1;
+    en->pagemap_fd = en->self_fd = -1;
     if (sysconf(_SC_PAGESIZE) != 1 << PAGE_SHIFT)
         return;
     en->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -120,10 +145,12 @@ void pages_init(engine *en)
     uintptr_t here = (uintptr_t)en & ~(uintptr_t)((1 << PAGE_SHIFT) - 1), end;
     en->pagemap_scans = en->pagemap_fd >= 0 && /* the engine itself lies in a private page */
                         scan(en->pagemap_fd, here, here + (1 << PAGE_SHIFT), &region, 1, &end) == 1;
+    en->self_fd = self_open();
     en->faults_tell = prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0;
 }
 
 uint32_t engine_scans(const engine *en) { return en->scans_count; }
+bool engine_populates_at_once(const engine *en) { return en->self_fd >= 0; }
 
 /* Of this thread, which alone writes to guests' memory (engine.h); the kernel counts a fault that a
  * system call meets for the thread that made the call. RUSAGE_SELF would cost 0.3 us more. */
@@ -138,6 +165,7 @@ void pages_fini(engine *en)
 {
     if (en->pagemap_fd >= 0)
         close(en->pagemap_fd);
+    pages_one_by_one(en);
 }
 
 static bool private_scan(int fd, const uint8_t *base, size_t size, page_run_fn f, void *user)
@@ -200,15 +228,15 @@ static bool set_add_run(void *user, size_t offset, size_t n)
     return true;
 }
 
-/* Pages in both, gaps filled. */
-static void set_intersect(const page_set *a, const page_set *b, page_set *ret)
+/* Pages in both, small gaps filled. */
+static void set_intersect(const page_set *a, const page_set *b, uint32_t gap_max, page_set *ret)
 {
     for (uint32_t i = 0, j = 0; i < a->count && j < b->count;) {
         uint32_t first =
             a->ranges[i].first > b->ranges[j].first ? a->ranges[i].first : b->ranges[j].first;
         uint32_t end = a->ranges[i].end < b->ranges[j].end ? a->ranges[i].end : b->ranges[j].end;
         if (first < end) {
-            set_add(ret, first, GAP_MAX);
+            set_add(ret, first, gap_max);
             if (ret->ranges[ret->count - 1].end < end)
                 ret->ranges[ret->count - 1].end = end;
         }
@@ -229,6 +257,30 @@ static void set_prune(page_set *s)
     s->count = kept;
 }
 
+static uint32_t set_pages(const page_set *s)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->count; i++)
+        n += s->ranges[i].end - s->ranges[i].first;
+    return n;
+}
+
+static bool is_for_once(const engine *en, const page_set *s)
+{
+    return en->self_fd >= 0 && set_pages(s) >= AT_ONCE_MIN;
+}
+
+/* The pages in both that pay to be populated. */
+static void set_work(const engine *en, const page_set *a, const page_set *b, page_set *ret)
+{
+    set_intersect(a, b, 0, ret);
+    if (is_for_once(en, ret))
+        return;
+    ret->count = 0;
+    set_intersect(a, b, GAP_MAX, ret);
+    set_prune(ret);
+}
+
 void pages_sample(engine_module *m, const uint8_t *base, size_t size)
 {
     if (!m->en->config.populate || !base)
@@ -247,8 +299,7 @@ void pages_sample(engine_module *m, const uint8_t *base, size_t size)
         memcpy(kept.ranges, now.ranges, now.count * sizeof *now.ranges);
     kept.count = now.count;
     if (m->sample.ranges && set_make(&work, now.count + m->sample.count + 1)) {
-        set_intersect(&m->sample, &kept, &work);
-        set_prune(&work);
+        set_work(m->en, &m->sample, &kept, &work);
         free(m->work.ranges);
         m->work = work;
     }
@@ -258,17 +309,22 @@ void pages_sample(engine_module *m, const uint8_t *base, size_t size)
 
 void pages_populate(engine_module *m, uint8_t *base, size_t size)
 {
-    uint32_t pages = (uint32_t)(size >> PAGE_SHIFT);
-    for (uint32_t i = 0; i < m->work.count; i++) {
+    struct iovec ranges[RANGES_MAX];
+    uint32_t pages = (uint32_t)(size >> PAGE_SHIFT), n = 0;
+    for (uint32_t i = 0; i < m->work.count && m->work.ranges[i].first < pages; i++) {
         page_range r = m->work.ranges[i];
         if (r.end > pages)
             r.end = pages;
-        if (r.first >= r.end)
-            return;
-        if (madvise(base + ((size_t)r.first << PAGE_SHIFT), (size_t)(r.end - r.first) << PAGE_SHIFT,
-                    MADV_POPULATE_WRITE)) {
-            m->work.count = 0; /* no such advice here, or no memory: let it fault */
-            return;
-        }
+        ranges[n++] = (struct iovec){base + ((size_t)r.first << PAGE_SHIFT),
+                                     (size_t)(r.end - r.first) << PAGE_SHIFT};
     }
+    bool ok = true;
+    if (is_for_once(m->en, &m->work))
+        ok = !n ||
+             syscall(SYS_process_madvise, m->en->self_fd, ranges, n, MADV_POPULATE_WRITE, 0) > 0;
+    else
+        for (uint32_t i = 0; ok && i < n; i++)
+            ok = !madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_POPULATE_WRITE);
+    if (!ok)
+        m->work.count = 0; /* no such advice here, or no memory: let it fault */
 }

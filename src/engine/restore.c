@@ -99,8 +99,10 @@ bool engine_restoring_parse(str text, engine_restoring *ret, err *e)
 void restore_init(engine *en)
 {
     engine_restore_mode mode = en->config.restoring.mode;
-    if (mode == ENGINE_RESTORE_PAGEMAP)
+    if (mode == ENGINE_RESTORE_PAGEMAP) {
         en->pagemap_scans = false;
+        pages_one_by_one(en);
+    }
     en->restores = mode != ENGINE_RESTORE_NEVER && en->pagemap_fd >= 0;
 }
 

@@ -238,11 +238,9 @@ static host_status host_look(void *env, engine_instance *in, slot *s)
     return HOST_DONE;
 }
 
-static void working_set(void **state)
+/* `usual` pages are populated, and `more` where a longer run is written. */
+static void working_set(int usual, int more)
 {
-    pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (pagemap < 0)
-        skip();
     kit_module k = {0};
     kit_open(&k,
              "(module (import \"ebb\" \"0\" (func $look (result i32)))"
@@ -258,9 +256,9 @@ static void working_set(void **state)
              " (func (export \"f0\") (param i32) (result i32) (local i32)"
              "  (local.set 1 (call $look))"
              "  (call $write (i32.const 1) (i32.const 5))"
-             "  (call $write (i32.const 6) (i32.const 9))"   /* a gap of one is filled */
-             "  (call $write (i32.const 20) (i32.const 22))" /* too few to be worth it */
-             "  (if (local.get 0) (then (call $write (i32.const 40) (i32.const 50))))"
+             "  (call $write (i32.const 6) (i32.const 9))"
+             "  (call $write (i32.const 20) (i32.const 22))"
+             "  (if (local.get 0) (then (call $write (i32.const 26) (i32.const 50))))"
              "  (drop (memory.grow (i32.const 1)))" /* beyond 64 is nothing to populate at first */
              "  (call $write (i32.const 60) (i32.const 70))"
              "  (local.get 1)))",
@@ -268,7 +266,7 @@ static void working_set(void **state)
              (const char *const[]){"i-i", NULL});
     k.unit.memories_count = 1;
     for (int i = 0; i < 200; i++) {
-        /* The first two show what they write; the run at 40 is written by the first alone, so it
+        /* The first two show what they write; the run at 26 is written by the first alone, so it
          * is nobody's habit. From 60 on it is written always, and populated after two samples. */
         engine_instance *in = kit_instance(&k, NULL);
         slot s[1] = {{.i32 = i == 0 || i >= 60}};
@@ -276,10 +274,24 @@ static void working_set(void **state)
         if (kit_run(in) != ENGINE_DONE)
             fail_msg("%d: %s", i, engine_instance_trap(in)->text);
         bool sampled = i < 2 || i % 64 == 0;
-        assert_int_equal(s[0].i32, sampled ? 0 : i < 128 ? 12 : 22);
+        assert_int_equal(s[0].i32, sampled ? 0 : i < 128 ? usual : more);
         engine_instance_free(in);
     }
     engine_module_close(k.m);
+}
+
+static void working_sets(void **state)
+{
+    pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (pagemap < 0)
+        skip();
+    if (engine_populates_at_once(kit_engine))
+        working_set(12, 37); /* where there are many, every page and no other */
+    engine_restoring r = engine_config_default().restoring;
+    r.mode = ENGINE_RESTORE_PAGEMAP;
+    engine_restoring_set(kit_engine, &r);
+    assert_false(engine_populates_at_once(kit_engine));
+    working_set(12, 36); /* with the gap at 5, without the short run at 20 */
     close(pagemap);
 }
 
@@ -288,7 +300,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(compile_errors), cmocka_unit_test(fingerprints),
         cmocka_unit_test(open_checks),    cmocka_unit_test(wrong_types),
-        cmocka_unit_test(working_set),
+        cmocka_unit_test(working_sets),
     };
     return cmocka_run_group_tests(tests, kit_begin, kit_end);
 }
