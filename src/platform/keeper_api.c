@@ -11,6 +11,7 @@
 #include "http/field.h"
 #include "platform/config_json.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -486,7 +487,12 @@ static void body_done(api_call *c)
     json_error_t je;
     c->readable = NULL;
     if (c->in.n && c->route->asks) {
+        errno = 0;
         c->json = json_loadb((const char *)c->in.p, c->in.n, JSON_REJECT_DUPLICATES, &je);
+        if (!c->json && errno == ENOMEM) { /* malloc's: jansson may say anything else then */
+            api_fail_status(c, 503, "no memory for the body; try again");
+            return;
+        }
         if (!c->json) {
             err e;
             err_set(&e, ERR_INVALID, "the body is no JSON: %s at %d:%d", je.text, je.line,
@@ -505,7 +511,10 @@ static void body_read(api_call *c)
     size_t n;
     while ((n = exchange_read(c->x, block, sizeof block, &state)) > 0)
         if (!buf_put(&c->in, block, n)) {
-            api_fail_status(c, 413, "the body is too long");
+            if (c->in.n + n > c->route->body_max)
+                api_fail_status(c, 413, "the body is too long");
+            else
+                api_fail_status(c, 503, "no memory for the body; try again");
             return;
         }
     if (state == BODY_END)
