@@ -50,6 +50,7 @@ ROWS = [
     (r"store/(sql|client|server|message)", SQLITE),
     (r"store/(hrana|sql_libsql)", "test_libsql.py"),
     (r"store/(queue|pending)", "test_queue.py " + DEFER),
+    (r"store/queue_pg", "test_defer.py::test_the_queue_of_a_node_may_be_postgresql"),
     (r"store/(catalogue|seal)", "test_admin.py test_leftovers.py test_node.py::test_revisions"
                                 " test_node.py::test_an_app_with_files_and_variables"),
     (r"store/usage", CARBON),

@@ -644,7 +644,11 @@ def test_the_queue_of_a_node_may_be_postgresql(tmp_path, workers):
             waits = calls.defer("/k/echo", fields=(("Ebb-Deadline", "90000"),), body=b"waits")
             at_once = calls.defer("/k/echo", fields=(("Ebb-Deadline", "1"),), body=b"now")
             assert calls.ended(at_once)["state"] == "done"
+            keyed = (("Ebb-Deadline", "90000"), ("Idempotency-Key", "order-7"))
+            first = calls.defer("/k/echo", "POST", keyed, b"a")
+            assert calls.defer("/k/echo", "POST", keyed, b"a") == first
+            assert calls.ask("/k/echo", "POST", ASYNC + keyed, b"another body").status == 422
             assert calls.show(waits)["state"] in ("waiting", "leased", "done")
-            assert database.ask("select count(*) from ebb_call") == "2"
+            assert database.ask("select count(*) from ebb_call") == "3"
             assert not (n.data / "queue" / "queue.db").exists()
             assert database.password not in n.log()

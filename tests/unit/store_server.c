@@ -14,7 +14,9 @@ static char path[72];
 
 static void server_start(void)
 {
-    kv_store stores[] = {{S("default"), str_from(path)}, {S("memory"), {0}}};
+    static const str initial[] = {{"greeting", 8}, {"hello", 5}, {"empty", 5}, {"", 0}};
+    kv_store stores[] = {{S("default"), str_from(path)},
+                         {S("memory"), {0}, .initial = initial, .initial_count = 4}};
     server_new(&(store_config){.stores = stores, .stores_count = 2});
 }
 
@@ -74,6 +76,23 @@ static void test_set_here_get_there(void **state)
     assert_int_equal(i.value.n, 5);
     store_call_free(set);
     store_call_free(get);
+}
+
+/* From the first request on; one in a file has none. */
+static void test_a_store_in_memory_begins_with_its_values(void **state)
+{
+    static const char *const keys[] = {"greeting", "empty", "other"};
+    static const char *const values[] = {"hello", "", NULL};
+    for (int k = 0; k < 3; k++) {
+        store_item i;
+        store_call *get = ask(client, KV_GET, 1, keys[k], NULL);
+        wait_done(k + 1);
+        bool found = store_message_next(answer(get, STORE_OK), &i) && i.has_value;
+        assert_int_equal(found, values[k] != NULL);
+        if (found)
+            assert_true(str_eq((str){(const char *)i.value.p, i.value.n}, str_from(values[k])));
+        store_call_free(get);
+    }
 }
 
 /* More requests than places, from two clients: each is answered, and the sum is right. */
@@ -595,6 +614,7 @@ int main(void)
 #define T(t) cmocka_unit_test_setup_teardown(t, open_all, close_all)
     const struct CMUnitTest tests[] = {
         T(test_set_here_get_there),
+        T(test_a_store_in_memory_begins_with_its_values),
         T(test_many_increments),
         T(test_large_values),
         T(test_lent_files),
