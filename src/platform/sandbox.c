@@ -403,7 +403,7 @@ bool sandbox_confine_client(err *e)
                                          {{"/usr/lib", 8}, false},
                                          {{"/lib", 4}, false},
                                          {{"/lib64", 6}, false},
-                                         {{"/usr/share", 10}, false}};
+                                         {{"/usr/share/ca-certificates", 26}, false}};
     bool enforced;
     return sandbox_confine(SANDBOX_FETCH, paths, sizeof paths / sizeof *paths, &enforced, e);
 }

@@ -97,9 +97,12 @@ static bool files_restrict(store_process *s, const store_config *c, err *e)
         by_libraries |= c->databases[i].url.n > 0;
     for (size_t i = 0; i < c->stores_count; i++)
         asks |= c->stores[i].url.n > 0;
-    if (asks || by_libraries) { /* servers' names are looked up, and authorities checked */
+    if (by_libraries) { /* servers' names are looked up, and authorities checked */
         memcpy(paths, sandbox_network, sizeof sandbox_network);
         count = SANDBOX_NETWORK_PATHS;
+    } else if (asks) { /* names only */
+        paths[count++].path = S("/etc/resolv.conf");
+        paths[count++].path = S("/etc/hosts");
     }
     for (size_t i = 0; i < c->stores_count; i++)
         if (!folder_add(s, c->stores[i].path, paths, &count))
