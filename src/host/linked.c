@@ -135,29 +135,25 @@ static bool share(host_linked *k, uint64_t hash, err *e)
 bool host_link(host_linker *l, const plan *p, host_linked **ret, err *e)
 {
     uint64_t hash = 0;
-    buf key = {0};
+    _cleanup_(buf_fini) buf key = {0};
     bool shares = is_shareable(p);
-    if (shares) {
-        if (!key_of(p, &key, e)) {
-            buf_fini(&key);
-            return false;
-        }
+    if (shares && !key_of(p, &key, e))
+        return false;
+    if (shares)
         hash = table_hash(&l->shared, key.p, key.n);
-        *ret = shared_find(l, &key, hash);
-        if (*ret) {
-            (*ret)->refs++;
-            buf_fini(&key);
-            return true;
-        }
+    host_linked *k = shares ? shared_find(l, &key, hash) : NULL;
+    if (k) {
+        k->refs++;
+        *ret = k;
+        return true;
     }
-    host_linked *k = calloc(1, sizeof *k);
-    if (!k) {
-        buf_fini(&key);
+    k = calloc(1, sizeof *k);
+    if (!k)
         return err_no_memory(e);
-    }
     k->of = l;
     k->refs = 1;
     k->key = key;
+    key = (buf){0};
     arena_init(&k->a, COMPONENT_ARENA_BYTES_MAX);
     if (!(shares ? share(k, hash, e) : bind_and_link(k, p, e))) {
         linked_free(k);
