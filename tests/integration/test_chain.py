@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from harness import Connection, fetch, guest, serving, write_app
+from harness import Connection, fetch, guest, open_files, serving, write_app
 
 APP = f"""
 spin_manifest_version = 2
@@ -111,8 +111,7 @@ def test_bodies_stream_both_ways(served):
 
 
 def sockets(pid):
-    links = [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")]
-    return sorted(x for x in links if x.startswith("socket:"))
+    return sorted(x for x in open_files(pid) if x.startswith("socket:"))
 
 
 def test_a_response_streams_while_it_is_made_and_opens_no_socket(app, tmp_path):

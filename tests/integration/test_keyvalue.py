@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from backends import redis
-from harness import Connection, ebb, fetch, guest, serving, wait_for, write_app
+from harness import Connection, ebb, fetch, guest, open_files, serving, wait_for, write_app
 
 APP = f"""
 spin_manifest_version = 2
@@ -301,7 +301,7 @@ def test_damaged_file(app, workers, tmp_path):
 def test_store_process_sees_only_the_state_folder(served):
     get(served, "/v2/set?default&k&v")
     (pid,) = served.children("store")
-    names = {os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")}
+    names = set(open_files(pid))
     files = {n for n in names if n.startswith("/") and "/dev/" not in n and "memfd:" not in n}
     state = {n for n in files if "/.spin/sqlite_key_value.db" in n}
     assert state and all(n in state or n.endswith(".log") for n in files), files

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import Connection, ebb, fetch, guest, serving, wait_for, write_app
+from harness import Connection, ebb, fetch, guest, open_files, serving, wait_for, write_app
 
 APP = f"""
 spin_manifest_version = 2
@@ -377,16 +377,14 @@ key_value_stores = ["default"]
     with serving(app, tmp_path) as server:
         (pid,) = server.children("store")
 
-        def open_files():
-            with contextlib.suppress(FileNotFoundError):
-                names = [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")]
-                return {x for x in ("sqlite_db", "sqlite_key_value") if any(x in n for n in names)}
-            return None
-        assert open_files() == set()  # nothing was asked for yet
+        def open_stores():
+            names = open_files(pid)
+            return {x for x in ("sqlite_db", "sqlite_key_value") if any(x in n for n in names)}
+        assert open_stores() == set()  # nothing was asked for yet
         run(server, TABLE)
         assert fetch(server, "/v2/set?default&k&v").text == "ok"
-        assert open_files() == {"sqlite_db", "sqlite_key_value"}
-        wait_for(lambda: open_files() == set(), "the store to close its files")
+        assert open_stores() == {"sqlite_db", "sqlite_key_value"}
+        wait_for(lambda: open_stores() == set(), "the store to close its files")
         assert {p.name for p in (app / ".spin").glob("sqlite*")} == {"sqlite_db.db",
                                                                    "sqlite_key_value.db"}
         assert run(server, "select count(*) n from t") == ["n", "i0"]
