@@ -63,6 +63,7 @@ ROWS = [
     (r"host/(kv|spin|wasi_keyvalue)", "test_store_functions.py test_sdk.py::test_key_value"
                                       " test_sdk.py::test_sql_values"),
     (r"host/sockets", "test_egress.py"),
+    (r"host/(compose|resources|handles)", "test_wast.py"),
     (r"host/compose", "test_compose.py::test_neighbours_environment"),
     (r"platform/", "test_routing.py test_limits.py test_processes.py test_admin.py"),
     (r"platform/(keeper|node_config|node_settings|state|guestlog|deploy|config_json)",

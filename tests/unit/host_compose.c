@@ -104,6 +104,31 @@ static void dropped_anywhere(void **state)
     wast_component_free(c);
 }
 
+/* Where memory ends while the instances of a component are made ready, nothing is. */
+static void no_memory_for_instances(void **state)
+{
+    err e = {0};
+    wast_component *c;
+    engine_limits limits = {.memory_bytes_max = 1 << 20};
+    host_component nobody = {.handles_max = 10};
+    guest_callbacks none = {0};
+    guest *g;
+    unsigned failed = 0;
+    if (!wast_component_new(kit_engine, l, kit_dir, component, &c, &e))
+        fail_msg("%s", e.text);
+    for (bool done = false; !done; failed += !done) {
+        assert_true(guest_new(&nobody, l, &none, NULL, &g, &e));
+        alloc_fail_after(failed + 1);
+        done = guest_compose(g, c->binding, c->modules, &limits, 0, &e);
+        alloc_fail_after(0);
+        assert_true(done == (g->group != NULL));
+        assert_true(done || strstr(e.text, "memory"));
+        guest_free(g);
+    }
+    assert_true(failed >= 3);
+    wast_component_free(c);
+}
+
 /* --- copying ------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -323,9 +348,10 @@ static void work_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dropped_anywhere), cmocka_unit_test(strings),
-        cmocka_unit_test(strings_refused),  cmocka_unit_test(padding),
-        cmocka_unit_test(reallocs_refused), cmocka_unit_test(work_is_bounded),
+        cmocka_unit_test(dropped_anywhere), cmocka_unit_test(no_memory_for_instances),
+        cmocka_unit_test(strings),          cmocka_unit_test(strings_refused),
+        cmocka_unit_test(padding),          cmocka_unit_test(reallocs_refused),
+        cmocka_unit_test(work_is_bounded),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

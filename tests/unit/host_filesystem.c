@@ -377,6 +377,24 @@ static void links(void **state)
     end();
 }
 
+/* The kernel gives out the least descriptor that is free, and 0 is one like the others. */
+static void without_a_standard_input(void **state)
+{
+    begin();
+    assert_true(open_at(2, 0, "f", CREATE, READ | WRITE) < 1000);
+    int input = dup(0);
+    close(0);
+    hk_call(T, M("set-times-at"), 2, 0, 2000, hk_put(2000, "f"), 2, 77, 0, 2, 88, 0, 1000);
+    int left = fcntl(0, F_GETFD);
+    assert_int_equal(dup2(input, 0), 0);
+    close(input);
+    assert_int_equal(code(), FS_OK);
+    assert_int_equal(left, -1); /* it was closed again */
+    hk_call(T, M("stat-at"), 2, 0, 2000, hk_put(2000, "f"), 1000);
+    assert_int_equal(hk_u8(1000), 0);
+    end();
+}
+
 /* Descriptors are bounded, and none is left open. */
 static void files_are_bounded(void **state)
 {
@@ -412,6 +430,7 @@ int main(void)
         cmocka_unit_test(skips),
         cmocka_unit_test(directories),
         cmocka_unit_test(links),
+        cmocka_unit_test(without_a_standard_input),
         cmocka_unit_test(files_are_bounded),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);

@@ -47,6 +47,10 @@ static void coarse_clocks(void **state)
     assert_true((hk_u64(1000) * NS_PER_S + hk_u32(1008)) % step == 0);
     hk_call("wasi:clocks/wall-clock", "resolution", 1000);
     assert_int_equal(hk_u32(1008), step);
+    /* No time is over at once. */
+    hk_call(CLOCK, "subscribe-duration", 0);
+    hk_call("wasi:io/poll", "[method]pollable.ready", hk_slots[0].u32);
+    assert_int_equal(hk_slots[0].u32, 1);
     /* An instant is due when the coarse clock says so, not when it has passed. */
     before = clock_mono();
     hk_call(CLOCK, "subscribe-instant", before - before % step + 1);

@@ -318,6 +318,16 @@ static void datagram_at(const char *text, uint16_t port)
     memcpy(hk_memory() + 4018, "\x7f\0\0\x01", 4);
 }
 
+/* The same, to [::1]:port. */
+static void datagram_to_ipv6(const char *text, uint16_t port)
+{
+    datagram_at(text, port);
+    hk_memory()[4012] = 1;
+    memset(hk_memory() + 4016, 0, 28);
+    memcpy(hk_memory() + 4016, &port, 2);
+    memcpy(hk_memory() + 4038, &(uint16_t){1}, 2);
+}
+
 /* Nobody is there: the next receive says so, and so does a send that cannot be made. */
 static void udp_errors(void **state)
 {
@@ -383,6 +393,9 @@ static void udp_both_ways(void **state)
     datagram_at("ping", 0);
     hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
     assert_int_equal(hk_u8(1008), NET_INVALID_ARGUMENT);
+    datagram_to_ipv6("ping", port); /* a socket of IPv4 has no way there */
+    hk_call(UDP, "[method]outgoing-datagram-stream.send", out, 4000, 1, 1000);
+    assert_true(hk_u8(1000) == 1 && hk_u8(1008) == NET_INVALID_ARGUMENT);
     char text[100];
     struct sockaddr_in from;
     socklen_t n = sizeof from;
@@ -584,6 +597,23 @@ static void network_errors(void **state)
     close(listening);
 }
 
+/* Letters, digits and what joins them; nothing that lies beside those in ASCII. */
+static void names_have_few_characters(void **state)
+{
+    static const char *good[] = {"a", "z", "A", "Z", "0", "9", "A.z-0_9.Example"};
+    static const char *bad[] = {"", "`", "{", "@", "[", "/", ":", "a b", "a\n", "a,b", "\xc3\xa4"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!net_name_is(str_from(good[i])))
+            fail_msg("'%s' is no name", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (net_name_is(str_from(bad[i])))
+            fail_msg("'%s' is a name", bad[i]);
+    char longest[254];
+    memset(longest, 'x', sizeof longest);
+    assert_true(net_name_is((str){longest, 253}));
+    assert_false(net_name_is((str){longest, 254}));
+}
+
 static int end_all(void **state)
 {
     host_loop_close(hk.l);
@@ -603,6 +633,7 @@ int main(void)
         cmocka_unit_test(udp_of_ipv6),
         cmocka_unit_test(udp_traps),
         cmocka_unit_test(names_are_looked_up),
+        cmocka_unit_test(names_have_few_characters),
         cmocka_unit_test(network_errors),
     };
     return cmocka_run_group_tests(tests, hk_begin, end_all);
