@@ -332,6 +332,41 @@ static void bodies_wait(void **state)
     hk_close();
 }
 
+/* Where memory is short only while a request is sent, its guest is told so, or the called gets all
+ * that was written of the body before. */
+static void memory_is_short(void **state)
+{
+    enum { WRITTEN = 10000 };
+    size_t failures = 0;
+    for (bool all = false; !all; failures++) {
+        body_state s;
+        begin();
+        uint32_t q = request_to(2, "/", "b.test");
+        uint32_t body = ok_handle("[method]outgoing-request.body", q);
+        uint32_t out = ok_handle("[method]outgoing-body.write", body);
+        assert_int_equal(write_some(out, 0, WRITTEN), WRITTEN);
+        alloc_fail_after(failures + 1);
+        engine_status status =
+            hk_start(hk_find("wasi:http/outgoing-handler", "handle"), HK_ARGS(q, 0, 0, 1000));
+        all = alloc_fail_after(0) <= failures;
+        turn();
+        if (x) {
+            exchange_bind(x, &callbacks, NULL);
+            assert_int_equal(exchange_readable(x, &s), WRITTEN);
+            assert_int_equal(s, BODY_OPEN);
+        } else if (status == ENGINE_TRAP) {
+            assert_non_null(strstr(engine_instance_trap(hk.in)->text, "of host memory"));
+        } else {
+            assert_int_equal(get(hk_u32(1008)), 1000 + HTTP_INTERNAL_ERROR);
+        }
+        assert_true(x || !all);
+        hk_close();
+        turn();
+        assert_null(x);
+    }
+    assert_true(failures > 1);
+}
+
 /* A body shorter than its length is no body: both ends are told. */
 static void bodies_that_break(void **state)
 {
@@ -543,6 +578,7 @@ int main(void)
         cmocka_unit_test(lengths),
         cmocka_unit_test(answers_wait),
         cmocka_unit_test(bodies_wait),
+        cmocka_unit_test(memory_is_short),
         cmocka_unit_test(bodies_that_break),
         cmocka_unit_test(answers_that_break),
         cmocka_unit_test(callers_that_go),

@@ -314,6 +314,52 @@ static void limits(void **state)
     hk_close();
 }
 
+static const uint64_t tenant = 7;
+static int held, held_max; /* connections of that owner */
+
+static bool tenant_take(void *user, uint64_t owner)
+{
+    if (owner == tenant && held == held_max)
+        return false;
+    held += owner == tenant;
+    return true;
+}
+
+static void tenant_give(void *user, uint64_t owner) { held -= owner == tenant; }
+
+/* An owner's connections are counted while its requests run, and free for the next ones after. */
+static void limits_of_an_owner(void **state)
+{
+    begin();
+    hk.component.owner = tenant;
+    held = 0;
+    held_max = 2;
+    host_connections_owned(tenant_take, tenant_give, NULL);
+    for (int i = 0; i < 5; i++) {
+        buf b;
+        buf_init(&b, 1000);
+        uint32_t r = get(send_with(request(0, "/", port), 0));
+        assert_true(r < 1000);
+        read_all(r, &b);
+        assert_int_equal(held, 0);
+        buf_fini(&b);
+    }
+    uint32_t futures[2];
+    for (int i = 0; i < 2; i++)
+        futures[i] = send_with(request(0, "/never/counted", port), 0);
+    turn_until(&asked, 2);
+    assert_int_equal(held, 2);
+    assert_int_equal(get(send_with(request(0, "/", port), 0)),
+                     1000 + HTTP_CONNECTION_LIMIT_REACHED);
+    hk_call(T, "future-incoming-response", futures[0]);
+    turn_until(&held, 1);
+    assert_true(get(send_with(request(0, "/", port), 0)) < 1000);
+    hk_close(); /* what the guest still has goes with it */
+    turn_until(&held, 0);
+    turn_until(&closed, 2);
+    host_connections_owned(NULL, NULL, NULL);
+}
+
 /* Who asked first is sent first, though only some are begun in a turn of the loop. */
 static void in_order(void **state)
 {
@@ -354,10 +400,15 @@ static int end_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_get),         cmocka_unit_test(a_post),
-        cmocka_unit_test(back_pressure), cmocka_unit_test(errors),
-        cmocka_unit_test(letting_go),    cmocka_unit_test(limits),
-        cmocka_unit_test(in_order),      cmocka_unit_test(a_body_to_come),
+        cmocka_unit_test(a_get),
+        cmocka_unit_test(a_post),
+        cmocka_unit_test(back_pressure),
+        cmocka_unit_test(errors),
+        cmocka_unit_test(letting_go),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(limits_of_an_owner),
+        cmocka_unit_test(in_order),
+        cmocka_unit_test(a_body_to_come),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);
 }

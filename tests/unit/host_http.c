@@ -1,6 +1,9 @@
 /* wasi:http, the side that answers a request: heads, bodies both ways, the rules of spin.md 3.4. */
 #include "host_kit.h"
 
+#include "base/limits.h"
+#include "host/http_side.h"
+
 #define T       "wasi:http/types"
 #define STREAMS "wasi:io/streams"
 
@@ -203,6 +206,22 @@ static void responses_are_looked_at(void **state)
     hk_close();
 }
 
+/* A refused informational response costs the guest no memory, however often it tries. */
+static void informational_responses_take_nothing(void **state)
+{
+    enum { VALUE_BYTES = 100000 };
+    begin();
+    memset(hk_memory() + 10000, 'x', VALUE_BYTES);
+    for (size_t all = 0; all < 2 * (size_t)HOST_GUEST_BYTES_MAX; all += VALUE_BYTES) {
+        uint32_t f = new_fields();
+        hk_call(T, "[method]fields.append", f, 2000, hk_put(2000, "big"), 10000, VALUE_BYTES, 1000);
+        assert_int_equal(hk_u8(1000), 0);
+        hk_call(T, "[method]response-outparam.send-informational", args[1].u32, 103, f, 1000);
+        assert_int_equal(hk_u8(1000), 1);
+    }
+    end();
+}
+
 static void hello(void **state)
 {
     begin();
@@ -227,6 +246,40 @@ static void hello(void **state)
     guest_http_returned(hk.g, false);
     assert_int_equal(x.aborted, 0);
     end();
+}
+
+/* Bytes of bodies are what calls are metered by: both counts stay when the exchange has gone. */
+static void bytes_are_counted(void **state)
+{
+    uint64_t in, out;
+    for (int leaves = 0; leaves < 2; leaves++) {
+        begin_with((http_request){.method = S("POST"), .has_body = true});
+        uint32_t from = ok_handle("[method]incoming-request.consume", 1);
+        uint32_t request = ok_handle("[method]incoming-body.stream", from);
+        uint32_t r = response(new_fields(), 200);
+        uint32_t body = ok_handle("[method]outgoing-response.body", r);
+        uint32_t to = ok_handle("[method]outgoing-body.write", body);
+        buf_put_str(&x.body, S("1234567"));
+        x.state = BODY_END;
+        hk_call(STREAMS, "[method]input-stream.blocking-read", request, 100, 1000);
+        x.x.bytes_in = 7; /* as servers do */
+        set(r);
+        write_body(to, "hello");
+        guest_http_bytes(hk.g, &in, &out);
+        assert_true(in == 7 && out == 5);
+        if (leaves) {
+            x.x.gone = true;
+            x.x.callbacks.on_closed(x.x.user);
+        } else {
+            hk_call(STREAMS, "output-stream", to);
+            assert_int_equal(finish(body), 0);
+        }
+        assert_int_equal(guest_http(hk.g), leaves ? GUEST_HTTP_CUT : GUEST_HTTP_ENDED);
+        x.x.bytes_in = x.x.bytes_out = 0; /* it is no longer ours to look at */
+        guest_http_bytes(hk.g, &in, &out);
+        assert_true(in == 7 && out == 5);
+        end();
+    }
 }
 
 /* No body(): empty, content-length 0. body() but nothing written: the same. */
@@ -320,6 +373,36 @@ static void back_pressure(void **state)
     guest_http_returned(hk.g, false);
     assert_int_equal(x.aborted, 0);
     end();
+}
+
+/* The sink of a response takes nothing where nobody gets it: its head was refused, or the client
+ * has gone. */
+static void nothing_is_taken_for_nobody(void **state)
+{
+    for (int refused = 0; refused < 2; refused++) {
+        begin();
+        outgoing_response *r =
+            OBJECT_NEW(hk.g, outgoing_response, outgoing_response_resource, NULL);
+        body_out *b = body_out_new(hk.g, false, -1);
+        assert_non_null(r);
+        assert_non_null(b);
+        r->status = 200;
+        r->headers = fields_new(hk.g, NULL);
+        r->body = b;
+        assert_non_null(r->headers);
+        if (refused)
+            assert_true(fields_add(hk.g, r->headers, S("a b"), S("c")));
+        http_side_respond(hk.g, r);
+        assert_int_equal(b->sink->write(hk.g, b->sink_user, "abc", 3), refused ? 0 : 3);
+        if (!refused) {
+            x.x.gone = true;
+            x.x.callbacks.on_closed(x.x.user);
+            assert_int_equal(b->sink->write(hk.g, b->sink_user, "def", 3), 0);
+        }
+        assert_int_equal(guest_http(hk.g), refused ? GUEST_HTTP_ERROR : GUEST_HTTP_CUT);
+        assert_int_equal(x.out.n, refused ? 0 : 3);
+        end();
+    }
 }
 
 static void a_trap_after_set_cuts(void **state)
@@ -765,10 +848,13 @@ int main(void)
         cmocka_unit_test(the_request_is_seen),
         cmocka_unit_test(fields_are_checked),
         cmocka_unit_test(responses_are_looked_at),
+        cmocka_unit_test(informational_responses_take_nothing),
         cmocka_unit_test(hello),
+        cmocka_unit_test(bytes_are_counted),
         cmocka_unit_test(empty_bodies),
         cmocka_unit_test(the_body_may_come_first),
         cmocka_unit_test(back_pressure),
+        cmocka_unit_test(nothing_is_taken_for_nobody),
         cmocka_unit_test(a_trap_after_set_cuts),
         cmocka_unit_test(no_answer),
         cmocka_unit_test(content_length_holds),
