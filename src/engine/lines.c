@@ -31,6 +31,17 @@ void lines_copy_plain(uint8_t *to, const uint8_t *from, size_t n)
     }
 }
 
+void lines_clear_plain(uint8_t *to, size_t n)
+{
+    check(to, to, n);
+    line *a = (line *)(void *)to;
+    for (const line *end = a + n / sizeof *a; a < end; a++) {
+        half d = a->at[0] | a->at[1] | a->at[2] | a->at[3];
+        if (d[0] | d[1])
+            *a = (line){0};
+    }
+}
+
 #ifdef __x86_64__
 bool lines_wide_works(void) { return __builtin_cpu_supports("avx2"); }
 
@@ -45,13 +56,30 @@ __attribute__((target("avx2"))) void lines_copy_wide(uint8_t *to, const uint8_t 
             *a = *b;
     }
 }
+
+__attribute__((target("avx2"))) void lines_clear_wide(uint8_t *to, size_t n)
+{
+    check(to, to, n);
+    wide_line *a = (wide_line *)(void *)to;
+    for (const wide_line *end = a + n / sizeof *a; a < end; a++) {
+        wide d = a->at[0] | a->at[1];
+        if (!__builtin_ia32_ptestz256(d, d))
+            *a = (wide_line){0};
+    }
+}
 #else
 bool lines_wide_works(void) { return false; }
 
 void lines_copy_wide(uint8_t *to, const uint8_t *from, size_t n) { lines_copy_plain(to, from, n); }
+void lines_clear_wide(uint8_t *to, size_t n) { lines_clear_plain(to, n); }
 #endif
 
 void lines_copy(uint8_t *to, const uint8_t *from, size_t n)
 {
     (lines_wide_works() ? lines_copy_wide : lines_copy_plain)(to, from, n);
+}
+
+void lines_clear(uint8_t *to, size_t n)
+{
+    (lines_wide_works() ? lines_clear_wide : lines_clear_plain)(to, n);
 }

@@ -12,7 +12,13 @@ enum { LINE_BYTES = 64 };
  * shared with whoever else has it in a cache. */
 void lines_copy(uint8_t *to, const uint8_t *from, size_t n);
 
-/* The same, with vectors of 32 bytes (AVX2) or without; lines_copy takes what the processor has. */
+/* Makes them zero, likewise. */
+void lines_clear(uint8_t *to, size_t n);
+
+/* The same, with vectors of 32 bytes (AVX2) or without; the ones above take what the processor has.
+ */
 bool lines_wide_works(void);
 void lines_copy_wide(uint8_t *to, const uint8_t *from, size_t n);
 void lines_copy_plain(uint8_t *to, const uint8_t *from, size_t n);
+void lines_clear_wide(uint8_t *to, size_t n);
+void lines_clear_plain(uint8_t *to, size_t n);

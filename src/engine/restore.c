@@ -12,7 +12,8 @@
  * - linear memory: pages that became private (pages.c: found by a scan, or known from the last one,
  *   if there was no page fault since) are copied from the *twin*, a second
  *   instance of the module that is never called. Its untouched pages are those of the artifact and
- *   the kernel's page of zeros, so it costs no memory of its own.
+ *   the kernel's page of zeros, so it costs no memory of its own. Pages that are zero there are
+ *   noted as such, and cleared without looking at the twin again.
  * - mutable globals that code sets: the flattener exports them as "g<k>"; their values are the
  *   twin's. A global that holds a reference is not put back: such a module is not restored.
  * - tables, dropped segments: a module with an instruction that changes one is not restored.
@@ -244,6 +245,7 @@ static bool twin_have(engine_instance *in)
     m->twin = twin_new(in);
     if (!m->twin)
         return false;
+    m->twins_made++;
     if (born_read(m))
         return true;
     twin_drop(m);
@@ -264,7 +266,7 @@ static bool is_hot(const engine_module *m, ns now)
     return m->en->config.restoring.check_every == 1 || (m->given_at && now - m->given_at < HOT_NS);
 }
 
-static bool run_note(engine_instance *in, uint32_t k, size_t offset, size_t n)
+static bool run_note(engine_instance *in, uint32_t k, size_t offset, size_t n, bool zero)
 {
     if (in->runs_count == in->runs_room) {
         uint32_t room = in->runs_room ? 2 * in->runs_room : 16;
@@ -275,7 +277,7 @@ static bool run_note(engine_instance *in, uint32_t k, size_t offset, size_t n)
         in->runs_room = room;
     }
     page_range pages = {(uint32_t)(offset / PAGE_BYTES), (uint32_t)((offset + n) / PAGE_BYTES)};
-    in->runs[in->runs_count++] = (private_run){k, pages};
+    in->runs[in->runs_count++] = (private_run){k, pages, zero};
     return true;
 }
 
@@ -290,7 +292,7 @@ static bool transfer_run(void *user, size_t offset, size_t n)
 {
     transfer *t = user;
     memcpy(t->to + offset, t->from + offset, n);
-    return run_note(t->twin, t->k, offset, n);
+    return run_note(t->twin, t->k, offset, n, false);
 }
 
 /* Gives the twin, which is new, the state of `in`, which ran its start function. What is private in
@@ -330,6 +332,7 @@ static bool state_take(engine_instance *in)
     m->twin = twin_new(in);
     if (!m->twin)
         return false;
+    m->twins_made++;
     if (!twin_become(m->twin, in) || !born_read(m)) {
         twin_drop(m);
         return false;
@@ -396,27 +399,40 @@ static bool is_zero(const uint8_t *p, size_t n)
     return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
 }
 
-static bool copy_run(copy *c, size_t offset, size_t n)
+static void copy_run(copy *c, size_t offset, size_t n, bool zero)
 {
     size_t end = offset + n, seen = offset > c->size ? offset : c->size;
     c->pages += n / PAGE_BYTES;
     if (end > seen && !is_zero(c->to + seen, end - seen))
         c->beyond = true;
     if (c->skip)
-        return true;
-    size_t copied = offset >= c->born ? 0 : end <= c->born ? n : c->born - offset;
-    if (copied)
-        lines_copy(c->to + offset, c->from + offset, copied);
-    if (copied < n)
-        memset(c->to + offset + copied, 0, n - copied);
-    return true;
+        return;
+    if (zero)
+        lines_clear(c->to + offset, n);
+    else
+        lines_copy(c->to + offset, c->from + offset, n);
 }
 
-/* One that the scan found: it is noted for the next time. */
+static bool page_born_zero(const copy *c, size_t at)
+{
+    return at >= c->born || is_zero(c->from + at, PAGE_BYTES);
+}
+
+/* One that the scan found: it is noted for the next time, apart where it is zero and where not. */
 static bool scanned_run(void *user, size_t offset, size_t n)
 {
     copy *c = user;
-    return run_note(c->in, c->k, offset, n) && copy_run(c, offset, n);
+    for (size_t at = offset, end = offset + n; at < end;) {
+        bool zero = page_born_zero(c, at);
+        size_t to = at + PAGE_BYTES;
+        while (to < end && page_born_zero(c, to) == zero)
+            to += PAGE_BYTES;
+        if (!run_note(c->in, c->k, at, to - at, zero))
+            return false;
+        copy_run(c, at, to - at, zero);
+        at = to;
+    }
+    return true;
 }
 
 static bool known_runs(copy *c, const engine_instance *whose)
@@ -424,7 +440,8 @@ static bool known_runs(copy *c, const engine_instance *whose)
     for (uint32_t i = 0; i < whose->runs_count; i++) {
         page_range r = whose->runs[i].pages;
         if (whose->runs[i].k == c->k)
-            copy_run(c, (size_t)r.first * PAGE_BYTES, (size_t)(r.end - r.first) * PAGE_BYTES);
+            copy_run(c, (size_t)r.first * PAGE_BYTES, (size_t)(r.end - r.first) * PAGE_BYTES,
+                     whose->runs[i].zero);
     }
     return true;
 }
@@ -685,7 +702,9 @@ static bool may_keep(const engine_instance *in, ns now)
     bool over = in->started && !in->future && !in->dead && in->op == OP_NONE && !in->polling &&
                 !in->waiting_calls && !in->inner_count && !in->outer_count;
     bool have_state = m->restore != ENGINE_RESTORE_AFTER_START || m->after_start;
-    return over && is_hot(m, now) && have_state && module_restores(m) &&
+    /* A call that lasts may find its twin gone, and another one with another state. */
+    bool same_twin = !in->kept || (m->twin && in->twin_made == m->twins_made);
+    return over && is_hot(m, now) && have_state && same_twin && module_restores(m) &&
            m->kept_count < ENGINE_KEPT_EACH && in->en->kept_count < r->kept_max;
 }
 
@@ -722,6 +741,7 @@ engine_given engine_instance_give(engine_instance *in, ns now)
     }
     in->kept = true;
     in->kept_at = now;
+    in->twin_made = m->twins_made;
     kept_push(in);
     return ENGINE_KEPT;
 }

@@ -9,8 +9,10 @@
 enum { PAGE = 4096, SIZE = 4 * PAGE };
 
 typedef void copy_fn(uint8_t *to, const uint8_t *from, size_t n);
+typedef void clear_fn(uint8_t *to, size_t n);
 
 static copy_fn *const copies[] = {lines_copy, lines_copy_plain, lines_copy_wide};
+static clear_fn *const clears[] = {lines_clear, lines_clear_plain, lines_clear_wide};
 
 static uint8_t *to, *from;
 
@@ -23,7 +25,7 @@ static int pages_map(void **state)
 
 static int pages_unmap(void **state) { return munmap(to, SIZE) || munmap(from, SIZE); }
 
-/* Those that run here: the others are what lines_copy does not take either. */
+/* Those that run here: the others are what lines_copy and lines_clear do not take either. */
 static size_t copies_count(void) { return lines_wide_works() ? 3 : 2; }
 
 static void fill(void)
@@ -85,6 +87,50 @@ static void what_is_equal_is_not_written(void **state)
     }
 }
 
+static void assert_zero(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(p[i], 0);
+}
+
+static void each_byte_is_cleared(void **state)
+{
+    for (size_t k = 0; k < copies_count(); k++) {
+        memset(to, 0, SIZE);
+        for (size_t at = 0; at < PAGE; at++) {
+            to[at] = (uint8_t)(1u << at % 8);
+            clears[k](to, PAGE);
+            assert_int_equal(to[at], 0);
+        }
+        fill();
+        clears[k](to, SIZE);
+        assert_zero(to, SIZE);
+    }
+}
+
+static void only_that_is_cleared(void **state)
+{
+    for (size_t k = 0; k < copies_count(); k++)
+        for (size_t n = 0; n <= 3 * LINE_BYTES; n += LINE_BYTES) {
+            memset(to, 1, SIZE);
+            clears[k](to + PAGE, n);
+            for (size_t i = 0; i < SIZE; i++)
+                assert_int_equal(to[i], i < PAGE || i >= PAGE + n);
+        }
+}
+
+static void what_is_zero_is_not_written(void **state)
+{
+    for (size_t k = 0; k < copies_count(); k++) {
+        memset(to, 0, SIZE);
+        to[0] = to[SIZE - 1] = 1;
+        assert_int_equal(mprotect(to + PAGE, 2 * PAGE, PROT_READ), 0);
+        clears[k](to, SIZE);
+        assert_int_equal(mprotect(to + PAGE, 2 * PAGE, PROT_READ | PROT_WRITE), 0);
+        assert_zero(to, SIZE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +138,9 @@ int main(void)
         cmocka_unit_test(all_differ),
         cmocka_unit_test(only_what_was_asked_for),
         cmocka_unit_test(what_is_equal_is_not_written),
+        cmocka_unit_test(each_byte_is_cleared),
+        cmocka_unit_test(only_that_is_cleared),
+        cmocka_unit_test(what_is_zero_is_not_written),
     };
     return cmocka_run_group_tests(tests, pages_map, pages_unmap);
 }

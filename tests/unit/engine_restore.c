@@ -524,6 +524,38 @@ static void the_state_after_start_is_restored(void **state)
     close_it();
 }
 
+/* Meanwhile nobody else called for so long that the state was let go, and the next call brought
+ * another: what a start function read is never mixed. */
+static void a_call_that_outlives_its_state_is_not_restored(void **state)
+{
+    asking_open(&checked, read_seed);
+    engine_instance *in = kit_instance(&k, NULL);
+    assert_true(engine_start_take(in));
+    assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
+    engine_instance *lasting[2];
+    for (int i = 0; i < 2; i++) {
+        lasting[i] = kit_instance(&k, NULL);
+        assert_int_equal(engine_instance_kept(lasting[i]), i == 0);
+    }
+    engine_instance_free(lasting[1]);
+    engine_kept_expire(kit_engine, now + NS_PER_S, NS_PER_S / 2);
+    in = kit_instance(&k, NULL);
+    assert_true(engine_start_take(in));
+    assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
+    assert_int_equal(value(lasting[0], COUNT, 0), 78003);
+    assert_int_equal(engine_instance_give(lasting[0], now), ENGINE_FREED);
+    in = kit_instance(&k, NULL);
+    assert_true(engine_instance_kept(in));
+    assert_int_equal(value(in, COUNT, 0), 78007);
+    assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
+    assert_string_equal(engine_module_difference(k.m), "");
+    /* Nor where there is none. */
+    lasting[0] = kit_instance(&k, NULL);
+    engine_kept_expire(kit_engine, now + NS_PER_S, NS_PER_S / 2);
+    assert_int_equal(engine_instance_give(lasting[0], now), ENGINE_FREED);
+    close_it();
+}
+
 static void the_check_sees_a_state_after_start_not_put_back(void **state)
 {
     engine_restoring r = checked;
@@ -622,6 +654,7 @@ int main(void)
         cmocka_unit_test(calls_come_before_kept_ones),
         cmocka_unit_test(start_runs_for_each_call),
         cmocka_unit_test(the_state_after_start_is_restored),
+        cmocka_unit_test(a_call_that_outlives_its_state_is_not_restored),
         cmocka_unit_test(the_check_sees_a_state_after_start_not_put_back),
         cmocka_unit_test(without_its_state_a_start_function_runs),
         cmocka_unit_test(a_start_function_that_asks_nothing_runs_once),
