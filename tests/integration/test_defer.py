@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from backends import postgres
-from harness import Connection, fetch, guest, serving, wait_for, wakes, write_app
+from harness import PATIENCE_S, Connection, fetch, guest, serving, wait_for, wakes, write_app
 from node import node
 
 MANIFEST = """
@@ -64,12 +64,12 @@ class Calls:
         assert r.status == 200, (r.status, r.text)
         return r.json()
 
-    def ended(self, location):
+    def ended(self, location, patience=PATIENCE_S):
         def look():
             c = self.show(location)
             return c if c["state"] in ENDED else None
         return wait_for(look, f"the end of {location}: {self.show(location)}\n"
-                              f"{self.server.log()[-3000:]}")
+                              f"{self.server.log()[-3000:]}", patience)
 
 
 @pytest.fixture(params=("up", "serve"))
@@ -337,7 +337,8 @@ def test_a_call_that_was_accepted_survives_all_processes(tmp_path, workers):
             running, quick = later.defer("/k/sleep?1500"), later.defer("/k/echo", "POST", (), b"q")
             for pid in server.children(role):
                 os.kill(pid, signal.SIGKILL)
-            assert later.ended(quick)["state"] == "done", role
+            # What was leased to a worker that never heard of it waits for the lease of a minute.
+            assert later.ended(quick, 60 + PATIENCE_S)["state"] == "done", role
             assert later.ended(running)["state"] == "done", role
         left = later.defer("/k/sleep?700", "GET")
     with serving(folder, tmp_path, workers=workers) as server:
