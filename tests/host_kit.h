@@ -404,7 +404,7 @@ typedef struct {
     buf out; /* response body */
     http_field fields[32];
     size_t fields_count, room;
-    int ended, aborted, freed;
+    int reads, ended, aborted, freed;
     unsigned abort_status;
     http_field trailers_out[8];
     size_t trailers_out_count;
@@ -413,6 +413,7 @@ typedef struct {
 static size_t hkx_read(http_exchange *x, void *p, size_t n, body_state *ret_state)
 {
     hk_exchange *h = (hk_exchange *)x;
+    h->reads++;
     if (n > h->body.n)
         n = h->body.n;
     if (n)

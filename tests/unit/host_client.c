@@ -267,6 +267,28 @@ static void errors(void **state)
     hk_close();
 }
 
+static bool all_allowed(void *user, const outbound_rules *own, str scheme, str host, uint16_t p)
+{
+    return true;
+}
+
+/* A host whose last label is a number is an address to some and a name to others: it is neither,
+ * though libcurl would reach 127.0.0.1 by each of these. */
+static void numbers_are_no_names(void **state)
+{
+    static const char *const hosts[] = {"127.1", "127.0.1", "2130706433", "0x7f.1", "127.0.0.1."};
+    begin();
+    hk.component.outbound_allowed = all_allowed;
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        char authority[40];
+        snprintf(authority, sizeof authority, "%s:%u", hosts[i], port);
+        if (get(send_with(request_to(0, "/", authority), 0)) != 1000 + HTTP_REQUEST_URI_INVALID)
+            fail_msg("%s", authority);
+    }
+    assert_int_equal(requests, 0);
+    hk_close();
+}
+
 /* Dropping the future, or the whole guest, cancels: the server sees the connection go. */
 static void letting_go(void **state)
 {
@@ -404,6 +426,7 @@ int main(void)
         cmocka_unit_test(a_post),
         cmocka_unit_test(back_pressure),
         cmocka_unit_test(errors),
+        cmocka_unit_test(numbers_are_no_names),
         cmocka_unit_test(letting_go),
         cmocka_unit_test(limits),
         cmocka_unit_test(limits_of_an_owner),

@@ -55,20 +55,20 @@ static bool run_partly(wast_instance *i, engine_instance *in, unsigned polls, un
 }
 
 /* CPU time and memory of a guest are those of all its instances. */
-static void sums_are_of_all(wast_instance *i, const plan *p)
+static void sums_are_of_all(guest *g, const plan *p)
 {
     err e;
     ns cpu = 0;
     size_t memory = 0;
     assert_true(p->units_count > 1);
     for (uint32_t k = 0; k < p->units_count; k++) {
-        engine_instance *in = guest_instance(i->g, k, &e);
+        engine_instance *in = guest_instance(g, k, &e);
         cpu += engine_cpu_ns(in);
         memory += engine_memory_bytes(in);
     }
     assert_true(cpu > 0);
-    assert_int_equal(guest_cpu_ns(i->g), cpu);
-    assert_int_equal(guest_memory_bytes(i->g), memory);
+    assert_int_equal(guest_cpu_ns(g), cpu);
+    assert_int_equal(guest_memory_bytes(g), memory);
 }
 
 static void dropped_anywhere(void **state)
@@ -95,12 +95,39 @@ static void dropped_anywhere(void **state)
         done = run_partly(i, in, polls, &yields);
         if (done) {
             assert_int_equal(slots[0].u32, 6);
-            sums_are_of_all(i, &c->plan);
+            sums_are_of_all(i->g, &c->plan);
         }
         wast_instance_free(i);
     }
     assert_true(polls > 6); /* it waits six times */
     assert_true(yields > 0);
+    wast_component_free(c);
+}
+
+/* Whichever instance the host calls: the sums are of all, and so is the memory given back. */
+static void any_may_be_called(void **state)
+{
+    err e = {0};
+    wast_component *c;
+    engine_limits limits = {.memory_bytes_max = 1 << 20};
+    host_component nobody = {.handles_max = 10};
+    guest_callbacks none = {0};
+    if (!wast_component_new(kit_engine, l, kit_dir, component, &c, &e))
+        fail_msg("%s", e.text);
+    for (uint32_t entry = 0; entry < c->plan.units_count; entry++) {
+        engine_instance *in;
+        guest *g;
+        assert_true(guest_new(&nobody, l, &none, NULL, &g, &e));
+        assert_true(guest_compose(g, c->binding, c->modules, &limits, entry, &e));
+        assert_true(engine_instance_new(c->modules[entry], &limits, g, &in, &e));
+        guest_attach(g, in);
+        engine_start(in);
+        for (uint32_t k = 0; k < c->plan.units_count; k++)
+            assert_int_equal(kit_run(guest_instance(g, k, &e)), ENGINE_DONE);
+        sums_are_of_all(g, &c->plan);
+        guest_free(g);
+        engine_instance_free(in);
+    }
     wast_component_free(c);
 }
 
@@ -348,10 +375,10 @@ static void work_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dropped_anywhere), cmocka_unit_test(no_memory_for_instances),
-        cmocka_unit_test(strings),          cmocka_unit_test(strings_refused),
-        cmocka_unit_test(padding),          cmocka_unit_test(reallocs_refused),
-        cmocka_unit_test(work_is_bounded),
+        cmocka_unit_test(dropped_anywhere),  cmocka_unit_test(no_memory_for_instances),
+        cmocka_unit_test(any_may_be_called), cmocka_unit_test(strings),
+        cmocka_unit_test(strings_refused),   cmocka_unit_test(padding),
+        cmocka_unit_test(reallocs_refused),  cmocka_unit_test(work_is_bounded),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -383,11 +383,16 @@ static void without_a_standard_input(void **state)
     begin();
     assert_true(open_at(2, 0, "f", CREATE, READ | WRITE) < 1000);
     int input = dup(0);
+    fs_code opened = FS_OK;
+    close(0);
+    errno = ENOENT;
+    int fd = fs_open_beneath(hk.component.preopens[1].dir_fd, "f", O_RDONLY, &opened);
     close(0);
     hk_call(T, M("set-times-at"), 2, 0, 2000, hk_put(2000, "f"), 2, 77, 0, 2, 88, 0, 1000);
     int left = fcntl(0, F_GETFD);
     assert_int_equal(dup2(input, 0), 0);
     close(input);
+    assert_true(fd == 0 && opened == FS_OK);
     assert_int_equal(code(), FS_OK);
     assert_int_equal(left, -1); /* it was closed again */
     hk_call(T, M("stat-at"), 2, 0, 2000, hk_put(2000, "f"), 1000);

@@ -252,6 +252,10 @@ static void what_start_began_is_not_made_again(void **state)
     hk_call("wasi:http/types", "[constructor]fields");
     assert_null(guest_started_take(hk.g));
     hk_close();
+    hk_open();
+    hk_call("own", "new", 7); /* of the component itself: its representation is no object */
+    assert_null(guest_started_take(hk.g));
+    hk_close();
 }
 
 /* check-write gives a permit; write beyond it traps. */
