@@ -109,9 +109,72 @@ static void what_does_not_fit(void **state)
     arena_fini(&a);
 }
 
+/* URLs and tokens have secrets in them: the store process hears of them, a worker does not. */
+static void what_the_store_process_is_told(void **state)
+{
+    static const str initial[] = {{"k", 1}, {"v", 1}}, scripts[] = {{"CREATE TABLE t(i)", 17}};
+    static const kv_store stores[] = {
+        {.label = {"far", 3}, .url = {"redis://u:p@h:1", 15}},
+        {.label = {"near", 4}, .path = {"/s/kv.db", 8}},
+        {.label = {"here", 4}, .initial = initial, .initial_count = 2}};
+    static const sql_database databases[] = {
+        {.label = {"far", 3}, .url = {"http://h:2", 10}, .token = {"secret", 6}},
+        {.label = {"here", 4}, .attach_files = true, .scripts = scripts, .scripts_count = 1}};
+    static const store_queue queue = {
+        .path = {"/s/q.db", 7}, .url = {"postgresql:///q", 15}, .key = {{1, 2, 0xfe}}};
+    arena a;
+    err e;
+    app *in;
+    bool json = false;
+    store_config got;
+    node_config n = {0};
+    manifest_options mo = {.file = S("spin.toml")};
+    config_component component = {.artifact = S("/cache/x")};
+    buf out;
+    arena_init(&a, 8 << 20);
+    buf_init(&out, 1 << 20);
+    assert_true(manifest_read(&a, str_from(manifest), &mo, &in, &e));
+    app_config c = {.app = in,
+                    .components = &component,
+                    .stores = stores,
+                    .stores_count = 3,
+                    .databases = databases,
+                    .databases_count = 2},
+               of_worker;
+    assert_true(store_config_write(&c, S("/s/all"), &queue, true, &out, &e));
+    assert_true(store_config_read(&a, buf_bytes(&out), &got, &json, &e));
+    assert_true(json && str_eq(got.state_dir, S("/s/all")));
+    assert_int_equal(got.stores_count, 3);
+    assert_str(got.stores[0].label, "far");
+    assert_str(got.stores[0].url, "redis://u:p@h:1");
+    assert_str(got.stores[1].path, "/s/kv.db");
+    assert_true(!got.stores[0].path.n && !got.stores[1].url.n && !got.stores[2].path.n);
+    assert_int_equal(got.stores[2].initial_count, 2);
+    assert_str(got.stores[2].initial[1], "v");
+    assert_int_equal(got.databases_count, 2);
+    assert_str(got.databases[0].url, "http://h:2");
+    assert_str(got.databases[0].token, "secret");
+    assert_true(!got.databases[0].attach_files && got.databases[1].attach_files);
+    assert_int_equal(got.databases[1].scripts_count, 1);
+    assert_str(got.databases[1].scripts[0], "CREATE TABLE t(i)");
+    assert_str(got.queue.path, "/s/q.db");
+    assert_str(got.queue.url, "postgresql:///q");
+    assert_memory_equal(&got.queue.key, &queue.key, sizeof queue.key);
+    buf_clear(&out);
+    assert_true(worker_config_write(&n, &c, &out, &e));
+    assert_true(worker_config_read(&a, buf_bytes(&out), &n, &of_worker, &e));
+    assert_str(of_worker.stores[0].label, "far");
+    assert_str(of_worker.stores[1].path, "/s/kv.db");
+    assert_true(!of_worker.stores[0].url.n && !of_worker.databases[0].url.n &&
+                !of_worker.databases[0].token.n);
+    buf_fini(&out);
+    arena_fini(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip),
+                                       cmocka_unit_test(what_the_store_process_is_told),
                                        cmocka_unit_test(what_does_not_fit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

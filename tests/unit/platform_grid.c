@@ -55,6 +55,28 @@ static void a_file_says_everything(void **state)
     assert_true(p.idle_w == 20 && fabs(p.busy_w - 10) < 1e-9 && p.pue == 1.2);
 }
 
+/* Files that are named relatively lie beside the settings; other names are taken as they are. */
+static void where_other_files_lie(void **state)
+{
+    grid_config g;
+    str path = arena_str(&a, str_from(put("token.txt", "secret-token\n")));
+    str text = arena_printf(&a, "token_file = \"%s\"\nprovider = \"file\"\nfile = \"%s\"\n", path.p,
+                            path.p);
+    assert_true(grid_config_load(&a, put("carbon.toml", text.p), &g, &e));
+    assert_str(g.token, "secret-token");
+    assert_true(str_eq(g.file, path));
+    const char *there = put("carbon.toml", "token_file = \"token.txt\"\nprovider = \"file\"\n"
+                                           "file = \"grid.csv\"\n");
+    assert_true(grid_config_load(&a, there, &g, &e));
+    assert_str(g.token, "secret-token");
+    assert_true(str_eq(g.file, arena_printf(&a, "%s/grid.csv", dir)));
+    assert_int_equal(chdir(dir), 0);
+    assert_true(grid_config_load(&a, "carbon.toml", &g, &e)); /* in no folder */
+    assert_str(g.token, "secret-token");
+    assert_str(g.file, "grid.csv");
+    assert_int_equal(chdir("/"), 0);
+}
+
 /* A day may be rehearsed in less. */
 static void a_day_is_as_long_as_it_says(void **state)
 {
@@ -180,6 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_file_says_everything, make, unmake),
+        cmocka_unit_test_setup_teardown(where_other_files_lie, make, unmake),
         cmocka_unit_test_setup_teardown(a_day_is_as_long_as_it_says, make, unmake),
         cmocka_unit_test_setup_teardown(mistakes_are_named, make, unmake),
         cmocka_unit_test_setup_teardown(settings_arrive_as_they_left, make, unmake),

@@ -157,6 +157,24 @@ static void a_runtime_configuration(void **state)
     says("none.toml");
 }
 
+/* Files of all lengths are read whole, up to the last byte: here that ends the list. */
+static void a_runtime_configuration_of_any_length(void **state)
+{
+    static const char list[] = "[outbound_networking]\nblock_networks = [\"1.2.3.0/24\"]";
+    network_options o = {.runtime_config_path = "run.toml", .workers = 1};
+    const uint8_t inside[] = {1, 2, 3, 4};
+    char text[2 * 4096 + 2];
+    for (size_t n = 4095; n <= sizeof text; n += n % 4096 == 2 ? 4093 : 1) {
+        network_config c;
+        memset(text, '\n', sizeof text);
+        memcpy(text + n - (sizeof list - 1), list, sizeof list - 1);
+        put("run.toml", text, n);
+        if (!network_read(&a, &o, &c, &e))
+            fail_msg("%zu bytes: %s", n, e.text);
+        assert_true(network_is_blocked(&c, inside, 4));
+    }
+}
+
 /* --- certificates ----------------------------------------------------------------------------- */
 
 static void pair_put(const char *certificate, const char *key, const made *m)
@@ -394,9 +412,13 @@ int main(int argc, char **argv)
                : strcmp(argv[1], "@decode") == 0 ? decode()
                                                  : 2;
     const struct CMUnitTest tests[] = {
-        network_test(limits_of_the_server),         network_test(proxies_servers_and_stalls),
-        network_test(a_runtime_configuration),      network_test(certificates_of_a_folder),
-        network_test(changes_are_noticed),          network_test(components_are_asked_for_once),
+        network_test(limits_of_the_server),
+        network_test(proxies_servers_and_stalls),
+        network_test(a_runtime_configuration),
+        network_test(a_runtime_configuration_of_any_length),
+        network_test(certificates_of_a_folder),
+        network_test(changes_are_noticed),
+        network_test(components_are_asked_for_once),
         network_test(who_waits_is_told_of_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
