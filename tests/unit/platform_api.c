@@ -468,6 +468,36 @@ static void a_large_blob(void **state)
     free(content);
 }
 
+/* A client that goes in the middle of its upload leaves no file and no descriptor behind. */
+static void an_upload_that_ends_early(void **state)
+{
+    static api_door door = {&k, true};
+    http_server_config config = {0};
+    const char *digest = digest_of(S("the whole of it"));
+    size_t open_before = entries("/proc/self/fd");
+    char request[400];
+    int pair[2];
+    snprintf(request, sizeof request,
+             "PUT " TENANT "/blobs/%s HTTP/1.1\r\nHost: localhost\r\n"
+             "Content-Length: 15\r\n\r\nthe whole",
+             digest);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    http_server *s = http_server_new(k.l, &config, api_on_request, &door);
+    http_server_adopt_take(s, pair[0], S("192.0.2.1:7"));
+    assert_int_equal(send(pair[1], request, strlen(request), 0), strlen(request));
+    for (int turn = 0; turn < TURNS_MAX && !uploads(); turn++)
+        loop_turn(k.l, TURN_MS);
+    assert_int_equal(uploads(), 1);
+    close(pair[1]);
+    for (int turn = 0; turn < TURNS_MAX && http_server_connections(s); turn++)
+        loop_turn(k.l, TURN_MS);
+    assert_int_equal(uploads(), 0);
+    http_server_free(s);
+    loop_turn(k.l, 0);
+    assert_int_equal(entries("/proc/self/fd"), open_before);
+    assert_int_equal(access(file_of(digest), F_OK), -1);
+}
+
 static void put(const char *path, const char *content)
 {
     FILE *f = fopen(path, "w");
@@ -838,6 +868,7 @@ int main(void)
         api_test(blobs_are_what_they_are_called),
         api_test(storage_is_limited),
         api_test(a_large_blob),
+        api_test(an_upload_that_ends_early),
         api_test(uploads_of_a_crash_go),
         api_test(what_nobody_needs_is_collected),
         api_test(the_ends_of_log_files),

@@ -1,10 +1,12 @@
 /* Finding apps: a worker's directory and the keeper's side of it in one loop, over a real channel,
- * with a catalogue of a few apps whose only route is a static response. */
+ * with a catalogue of a few apps whose route is a static response; also for calls that were
+ * deferred. */
 #include "http_kit.h"
 
 #include "app/manifest.h"
 #include "loop/channel.h"
 #include "platform/call.h"
+#include "platform/deferral_impl.h"
 #include "platform/directory.h"
 #include "platform/keeper_directory.h"
 
@@ -12,6 +14,8 @@ typedef struct {
     const char *host;
     uint64_t id, tenant;
     const char *body; /* changes with the revision */
+    /* Of a component beside the static response, by digest, and of files that it has; NULL: none */
+    const char *artifact, *files;
 } entry;
 
 static entry catalogue[8];
@@ -33,12 +37,19 @@ static str settings_of(const entry *of)
     str text = arena_printf(&settings,
                             "spin_manifest_version = 2\n[application]\nname = \"t\"\n"
                             "[[trigger.http]]\nroute = \"/\"\n"
-                            "static_response = { body = \"%s\" }\n",
-                            of->body);
+                            "static_response = { body = \"%s\" }\n%s",
+                            of->body,
+                            of->artifact ? "[[trigger.http]]\nroute = \"/c\"\ncomponent = \"c\"\n"
+                                           "[component.c]\nsource = \"c.wasm\"\n"
+                                         : "");
     buf out;
     buf_init(&out, MIB);
-    assert_true(manifest_read(&settings, text, &mo, &made, &e));
-    app_config c = {.app = made, .components = (config_component[1]){{.follow = false}}};
+    if (!manifest_read(&settings, text, &mo, &made, &e))
+        fail_msg("%s", e.text);
+    app_pair files = {S("/"), str_from(of->files ? of->files : "")};
+    config_component component = {.artifact = str_from(of->artifact ? of->artifact : ""),
+                                  .mounts = {&files, of->files ? 1 : 0}};
+    app_config c = {.app = made, .components = &component};
     assert_true(app_config_write(&c, &out, &e));
     str json = arena_str(&settings, buf_str(&out));
     buf_fini(&out);
@@ -342,6 +353,137 @@ static void a_catalogue_that_fails_is_503(void **state)
     get("one.test", "\r\n\r\none");
 }
 
+/* What is joined to a folder of the node is a digest: nothing in the settings of an app leads out
+ * of that folder. */
+static void code_and_files_are_named_by_digests(void **state)
+{
+    static const char good[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    char bad[80];
+    catalogue[3].artifact = catalogue[3].files = good;
+    get("three.test", "\r\n\r\nthree");
+    for (const char *c = "/:`gAF.\x7f"; *c; c++)
+        for (size_t at = 0; at < 64; at += 63) {
+            strcpy(bad, good);
+            bad[at] = *c;
+            catalogue[0].artifact = bad;
+            get("one.test", "HTTP/1.1 500 ");
+            catalogue[1].artifact = good;
+            catalogue[1].files = bad;
+            get("two.test", "HTTP/1.1 500 ");
+        }
+    strcpy(bad, good);
+    bad[63] = 0;
+    get("one.test", "HTTP/1.1 500 ");
+    strcpy(bad, good);
+    strcat(bad, "0");
+    get("one.test", "HTTP/1.1 500 ");
+    bad[64] = 0;
+    get("one.test", "\r\n\r\none");
+    get("two.test", "\r\n\r\ntwo");
+}
+
+/* --- deferred calls --------------------------------------------------------------------------- */
+
+/* A store process that has a call of app 1 for whoever leases, and says of a lease what it is told
+ * to say. */
+static struct {
+    channel *channel;
+    unsigned leases, extends, ends, others;
+    uint8_t is_held;
+} store;
+static store_client *of_store;
+static deferral *deferred;
+
+static void call_write(buf *out)
+{
+    deferred_request q = {.method = S("POST"),
+                          .target = S("/"),
+                          .authority = S("one.test"),
+                          .scheme = S("http"),
+                          .peer = S("127.0.0.1:9")};
+    const queue_terms terms = {
+        .tenant = 7, .app = 1, .revision = 1, .attempts_max = 3, .deadline_ms = INT64_MAX / 2};
+    queue_call c = {
+        .info = {.id = {{1, 2, 3}}, .state = QUEUE_LEASED, .terms = terms, .attempts = 1},
+        .has_request = true};
+    buf request;
+    buf_init(&request, MIB);
+    assert_true(deferred_request_write(&q, &request));
+    c.request = buf_bytes(&request);
+    queue_call_write(out, &c);
+    buf_fini(&request);
+}
+
+static void on_store(void *user, bytes messages, int fd)
+{
+    for (bytes one; store_message_take(&messages, &one);) {
+        store_message m;
+        buf out;
+        assert_true(store_message_read(one, false, &m, &e));
+        buf_init(&out, MIB);
+        store_message_begin(&out, m.id, STORE_OK, 0);
+        store.leases += m.kind == QUEUE_LEASE;
+        store.extends += m.kind == QUEUE_EXTEND;
+        store.ends += m.kind == QUEUE_END;
+        store.others += m.kind != QUEUE_LEASE && m.kind != QUEUE_EXTEND && m.kind != QUEUE_END;
+        if (m.kind == QUEUE_LEASE)
+            call_write(&out);
+        if (m.kind == QUEUE_EXTEND)
+            queue_item_write(&out, &store.is_held, sizeof store.is_held);
+        store_message_end(&out);
+        assert_true(channel_send(store.channel, buf_bytes(&out), -1, &e));
+        buf_fini(&out);
+    }
+}
+
+static void on_store_end(void *user) {}
+
+static int open_deferring(void **state)
+{
+    static const channel_callbacks callbacks = {on_store, on_store_end};
+    int fds[2];
+    memset(&store, 0, sizeof store);
+    open_all(state);
+    if (!store_client_new(kit.l, &of_store, &e) || !channel_pair(fds, &e))
+        return -1;
+    store_client_connect_take(of_store, fds[0]);
+    return channel_open_take(kit.l, fds[1], &callbacks, NULL, &store.channel, &e) &&
+                   deferral_new(kit.l, &all, of_store, d, NULL, &deferred, &e)
+               ? 0
+               : -1;
+}
+
+static int close_deferring(void **state)
+{
+    deferral_free(deferred);
+    channel_close(store.channel);
+    store_client_free(of_store);
+    return close_all(state);
+}
+
+/* A call whose lease is another's by now (it was cancelled, or we were too slow) does not begin
+ * when its app is found, and its end is not ours to tell. */
+static void a_call_whose_lease_is_lost_does_not_run(void **state)
+{
+    const calls_message lease = {.kind = CALLS_RUN, .count = 1};
+    for (unsigned round = 0; round < 2; round++) {
+        unsigned before = finds;
+        store.is_held = round == 1;
+        keeper_stop(); /* nobody knows the app for a while */
+        run_lease(deferred, &lease);
+        until(store.leases == round + 1 && deferred->running == 1);
+        loop_timer *t = &deferred->extend_timer; /* it is time */
+        assert_true(loop_timer_active(t) && loop_timer_start(kit.l, t, 0, t->f, t->user));
+        until(store.extends == round + 1 && !deferred->extending);
+        assert_int_equal(deferred->running, 1);
+        keeper_start();
+        until(!deferred->running);
+        assert_int_equal(finds, before + 1);
+        assert_int_equal(store.ends, round); /* no component of the app is for it */
+    }
+    assert_int_equal(store.others, 0);
+}
+
 static void quotas_are_enforced(void **state)
 {
     unsigned after;
@@ -484,6 +626,9 @@ int main(void)
         CASE(a_forget_waits_for_workers_only),
         cmocka_unit_test_setup_teardown(the_least_used_app_goes, open_small, close_all),
         CASE(a_catalogue_that_fails_is_503),
+        CASE(code_and_files_are_named_by_digests),
+        cmocka_unit_test_setup_teardown(a_call_whose_lease_is_lost_does_not_run, open_deferring,
+                                        close_deferring),
         cmocka_unit_test(quotas_are_enforced),
         cmocka_unit_test(tenants_reach_the_world_only),
         cmocka_unit_test(hosts_are_made_plain),
