@@ -1,9 +1,10 @@
-/* Stores of an app as the admin API shows them, by a store process that is in this one; and how the
- * queue of deferred calls names tenants, apps and revisions. */
+/* Stores of an app as the admin API shows them, by a store process that is in this one; how the
+ * queue of deferred calls names tenants, apps and revisions; and when the keeper plans them. */
 #include "keeper_kit.h"
 
 #include "near.h"
 
+#include "platform/keeper_calls.h"
 #include "platform/keeper_owner.h"
 #include "store/server.h"
 #include "store/sql_memory.h"
@@ -29,13 +30,14 @@ static const char *app_body(const char *name, const char *text_of)
 
 static int make(void **state)
 {
-    static char folder[64];
+    static char folder[64], queue[64];
     int pair[2];
     err e;
     if (!sql_memory_init(&e) || keeper_make(state)) /* in this order: SQLite is set up once */
         return -1;
     snprintf(folder, sizeof folder, "%s", path_of("state"));
-    store_config c = {.state_dir = str_from(folder)};
+    snprintf(queue, sizeof queue, "%s", path_of("queue.db"));
+    store_config c = {.state_dir = str_from(folder), .queue.path = str_from(queue)};
     if (!store_server_new(k.l, &c, &server, &e) || !channel_pair(pair, &e) ||
         !store_server_add_take(server, pair[0], &e))
         return -1;
@@ -228,14 +230,86 @@ static void numbers_that_nodes_share(void **state)
     k.config.serve.queue_is_shared = false;
 }
 
+/* --- planning deferred calls ------------------------------------------------------------------ */
+
+static keeper_calls *planning;
+
+static int plan_begin(void **state)
+{
+    err e;
+    return keeper_calls_new(&k, &planning, &e) ? begin(state) : -1;
+}
+
+static int plan_end(void **state)
+{
+    keeper_calls_free(planning);
+    return end(state);
+}
+
+/* The keeper looks until its plan begins with the present hour. */
+static bool plans(void)
+{
+    const pace_view *v = keeper_calls_plan(planning);
+    for (int turn = 0; turn < TURNS_MAX && v->first != now_s / 3600; turn++) {
+        keeper_calls_look(planning);
+        loop_turn(k.l, TURN_MS);
+    }
+    return v->slots == PACE_SLOTS && v->first == now_s / 3600;
+}
+
+static void measured(int64_t t_s, double g_per_kwh)
+{
+    err e;
+    intensity_point p = {.from_s = t_s, .span_s = 3600, .g_per_kwh = g_per_kwh};
+    intensity_reading r = {.points = &p, .points_count = 1};
+    assert_true(usage_file_intensity(k.file, &r, &e));
+}
+
+/* Our forecast begins where measurements end: hours that it does not reach are as those it knows.
+ */
+static void hours_beyond_the_forecast(void **state)
+{
+    enum { LATE = 5 };
+    const pace_view *v = keeper_calls_plan(planning);
+    for (int hours = LATE + 48; hours > LATE; hours--)
+        measured(now_s - hours * 3600, hours % 24 < 12 ? 100 : 300);
+    assert_true(plans());
+    assert_int_equal(v->sourced, 1);
+    double sum = 0;
+    for (size_t i = 0; i < PACE_SLOTS - LATE; i++) {
+        assert_true(v->intensity[i] > 50 && v->intensity[i] < 400);
+        sum += v->intensity[i];
+    }
+    for (size_t i = PACE_SLOTS - LATE; i < PACE_SLOTS; i++)
+        assert_near(v->intensity[i], sum / (PACE_SLOTS - LATE), 1e-6);
+}
+
+/* Whatever there was no memory for once, the next time that the keeper looks it plans. */
+static void planning_without_memory(void **state)
+{
+    alloc_fail_after(0);
+    assert_true(plans());
+    size_t all = alloc_fail_after(0);
+    assert_true(all > 0);
+    for (size_t n = 1; n <= all; n++) {
+        now_s += 3600;
+        alloc_fail_after(n);
+        if (!plans())
+            fail_msg("after allocation %zu of %zu failed it plans no more", n, all);
+    }
+    alloc_fail_after(0);
+}
+
 #define stores_test(f) cmocka_unit_test_setup_teardown(f, begin, end)
+#define plan_test(f)   cmocka_unit_test_setup_teardown(f, plan_begin, plan_end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         stores_test(keys_and_values),          stores_test(statements),
         stores_test(nobody_can_be_asked),      stores_test(numbers_of_this_node),
-        stores_test(numbers_that_nodes_share),
+        stores_test(numbers_that_nodes_share), plan_test(hours_beyond_the_forecast),
+        plan_test(planning_without_memory),
     };
     return cmocka_run_group_tests(tests, make, unmake);
 }
