@@ -4,6 +4,7 @@
 #include "folder_kit.h"
 
 #include "base/arena.h"
+#include "component/composition.h"
 #include "engine/engine.h"
 #include "engine/engine_test.h"
 #include "platform/artifact.h"
@@ -120,20 +121,45 @@ static str put(const char *name, bytes content)
     return path;
 }
 
-/* A component of one instance whose function returns n. */
-static str component(const char *name, int n)
+static bytes wasm_of(str wat)
 {
     buf wasm;
     buf_init(&wasm, 1 << 20);
-    str wat = arena_printf(&a,
-                           "(component (core module $m (func (export \"f\") (result i32) i32.const "
-                           "%d)) (core instance $i (instantiate $m)) (func (export \"g\") (result "
-                           "u32) (canon lift (core func $i \"f\"))))",
-                           n);
     if (!engine_wat2wasm(wat, &wasm, &e))
         fail_msg("%s", e.text);
-    str path = put(name, buf_bytes(&wasm));
+    bytes made = arena_bytes(&a, buf_bytes(&wasm));
     buf_fini(&wasm);
+    return made;
+}
+
+/* A component of one instance whose function returns n. */
+static str component(const char *name, int n)
+{
+    return put(name, wasm_of(arena_printf(
+                         &a,
+                         "(component (core module $m (func (export \"f\") (result i32) i32.const "
+                         "%d)) (core instance $i (instantiate $m)) (func (export \"g\") (result "
+                         "u32) (canon lift (core func $i \"f\"))))",
+                         n)));
+}
+
+/* The file of a component with a dependency that has what it imports. */
+static str composition(const char *name, bytes dependency)
+{
+    const str main =
+        S("(component (import \"test:dep/api\" (instance $d (export \"g\" (func (result u32)))))"
+          "(core func $g (canon lower (func $d \"g\")))"
+          "(core module $m (import \"d\" \"g\" (func $g (result i32)))"
+          " (func (export \"f\") (result i32) call $g))"
+          "(core instance $i (instantiate $m (with \"d\" (instance (export \"g\" (func $g))))))"
+          "(func (export \"h\") (result u32) (canon lift (core func $i \"f\"))))");
+    const composition_part parts[] = {{.component = wasm_of(main)},
+                                      {.name = S("test:dep/api"), .component = dependency}};
+    buf out;
+    buf_init(&out, 1 << 20);
+    assert_true(composition_write(parts, 2, &out, &e));
+    str path = put(name, buf_bytes(&out));
+    buf_fini(&out);
     return path;
 }
 
@@ -195,6 +221,28 @@ static void made_once(void **state)
     assert_false(
         artifact_times(arena_printf(&a, "%.*s/artifacts", STR(cache)), &decoded, &compiled, &e));
     says("times is damaged");
+}
+
+/* They become one artifact, with a module of each. What is wrong with a dependency names it. */
+static void a_component_and_its_dependency(void **state)
+{
+    const str dependency =
+        S("(component (core module $m (func (export \"f\") (result i32) i32.const 7))"
+          "(core instance $i (instantiate $m))"
+          "(func $g (result u32) (canon lift (core func $i \"f\")))"
+          "(instance $x (export \"g\" (func $g))) (export \"test:dep/api\" (instance $x)))");
+    artifact item = {.label = S("both"), .source = composition("both", wasm_of(dependency))};
+    plan p;
+    if (!ensure(&item, 1, 1))
+        fail_msg("%s", e.text);
+    assert_true(item.made && artifact_plan(&a, item.dir, &p, &e));
+    assert_int_equal(p.units_count, 2);
+    assert_int_equal(entries(item.dir.p), 6); /* the plan, times, and two modules */
+    artifact bad = {.label = S("bad"), .source = composition("bad", wasm_of(S("(module)")))};
+    assert_false(ensure(&bad, 1, 1));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    says("component 'bad' (");
+    says("dependency 'test:dep/api': ");
 }
 
 static bool not_this_one(arena *of, const plan *p, err *why)
@@ -372,6 +420,7 @@ int main(int argc, char **argv)
                                                   : 2;
     const struct CMUnitTest tests[] = {
         artifact_test(made_once),
+        artifact_test(a_component_and_its_dependency),
         artifact_test(what_fails),
         artifact_test(sources_that_are_none),
         artifact_test(folders_of_the_cache),
