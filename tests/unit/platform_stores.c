@@ -1,11 +1,15 @@
-/* Stores of an app as the admin API shows them, by a store process that is in this one; how the
- * queue of deferred calls names tenants, apps and revisions; and when the keeper plans them. */
+/* Stores of an app as the admin API shows them, by a store process that is in this one, and by one
+ * of its own; how the queue of deferred calls names tenants, apps and revisions; and when the
+ * keeper plans them. */
 #include "keeper_kit.h"
 
 #include "near.h"
 
+#include "platform/app_config.h"
 #include "platform/keeper_calls.h"
 #include "platform/keeper_owner.h"
+#include "platform/role.h"
+#include "platform/spawn.h"
 #include "store/server.h"
 #include "store/sql_memory.h"
 
@@ -28,20 +32,27 @@ static const char *app_body(const char *name, const char *text_of)
     return out;
 }
 
+static bool store_connect(void)
+{
+    int pair[2];
+    err e;
+    if (!channel_pair(pair, &e) || !store_server_add_take(server, pair[0], &e))
+        return false;
+    store_client_connect_take(k.store, pair[1]);
+    return true;
+}
+
 static int make(void **state)
 {
     static char folder[64], queue[64];
-    int pair[2];
     err e;
     if (!sql_memory_init(&e) || keeper_make(state)) /* in this order: SQLite is set up once */
         return -1;
     snprintf(folder, sizeof folder, "%s", path_of("state"));
     snprintf(queue, sizeof queue, "%s", path_of("queue.db"));
     store_config c = {.state_dir = str_from(folder), .queue.path = str_from(queue)};
-    if (!store_server_new(k.l, &c, &server, &e) || !channel_pair(pair, &e) ||
-        !store_server_add_take(server, pair[0], &e))
+    if (!store_server_new(k.l, &c, &server, &e) || !store_connect())
         return -1;
-    store_client_connect_take(k.store, pair[1]);
     expect(201, "POST", "/v1/tenants", "{\"name\": \"acme\"}");
     blob("a component");
     expect(200, "PUT", APP, app_body("x", "hi"));
@@ -300,16 +311,92 @@ static void planning_without_memory(void **state)
     alloc_fail_after(0);
 }
 
+/* --- a store process -------------------------------------------------------------------------- */
+
+static void on_control(void *user, bytes message, int fd) {}
+static void on_control_end(void *user) {}
+
+/* With one end of a control socket, and a pipe for what it logs. */
+static pid_t store_start(channel **ret_control, int *ret_log)
+{
+    static const channel_callbacks callbacks = {on_control, on_control_end};
+    app_config none = {0};
+    int fds[2], log[2], config, before = dup(STDERR_FILENO);
+    pid_t pid;
+    buf settings;
+    err e;
+    buf_init(&settings, 1 << 20);
+    assert_int_equal(mkdir(path_of("other"), 0700), 0);
+    str folder = arena_str(&a, str_from(path_of("other")));
+    assert_true(store_config_write(&none, folder, NULL, false, &settings, &e));
+    assert_true(spawn_memfd("settings", settings.p, settings.n, &config, &e));
+    buf_fini(&settings);
+    assert_int_equal(lseek(config, 0, SEEK_SET), 0);
+    assert_int_equal(pipe2(log, O_CLOEXEC), 0);
+    assert_true(channel_pair(fds, &e));
+    dup2(log[1], STDERR_FILENO);
+    bool ok = spawn_role("store", NULL, (int[]){fds[1], config}, 2, NULL, true, &pid, &e);
+    dup2(before, STDERR_FILENO);
+    assert_true(ok);
+    close(before);
+    close(log[1]);
+    close(config);
+    close(fds[1]);
+    assert_true(channel_open_take(k.l, fds[0], &callbacks, NULL, ret_control, &e));
+    *ret_log = log[0];
+    return pid;
+}
+
+/* It serves who it gets a channel of, says which ones it can't use, and ends in order when nobody
+ * is there any more. */
+static void a_store_process_takes_connections(void **state)
+{
+    char said[2048] = "";
+    size_t n = 0;
+    channel *control;
+    int pair[2], log, none = open("/dev/null", O_RDWR | O_CLOEXEC);
+    err e;
+    pid_t pid = store_start(&control, &log);
+    assert_true(channel_pair(pair, &e));
+    for (int i = 0; i < 3; i++)
+        assert_true(
+            channel_send(control, (bytes){(const uint8_t *)"s", 1}, i == 1 ? pair[0] : none, &e));
+    close(none);
+    close(pair[0]);
+    store_client_connect_take(k.store, pair[1]);
+    expect(200, "PUT", APP "/kv/default/there", "its own");
+    expect(200, "GET", APP "/kv/default/there", "");
+    assert_string_equal(body, "its own");
+    assert_true(store_connect()); /* to ours again */
+    refused(404, "no such key", "GET", APP "/kv/default/there", "");
+    channel_close(control);
+    for (ssize_t got; (got = read(log, said + n, sizeof said - 1 - n)) > 0;)
+        n += (size_t)got;
+    close(log);
+    if (!spawn_wait(pid, "store", -1, &e))
+        fail_msg("%s; it said: %s", e.text, said);
+    unsigned lines = 0, refusals = 0;
+    for (const char *at = said; (at = strchr(at, '\n')); at++)
+        lines++;
+    for (const char *at = said; (at = strstr(at, "a worker gets no connection to the store: "));
+         at++)
+        refusals++;
+    if (lines != 2 || refusals != 2)
+        fail_msg("it said: %s", said);
+}
+
 #define stores_test(f) cmocka_unit_test_setup_teardown(f, begin, end)
 #define plan_test(f)   cmocka_unit_test_setup_teardown(f, plan_begin, plan_end)
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        return strcmp(argv[1], "@store") == 0 ? role_store(argc - 1, argv + 1) : 2;
     const struct CMUnitTest tests[] = {
         stores_test(keys_and_values),          stores_test(statements),
         stores_test(nobody_can_be_asked),      stores_test(numbers_of_this_node),
         stores_test(numbers_that_nodes_share), plan_test(hours_beyond_the_forecast),
-        plan_test(planning_without_memory),
+        plan_test(planning_without_memory),    stores_test(a_store_process_takes_connections),
     };
     return cmocka_run_group_tests(tests, make, unmake);
 }
