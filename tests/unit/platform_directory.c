@@ -1,6 +1,7 @@
 /* Finding apps: a worker's directory and the keeper's side of it in one loop, over a real channel,
  * with a catalogue of a few apps whose route is a static response; also for calls that were
- * deferred. */
+ * deferred, and by a worker that is a process. */
+#include "folder_kit.h"
 #include "http_kit.h"
 
 #include "app/manifest.h"
@@ -9,6 +10,10 @@
 #include "platform/deferral_impl.h"
 #include "platform/directory.h"
 #include "platform/keeper_directory.h"
+#include "platform/role.h"
+#include "platform/spawn.h"
+
+#include <signal.h>
 
 typedef struct {
     const char *host;
@@ -484,6 +489,92 @@ static void a_call_whose_lease_is_lost_does_not_run(void **state)
     assert_int_equal(store.others, 0);
 }
 
+/* --- a worker --------------------------------------------------------------------------------- */
+
+static struct {
+    channel *control;
+    int listen_fd;
+    pid_t pid;
+    bool ready;
+} worker;
+
+static void on_control(void *user, bytes message, int fd) { worker.ready = true; }
+static void on_control_end(void *user) {}
+
+static int open_worker(void **state)
+{
+    static const channel_callbacks callbacks = {on_control, on_control_end};
+    static const char *const folders[] = {"artifacts", "files", "logs"};
+    char address[LISTEN_ADDRESS_MAX], path[400];
+    int config, fds[2];
+    buf out;
+    memset(&worker, 0, sizeof worker);
+    open_all(state);
+    if (!folder_make("/dev/shm/ebb-test-worker"))
+        return -1;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, folders[i]);
+        mkdir(path, 0700);
+    }
+    const node_config c = {.unmetered = true, .data_dir = str_from(dir), .workers = 2};
+    buf_init(&out, MIB);
+    bool ok = worker_config_write(&c, NULL, &out, &e) &&
+              spawn_memfd("settings", out.p, out.n, &config, &e) &&
+              listen_socket(S("127.0.0.1:0"), &worker.listen_fd, address, &e) &&
+              channel_pair(fds, &e) &&
+              spawn_role("worker", (const char *const[]){"0", NULL},
+                         (int[]){config, worker.listen_fd, fds[1]}, 3, NULL, true, &worker.pid, &e);
+    buf_fini(&out);
+    if (!ok)
+        return -1;
+    close(config);
+    close(fds[1]);
+    kit.port = (uint16_t)atoi(strrchr(address, ':') + 1); /* clients come to it */
+    return channel_open_take(kit.l, fds[0], &callbacks, NULL, &worker.control, &e) ? 0 : -1;
+}
+
+static int close_worker(void **state)
+{
+    channel_close(worker.control);
+    close(worker.listen_fd);
+    kill(worker.pid, SIGTERM);
+    bool ok = spawn_wait(worker.pid, "worker", -1, &e);
+    if (!ok)
+        print_error("%s\n", e.text);
+    return close_all(state) || folder_remove(dir) || !ok;
+}
+
+static void give(const char *kind, int fd)
+{
+    assert_true(channel_send(worker.control, (bytes){(const uint8_t *)kind, 1}, fd, &e));
+}
+
+/* What a tenant uses on a node each worker counts in its own area, for others to read, whichever of
+ * them it gets first. */
+static void a_worker_counts_in_its_own_area(void **state)
+{
+    counters_area *own, *other;
+    int own_fd, other_fd, read_fd, fds[2];
+    assert_true(counters_make(&own_fd, &e) && counters_make(&other_fd, &e) &&
+                counters_read_only(other_fd, &read_fd, &e) && channel_pair(fds, &e));
+    assert_true(counters_map(own_fd, false, &own, &e) && counters_map(other_fd, false, &other, &e));
+    give("q", read_fd);
+    give("Q", own_fd);
+    until(worker.ready);
+    keeper_directory_add_take(k, fds[0]);
+    give("d", fds[1]);
+    get("one.test", "\r\n\r\none");
+    get("three.test", "\r\n\r\nthree");
+    get("one.test", "\r\n\r\none");
+    const counters_row *seven = counters_find(own, 7), *eight = counters_find(own, 8);
+    assert_true(seven && eight);
+    assert_int_equal(count_get(seven, COUNT_REQUESTS), 2);
+    assert_int_equal(count_get(eight, COUNT_REQUESTS), 1);
+    assert_null(counters_find(other, 7));
+    for (int *fd = (int[]){own_fd, other_fd, read_fd, fds[1], -1}; *fd >= 0; fd++)
+        close(*fd);
+}
+
 static void quotas_are_enforced(void **state)
 {
     unsigned after;
@@ -610,8 +701,10 @@ static void messages_are_not_trusted(void **state)
     arena_fini(&a);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        return strcmp(argv[1], "@worker") == 0 ? role_worker(argc - 1, argv + 1) : 2;
 #define CASE(f) cmocka_unit_test_setup_teardown(f, open_all, close_all)
     const struct CMUnitTest tests[] = {
         CASE(names_are_asked_for_once),
@@ -629,6 +722,7 @@ int main(void)
         CASE(code_and_files_are_named_by_digests),
         cmocka_unit_test_setup_teardown(a_call_whose_lease_is_lost_does_not_run, open_deferring,
                                         close_deferring),
+        cmocka_unit_test_setup_teardown(a_worker_counts_in_its_own_area, open_worker, close_worker),
         cmocka_unit_test(quotas_are_enforced),
         cmocka_unit_test(tenants_reach_the_world_only),
         cmocka_unit_test(hosts_are_made_plain),
