@@ -93,6 +93,7 @@ ROWS = [
     (r"platform/(call|hosted)\.", "test_kitchen.py test_chain.py"),
     (r"platform/state", "test_keyvalue.py " + SQLITE),
     (r"platform/(certificates|worker|supervisor)", "test_tls.py"),
+    (r"platform/worker", "test_files.py::test_reads"),
     (r"ui/", "test_dashboard.py::test_weight_and_headers"),
     (r"cli/", "test_cli.py test_doctor.py test_example.py"),
     (r"cli/build", "test_build.py"),
