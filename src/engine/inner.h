@@ -178,6 +178,7 @@ struct engine_instance {
     uint32_t table_elements_max;
     ns kept_at;
     uint32_t twin_made;         /* kept: its state is that of this twin, by number */
+    bool after_start;           /* kept: and that is the one after the start function */
     size_t private_bytes;       /* of its memories, as last restored */
     wasmtime_global_t *globals; /* its g<k>, malloced by the first restore */
     private_run *runs;          /* what the last scan found; malloced */

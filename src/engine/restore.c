@@ -375,10 +375,7 @@ bool engine_start_take(engine_instance *in)
     return ok;
 }
 
-bool engine_instance_after_start(const engine_instance *in)
-{
-    return in->kept && in->module->after_start;
-}
+bool engine_instance_after_start(const engine_instance *in) { return in->kept && in->after_start; }
 
 /* --- putting back --------------------------------------------------------------------------- */
 
@@ -742,6 +739,7 @@ engine_given engine_instance_give(engine_instance *in, ns now)
     in->kept = true;
     in->kept_at = now;
     in->twin_made = m->twins_made;
+    in->after_start = m->after_start;
     kept_push(in);
     return ENGINE_KEPT;
 }

@@ -524,6 +524,16 @@ static void the_state_after_start_is_restored(void **state)
     close_it();
 }
 
+/* As kit_instance, but nothing has run. */
+static engine_instance *instance_begun(void)
+{
+    engine_instance *in;
+    err e;
+    assert_true(engine_instance_new(k.m, &kit_limits, NULL, &in, &e));
+    engine_start(in);
+    return in;
+}
+
 /* Meanwhile nobody else called for so long that the state was let go, and the next call brought
  * another: what a start function read is never mixed. */
 static void a_call_that_outlives_its_state_is_not_restored(void **state)
@@ -549,9 +559,11 @@ static void a_call_that_outlives_its_state_is_not_restored(void **state)
     assert_int_equal(value(in, COUNT, 0), 78007);
     assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
     assert_string_equal(engine_module_difference(k.m), "");
-    /* Nor where there is none. */
-    lasting[0] = kit_instance(&k, NULL);
+    /* Nor where there is none: a call that had not begun does so in the state it was given. */
+    lasting[0] = instance_begun();
     engine_kept_expire(kit_engine, now + NS_PER_S, NS_PER_S / 2);
+    assert_int_equal(kit_run(lasting[0]), ENGINE_DONE);
+    assert_int_equal(value(lasting[0], COUNT, 0), 78007);
     assert_int_equal(engine_instance_give(lasting[0], now), ENGINE_FREED);
     close_it();
 }
