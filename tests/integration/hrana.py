@@ -39,6 +39,7 @@ class Server:
         self.broken = None        # (status, body) that is answered instead
         self.hold = threading.Event()
         self.hold.set()           # cleared: answers wait
+        self.moves_to = None      # the base_url of all answers
 
     def execute(self, db, statement):
         before = db.total_changes
@@ -72,7 +73,7 @@ class Server:
         after = None if closed else secrets.token_hex(8)
         if after:
             self.streams[after] = db
-        return 200, {"baton": after, "base_url": None, "results": results}
+        return 200, {"baton": after, "base_url": self.moves_to, "results": results}
 
 
 @contextlib.contextmanager
@@ -91,7 +92,8 @@ def hrana(path):
                 status, answer = 401, {"error": "no"}
                 if state.broken:
                     status, answer = state.broken
-                elif self.path != "/v2/pipeline":
+                elif self.path != ("/there/v2/pipeline" if state.moves_to and body["baton"]
+                                   else "/v2/pipeline"):
                     status = 404
                 elif self.headers["authorization"] == f"Bearer {TOKEN}":
                     status, answer = state.pipeline(body)

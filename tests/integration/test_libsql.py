@@ -85,6 +85,16 @@ def test_transactions_and_streams(served, remote):
     assert run(served, "select count(*) n from t") == ["n", "i0"]
 
 
+def test_a_stream_may_move(served, remote):
+    """What comes after an answer with a base_url goes there."""
+    run(served, TABLE)
+    wait_for(lambda: not remote.streams, "the end of the first")
+    remote.moves_to = f"{remote.url}/there"
+    assert run(served, "begin", "insert into t values (1, 'a')", "select count(*) n from t",
+               "commit") == ["", "", "n", "i1", ""]
+    wait_for(lambda: not remote.streams, "the end of all streams")
+
+
 def test_a_stream_that_the_server_forgot(served, remote):
     """Its transaction is gone, so nothing more may be done in it."""
     run(served, TABLE)

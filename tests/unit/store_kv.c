@@ -225,6 +225,34 @@ static void swap(const char *key, const char *old, const char *new, store_kind w
         assert_true(str_eq((str){(const char *)i.value.p, i.value.n}, str_from(now)));
 }
 
+/* Another program has dropped the table: every request fails, and says why. */
+static void a_file_without_its_table(void **state)
+{
+    static const struct {
+        store_kind kind;
+        const char *items; /* k: a key; v: with a value; n: with a number */
+    } at[] = {{KV_GET, "k"},   {KV_EXISTS, "k"}, {KV_KEYS, ""},
+              {KV_SET, "v"},   {KV_SET, "vv"},   {KV_DELETE, "k"},
+              {KV_SWAP, "vk"}, {KV_SWAP, "vv"},  {KV_INCREMENT, "n"}};
+    sqlite3 *db;
+    put("key", "value");
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "drop table spin_key_value", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        store_message m;
+        ask(at[i].kind);
+        for (const char *p = at[i].items; *p; p++)
+            item("key", *p == 'k' ? NULL : *p == 'v' ? "value" : "12345678");
+        store_message_end(&request);
+        assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
+        e = (err){0};
+        assert_false(kv_file_apply(f, S("default"), m, &answer, &e));
+        if (!strstr(e.text, "no such table"))
+            fail_msg("%zu: %s", i, e.text);
+    }
+}
+
 static void test_swap(void **state)
 {
     begins();
@@ -609,6 +637,7 @@ int main(void)
         T(test_exists),
         T(test_keys_are_of_one_store),
         T(test_increment),
+        T(a_file_without_its_table),
         T(test_swap),
         T(test_committed_is_there_after_reopening_and_the_rest_is_not),
         T(test_file_is_spins),

@@ -609,6 +609,31 @@ static void test_deleted_file_is_made_again(void **state)
     store_call_free(get);
 }
 
+/* More is asked than the channel holds before the store process reads: all of it is answered. */
+static void test_asked_faster_than_read(void **state)
+{
+    enum { MANY = 3000 };
+    static store_call *calls[MANY];
+    char text[1000], key[16];
+    bytes v = {(const uint8_t *)text, sizeof text};
+    memset(text, 'v', sizeof text);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        calls[i] = ask(client, KV_SET, 0, key, &v);
+    }
+    wait_done(MANY);
+    for (int i = 0; i < MANY; i++) {
+        answer(calls[i], STORE_OK);
+        store_call_free(calls[i]);
+    }
+    store_item i;
+    store_call *last = ask(client, KV_GET, 0, key, NULL);
+    wait_done(MANY + 1);
+    assert_true(store_message_next(answer(last, STORE_OK), &i));
+    assert_true(i.has_value && i.value.n == sizeof text);
+    store_call_free(last);
+}
+
 int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, open_all, close_all)
@@ -617,6 +642,7 @@ int main(void)
         T(test_a_store_in_memory_begins_with_its_values),
         T(test_many_increments),
         T(test_large_values),
+        T(test_asked_faster_than_read),
         T(test_lent_files),
         T(test_descriptor_zero),
         T(test_too_large),
