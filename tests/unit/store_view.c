@@ -344,7 +344,7 @@ static void test_killed_at_any_moment(void **state)
         }
         assert_true(store_call_send(k, on_done, NULL, &e));
         loop_turn(l, 0);
-        if (i % 3 == 1)
+        if (i % 3 == 1 && !store_call_is_done(k)) /* a quick one has answered in that turn */
             assert_int_equal(poll(&(struct pollfd){fds[i], POLLIN, 0}, 1, 10000), 1);
         spin((ns)i * 15 * NS_PER_US);
         assert_int_equal(kill(pids[i], SIGKILL), 0);
