@@ -100,11 +100,11 @@ struct engine_module {
     engine_instance *kept[ENGINE_KEPT_EACH]; /* restored; the one unused for longest first */
     uint32_t kept_count;
     engine_instance *twin; /* new and never called: where bytes come from. NULL: none was needed */
-    uint32_t twins_made;
-    wasmtime_val_t *born; /* values of the twin's g<k> */
-    bool after_start;     /* the twin is in the state after the start function */
-    bool start_asks;      /* the start function calls host functions */
-    start_record *record; /* of the start function whose state that is */
+    uint32_t twins_gone;   /* before that one */
+    wasmtime_val_t *born;  /* values of the twin's g<k> */
+    bool after_start;      /* the twin is in the state after the start function */
+    bool start_asks;       /* the start function calls host functions */
+    start_record *record;  /* of the start function whose state that is */
     engine_module *kept_prev, *kept_next;
     ns given_at;
     uint32_t restored;      /* so many times */
@@ -177,7 +177,7 @@ struct engine_instance {
     size_t emptied;      /* how much of memory 0 engine_instance_empty gave back */
     uint32_t table_elements_max;
     ns kept_at;
-    uint32_t twin_made;         /* kept: its state is that of this twin, by number */
+    uint32_t twins_gone;        /* kept: its state is that of the twin after so many */
     bool after_start;           /* kept: and that is the one after the start function */
     size_t private_bytes;       /* of its memories, as last restored */
     wasmtime_global_t *globals; /* its g<k>, malloced by the first restore */

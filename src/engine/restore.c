@@ -235,6 +235,7 @@ static void twin_drop(engine_module *m)
     m->born = NULL;
     m->record = NULL;
     m->after_start = false;
+    m->twins_gone++;
 }
 
 static bool twin_have(engine_instance *in)
@@ -245,7 +246,6 @@ static bool twin_have(engine_instance *in)
     m->twin = twin_new(in);
     if (!m->twin)
         return false;
-    m->twins_made++;
     if (born_read(m))
         return true;
     twin_drop(m);
@@ -332,7 +332,6 @@ static bool state_take(engine_instance *in)
     m->twin = twin_new(in);
     if (!m->twin)
         return false;
-    m->twins_made++;
     if (!twin_become(m->twin, in) || !born_read(m)) {
         twin_drop(m);
         return false;
@@ -700,7 +699,7 @@ static bool may_keep(const engine_instance *in, ns now)
                 !in->waiting_calls && !in->inner_count && !in->outer_count;
     bool have_state = m->restore != ENGINE_RESTORE_AFTER_START || m->after_start;
     /* A call that lasts may find its twin gone, and another one with another state. */
-    bool same_twin = !in->kept || (m->twin && in->twin_made == m->twins_made);
+    bool same_twin = !in->kept || in->twins_gone == m->twins_gone;
     return over && is_hot(m, now) && have_state && same_twin && module_restores(m) &&
            m->kept_count < ENGINE_KEPT_EACH && in->en->kept_count < r->kept_max;
 }
@@ -738,7 +737,7 @@ engine_given engine_instance_give(engine_instance *in, ns now)
     }
     in->kept = true;
     in->kept_at = now;
-    in->twin_made = m->twins_made;
+    in->twins_gone = m->twins_gone;
     in->after_start = m->after_start;
     kept_push(in);
     return ENGINE_KEPT;

@@ -31,6 +31,27 @@ static int end(void **state)
     return kit_end(state);
 }
 
+static const engine_limits limits = {.memory_bytes_max = 1 << 20};
+
+static wast_component *component_new(void)
+{
+    wast_component *c;
+    err e;
+    if (!wast_component_new(kit_engine, l, kit_dir, component, &c, &e))
+        fail_msg("%s", e.text);
+    return c;
+}
+
+static guest *guest_of_nobody(void)
+{
+    static const host_component nobody = {.handles_max = 10};
+    static const guest_callbacks none = {0};
+    guest *g;
+    err e;
+    assert_true(guest_new(&nobody, l, &none, NULL, &g, &e));
+    return g;
+}
+
 /* Polls the outermost instance at most `polls` times. The parent is called back by its child, waits
  * there, and computes there. True: it came to its end. */
 static bool run_partly(wast_instance *i, engine_instance *in, unsigned polls, unsigned *ret_yields)
@@ -74,13 +95,11 @@ static void sums_are_of_all(guest *g, const plan *p)
 static void dropped_anywhere(void **state)
 {
     err e = {0};
-    wast_component *c;
+    wast_component *c = component_new();
     unsigned polls = 0, yields = 0;
     bool done = false;
     for (int i = 0; i < 4; i++)
         sigaction(kit_faults[i], &kit_handlers[i], NULL);
-    if (!wast_component_new(kit_engine, l, kit_dir, component, &c, &e))
-        fail_msg("%s", e.text);
     for (; !done; polls++) {
         wast_instance *i;
         slot slots[1] = {{.u64 = 3000000}};
@@ -104,20 +123,15 @@ static void dropped_anywhere(void **state)
     wast_component_free(c);
 }
 
-/* Whichever instance the host calls: the sums are of all, and so is the memory given back. */
+/* Whichever instance the host calls: the sums are of all. */
 static void any_may_be_called(void **state)
 {
     err e = {0};
-    wast_component *c;
-    engine_limits limits = {.memory_bytes_max = 1 << 20};
-    host_component nobody = {.handles_max = 10};
-    guest_callbacks none = {0};
-    if (!wast_component_new(kit_engine, l, kit_dir, component, &c, &e))
-        fail_msg("%s", e.text);
+    wast_component *c = component_new();
     for (uint32_t entry = 0; entry < c->plan.units_count; entry++) {
         engine_instance *in;
         guest *g;
-        assert_true(guest_new(&nobody, l, &none, NULL, &g, &e));
+        g = guest_of_nobody();
         assert_true(guest_compose(g, c->binding, c->modules, &limits, entry, &e));
         assert_true(engine_instance_new(c->modules[entry], &limits, g, &in, &e));
         guest_attach(g, in);
@@ -135,16 +149,11 @@ static void any_may_be_called(void **state)
 static void no_memory_for_instances(void **state)
 {
     err e = {0};
-    wast_component *c;
-    engine_limits limits = {.memory_bytes_max = 1 << 20};
-    host_component nobody = {.handles_max = 10};
-    guest_callbacks none = {0};
+    wast_component *c = component_new();
     guest *g;
     unsigned failed = 0;
-    if (!wast_component_new(kit_engine, l, kit_dir, component, &c, &e))
-        fail_msg("%s", e.text);
     for (bool done = false; !done; failed += !done) {
-        assert_true(guest_new(&nobody, l, &none, NULL, &g, &e));
+        g = guest_of_nobody();
         alloc_fail_after(failed + 1);
         done = guest_compose(g, c->binding, c->modules, &limits, 0, &e);
         alloc_fail_after(0);

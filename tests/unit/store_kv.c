@@ -225,27 +225,34 @@ static void swap(const char *key, const char *old, const char *new, store_kind w
         assert_true(str_eq((str){(const char *)i.value.p, i.value.n}, str_from(now)));
 }
 
+/* Its items: k: a key; v: with a value; 8: with a number. */
+static store_message request_of(store_kind kind, const char *items)
+{
+    store_message m;
+    ask(kind);
+    for (const char *p = items; *p; p++)
+        item("key", *p == 'k' ? NULL : *p == 'v' ? "value" : "12345678");
+    store_message_end(&request);
+    assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
+    return m;
+}
+
 /* Another program has dropped the table: every request fails, and says why. */
 static void a_file_without_its_table(void **state)
 {
     static const struct {
         store_kind kind;
-        const char *items; /* k: a key; v: with a value; n: with a number */
+        const char *items;
     } at[] = {{KV_GET, "k"},   {KV_EXISTS, "k"}, {KV_KEYS, ""},
               {KV_SET, "v"},   {KV_SET, "vv"},   {KV_DELETE, "k"},
-              {KV_SWAP, "vk"}, {KV_SWAP, "vv"},  {KV_INCREMENT, "n"}};
+              {KV_SWAP, "vk"}, {KV_SWAP, "vv"},  {KV_INCREMENT, "8"}};
     sqlite3 *db;
     put("key", "value");
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "drop table spin_key_value", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
-        store_message m;
-        ask(at[i].kind);
-        for (const char *p = at[i].items; *p; p++)
-            item("key", *p == 'k' ? NULL : *p == 'v' ? "value" : "12345678");
-        store_message_end(&request);
-        assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
+        store_message m = request_of(at[i].kind, at[i].items);
         e = (err){0};
         assert_false(kv_file_apply(f, S("default"), m, &answer, &e));
         if (!strstr(e.text, "no such table"))
@@ -393,12 +400,7 @@ static void test_shapes_of_requests(void **state)
     begins();
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
         store_item said, first[2];
-        store_message m;
-        ask(at[i].kind);
-        for (const char *p = at[i].items; *p; p++)
-            item("key", *p == 'k' ? NULL : *p == 'v' ? "value" : "12345678");
-        store_message_end(&request);
-        assert_true(store_message_read(buf_bytes(&request), false, &m, &e));
+        store_message m = request_of(at[i].kind, at[i].items);
         const char *problem = kv_request_problem(m, first);
         if ((problem == NULL) != (at[i].problem == NULL) ||
             (problem && strcmp(problem, at[i].problem) != 0))

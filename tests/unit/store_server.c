@@ -609,7 +609,7 @@ static void test_deleted_file_is_made_again(void **state)
     store_call_free(get);
 }
 
-/* More is asked than the channel holds before the store process reads: all of it is answered. */
+/* More is asked at once than may be under way: all of it is answered. */
 static void test_asked_faster_than_read(void **state)
 {
     enum { MANY = 3000 };
