@@ -33,8 +33,9 @@ enum {
 /* The process's own effective user. */
 #define ENGINE_OWNER_SELF UINT32_MAX
 
-/* To the state before the start function, unless that asks the host nothing; not at all; or to the
- * state after it, with all that it read. */
+/* To the state before the start function, unless that asks the host nothing; not at all: each call
+ * has a new instance, which gets the pages of the one before if it writes to many; or to the state
+ * after it, with all that it read. */
 typedef enum { ENGINE_RESTORE_ON, ENGINE_RESTORE_OFF, ENGINE_RESTORE_AFTER_START } engine_restore;
 typedef struct engine engine;
 typedef struct engine_module engine_module;
@@ -44,7 +45,7 @@ typedef struct engine_instance engine_instance;
 typedef enum {
     ENGINE_RESTORE_AUTO,    /* by PAGEMAP_SCAN, or else by pagemap */
     ENGINE_RESTORE_PAGEMAP, /* as before Linux 6.7: no PAGEMAP_SCAN, nor populating at once */
-    ENGINE_RESTORE_NEVER,   /* a new instance for every call */
+    ENGINE_RESTORE_NEVER,   /* a new instance for every call, and nothing is used again */
 } engine_restore_mode;
 enum { ENGINE_SKIP_MEMORY = 1, ENGINE_SKIP_GLOBALS = 2 };
 
@@ -163,7 +164,8 @@ void engine_instance_limit(engine_instance *in, size_t memory_bytes);
  * An instance whose call ended well may be given back instead of freed: if its module is called
  * often, everything that the call can have changed is put back to what a new instance has, and the
  * next engine_instance_new of the same module gets it. It behaves like a new one, engine_start
- * included. What can't be restored, or isn't worth it, is freed. */
+ * included. What can't be restored, or isn't worth it, is freed, but for the pages of its memory,
+ * which the next new one gets, put back (ENGINE_KEPT too). */
 typedef enum { ENGINE_FREED, ENGINE_KEPT, ENGINE_DIFFERS } engine_given;
 /* ENGINE_DIFFERS: the check found that it is not like a new one; it was freed, the module is not
  * restored any more, and engine_module_difference says what it was. */

@@ -24,6 +24,7 @@ enum {
     /* Structs of dead instances kept for the next ones. */
     ENGINE_SPARE_MAX = 256,
     ENGINE_KEPT_EACH = 64, /* instances that one module keeps: as many as waited at once */
+    ENGINE_PIECES_MAX = 8, /* mappings of a memory whose pages are moved */
     ENGINE_TRAP_TEXT_MAX = 512,
     WASM_PAGE_BYTES = 65536,
     ENGINE_BACKTRACE_BYTES_MAX = 8192, /* the engine captures 20 frames; names may be long */
@@ -45,7 +46,8 @@ struct engine {
     bool pagemap_scans;
     bool restores;    /* instances are restored in place */
     bool faults_tell; /* a page becomes private only by a page fault of this thread */
-    uint32_t scans_count;
+    bool moves;       /* pages can be moved to another address */
+    uint32_t scans_count, moves_count;
     uint32_t kept_count;
     size_t kept_bytes;                     /* private in those */
     uint32_t twins_count, twins_max;       /* they have places of the pool beside those of calls */
@@ -92,8 +94,10 @@ struct engine_module {
     wasmtime_instance_pre_t *pre;
     engine_links *links;
     uint32_t instances_count;
-    uint32_t made;             /* instances so far */
-    page_set sample, work;     /* pages.c, of memory 0 */
+    uint32_t made;                    /* instances so far */
+    page_set sample, work;            /* pages.c, of memory 0 */
+    size_t pieces[ENGINE_PIECES_MAX]; /* likewise: how it is mapped, in bytes, ascending */
+    uint32_t pieces_count;
     uint32_t reallocs_checked; /* bit k: r<k> has the type of cabi_realloc; k < 32 */
     /* restore.c */
     engine_restore restore;
@@ -164,6 +168,8 @@ struct engine_instance {
     bool was_full;    /* its memory was as large as it might be then */
     bool is_twin;     /* never called, and in no caller's place */
     bool kept;        /* instantiated for an earlier call and restored */
+    bool spent;       /* what is kept is its memory, for the pages; it is never called again */
+    bool moved;       /* its pages come from another one */
     uint32_t nest, nest_ticks;
     uintptr_t nest_from;    /* where on the stack the outermost nested call was made */
     uint32_t waiting_calls; /* of may_wait host functions, that have not ended */
@@ -265,6 +271,8 @@ bool start_record_wanted(const engine_module *m);
 void start_recorded(engine_instance *in);
 /* NULL: none is kept that has these limits. */
 engine_instance *kept_take(engine_module *m, size_t memory_bytes_max, uint32_t table_elements_max);
+/* Gives `in`, which is new, the pages of one that was kept for them. False: there is none. */
+bool kept_pages_take(engine_instance *in);
 /* Makes room for a new instance. False: none is kept. */
 bool kept_evict(engine *en);
 void kept_module_fini(engine_module *m);
@@ -285,6 +293,12 @@ void pages_module_fini(engine_module *m);
 bool pages_sampled(engine_module *m); /* should the next instance be one? Counts it */
 void pages_sample(engine_module *m, const uint8_t *base, size_t size);
 void pages_populate(engine_module *m, uint8_t *base, size_t size);
+/* Can pages be moved here, and does a new instance make enough of them private that it pays? */
+bool pages_worth_moving(const engine_module *m);
+/* Moves the pages of `from`, n bytes of a memory of m, to the same place `to` of another one, page
+ * tables and all. Where the untouched pages of the two are the same, any part of it may be done:
+ * false, if not all was. */
+bool pages_move(engine_module *m, uint8_t *from, uint8_t *to, size_t n);
 /* Calls f for each run of private pages in [base, base + size), ascending; false: it can't be told,
  * or f said false. */
 typedef bool (*page_run_fn)(void *user, size_t offset, size_t n);

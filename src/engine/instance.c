@@ -136,7 +136,7 @@ bool engine_instance_new(engine_module *m, const engine_limits *l, void *user,
     if (!in) {
         if (!instance_make(m, memory_max, l->table_elements_max, false, &in, e))
             return false;
-        in->sampled = pages_sampled(m);
+        in->sampled = !m->kept_count && pages_sampled(m);
     }
     in->user = user;
     *ret = in;
@@ -543,7 +543,7 @@ static bool future_end(engine_instance *in)
     }
     if (in->op == OP_INSTANTIATE) {
         in->started = true;
-        if (!in->sampled && in->module->work.count > 0) {
+        if (!in->sampled && !kept_pages_take(in) && in->module->work.count > 0) {
             size_t size = 0;
             uint8_t *base = instance_memory0(in, &size);
             pages_populate(in->module, base, size);

@@ -18,6 +18,11 @@
  * 5.14) is missing, instances simply fault. Populating beyond the memory's size is an error, so
  * ranges are cut to it.
  *
+ * Better than pages made private at once are pages that are so already. A module that is not
+ * restored has them moved from its last instance to its new one (restore.c): the kernel hangs page
+ * tables over to another address, which costs 6 us a mapping and next to nothing a page. A memory
+ * is a few mappings: what the artifact has, and zeros below and above.
+ *
  * Which pages are private is asked with ioctl PAGEMAP_SCAN (Linux 6.7) or, where that is missing,
  * read from pagemap: restore.c asks after every call during which this thread had a page fault.
  * Without one no page can have become private, but for transparent huge pages, which the kernel
@@ -45,9 +50,11 @@
 
 enum {
     PAGE_SHIFT = 12,
+    PAGE_BYTES = 1 << PAGE_SHIFT,
     SAMPLE_EVERY = 64,
     RANGES_MAX = 256,
     AT_ONCE_MIN = 32, /* pages */
+    MOVE_MIN = 24,    /* pages; to move fewer costs more than to make them anew */
     /* Where each run is a call: */
     GAP_MAX = 1,
     RUN_MIN = 6, /* pages; below, faulting is cheaper */
@@ -135,9 +142,81 @@ void pages_one_by_one(engine *en)
     en->self_fd = -1;
 }
 
+/* --- moving ------------------------------------------------------------------------------- */
+
+/* Is [at, at + n) part of one mapping? One that spans several can't be made larger by a page
+ * (EFAULT); nor can any other here, because what follows is always mapped (ENOMEM). mremap(2) */
+static bool is_one_mapping(uint8_t *at, size_t n)
+{
+    must(mremap(at, n, n + PAGE_BYTES, 0) == MAP_FAILED);
+    return errno != EFAULT;
+}
+
+/* How much of [at, at + n) belongs to the mapping that `at` does; whole pages. */
+static size_t mapping_size(uint8_t *at, size_t n)
+{
+    size_t known = 1, most = n >> PAGE_SHIFT;
+    while (known < most) {
+        size_t half = (known + most + 1) / 2;
+        if (is_one_mapping(at, half << PAGE_SHIFT))
+            known = half;
+        else
+            most = half - 1;
+    }
+    return known << PAGE_SHIFT;
+}
+
+/* The source stays mapped, without a page. False: the target may not be mapped any more. */
+static bool mapping_move(uint8_t *from, uint8_t *to, size_t n)
+{
+    return mremap(from, n, n, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+}
+
+bool pages_move(engine_module *m, uint8_t *from, uint8_t *to, size_t n)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; at < n; i++) {
+        if (i == ENGINE_PIECES_MAX)
+            return false;
+        if (i >= m->pieces_count || m->pieces[i] > n - at ||
+            !is_one_mapping(from + at, m->pieces[i])) {
+            m->pieces[i] = mapping_size(from + at, n - at);
+            m->pieces_count = i + 1;
+        }
+        /* It can only fail for want of kernel memory or mappings, and leaves a hole in the pool
+         * then, which anything might be mapped into: nobody can go on here. */
+        must(mapping_move(from + at, to + at, m->pieces[i]));
+        at += m->pieces[i];
+    }
+    m->en->moves_count++;
+    return true;
+}
+
+/* Mappings of files can be moved like that since Linux 5.13. */
+static bool can_move(void)
+{
+    int fd = memfd_create("ebb", MFD_CLOEXEC);
+    if (fd < 0)
+        return false;
+    uint8_t *p[2];
+    for (int i = 0; i < 2; i++)
+        p[i] = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    bool ok = p[0] != MAP_FAILED && p[1] != MAP_FAILED && !ftruncate(fd, PAGE_BYTES);
+    if (ok) {
+        p[0][0] = 1;
+        ok = mapping_move(p[0], p[1], PAGE_BYTES) && !p[0][0] && p[1][0];
+    }
+    for (int i = 0; i < 2; i++)
+        if (p[i] != MAP_FAILED)
+            munmap(p[i], PAGE_BYTES);
+    close(fd);
+    return ok;
+}
+
 void pages_init(engine *en)
 {
     en->pagemap_fd = en->self_fd = -1;
+    en->moves = false;
     if (sysconf(_SC_PAGESIZE) != 1 << PAGE_SHIFT)
         return;
     en->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -146,10 +225,12 @@ void pages_init(engine *en)
     en->pagemap_scans = en->pagemap_fd >= 0 && /* the engine itself lies in a private page */
                         scan(en->pagemap_fd, here, here + (1 << PAGE_SHIFT), &region, 1, &end) == 1;
     en->self_fd = self_open();
+    en->moves = can_move();
     en->faults_tell = prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0;
 }
 
 uint32_t engine_scans(const engine *en) { return en->scans_count; }
+uint32_t engine_moves(const engine *en) { return en->moves_count; }
 bool engine_populates_at_once(const engine *en) { return en->self_fd >= 0; }
 
 /* Of this thread, which alone writes to guests' memory (engine.h); the kernel counts a fault that a
@@ -263,6 +344,11 @@ static uint32_t set_pages(const page_set *s)
     for (uint32_t i = 0; i < s->count; i++)
         n += s->ranges[i].end - s->ranges[i].first;
     return n;
+}
+
+bool pages_worth_moving(const engine_module *m)
+{
+    return m->en->moves && set_pages(&m->sample) >= MOVE_MIN;
 }
 
 static bool is_for_once(const engine *en, const page_set *s)

@@ -33,6 +33,11 @@
  * Private pages stay private and are copied again after every later call, so an instance that met
  * many different requests becomes slow; one with more than twice the usual number is freed.
  *
+ * A module that is not restored, because it can't be or shall not be, has a new instance for each
+ * call, but what is dear about one is the pages of its memory. So the memory of the last instance
+ * is put back like that of a restored one, and its pages are moved to the next (kept_pages_take),
+ * which is new in all else. What the memory grew by is not: a new one does not have it.
+ *
  * Only instances of one module ever meet here: another app, or another revision of the same app,
  * is another module. */
 #include "engine/engine_test.h"
@@ -43,6 +48,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum {
     PRIVATE_SLACK = 16, /* pages: few pages more or less are no reason */
@@ -163,6 +169,13 @@ static bool module_restores(const engine_module *m)
            !u->mutates_tables && !u->passive_segments && !(u->has_start && u->start_segments);
 }
 
+/* Do its new instances get the pages of earlier ones? */
+static bool module_moves(const engine_module *m)
+{
+    return m->en->restores && m->restore != ENGINE_RESTORE_AFTER_START && !m->after_start &&
+           !m->difference[0] && !module_restores(m) && pages_worth_moving(m);
+}
+
 /* --- the twin ------------------------------------------------------------------------------- */
 
 static bool twin_instantiate(engine_instance *in)
@@ -246,7 +259,7 @@ static bool twin_have(engine_instance *in)
     m->twin = twin_new(in);
     if (!m->twin)
         return false;
-    if (born_read(m))
+    if (!module_restores(m) || born_read(m))
         return true;
     twin_drop(m);
     m->restore = ENGINE_RESTORE_OFF;
@@ -442,17 +455,24 @@ static bool known_runs(copy *c, const engine_instance *whose)
     return true;
 }
 
+/* Did no page become private since they were noted? If one may have, they are forgotten, for those
+ * that a scan finds now. */
+static bool runs_stand(engine_instance *in)
+{
+    uint64_t faults = pages_faults();
+    if (in->runs_known && in->faults == faults)
+        return true;
+    in->runs_count = 0;
+    in->runs_known = in->en->faults_tell;
+    in->faults = faults;
+    return false;
+}
+
 static bool memories_restore(engine_instance *in, size_t *ret_pages)
 {
     engine_module *m = in->module;
     copy c = {.in = in, .skip = in->en->config.restoring.skip & ENGINE_SKIP_MEMORY};
-    uint64_t faults = pages_faults();
-    bool known = in->runs_known && in->faults == faults;
-    if (!known) {
-        in->runs_count = 0;
-        in->runs_known = in->en->faults_tell;
-        in->faults = faults;
-    }
+    bool known = runs_stand(in);
     for (uint32_t k = 0; k < m->unit->memories_count; k++) {
         size_t whole;
         c.k = k;
@@ -490,7 +510,7 @@ static bool globals_restore(engine_instance *in)
 static bool is_swollen(engine_instance *in, size_t pages)
 {
     engine_module *m = in->module;
-    if (!in->kept)
+    if (!in->kept && !in->moved)
         m->private_usual =
             m->private_usual ? (m->private_usual * 7 + (uint32_t)pages) / 8 : (uint32_t)pages;
     return pages > 2 * (size_t)m->private_usual + PRIVATE_SLACK;
@@ -503,14 +523,53 @@ static bool fits_in(engine_instance *in, size_t pages)
     return !max || in->en->kept_bytes + in->private_bytes <= max;
 }
 
+/* Of the first memory, for its pages: others are an adapter's, and small. */
+static bool pages_restore(engine_instance *in, size_t *ret_pages)
+{
+    copy c = {.in = in, .skip = in->en->config.restoring.skip & ENGINE_SKIP_MEMORY};
+    size_t whole;
+    c.to = instance_memory_whole(in, 0, &whole);
+    c.from = instance_memory_whole(in->module->twin, 0, &c.born);
+    c.size = c.born;
+    if (whole < c.born ||
+        !(runs_stand(in) ? known_runs(&c, in)
+                         : pages_private(in->en, c.to, c.born, scanned_run, &c)) ||
+        (whole > c.born && madvise(c.to + c.born, whole - c.born, MADV_DONTNEED)))
+        return false;
+    *ret_pages = c.pages;
+    return true;
+}
+
 static bool restore(engine_instance *in)
 {
     size_t pages = 0;
+    if (!module_restores(in->module))
+        return twin_have(in) && pages_restore(in, &pages) && !is_swollen(in, pages) &&
+               fits_in(in, pages);
     return twin_have(in) && memories_restore(in, &pages) && !is_swollen(in, pages) &&
            fits_in(in, pages) && globals_restore(in);
 }
 
 /* --- comparing ------------------------------------------------------------------------------ */
+
+static bool differs_from(engine_module *m, uint32_t k, const uint8_t *a, const uint8_t *b, size_t n)
+{
+    size_t at = 0;
+    if (!memcmp(a, b, n))
+        return false;
+    while (a[at] == b[at])
+        at++;
+    return !differs(m, "memory %u differs from byte %llu on", k, at);
+}
+
+/* What is moved. */
+static bool pages_same(engine_instance *in, engine_instance *twin)
+{
+    size_t whole, born;
+    const uint8_t *a = instance_memory_whole(in, 0, &whole);
+    const uint8_t *b = instance_memory_whole(twin, 0, &born);
+    return !differs_from(in->module, 0, a, b, born);
+}
 
 static bool memories_same(engine_instance *in, engine_instance *twin)
 {
@@ -520,16 +579,12 @@ static bool memories_same(engine_instance *in, engine_instance *twin)
         const uint8_t *b = engine_memory(twin, (int32_t)k, &born);
         if (size != born)
             return differs(in->module, "memory %u has %llu bytes", k, size);
-        size_t at = size, whole;
+        size_t whole;
         a = instance_memory_whole(in, k, &whole);
         if (!is_zero(a + size, whole - size))
             return differs(in->module, "memory %u is not zero above byte %llu", k, size);
-        if (!memcmp(a, b, size))
-            continue;
-        at = 0;
-        while (a[at] == b[at])
-            at++;
-        return differs(in->module, "memory %u differs from byte %llu on", k, at);
+        if (differs_from(in->module, k, a, b, size))
+            return false;
     }
     return true;
 }
@@ -620,8 +675,9 @@ static bool check(engine_instance *in)
     engine_instance *twin = twin_new(in);
     if (!twin)
         return true; /* no place for one now */
-    bool same = twin_start(twin) && memories_same(in, twin) && globals_same(in, twin) &&
-                tables_same(in, twin) && host_state_same(in, twin);
+    bool same = in->spent ? pages_same(in, twin)
+                          : twin_start(twin) && memories_same(in, twin) && globals_same(in, twin) &&
+                                tables_same(in, twin) && host_state_same(in, twin);
     instance_delete(twin);
     return same;
 }
@@ -675,10 +731,40 @@ engine_instance *kept_take(engine_module *m, size_t memory_bytes_max, uint32_t t
     if (!m->kept_count)
         return NULL;
     engine_instance *in = m->kept[m->kept_count - 1];
-    if (in->memory_bytes_max != memory_bytes_max || in->table_elements_max != table_elements_max)
+    if (in->spent || in->memory_bytes_max != memory_bytes_max ||
+        in->table_elements_max != table_elements_max)
         return NULL;
     kept_leaves(in);
     return in;
+}
+
+/* What is known of the pages goes with them. */
+static void runs_pass(engine_instance *from, engine_instance *to)
+{
+    to->runs = from->runs;
+    to->runs_count = from->runs_count;
+    to->runs_room = from->runs_room;
+    to->runs_known = from->runs_known;
+    to->faults = from->faults;
+    from->runs = NULL;
+}
+
+bool kept_pages_take(engine_instance *in)
+{
+    engine_module *m = in->module;
+    engine_instance *from = m->kept_count ? m->kept[m->kept_count - 1] : NULL;
+    size_t born, whole;
+    if (!from || !from->spent || !module_moves(m))
+        return false;
+    kept_leaves(from);
+    uint8_t *to = instance_memory_whole(in, 0, &born);
+    uint8_t *pages = instance_memory_whole(from, 0, &whole);
+    must(born <= whole); /* pages_restore */
+    in->moved = pages_move(m, pages, to, born);
+    if (in->moved)
+        runs_pass(from, in);
+    instance_delete(from);
+    return in->moved;
 }
 
 bool kept_evict(engine *en)
@@ -700,8 +786,9 @@ static bool may_keep(const engine_instance *in, ns now)
     bool have_state = m->restore != ENGINE_RESTORE_AFTER_START || m->after_start;
     /* A call that lasts may find its twin gone, and another one with another state. */
     bool same_twin = !in->kept || in->twins_gone == m->twins_gone;
-    return over && is_hot(m, now) && have_state && same_twin && module_restores(m) &&
-           m->kept_count < ENGINE_KEPT_EACH && in->en->kept_count < r->kept_max;
+    return over && is_hot(m, now) && have_state && same_twin &&
+           (module_restores(m) || module_moves(m)) && m->kept_count < ENGINE_KEPT_EACH &&
+           in->en->kept_count < r->kept_max;
 }
 
 engine_given engine_instance_give(engine_instance *in, ns now)
@@ -724,6 +811,7 @@ engine_given engine_instance_give(engine_instance *in, ns now)
             kept_free_all(m);
         return could && m->difference[0] ? ENGINE_DIFFERS : ENGINE_FREED;
     }
+    in->spent = !module_restores(m);
     instance_reset(in);
     if (every && m->restored++ % every == 0) {
         bool same = check(in);
