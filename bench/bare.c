@@ -1,7 +1,8 @@
 /* ninja -C build src/host/ebb-bare-bench; build/src/host/ebb-bare-bench COMPONENT...: CPU of one
  * request to an HTTP component in a bare loop over the core API: an instance, its call with ebb's
  * host functions, and what follows it, with no HTTP, loop, log or process around it. Once with a
- * new instance each time ("new") and once restored in place ("restored"); medians of 7 runs, and
+ * new instance each time ("new"), once restored in place ("restored"), and once with a new instance
+ * that gets the pages of the last one, as with `restore = false` ("moved"); medians of 7 runs, and
  * page faults. One line of JSON a component:
  *
  *   {"component": "hello.wasm", "new_us": 11.2, "new_faults": 2.0, "restored_us": 2.9, ...}
@@ -167,13 +168,16 @@ static void bench(engine *en, loop *l, const char *dir, const char *path)
         die(e.text);
     if (b.c->plan.units_count > 1)
         die("the component is composed of several");
-    double new_faults, faults, fresh = measure(&b, &new_faults);
+    double new_faults, faults, moved_faults, fresh = measure(&b, &new_faults);
     b.restores = true;
     double restored = measure(&b, &faults);
+    engine_module_restore(b.c->modules[b.unit], ENGINE_RESTORE_OFF);
+    double moved = measure(&b, &moved_faults);
     const char *name = strrchr(path, '/');
     printf("{\"component\": \"%s\", \"new_us\": %.2f, \"new_faults\": %.1f, \"restored_us\": %.2f, "
-           "\"restored_faults\": %.1f, \"kept\": %u}\n",
-           name ? name + 1 : path, fresh, new_faults, restored, faults, engine_kept_count(en));
+           "\"restored_faults\": %.1f, \"moved_us\": %.2f, \"moved_faults\": %.1f, \"kept\": %u}\n",
+           name ? name + 1 : path, fresh, new_faults, restored, faults, moved, moved_faults,
+           engine_kept_count(en));
     fflush(stdout);
     wast_component_free(b.c);
     free(p);
