@@ -279,9 +279,10 @@ static void some_modules_are_never_restored(void **state)
         "(module (memory (export \"m0\") 2) (global (export \"g0\") (mut funcref) (ref.null func))"
         " (global (export \"g1\") (export \"s0\") (mut i32) (i32.const 2))"
         " (global (export \"g2\") (mut i64) (i64.const 0)) (table (export \"t0\") 1 funcref)"
-        " (func (export \"f0\") (result i32) i32.const 1))";
-    for (int i = 0; i < 6; i++) {
-        open_as(&checked, i == 4 ? reference : counter);
+        " (func (export \"start\")) (func (export \"f0\") (result i32) i32.const 1))";
+    for (int i = 0; i < 7; i++) {
+        open_as(&checked, i == 4 || i == 6 ? reference : counter);
+        k.unit.has_start = i == 6; /* whose state can't be the twin's */
         k.unit.mutates_tables = i == 0;
         k.unit.passive_segments = i == 1;
         if (i == 2)

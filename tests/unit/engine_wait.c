@@ -236,6 +236,36 @@ static void an_allocator_that_calls_out_is_refused(void **state)
     }
 }
 
+static host_status host_counts(void *env, engine_instance *in, slot *s)
+{
+    waiter *w = engine_user(in);
+    w->at = (uint32_t)engine_memory_bytes(in);
+    return wait_says(w, in);
+}
+
+/* What it grew by counts for the host function that it calls, and for others while that waits. */
+static void memory_is_counted_in_the_middle_of_a_call(void **state)
+{
+    static const kit_import imports[] = {{"counts", "", {.fn = host_counts, .may_wait = true}},
+                                         {NULL}};
+    kit_module k = {.unit.memories_count = 1};
+    kit_open(&k,
+             "(module (import \"ebb\" \"0\" (func $counts)) (memory (export \"m0\") 1)"
+             " (func (export \"f0\") (drop (memory.grow (i32.const 2))) (call $counts)))",
+             imports, (const char *const[]){"", NULL});
+    waiter w = {.says = "w"};
+    engine_instance *in = kit_instance(&k, &w);
+    assert_int_equal(engine_memory_bytes(in), 65536);
+    engine_call(in, 0, NULL);
+    expect_stops(in, &w, "w");
+    assert_int_equal(w.at, 3 * 65536);
+    assert_int_equal(engine_memory_bytes(in), 3 * 65536);
+    assert_int_equal(kit_run(in), ENGINE_DONE);
+    assert_int_equal(engine_memory_bytes(in), 3 * 65536);
+    engine_instance_free(in);
+    engine_module_close(k.m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +274,7 @@ int main(void)
         cmocka_unit_test(dropped_at_each_stop),
         cmocka_unit_test(what_it_calls_is_not_left),
         cmocka_unit_test(an_allocator_that_calls_out_is_refused),
+        cmocka_unit_test(memory_is_counted_in_the_middle_of_a_call),
     };
     return cmocka_run_group_tests(tests, kit_begin, kit_end);
 }
