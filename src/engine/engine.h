@@ -164,8 +164,8 @@ void engine_instance_limit(engine_instance *in, size_t memory_bytes);
  * An instance whose call ended well may be given back instead of freed: if its module is called
  * often, everything that the call can have changed is put back to what a new instance has, and the
  * next engine_instance_new of the same module gets it. It behaves like a new one, engine_start
- * included. What can't be restored, or isn't worth it, is freed, but for the pages of its memory,
- * which the next new one gets, put back (ENGINE_KEPT too). */
+ * included. What can't be restored, or isn't worth it, is freed, but maybe for the pages of its
+ * memory: they are put back, and the next new one gets them (ENGINE_KEPT, too). */
 typedef enum { ENGINE_FREED, ENGINE_KEPT, ENGINE_DIFFERS } engine_given;
 /* ENGINE_DIFFERS: the check found that it is not like a new one; it was freed, the module is not
  * restored any more, and engine_module_difference says what it was. */
