@@ -50,6 +50,7 @@ struct sql_connection {
     uint64_t changes;
     bool fresh; /* no session had it before */
     /* of the running statement */
+    sqlite3_stmt *running;
     unsigned running_marks;
     const sql_budget *budget;
     bool stopped;
@@ -142,11 +143,13 @@ static int authorize(void *user, int action, const char *first, const char *seco
     }
 }
 
+/* SQLite asks once more when a statement is over and its transaction committed. Stopped then, it
+ * would be said not to have run, and run again. */
 static int progress(void *user)
 {
     sql_connection *c = user;
     const sql_budget *b = c->budget;
-    if (!b)
+    if (!b || (c->running && !sqlite3_stmt_busy(c->running)))
         return 0;
     c->stopped = (b->cancel && atomic_load(b->cancel)) || clock_mono() >= b->deadline;
     return c->stopped;
@@ -527,7 +530,9 @@ static sql_outcome statement_run(sql_connection *c, statement *s, const sql_budg
         view_end(c);
     if (bind(c, s->s, *m, out)) {
         buf_clear(out);
+        c->running = s->s;
         outcome = step_all(c, s->s, m, out);
+        c->running = NULL;
     }
     s->marks |= c->running_marks;
     if (outcome == SQL_DONE)
