@@ -164,3 +164,13 @@ __attribute__((unused)) static engine_status kit_run(engine_instance *in)
         kit_on_stop(s);
     return s;
 }
+
+/* A whole call of "f<lift>" with one argument, and what it answers. */
+__attribute__((unused)) static int32_t kit_call(engine_instance *in, uint32_t lift, uint32_t arg)
+{
+    slot s[1] = {{.u64 = arg}};
+    engine_call(in, lift, s);
+    if (kit_run(in) != ENGINE_DONE)
+        fail_msg("f%u(%u): %s", lift, arg, engine_instance_trap(in)->text);
+    return s[0].i32;
+}

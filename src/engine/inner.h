@@ -27,6 +27,7 @@ enum {
     ENGINE_PIECES_MAX = 8, /* mappings of a memory whose pages are moved */
     ENGINE_TRAP_TEXT_MAX = 512,
     WASM_PAGE_BYTES = 65536,
+    PAGE_BYTES = 4096, /* where the kernel has others, pages_init leaves them alone */
     ENGINE_BACKTRACE_BYTES_MAX = 8192, /* the engine captures 20 frames; names may be long */
 };
 

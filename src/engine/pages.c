@@ -50,7 +50,6 @@
 
 enum {
     PAGE_SHIFT = 12,
-    PAGE_BYTES = 1 << PAGE_SHIFT,
     SAMPLE_EVERY = 64,
     RANGES_MAX = 256,
     AT_ONCE_MIN = 32, /* pages */

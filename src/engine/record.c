@@ -22,7 +22,6 @@
 
 #include <stdlib.h>
 
-enum { PAGE_BYTES = 4096 };
 #define RECORD_BYTES_MAX (16 * MIB)
 
 typedef struct patch patch;

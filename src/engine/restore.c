@@ -52,7 +52,6 @@
 
 enum {
     PRIVATE_SLACK = 16, /* pages: few pages more or less are no reason */
-    PAGE_BYTES = 4096
 };
 #define GROWN_BYTES_MAX (16 * MIB)        /* that a kept instance may have more than a new one */
 #define HOT_NS          (100 * NS_PER_MS) /* two calls closer than that: the module is hot */
@@ -543,23 +542,21 @@ static bool pages_restore(engine_instance *in, size_t *ret_pages)
 static bool restore(engine_instance *in)
 {
     size_t pages = 0;
-    if (!module_restores(in->module))
-        return twin_have(in) && pages_restore(in, &pages) && !is_swollen(in, pages) &&
-               fits_in(in, pages);
-    return twin_have(in) && memories_restore(in, &pages) && !is_swollen(in, pages) &&
-           fits_in(in, pages) && globals_restore(in);
+    bool all = module_restores(in->module);
+    return twin_have(in) && (all ? memories_restore : pages_restore)(in, &pages) &&
+           !is_swollen(in, pages) && fits_in(in, pages) && (!all || globals_restore(in));
 }
 
 /* --- comparing ------------------------------------------------------------------------------ */
 
-static bool differs_from(engine_module *m, uint32_t k, const uint8_t *a, const uint8_t *b, size_t n)
+static bool bytes_same(engine_module *m, uint32_t k, const uint8_t *a, const uint8_t *b, size_t n)
 {
     size_t at = 0;
     if (!memcmp(a, b, n))
-        return false;
+        return true;
     while (a[at] == b[at])
         at++;
-    return !differs(m, "memory %u differs from byte %llu on", k, at);
+    return differs(m, "memory %u differs from byte %llu on", k, at);
 }
 
 /* What is moved. */
@@ -568,7 +565,7 @@ static bool pages_same(engine_instance *in, engine_instance *twin)
     size_t whole, born;
     const uint8_t *a = instance_memory_whole(in, 0, &whole);
     const uint8_t *b = instance_memory_whole(twin, 0, &born);
-    return !differs_from(in->module, 0, a, b, born);
+    return bytes_same(in->module, 0, a, b, born);
 }
 
 static bool memories_same(engine_instance *in, engine_instance *twin)
@@ -583,7 +580,7 @@ static bool memories_same(engine_instance *in, engine_instance *twin)
         a = instance_memory_whole(in, k, &whole);
         if (!is_zero(a + size, whole - size))
             return differs(in->module, "memory %u is not zero above byte %llu", k, size);
-        if (differs_from(in->module, k, a, b, size))
+        if (!bytes_same(in->module, k, a, b, size))
             return false;
     }
     return true;

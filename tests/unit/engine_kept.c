@@ -88,19 +88,10 @@ static void close_it(kit_module *k)
     assert_int_equal(engine_kept_count(kit_engine), 0);
 }
 
-static int32_t call(engine_instance *in, uint32_t lift, uint32_t arg)
-{
-    slot s[1] = {{.u64 = arg}};
-    engine_call(in, lift, s);
-    if (kit_run(in) != ENGINE_DONE)
-        fail_msg("f%u(%u): %s", lift, arg, engine_instance_trap(in)->text);
-    return s[0].i32;
-}
-
 static engine_given called(kit_module *k, uint32_t lift, uint32_t arg)
 {
     engine_instance *in = kit_instance(k, NULL);
-    call(in, lift, arg);
+    kit_call(in, lift, arg);
     return engine_instance_give(in, now);
 }
 
@@ -300,7 +291,7 @@ static void as_many_bytes_as_set(void **state)
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 5; i++) {
             in[i] = kit_instance(&k, NULL);
-            call(in[i], TOUCH, 2);
+            kit_call(in[i], TOUCH, 2);
         }
         for (int i = 0; i < 5; i++)
             assert_int_equal(engine_instance_give(in[i], now), i < 3 ? ENGINE_KEPT : ENGINE_FREED);
@@ -332,7 +323,7 @@ static void there_are_places_for_so_many_twins(void **state)
     assert_int_equal(called(&k[2], READ, 1), ENGINE_KEPT);
     in[2] = kit_instance(&k[2], NULL);
     assert_int_equal(called(&k[3], READ, 1), ENGINE_FREED); /* no place for a twin */
-    call(in[0], TOUCH, 1); /* not put back, but there is no place to see it with */
+    kit_call(in[0], TOUCH, 1); /* not put back, but there is no place to see it with */
     assert_int_equal(engine_instance_give(in[0], now), ENGINE_KEPT);
     engine_instance_free(in[1]);
     engine_instance_free(in[2]);
@@ -508,20 +499,20 @@ static void many_pages_are_put_back(void **state)
         for (int i = 0; i < 6; i++) {
             engine_instance *in = kit_instance(&k, NULL);
             assert_int_equal(engine_instance_kept(in), i > 0);
-            assert_int_equal(call(in, GROW, 62), 2); /* 1024 pages */
-            call(in, THIRDS, i % 2 ? 1023 : 1024);
-            call(in, WRITE, 4096 * 1024 - 1);
+            assert_int_equal(kit_call(in, GROW, 62), 2); /* 1024 pages */
+            kit_call(in, THIRDS, i % 2 ? 1023 : 1024);
+            kit_call(in, WRITE, 4096 * 1024 - 1);
             for (uint32_t page = 500; page < 530; page++)
-                call(in, WRITE, 4096 * page + page);
+                kit_call(in, WRITE, 4096 * page + page);
             if (i > 3) /* over the end of what there was */
-                call(in, TOUCH, 40);
+                kit_call(in, TOUCH, 40);
             if (engine_instance_give(in, now) != ENGINE_KEPT)
                 fail_msg("%d: %s", i, engine_module_difference(k.m));
         }
         /* and without a comparison that looks at all of it */
         engine_instance *in = kit_instance(&k, NULL);
         size_t size;
-        assert_int_equal(call(in, GROW, 62), 2);
+        assert_int_equal(kit_call(in, GROW, 62), 2);
         const uint8_t *p = engine_memory(in, 0, &size);
         assert_int_equal(size, 1024 * 4096);
         for (size_t at = 0; at < size; at++)
@@ -542,13 +533,13 @@ static void limits_are_put_back(void **state)
     for (int i = 0; i < 3; i++) {
         engine_instance *in = kit_instance(&k, NULL);
         assert_int_equal(engine_instance_kept(in), i > 0);
-        assert_int_equal(call(in, GROW, 10), 2);
+        assert_int_equal(kit_call(in, GROW, 10), 2);
         engine_instance_limit(in, 12 * 65536);
-        assert_int_equal(call(in, GROW, (uint32_t)i + 1), i == 0 ? -1 : 12);
+        assert_int_equal(kit_call(in, GROW, (uint32_t)i + 1), i == 0 ? -1 : 12);
         assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
         if (i == 0) { /* what is there already may be had again, whatever the limit */
             in = kit_instance(&k, NULL);
-            assert_int_equal(call(in, GROW, 30), 2);
+            assert_int_equal(kit_call(in, GROW, 30), 2);
             assert_int_equal(engine_instance_give(in, now), ENGINE_KEPT);
         }
     }
@@ -589,8 +580,8 @@ static void differences_are_named(void **state)
         open_as(&k, &r);
         assert_string_equal(engine_module_difference(k.m), "");
         engine_instance *in = kit_instance(&k, NULL);
-        call(in, cases[i].lift, cases[i].arg);
-        call(in, cases[i].then, cases[i].then_arg);
+        kit_call(in, cases[i].lift, cases[i].arg);
+        kit_call(in, cases[i].then, cases[i].then_arg);
         engine_given given = engine_instance_give(in, now);
         assert_int_equal(given, cases[i].says ? ENGINE_DIFFERS : ENGINE_KEPT);
         assert_string_equal(engine_module_difference(k.m), cases[i].says ? cases[i].says : "");
