@@ -240,14 +240,25 @@ def workerd():
     return npm(PEERS) / "node_modules/@cloudflare/workerd-linux-64/bin/workerd"
 
 
+def cpu_name():
+    """The model's name does not tell generations apart: 'AMD EPYC (family 26, model 2)'."""
+    said = {}
+    for line in open("/proc/cpuinfo", encoding="utf-8"):
+        key, _, value = line.partition(":")
+        said.setdefault(key.strip(), value.strip())
+    name = said.get("model name", "unknown")
+    kind = [f"{key} {said[of]}" for key, of in (("family", "cpu family"), ("model", "model"))
+            if of in said]
+    return f"{name} ({', '.join(kind)})" if kind else name
+
+
 def versions():
     def first_line(*command):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.partition("\n")[0]
     return {
         "kernel": os.uname().release,
-        "cpu": next((line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
-                     if line.startswith("model name")), "unknown"),
+        "cpu": cpu_name(),
         "node": first_line(NODE, "--version"),
         "wasmtime": first_line(WASMTIME, "--version"),
         "wrk": "Debian " + first_line("dpkg-query", "-W", "-f", "${Version}", "wrk"),
