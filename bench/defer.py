@@ -100,7 +100,7 @@ def bench(facts, scratch, only, steps):
     finally:
         for server in servers:
             server.stop()
-    rows = [{"name": s.name, "settings": s.settings().replace(str(scratch), "."),
+    rows = [{"name": s.name, "settings": s.settings(),
              "rps": statistics.median(r["rps"] for r in found[s.name]),
              "spread": measure.spread([r["rps"] for r in found[s.name]]),
              "runs_rps": [r["rps"] for r in found[s.name]],

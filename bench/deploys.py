@@ -106,7 +106,7 @@ def bench(facts, scratch, only, steps):
         server.answers(f"bulk-{BULK_APPS - 1}")
     finally:
         server.stop()
-    rows = [{"name": name, "settings": server.settings().replace(str(scratch), "."),
+    rows = [{"name": name, "settings": server.settings(),
              "rps": statistics.median(r["rps"] for r in runs),
              "spread": measure.spread([r["rps"] for r in runs]),
              "runs_rps": [r["rps"] for r in runs],

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -168,8 +169,10 @@ class Server:
 
     def settings(self):
         """The command as anybody could type it: no folder of this machine in it."""
-        said = " ".join(map(str, self.command)).replace(str(ROOT), ".")
-        return said.replace(str(pathlib.Path.home()), "~")
+        said = " ".join(map(str, self.command))
+        for folder, short in ((self.log.parent, "."), (ROOT, "."), (pathlib.Path.home(), "~")):
+            said = said.replace(str(folder), short)
+        return said
 
 
 class Ebb(Server):
@@ -242,14 +245,10 @@ def workerd():
 
 def cpu_name():
     """The model's name does not tell generations apart: 'AMD EPYC (family 26, model 2)'."""
-    said = {}
-    for line in open("/proc/cpuinfo", encoding="utf-8"):
-        key, _, value = line.partition(":")
-        said.setdefault(key.strip(), value.strip())
-    name = said.get("model name", "unknown")
-    kind = [f"{key} {said[of]}" for key, of in (("family", "cpu family"), ("model", "model"))
-            if of in said]
-    return f"{name} ({', '.join(kind)})" if kind else name
+    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
+    return "{} (family {}, model {})".format(
+        *(said.get(key, "unknown") for key in ("model name", "cpu family", "model")))
 
 
 def versions():
