@@ -13,8 +13,8 @@ from servers import Ebb
 
 CONNECTIONS, RUNS, RUN_S, BODY_BYTES = 64, 7, 3, 100
 MUST, AIM = 5000, 15000
-# 50 ms of CPU are expected of a call while none has run: until tomorrow the clean hours have room for
-# one million, which a quick machine accepts. Once they are full the first calls run at once.
+# 50 ms of CPU are expected of a call while none has run: until tomorrow the clean hours have room
+# for one million, which a quick machine accepts. Once they are full the first calls run at once.
 DEFERS = '[component.c.tool.ebb.defer]\nslack = "2d"\n'
 SCRIPT = ('wrk.method = "POST"\nwrk.body = string.rep("x", {})\n'
           'wrk.headers["content-type"] = "text/plain"\nwrk.headers["prefer"] = "respond-async"\n')
